@@ -1,0 +1,137 @@
+"""grad, vjp, jvp, hvp, jacobian, hessian: thin, on top of the walk back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import graph
+from .mode import enable_grad, switch
+from .ops.shape import identity, stack
+from .tensor import Tensor, as_tensor
+
+
+def grad(
+    output: Tensor,
+    inputs: Tensor | Sequence[Tensor],
+    grad_output: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> list[Tensor | None]:
+    """The gradients of `output` with respect to each of `inputs`; no ``.grad`` is touched.
+
+    Definition: ``sum over o of grad_output[o] * d output[o] / d input``; `grad_output` is 1 for an output of
+    one element, and may itself require a gradient. `create_graph` records the pass, so that the result can be
+    differentiated again. An input that the output does not depend on is an error, or None if `allow_unused`.
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor) or x.node is None:
+            raise ValueError(f"input {i} of grad does not require a gradient; set requires_grad=True before using it")
+    found: dict = {}
+    if output.node is not None:
+        g = graph.seed(output, grad_output)
+        retain = create_graph if retain_graph is None else retain_graph
+        with switch("recording", create_graph):
+            found = graph.walk(output, g, {x.node for x in inputs}, not retain)
+    elif not allow_unused:
+        raise RuntimeError("grad of a tensor that requires no gradient: nothing it came from does")
+    grads = [found.get(x.node) for x in inputs]
+    if not allow_unused and None in [g if g is None else True for g in grads]:
+        missing = [i for i, g in enumerate(grads) if g is None]
+        raise RuntimeError(
+            f"the output does not depend on input {missing[0]} of grad; pass allow_unused=True to get None there"
+        )
+    return grads
+
+
+def vjp(f: Callable, *xs: Any) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
+    """``(y, pullback)`` with ``y = f(*xs)`` and ``pullback(v) = (v^T dy/dx for each x)``, a tuple.
+
+    An `x` that `y` does not depend on gets zeros. The pullback may be called many times and differentiated.
+    """
+    with enable_grad():
+        xs = tuple(fresh(x) for x in xs)
+        y = f(*xs)
+    _require_tensor(y, f)
+
+    def pullback(v: Any = None) -> tuple[Tensor, ...]:
+        v = graph.seed(y, v)
+        if y.node is None:
+            return tuple(x.zeros_like() for x in xs)
+        found = graph.walk(y, v, {x.node for x in xs}, release=False)
+        return tuple(found[x.node] if x.node in found else x.zeros_like() for x in xs)
+
+    return y, pullback
+
+
+def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Tensor, Tensor]:
+    """``(y, tangent)`` with ``y = f(*xs)`` and ``tangent = sum over x of dy/dx v``.
+
+    By two backward passes: the pullback ``u -> J^T u`` is linear, and its own pullback is J.
+    """
+    xs = (xs,) if isinstance(xs, Tensor) else tuple(xs)
+    vs = (vs,) if isinstance(vs, Tensor) else tuple(vs)
+    if len(xs) != len(vs):
+        raise ValueError(f"jvp got {len(xs)} inputs and {len(vs)} tangents: one tangent per input")
+    for x, v in zip(xs, vs, strict=True):
+        if as_tensor(x).shape != as_tensor(v).shape:
+            raise ValueError(f"jvp: the tangent has shape {as_tensor(v).shape}, its input {as_tensor(x).shape}")
+    y, pullback = vjp(f, *xs)
+
+    def transposed(u: Tensor) -> Tensor:
+        products = [(g * v).sum() for g, v in zip(pullback(u), vs, strict=True)]
+        return sum(products[1:], products[0])
+
+    _, push = vjp(transposed, y.zeros_like())
+    return y, push()[0]
+
+
+def hvp(f: Callable, x: Any, v: Any) -> tuple[Tensor, Tensor]:
+    """``(y, H v)`` for a scalar ``y = f(x)``, without forming the Hessian H: the gradient of ``<grad f, v>``."""
+    y, pullback = vjp(f, x)
+    _require_scalar(y, "hvp")
+    v = as_tensor(v)
+    if v.shape != as_tensor(x).shape:
+        raise ValueError(f"hvp: v has shape {v.shape}, x {as_tensor(x).shape}")
+
+    def directional(x: Tensor) -> Tensor:
+        return (vjp(f, x)[1]()[0] * v).sum()
+
+    return y, vjp(directional, x)[1]()[0]
+
+
+def jacobian(f: Callable, x: Any) -> Tensor:
+    """``J[i..., j...] = d f(x)[i...] / d x[j...]``, of shape ``y.shape + x.shape``: one pullback per output."""
+    y, pullback = vjp(f, x)
+    rows = []
+    for i in range(y.size):
+        unit = y.zeros_like().numpy()
+        unit.flat[i] = 1
+        rows.append(pullback(Tensor(unit).to(y.device))[0])
+    if not rows:
+        return Tensor(as_tensor(x).data.reshape(0)[:0].reshape(y.shape + as_tensor(x).shape))
+    return stack(rows).reshape(y.shape + as_tensor(x).shape)
+
+
+def hessian(f: Callable, x: Any) -> Tensor:
+    """``H[i..., j...] = d^2 f(x) / d x[i...] d x[j...]`` of a scalar function: the Jacobian of its gradient."""
+    _require_scalar(vjp(f, x)[0], "hessian")
+    return jacobian(lambda z: vjp(f, z)[1]()[0], x)
+
+
+def fresh(x: Any) -> Tensor:
+    """A new name for `x` in the graph, so that only uses of this name are differentiated."""
+    x = as_tensor(x)
+    return identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True)
+
+
+def _require_tensor(y: Any, f: Callable) -> None:
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{getattr(f, '__name__', 'f')} must return one Tensor, got {type(y).__name__}")
+
+
+def _require_scalar(y: Tensor, who: str) -> None:
+    if y.size != 1:
+        raise ValueError(f"{who} needs a function with one output element, this one gives shape {y.shape}")

@@ -1,0 +1,91 @@
+"""The one walk back through a graph."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+from .mode import mode, switch
+from .primitive import stop_at_anomaly
+from .tensor import Leaf, Node, Tensor, as_tensor
+
+
+def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> dict[Node, Tensor]:
+    """Carry the cotangent `g` of `output` back; return the cotangents of leaves, or of the `wanted` nodes.
+
+    Nodes are visited from the newest to the oldest: a node is older than all its consumers, so its
+    cotangent is complete when its turn comes. No recursion: depth is bounded by memory alone.
+    """
+    useful = None if wanted is None else _leads_to(wanted, output.node)
+    found: dict[Node, Tensor] = {}
+    pending = {output.node: g}
+    heap = [(-output.node.order, output)]
+    while heap:
+        _, y = heappop(heap)
+        node = y.node
+        g = pending.pop(node)
+        leaf = type(node) is Leaf
+        if leaf if wanted is None else node in wanted:
+            found[node] = g
+        if leaf:
+            continue
+        if node.inputs is None:
+            raise RuntimeError(
+                f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
+                "pass retain_graph=True to the first pass"
+            )
+        for x, gx in node.primitive.pullback(g, y, useful):
+            if mode.anomaly:
+                stop_at_anomaly(
+                    f"the backward rule of {node.primitive.name}", [g.data], gx.data, getattr(node, "where", "?")
+                )
+            key = x.node
+            if key in pending:
+                pending[key] = pending[key] + gx
+            else:
+                pending[key] = gx
+                heappush(heap, (-key.order, x))
+        if release:
+            node.release()
+    return found
+
+
+def _leads_to(wanted: set[Node], root: Node) -> set[Node]:
+    """The nodes below `root` from which a wanted node is reached, the wanted ones included."""
+    below, stack = {root}, [root]
+    while stack:
+        for x in stack.pop().inputs or ():
+            if isinstance(x, Tensor) and x.node is not None and x.node not in below:
+                below.add(x.node)
+                stack.append(x.node)
+    useful = wanted & below
+    for node in sorted(below, key=lambda n: n.order):  # inputs before consumers
+        if any(isinstance(x, Tensor) and x.node in useful for x in node.inputs or ()):
+            useful.add(node)
+    return useful
+
+
+def backward(output: Tensor, g: Any, create_graph: bool, retain_graph: bool | None) -> None:
+    """Add the gradient of `output` to the ``.grad`` of every leaf below it: see Tensor.backward."""
+    if output.node is None:
+        raise RuntimeError("backward() on a tensor that requires no gradient: nothing it came from does")
+    g = seed(output, g)
+    retain = create_graph if retain_graph is None else retain_graph
+    with switch("recording", create_graph):
+        for leaf, gradient in walk(output, g, None, not retain).items():
+            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+
+def seed(output: Tensor, g: Any) -> Tensor:
+    """The cotangent that a pass starts with: `g`, or 1 for an output of one element."""
+    if g is None:
+        if output.size != 1:
+            raise ValueError(
+                f"the output has shape {output.shape}: a gradient without grad= needs one element; "
+                "sum it first, or pass grad= of that shape"
+            )
+        return output.ones_like()
+    g = as_tensor(g)
+    if g.shape != output.shape:
+        raise ValueError(f"grad has shape {g.shape}, the output {output.shape}")
+    return g if g.dtype == output.dtype else g.astype(output.dtype)

@@ -1,0 +1,53 @@
+"""The switches that a `with` block turns: recording, definitions, anomaly. One set per thread."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+
+
+class Mode(threading.local):
+    recording = True  # does an operation remember its inputs?
+    definitions = False  # do fused primitives run as the compositions that define them?
+    anomaly = False  # does the first NaN or infinity stop the program?
+
+
+mode = Mode()
+
+
+class switch(ContextDecorator):
+    """Set one field of `mode` inside a `with` block or a decorated function, and put it back after."""
+
+    def __init__(self, field: str, value: bool):
+        self.field, self.value, self.before = field, value, []
+
+    def __enter__(self) -> None:
+        self.before.append(getattr(mode, self.field))
+        setattr(mode, self.field, self.value)
+
+    def __exit__(self, *error: object) -> None:
+        setattr(mode, self.field, self.before.pop())
+
+
+def no_grad() -> switch:
+    """Inside, operations do not remember their inputs: results never require a gradient."""
+    return switch("recording", False)
+
+
+def enable_grad() -> switch:
+    """Inside, operations remember their inputs again."""
+    return switch("recording", True)
+
+
+def definitions() -> switch:
+    """Inside, each fused primitive runs as the composition of primitives that defines it.
+
+    Batch normalisation is then about fifteen nodes in the graph rather than one.
+    """
+    return switch("definitions", True)
+
+
+def anomaly() -> switch:
+    """Inside, the first operation or rule that makes a NaN or an infinity out of finite numbers raises
+    AnomalyError with its name and the line that called it. Costs one pass over each result."""
+    return switch("anomaly", True)

@@ -1,0 +1,1 @@
+"""The mathematics: each primitive stands beside its derivative."""

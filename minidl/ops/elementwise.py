@@ -1,0 +1,216 @@
+"""Functions of one tensor, entry by entry, and the activations."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ..primitive import override, primitive
+from ..tensor import Tensor
+
+
+@primitive(formula="exp(x)", elementwise=True)
+def exp(xp, x):
+    """The exponential."""
+    return xp.exp(x)
+
+
+@exp.rule("x", formula="g * y")
+def _(g, y, x):
+    return g * y
+
+
+@primitive(formula="log(x)", elementwise=True)
+def log(xp, x):
+    """The natural logarithm; log 0 is -inf, and NaN below."""
+    return xp.log(x)
+
+
+@log.rule("x", formula="g / x")
+def _(g, y, x):
+    return g / x
+
+
+@primitive(formula="sqrt(x)", elementwise=True)
+def sqrt(xp, x):
+    """The square root; NaN below 0."""
+    return xp.sqrt(x)
+
+
+@sqrt.rule("x", formula="g / (2 * y)")
+def _(g, y, x):
+    return g / (2 * y)
+
+
+@primitive(formula="abs(x)", kind="piecewise", elementwise=True, kink=lambda x: abs(x))
+def absolute(xp, x):
+    """The absolute value; its derivative at 0 is taken as 0."""
+    return xp.abs(x)
+
+
+@absolute.rule("x", formula="g * sign(x)")
+def _(g, y, x):
+    return g * sign(x)
+
+
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1: a constant as far as derivatives go."""
+    return Tensor((x.data > 0).astype(x.dtype) - (x.data < 0).astype(x.dtype))
+
+
+@primitive(
+    formula="clip(x, low, high)",
+    kind="piecewise",
+    elementwise=True,
+    kink=lambda x, *, low, high: min_distance(x, [b for b in (low, high) if b is not None]),
+)
+def clipped(xp, x, *, low, high):
+    """x held between `low` and `high`; the gradient passes where low <= x <= high."""
+    return xp.clip(x, low, high)
+
+
+@clipped.rule("x", formula="g * ((x >= low) & (x <= high))")
+def _(g, y, x, *, low, high):
+    return g * (y == x)
+
+
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """x held between `low` and `high`; None leaves that side open.
+
+    Definition: ``min(max(x, low), high)``. The gradient passes where low <= x <= high, as in torch.clamp.
+    """
+    return clipped(x, low=low, high=high)
+
+
+def min_distance(x: Any, points: list[float]) -> Any:
+    """The distance of each entry to the nearest of the points."""
+    distance = abs(x - points[0])
+    for p in points[1:]:
+        other = abs(x - p)
+        distance = distance + (other - distance) * (other < distance)
+    return distance
+
+
+@primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x))
+def relu(xp, x):
+    """The rectified linear unit ``max(x, 0)``; its derivative at 0 is taken as 0.
+
+    Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+    """
+    return xp.maximum(x, 0)
+
+
+@relu.rule("x", formula="g * (x > 0)")
+def _(g, y, x):
+    return g * (y > 0)
+
+
+def _deconvnet(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    return g * (g > 0)
+
+
+def _guided(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    return g * (g > 0) * (y > 0)
+
+
+RELU_RULES = {"gradient": relu.rules["x"], "deconvnet": _deconvnet, "guided": _guided}
+
+
+def relu_rule(name: str) -> AbstractContextManager[None]:
+    """Inside the block, backward passes use one of the three known rules at every relu.
+
+    With f the forward input and R the incoming signal: "gradient" ``(f > 0) R``; "deconvnet" ``(R > 0) R``
+    (Zeiler and Fergus 2014); "guided" ``(f > 0) (R > 0) R`` (Springenberg et al. 2014, section 3.4).
+    Only the first is a derivative.
+    """
+    if name not in RELU_RULES:
+        raise ValueError(f"relu rule {name!r} is unknown: one of {', '.join(RELU_RULES)}")
+    return override(relu, x=RELU_RULES[name])
+
+
+@primitive(
+    formula="where(x > 0, x, slope * x)", kind="piecewise", elementwise=True, kink=lambda x, *, slope: abs(x)
+)
+def leaky(xp, x, *, slope):
+    """x where positive, ``slope * x`` elsewhere."""
+    return xp.where(x > 0, x, slope * x)
+
+
+@leaky.rule("x", formula="g * where(x > 0, 1, slope)")
+def _(g, y, x, *, slope):
+    return where(x > 0, g, slope * g)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where positive, ``negative_slope * x`` elsewhere (Maas et al., ICML 2013)."""
+    return leaky(x, slope=negative_slope)
+
+
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """x where positive, ``weight * x`` elsewhere, the slope learned (He et al. 2015, eq. 1).
+
+    `weight` has one element, or one per channel (axis 1 of x).
+    """
+    weight = weight if isinstance(weight, Tensor) else Tensor(weight)
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.size not in (1, channels):
+        raise ValueError(f"prelu: the weight has {weight.size} elements; 1 or one per channel ({channels}) fit x {x.shape}")
+    if x.ndim > 1:
+        weight = weight.reshape((1, -1) + (1,) * (x.ndim - 2))  # (C,) -> (1, C, 1, ...)
+    return where(x > 0, x, weight * x)
+
+
+@primitive(formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True,
+           kink=lambda x, *, alpha: abs(x))
+def exponential_linear(xp, x, *, alpha):
+    """x where positive, ``alpha * (exp(x) - 1)`` elsewhere."""
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x)))
+
+
+@exponential_linear.rule("x", formula="g * where(x > 0, 1, alpha * exp(x))")
+def _(g, y, x, *, alpha):
+    return where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0, x))))
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2015, eq. 15)."""
+    return exponential_linear(x, alpha=alpha)
+
+
+@primitive(formula="1 / (1 + exp(-x))", elementwise=True)
+def sigmoid(xp, x):
+    """The logistic function ``1 / (1 + exp(-x))``."""
+    with xp.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
+        y = xp.exp(-x)
+    y += 1
+    return xp.reciprocal(y)
+
+
+@sigmoid.rule("x", formula="g * (y - y**2)")
+def _(g, y, x):
+    return g * (y - y * y)
+
+
+@primitive(formula="tanh(x)", elementwise=True)
+def tanh(xp, x):
+    """The hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+@tanh.rule("x", formula="g * (1 - y**2)")
+def _(g, y, x):
+    return g * (1 - y * y)
+
+
+@primitive(formula="log(1 + exp(x))", elementwise=True)
+def softplus(xp, x):
+    """``log(1 + exp(x))``, a smooth relu, in the form that does not overflow: max(x, 0) + log1p(exp(-|x|))."""
+    return xp.where(x < 0, 0, x) + xp.log1p(xp.exp(xp.where(x < 0, x, -x)))
+
+
+@softplus.rule("x", formula="g / (1 + exp(-x))")
+def _(g, y, x):
+    return g * sigmoid(x)
+
+
+from .shape import where  # noqa: E402  (the two files need each other)

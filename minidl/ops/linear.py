@@ -1,0 +1,55 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..primitive import primitive
+from ..tensor import Tensor, as_tensor
+from .shape import broadcast_to, reshape, swapaxes
+
+
+@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]")
+def product(xp, a, b):
+    """Matrix product of stacks of matrices: equal leading axes, (..., I, K) and (..., K, J) give (..., I, J)."""
+    return xp.matmul(a, b)
+
+
+@product.rule("a", formula="g @ b^T")
+def _(g, y, a, b):
+    return product(g, swapaxes(b, -1, -2))
+
+
+@product.rule("b", formula="a^T @ g")
+def _(g, y, a, b):
+    return product(swapaxes(a, -1, -2), g)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product ``a @ b`` of any ranks, as numpy.matmul: vectors are promoted, leading axes broadcast."""
+    a, b = as_tensor(a), as_tensor(b)
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(
+            f"matmul: {a.shape} @ {b.shape}: the last axis of the left must have the length of the "
+            f"{'second to last' if b.ndim > 1 else 'only'} axis of the right"
+        )
+    if a.ndim == 1:
+        return reshape(y := matmul(reshape(a, 1, -1), b), y.shape[:-2] + y.shape[-1:])
+    if b.ndim == 1:
+        return reshape(y := matmul(a, reshape(b, -1, 1)), y.shape[:-1])
+    if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones
+        rows = product(reshape(a, int(np.prod(a.shape[:-1])), a.shape[-1]), b)
+        return reshape(rows, a.shape[:-1] + b.shape[-1:])
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = a if a.shape[:-2] == lead else broadcast_to(a, lead + a.shape[-2:])
+    b = b if b.shape[:-2] == lead else broadcast_to(b, lead + b.shape[-2:])
+    return product(a, b)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The fully connected layer ``y = x W^T + b``: x (..., I), weight (O, I), bias (O,) give (..., O)."""
+    x, weight = as_tensor(x), as_tensor(weight)
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear: x {x.shape} and weight {weight.shape}: the last axis of x must have weight.shape[1] entries")
+    y = matmul(x, weight.T)
+    return y if bias is None else y + bias

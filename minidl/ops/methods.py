@@ -1,0 +1,129 @@
+"""The methods and operators of Tensor that are primitives or made of them: one table."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from ..mode import mode
+from ..primitive import Primitive
+from ..tensor import Tensor, as_array
+from . import arithmetic, elementwise, linear, reduce, shape
+
+OPERATORS = {
+    "add": arithmetic.add,
+    "sub": arithmetic.subtract,
+    "mul": arithmetic.multiply,
+    "truediv": arithmetic.divide,
+    "pow": arithmetic.power,
+}
+
+METHODS = {
+    "exp": elementwise.exp,
+    "log": elementwise.log,
+    "sqrt": elementwise.sqrt,
+    "abs": elementwise.absolute,
+    "tanh": elementwise.tanh,
+    "sigmoid": elementwise.sigmoid,
+    "relu": elementwise.relu,
+    "clip": elementwise.clip,
+    "sum": reduce.sum,
+    "mean": reduce.mean,
+    "max": reduce.max,
+    "min": reduce.min,
+    "prod": reduce.prod,
+    "var": reduce.var,
+    "logsumexp": reduce.logsumexp,
+    "reshape": shape.reshape,
+    "transpose": shape.transpose,
+    "swapaxes": shape.swapaxes,
+    "squeeze": shape.squeeze,
+    "expand_dims": shape.expand_dims,
+    "broadcast_to": shape.broadcast_to,
+    "sum_to": shape.sum_to,
+    "flip": shape.flip,
+    "__getitem__": shape.getitem,
+    "__abs__": elementwise.absolute,
+    "__neg__": arithmetic.negative,
+    "__matmul__": linear.matmul,
+    "__rmatmul__": lambda b, a: linear.matmul(a, b),
+}
+
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+def _method(function: Any) -> Any:
+    """A function whose first argument is the tensor is a method as it stands; a primitive needs a function around."""
+    if not isinstance(function, Primitive):
+        return function
+
+    def method(self: Tensor) -> Tensor:
+        return function(self)
+
+    method.__name__, method.__doc__ = function.__name__, function.__doc__
+    return method
+
+
+def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
+    """``a * b`` and ``b * a``. With nothing to remember or to watch, an operator is the array operator."""
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        if mode.recording or mode.anomaly:
+            return function(self, other)
+        return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return function(other, self)
+
+    return left, right
+
+
+def _comparison(name: str) -> Any:
+    compare = getattr(operator, name)
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        other = other if isinstance(other, (int, float)) else as_array(other)
+        return Tensor(compare(self.data, other))  # a constant: a comparison has no derivative
+
+    return method
+
+
+def astype(self: Tensor, dtype: Any) -> Tensor:
+    """The tensor in another dtype. Gradients come back in this one's; integers and booleans carry none."""
+    return shape.cast(self, dtype=dtype)
+
+
+def to(self: Tensor, target: Any) -> Tensor:
+    """The tensor on another device ("cpu", "gpu") or in another dtype; gradients come back."""
+    if isinstance(target, str) and target in ("cpu", "gpu"):
+        return self if self.device == target else shape.copy_to(self, device_name=target)
+    return self.astype(target)
+
+
+def zeros_like(self: Tensor) -> Tensor:
+    """A constant of zeros: same shape, dtype and device."""
+    return Tensor(self.data * 0 if not self.size else _filled(self.data, 0))
+
+
+def ones_like(self: Tensor) -> Tensor:
+    """A constant of ones: same shape, dtype and device."""
+    return Tensor(_filled(self.data, 1))
+
+
+def _filled(array: Any, value: float) -> Any:
+    from ..device import namespace
+
+    return namespace([array]).full(array.shape, value, array.dtype)
+
+
+for _name, _function in METHODS.items():
+    setattr(Tensor, _name, _method(_function))
+for _name, _function in OPERATORS.items():
+    _left, _right = _operator(_function, getattr(operator, _name))
+    setattr(Tensor, f"__{_name}__", _left)
+    setattr(Tensor, f"__r{_name}__", _right)
+for _name in COMPARISONS:
+    setattr(Tensor, f"__{_name}__", _comparison(_name))
+for _function in (astype, to, zeros_like, ones_like):
+    setattr(Tensor, _function.__name__, _function)
+Tensor.T = property(lambda self: shape.transpose(self), doc="The tensor with its axes reversed.")

@@ -1,0 +1,156 @@
+"""Reductions over any axes."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Sequence
+
+from ..primitive import primitive
+from ..tensor import Tensor
+from .shape import broadcast, normal_axes, reshaped, transpose
+
+Axis = int | Sequence[int] | None
+
+
+@primitive(formula="y = sum over axis of x", kind="linear")
+def summed(xp, x, *, axis, keepdims):
+    """The sum over some axes."""
+    return x.sum(axis=axis, keepdims=keepdims)
+
+
+@summed.rule("x", formula="g repeated along axis")
+def _(g, y, x, *, axis, keepdims):
+    leading = axis == tuple(range(len(axis)))  # then g broadcasts as it is
+    return broadcast(g if leading else reshaped(g, shape=kept(x.shape, axis)), shape=x.shape)
+
+
+def kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape after a reduction with keepdims."""
+    return tuple(1 if a in axes else n for a, n in enumerate(shape))
+
+
+def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """How many entries are reduced to one."""
+    return math.prod(shape[a] for a in axes)
+
+
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` (an int, several, negative ones too, or None for all)."""
+    return summed(x, axis=normal_axes(axis, x.ndim), keepdims=keepdims)
+
+
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis`: the sum over the number of entries. A mean over nothing is an error."""
+    n = count(x.shape, normal_axes(axis, x.ndim))
+    if n == 0:
+        raise ValueError(f"mean over nothing: shape {x.shape}, axis {axis}")
+    return sum(x, axis, keepdims) / n
+
+
+def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The variance over `axis`: ``sum((x - mean)^2) / (n - ddof)``, ddof 0 as in NumPy."""
+    n = count(x.shape, normal_axes(axis, x.ndim))
+    if n - ddof <= 0:
+        raise ValueError(f"var needs more than ddof={ddof} entries, got {n}")
+    centred = x - mean(x, axis, keepdims=True)
+    return sum(centred * centred, axis, keepdims) / (n - ddof)
+
+
+def _gap_to_largest(x, *, axis, keepdims):
+    """How far the largest entry stands from the next one, at each result."""
+    import numpy as np
+
+    x = np.moveaxis(x, axis, range(len(axis))).reshape((-1,) + tuple(n for a, n in enumerate(x.shape) if a not in axis))
+    x = np.sort(x, axis=0)
+    return x[-1] - x[-2] if len(x) > 1 else np.full(x.shape[1:], np.inf)
+
+
+@primitive(formula="y = max over axis of x", kind="piecewise", kink=_gap_to_largest)
+def largest(xp, x, *, axis, keepdims):
+    """The largest entry over some axes; equal largest entries share the gradient."""
+    return x.max(axis=axis, keepdims=keepdims)
+
+
+@largest.rule("x", formula="g where x is largest, shared among equals")
+def _(g, y, x, *, axis, keepdims):
+    shape = kept(x.shape, axis)
+    at = x.data == y.data.reshape(shape)
+    share = Tensor(at / at.sum(axis=axis, keepdims=True).astype(x.dtype))
+    return broadcast(reshaped(g, shape=shape), shape=x.shape) * share
+
+
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest entry over `axis`; where several are largest they share the gradient equally."""
+    axes = normal_axes(axis, x.ndim)
+    if count(x.shape, axes) == 0:
+        raise ValueError(f"max over nothing: shape {x.shape}, axis {axis}")
+    return largest(x, axis=axes, keepdims=keepdims)
+
+
+def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest entry over `axis`; where several are smallest they share the gradient equally."""
+    return -max(-x, axis, keepdims)
+
+
+def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The product over `axis`, by a tree of multiplications: exact derivatives of any order, zeros included."""
+    axes = normal_axes(axis, x.ndim)
+    rest = tuple(a for a in range(x.ndim) if a not in axes)
+    shape = tuple(x.shape[a] for a in rest)
+    y = transpose(x, axes + rest) if x.ndim else x  # (axes..., rest...)
+    y = reshaped(y, shape=(count(x.shape, axes), *shape))  # (n, rest...)
+    if not len(y):
+        y = Tensor(y.data.prod(axis=0, keepdims=True, dtype=x.dtype))
+    while len(y) > 1:
+        half = len(y) // 2
+        pairs = y[:half] * y[half : 2 * half]
+        y = concat([pairs, y[2 * half :]], axis=0) if len(y) % 2 else pairs
+    return reshaped(y, shape=kept(x.shape, axes) if keepdims else shape)
+
+
+def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """``log sum over axis of exp(x)``, shifted by the largest entry so that nothing overflows."""
+    axes = normal_axes(axis, x.ndim)
+    shift = x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True)
+    shift[abs(shift) == builtins.float("inf")] = 0  # all -inf: exp gives 0, log -inf
+    y = log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift)
+    return y if keepdims else reshaped(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
+
+
+@primitive(formula="exp(x) / sum over axis of exp(x)")
+def normalised_exp(xp, x, *, axis):
+    """Softmax."""
+    e = xp.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@normalised_exp.rule("x", formula="y * (g - sum over axis of g * y)")
+def _(g, y, x, *, axis):
+    return y * (g - sum(g * y, axis, keepdims=True))
+
+
+def softmax(x: Tensor, axis: int) -> Tensor:
+    """``exp(x) / sum over axis of exp(x)``: probabilities along `axis`, shifted so that nothing overflows."""
+    return normalised_exp(x, axis=normal_axes(axis, x.ndim)[0])
+
+
+@primitive(formula="x - log(sum over axis of exp(x))")
+def log_normalised_exp(xp, x, *, axis):
+    """The logarithm of softmax."""
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+@log_normalised_exp.rule("x", formula="g - exp(y) * sum over axis of g")
+def _(g, y, x, *, axis):
+    return g - exp(y) * sum(g, axis, keepdims=True)
+
+
+def log_softmax(x: Tensor, axis: int) -> Tensor:
+    """``x - log sum over axis of exp(x)``: log probabilities along `axis`, accurate where softmax underflows."""
+    return log_normalised_exp(x, axis=normal_axes(axis, x.ndim)[0])
+
+
+from .elementwise import exp, log  # noqa: E402  (the two files need each other)
+from .shape import concat  # noqa: E402

@@ -1,0 +1,269 @@
+"""Tensor: an array, and where it came from."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from .device import device_of, to_device
+
+clock = itertools.count(1)  # stamps nodes and updates of parameters in the order in which they happen
+
+
+class Node:
+    """Where a tensor came from: a primitive, its inputs and its parameters.
+
+    `order` grows with time, so every consumer of a node has a larger order than the node itself.
+    A node holds its inputs, never its output: no cycles, reference counting frees a graph.
+    """
+
+    __slots__ = ("inputs", "order", "parameters", "primitive", "where")
+
+    def __init__(self, primitive: Any, inputs: tuple | None, parameters: dict | None):
+        self.primitive = primitive
+        self.inputs = inputs
+        self.parameters = parameters
+        self.order = next(clock)
+
+    def release(self) -> None:
+        """Let go of the inputs: their memory is free as soon as nobody else holds them."""
+        self.inputs = self.parameters = None
+
+
+class Leaf(Node):
+    """The start of a graph: a tensor that the user asked gradients for. Gradients are added up here."""
+
+    __slots__ = ("grad",)
+
+    def __init__(self) -> None:
+        super().__init__(None, (), {})
+        self.grad: Tensor | None = None
+
+
+class Tensor:
+    """An immutable array that remembers which operation made it.
+
+    ``Tensor(array)`` wraps a NumPy or CuPy array without copying it; `md.tensor` copies. There are no
+    in-place operators: ``t += 1`` makes a new tensor, ``t[0] = 1`` is an error.
+
+    Attributes: ``data`` the array; ``node`` where it came from, None for a constant;
+    ``requires_grad``; ``grad`` the gradient a backward pass has left, for leaves only.
+    """
+
+    __slots__ = ("__weakref__", "data", "node")
+    __array_ufunc__ = None  # so that array * tensor asks the tensor
+    updated = 0  # when the value was last changed: never, except for a Parameter
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if type(data) is not np.ndarray:
+            data = _as_array(data)
+        self.data = data
+        self.node: Node | None = None
+        if requires_grad:
+            self.requires_grad = True
+
+    # --- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        return device_of(self.data)
+
+    # --- gradients
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not value:
+            self.node = None
+        elif self.node is None:
+            if self.dtype.kind not in "fc":
+                raise TypeError(
+                    f"a tensor of dtype {self.dtype} cannot require a gradient; use .astype(float) first"
+                )
+            self.node = Leaf()
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.node is None or type(self.node) is Leaf
+
+    @property
+    def grad(self) -> Tensor | None:
+        return self.node.grad if type(self.node) is Leaf else None
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if type(self.node) is not Leaf:
+            if value is None:
+                return
+            raise TypeError("only a leaf that requires a gradient has a .grad")
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            if value.shape != self.shape:
+                raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
+        self.node.grad = value
+
+    def backward(
+        self, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None
+    ) -> None:
+        """Add d(self)/d(leaf), contracted with `grad`, to the ``.grad`` of every leaf below.
+
+        `grad` may be left out for a tensor of one element (it is then 1). The graph is released on the
+        way unless `retain_graph`, which defaults to `create_graph` (record the pass, to differentiate it).
+        """
+        from .graph import backward
+
+        backward(self, grad, create_graph, retain_graph)
+
+    def detach(self) -> Tensor:
+        """The same array, without its history."""
+        return Tensor(self.data)
+
+    # --- leaving the graph
+
+    def numpy(self) -> np.ndarray:
+        """The value as a NumPy array (shared, if it is on the CPU already)."""
+        return to_device(self.data, "cpu")
+
+    def item(self) -> Any:
+        """The value of a tensor of one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs a tensor of one element, this one has shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.device != "cpu":
+            raise TypeError('the tensor is on the gpu; use .to("cpu") or .numpy()')
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor is an index, this one is {self.dtype}")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a tensor without axes has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == getattr(value, "data", value)).any())
+
+    __hash__ = object.__hash__
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("tensors are immutable; build a new one with F.where, F.concat or F.stack")
+
+    def __repr__(self) -> str:
+        prefix = type(self).__name__.lower() + "("
+        body = np.array2string(self.numpy(), separator=", ", prefix=prefix, precision=5, threshold=60)
+        tail = "" if self.dtype == np.float64 else f", dtype={self.dtype}"
+        if self.device != "cpu":
+            tail += f", device={self.device!r}"
+        if not self.is_leaf:
+            tail += f", from={self.node.primitive.name}"
+        elif self.requires_grad:
+            tail += ", requires_grad=True"
+        return f"{prefix}{body}{tail})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+
+class Parameter(Tensor):
+    """A leaf that an optimiser may change: the one mutable tensor.
+
+    Assigning ``data`` stamps the parameter, so that a backward pass through a value that has been
+    replaced since the forward pass is an error that names it. ``name`` is set by the module that owns it.
+    """
+
+    __slots__ = ("name", "updated")
+
+    def __init__(self, data: Any, requires_grad: bool = True, name: str = "parameter"):
+        super().__init__(data)
+        self.name = name
+        self.requires_grad = requires_grad
+
+    def __setattr__(self, field: str, value: Any) -> None:
+        object.__setattr__(self, field, value)
+        if field == "data":
+            object.__setattr__(self, "updated", next(clock))
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.data, self.requires_grad, self.name)
+
+
+def tensor(
+    data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None
+) -> Tensor:
+    """A tensor with a copy of `data` (anything `numpy.asarray` takes, or a Tensor).
+
+    The dtype is what NumPy would make of it (Python floats: float64) unless `dtype` says otherwise.
+    """
+    array = data.data if isinstance(data, Tensor) else data
+    if not hasattr(array, "dtype") and isinstance(array, (list, tuple)):
+        array = [np.asarray(a) if isinstance(a, Tensor) else a for a in array]
+    array = _as_array(array, dtype)
+    array = array.astype(dtype or array.dtype, copy=True)
+    if device is not None:
+        array = to_device(array, device)
+    return Tensor(array, requires_grad)
+
+
+def as_tensor(x: Any) -> Tensor:
+    """`x` itself if it is a Tensor, else a constant that wraps it."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def as_array(x: Any) -> Any:
+    """The array of a Tensor, or what NumPy makes of anything else (a CuPy array stays one)."""
+    return x.data if isinstance(x, Tensor) else _as_array(x)
+
+
+def _as_array(data: Any, dtype: Any = None) -> Any:
+    if isinstance(data, Tensor):
+        return data.data
+    if type(data).__module__.partition(".")[0] == "cupy":
+        return data
+    try:
+        array = np.asarray(data, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"cannot make a tensor of {type(data).__name__}: {error}") from None
+    if array.dtype.kind not in "fciub":
+        raise TypeError(f"cannot make a tensor of {type(data).__name__} with dtype {array.dtype}")
+    return array

@@ -1,0 +1,29 @@
+"""Packaging: `pip install -e .` for the engine, `.[tasks]` for what runs on images, `.[test]` for the tests."""
+
+from setuptools import find_packages, setup
+
+TASKS = [
+    "matplotlib>=3.8",
+    "pillow>=10.3",
+    "safetensors>=0.4",
+    "scikit-image>=0.22",
+    "scikit-learn>=1.4",
+    "threadpoolctl>=3.2",
+    "tqdm>=4.66",
+]
+TEST = [*TASKS, "hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"]
+
+setup(
+    name="minidl",
+    version="0.1.0",
+    description="Deep learning from scratch on NumPy and CuPy, every derivative proved",
+    license="MIT",
+    packages=find_packages(include=["minidl", "minidl.*", "tasks", "tasks.*"]),
+    python_requires=">=3.11",
+    install_requires=["numpy>=2.0", "scipy>=1.13"],
+    extras_require={
+        "tasks": TASKS,
+        "test": TEST,
+        "reference": ["torch==2.13.0"],
+    },
+)
