@@ -1,0 +1,28 @@
+"""Modules: functions with parameters, and the layers that networks are made of. Arguments and names are torch's."""
+
+from ..tensor import Parameter
+from . import init
+from .activation import ELU, Dropout, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .blocks import DenseBlock, DenseLayer, Residual
+from .containers import ModuleDict, ModuleList, Sequential
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .linear import Flatten, Identity, Linear
+from .loss import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, SmoothL1Loss
+from .module import Mismatch, Module, watch
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LocalResponseNorm
+from .pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+    Upsample,
+)

@@ -1,0 +1,136 @@
+"""Activations as modules, and Dropout.
+
+`inplace` is accepted, shown and ignored, so that code written for torch runs: tensors are immutable here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import functional as F
+from ..tensor import Parameter, Tensor
+from . import init
+from .module import Module
+
+
+class ReLU(Module):
+    """``max(x, 0)``: see F.relu."""
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class LeakyReLU(Module):
+    """x where positive, ``negative_slope * x`` elsewhere: see F.leaky_relu."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        self.negative_slope, self.inplace = negative_slope, inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
+
+
+class PReLU(Module):
+    """x where positive, ``weight * x`` elsewhere, with one learned slope or one per channel: see F.prelu."""
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25):
+        self.num_parameters = num_parameters
+        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """x where positive, ``alpha * (exp(x) - 1)`` elsewhere: see F.elu."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class Sigmoid(Module):
+    """``1 / (1 + exp(-x))``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.tanh(x)
+
+
+class Softplus(Module):
+    """``log(1 + exp(beta * x)) / beta``, exact everywhere.
+
+    torch switches to x where ``beta * x > threshold``, a difference below 2.1e-9 / beta; `threshold` is only shown.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0):
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softplus(x) if self.beta == 1 else F.softplus(self.beta * x) / self.beta
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softmax(Module):
+    """``exp(x) / sum exp(x)`` along axis `dim`."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """The logarithm of Softmax along axis `dim`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.log_softmax(x, self.dim)
+
+
+class Dropout(Module):
+    """In training each entry is 0 with probability p, else divided by 1 - p; in use nothing happens.
+
+    Draws from its own generator: `rng` is a numpy Generator or a seed; without it, an independent stream of the
+    default generator. `Module.random_state` saves where the streams stand, for training to stop and go on.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | int | None = None):
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p is a probability, got {p}")
+        self.p, self.inplace = p, inplace
+        self.rng = init.own_generator(rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, rng=self.rng, training=self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"

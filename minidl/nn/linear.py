@@ -1,0 +1,58 @@
+"""Layers that move or mix features: Linear, Flatten, Identity."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import functional as F
+from ..tensor import Parameter, Tensor
+from . import init
+from .module import Module
+
+
+class Linear(Module):
+    """``y = x W^T + b``: x (..., in_features) gives (..., out_features); weight (out_features, in_features).
+
+    Starts uniform on [-b, b], ``b = 1 / sqrt(in_features)``, drawn from `rng` or the default generator.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None):
+        rng = init.generator(rng)
+        self.in_features, self.out_features = in_features, out_features
+        shape = (out_features, in_features)
+        self.weight = Parameter(init.default_weight(shape, rng))
+        self.bias = Parameter(init.default_bias(out_features, shape, rng)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Identity(Module):
+    """Gives back its input; takes and ignores any arguments."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        pass
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """Axes `start_dim` to `end_dim` (both included) become one: (N, C, H, W) gives (N, C*H*W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, last = (a + x.ndim if a < 0 else a for a in (self.start_dim, self.end_dim))
+        if not 0 <= first <= last < x.ndim:
+            raise ValueError(f"Flatten: no axes {self.start_dim} to {self.end_dim} in a tensor of shape {x.shape}")
+        flat = math.prod(x.shape[first : last + 1])  # not -1: an empty batch leaves it undetermined
+        return x.reshape(x.shape[:first] + (flat,) + x.shape[last + 1 :])
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

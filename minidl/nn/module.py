@@ -1,0 +1,305 @@
+"""Module: a function with parameters, and the tree that modules make.
+
+A module's parts are its attributes: those that are Parameters are its parameters, those that are Modules its
+children, and the arrays named by `register_buffer` its buffers. Nothing else is kept; a path such as
+"layer1.0.conv1.weight" is the way down the attributes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..device import device_of, to_device
+from ..tensor import Parameter, Tensor, as_array
+
+
+class _Watchers(threading.local):
+    def __init__(self) -> None:
+        self.active: list[Callable] = []
+
+
+_watchers = _Watchers()
+
+
+@contextmanager
+def watch(see: Callable[[Module, tuple, Any], None]) -> Iterator[None]:
+    """Inside the block, ``see(module, inputs, output)`` is called after every forward of every module.
+
+    Inner modules finish, and are seen, before the ones that called them. Applies to the current thread.
+    """
+    _watchers.active.append(see)
+    try:
+        yield
+    finally:
+        _watchers.active.remove(see)
+
+
+class Mismatch(NamedTuple):
+    """What `load_state_dict` could not match by name."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+class Module:
+    """A function with parameters. Subclasses set attributes in ``__init__`` and define ``forward``.
+
+        class Perceptron(nn.Module):
+            def __init__(self):
+                self.hidden, self.out = nn.Linear(784, 100), nn.Linear(100, 10)
+
+            def forward(self, x):
+                return self.out(F.relu(self.hidden(x)))
+    """
+
+    training = True  # False after eval(): dropout and batch normalisation ask
+    buffer_names: tuple[str, ...] = ()
+    optional_state: tuple[str, ...] = ()  # names that a loaded state may lack: older files do
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The function itself; call the module, not this."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        output = self.forward(*inputs, **options)
+        for see in tuple(_watchers.active):
+            see(self, inputs, output)
+        return output
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        current = vars(self).get(name)
+        if name in self.buffer_names and value is not None:
+            value = as_array(value)
+        elif isinstance(current, Parameter) and not isinstance(value, Parameter | None):
+            raise TypeError(
+                f"{name} is a parameter: assign {name}.data to change its value, or a new md.Parameter to replace it"
+            )
+        elif current is None and isinstance(value, Parameter | Module):
+            vars(self).pop(name, None)  # its place in the order is where it becomes a part, not where it was None
+        object.__setattr__(self, name, value)
+
+    def register_buffer(self, name: str, array: Any) -> None:
+        """Make an array part of the state without making it a parameter: running statistics, class weights.
+
+        A buffer is a plain array, which the module may change in place. None reserves the name only.
+        """
+        self.buffer_names = (*self.buffer_names, name)
+        setattr(self, name, array)
+
+    def add_module(self, name: str, module: Module) -> None:
+        """Make a module a child under a name that is computed: ``add_module(f"layer{i}", ...)``."""
+        if not isinstance(module, Module):
+            raise TypeError(f"add_module({name!r}): a Module is needed, got {type(module).__name__}")
+        if "." in name or not name or hasattr(type(self), name):
+            raise ValueError(f"add_module: {name!r} cannot name a child of {type(self).__name__}; choose another")
+        setattr(self, name, module)
+
+    # --- the tree
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that are attributes of this one, with their names."""
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+
+    def children(self) -> Iterator[Module]:
+        """The modules that are attributes of this one."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """This module and all below it with their paths, parents before children; a shared one once."""
+        seen: set[Module] = set()
+        stack = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if remove_duplicate and module in seen:
+                continue
+            seen.add(module)
+            yield path, module
+            stack += reversed([(_join(path, name), child) for name, child in module.named_children()])
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, parents before children; a shared one once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """The parameters with their paths, a shared one once.
+
+        Each parameter's ``.name`` becomes its path, so that an error of the engine says "conv1.weight".
+        """
+        seen: set[Parameter] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and value not in seen:
+                    seen.add(value)
+                    name = _join(path, name)
+                    if not value.name.endswith(name):  # keep the longer path that the whole model gave
+                        value.name = name
+                    yield name, value
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters, a shared one once, in the order in which they were made attributes."""
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """The buffers (arrays) with their paths."""
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name in module.buffer_names:
+                if (array := getattr(module, name)) is not None:
+                    yield _join(path, name), array
+
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
+        """The buffers (arrays)."""
+        return (array for _, array in self.named_buffers(recurse=recurse))
+
+    # --- the state
+
+    def _state(self) -> Iterator[tuple[str, Module, str, Any]]:
+        """(path, module, attribute, array) of each parameter and buffer; a shared one under each of its paths."""
+        for path, module in self.named_modules(remove_duplicate=False):
+            parameters = [(name, value.data) for name, value in vars(module).items() if isinstance(value, Parameter)]
+            buffers = [(name, getattr(module, name)) for name in module.buffer_names]
+            for name, array in parameters + buffers:
+                if array is not None:
+                    yield _join(path, name), module, name, array
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers as NumPy arrays, by path: torch's names in torch's order."""
+        return {path: np.array(to_device(array, "cpu")) for path, _, _, array in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
+        """Copy arrays (or Tensors, or torch tensors) into the parameters and buffers of the same path.
+
+        Values are cast to the dtype and moved to the device of what they replace. Nothing is changed if a shape
+        differs or, when `strict`, if names are missing or unexpected: a ValueError shows all of them in one table.
+        """
+        slots = {path: (module, name, array) for path, module, name, array in self._state()}
+        missing = [p for p, (module, name, _) in slots.items() if p not in state and name not in module.optional_state]
+        unexpected = [path for path in state if path not in slots]
+        arrays = {path: _plain_array(state[path]) for path in slots if path in state}
+        misshaped = [path for path, array in arrays.items() if array.shape != slots[path][2].shape]
+        if misshaped or (strict and (missing or unexpected)):
+            table = [("missing", path, slots[path][2].shape) for path in missing]
+            table += [("unexpected", path, np.shape(state[path])) for path in unexpected]
+            table += [("mis-shaped", p, f"{arrays[p].shape}, the model has {slots[p][2].shape}") for p in misshaped]
+            raise ValueError(f"the state does not fit {type(self).__name__}:\n{_rows(table)}")
+        for path, array in arrays.items():
+            module, name, current = slots[path]
+            _replace(module, name, to_device(array, device_of(current)).astype(current.dtype))
+        return Mismatch(missing, unexpected)
+
+    def random_state(self) -> dict[str, dict]:
+        """The state of each numpy Generator in the tree (Dropout has one), by path: plain values, fit for JSON."""
+        return {path: generator.bit_generator.state for path, generator in self._generators()}
+
+    def load_random_state(self, state: Mapping[str, dict]) -> None:
+        """Put back what `random_state` gave: what is drawn next is what was drawn next then."""
+        generators = dict(self._generators())
+        if set(generators) != set(state):
+            raise ValueError(f"the random state is for {sorted(state)}, the model has {sorted(generators)}")
+        for path, generator in generators.items():
+            generator.bit_generator.state = state[path]
+
+    def _generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, np.random.Generator):
+                    yield _join(path, name), value
+
+    # --- changing every module at once; each returns the module itself
+
+    def apply(self, change: Callable[[Module], Any]) -> Module:
+        """Call ``change(module)`` for every module of the tree, children before parents."""
+        for child in self.children():
+            child.apply(change)
+        change(self)
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Behave as in training (dropout drops, batch normalisation uses the batch), or not."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Behave as in use: the same as ``train(False)``."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Let gradients be computed for the parameters, or freeze them."""
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradient of every parameter."""
+        for p in self.parameters():
+            p.grad = None
+
+    def to(self, *targets: Any) -> Module:
+        """Move to a device ("cpu", "gpu") or cast the floating-point parameters and buffers to a dtype."""
+        for target in targets:
+            for _, module, name, array in list(self._state()):
+                moved = _moved(array, target)
+                if moved is not array:
+                    _replace(module, name, moved)
+            for p in self.parameters():
+                if p.grad is not None:
+                    p.grad = _moved(p.grad.data, target)
+        return self
+
+    # --- text
+
+    def extra_repr(self) -> str:
+        """The arguments that `repr` shows."""
+        return ""
+
+    def __repr__(self) -> str:
+        return _tree(self, [f"({name}): {child!r}" for name, child in self.named_children()])
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _replace(module: Module, name: str, array: Any) -> None:
+    """Give a parameter or a buffer another array."""
+    value = getattr(module, name)
+    if isinstance(value, Parameter):
+        value.data = array
+    else:
+        setattr(module, name, array)
+
+
+def _moved(array: Any, target: Any) -> Any:
+    """The array on a device, or, if it is floating-point, in a dtype; itself if nothing changes."""
+    if isinstance(target, str) and target in ("cpu", "gpu"):
+        return array if device_of(array) == target else to_device(array, target)
+    dtype = np.dtype(target)
+    if dtype.kind not in "fc":
+        raise TypeError(f'to({target!r}): a module is moved to "cpu" or "gpu", or cast to a floating-point dtype')
+    return array if array.dtype.kind not in "fc" else array.astype(dtype, copy=False)
+
+
+def _plain_array(value: Any) -> Any:
+    """An array out of a loaded value: a Tensor, a torch tensor, or anything NumPy reads."""
+    if not isinstance(value, Tensor) and hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return as_array(value)
+
+
+def _rows(table: list[tuple]) -> str:
+    width = max(len(path) for _, path, _ in table)
+    return "\n".join(f"  {problem:<10}  {path:<{width}}  {note}" for problem, path, note in table)
+
+
+def _tree(module: Module, children: list[str]) -> str:
+    """Name(arguments), or one line per child, indented by two, as torch prints modules."""
+    name, extra = type(module).__name__, module.extra_repr()
+    if not children:
+        return f"{name}({extra})"
+    lines = [line.replace("\n", "\n  ") for line in [extra, *children] if line]
+    return f"{name}(\n  " + "\n  ".join(lines) + "\n)"

@@ -1,0 +1,354 @@
+"""Optimisers, gradient clipping and learning-rate schedules.
+
+    optimiser = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = optim.warmup(optim.cosine(0.1, steps=1000), steps=100)
+    for step, (x, target) in enumerate(batches):
+        optimiser.lr = schedule(step)
+        optimiser.zero_grad()
+        F.cross_entropy(model(x), target).backward()
+        optimiser.step()
+
+Keywords, defaults and equations are torch's. An update computes the new value in one fresh array, which replaces
+``p.data``: an array or a detached tensor that was taken from the parameter before keeps its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .device import namespace, to_device
+from .tensor import Parameter, Tensor, as_array
+
+Schedule = Callable[[int], float]
+
+
+class Optimiser:
+    """Parameters in groups, each with its own options, and a state (arrays, a count of steps) for each parameter.
+
+    `params`: Parameters, or dictionaries ``{"params": [...], option: value, ...}``, one for each group; what a group
+    does not say, the keywords of the constructor say. Subclasses define `update`.
+    """
+
+    def __init__(self, params: Iterable[Any], **defaults: Any):
+        params = [params] if isinstance(params, Tensor) else list(params)
+        groups = params if params and isinstance(params[0], Mapping) else [{"params": params}]
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Parameter, dict[str, Any]] = {}
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Optimise more parameters: ``{"params": [...], option: value, ...}``."""
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        if not params:
+            raise ValueError(f"{type(self).__name__} got no parameters; an iterator is empty once it has been read")
+        for p in params:
+            if not isinstance(p, Parameter):
+                kind = type(p).__name__
+                raise TypeError(f"{type(self).__name__} changes Parameters, got {kind}; wrap it: md.Parameter(x)")
+            if p in self.state:
+                raise ValueError(f"{type(self).__name__}: {p.name} is given twice; give each once, in one group")
+            self.state[p] = {}
+        unknown = set(group) - set(self.defaults) - {"params"}
+        if unknown:
+            options = ", ".join(self.defaults)
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}: its are {options}")
+        group = {**self.defaults, **group, "params": params}
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Refuse options that make no sense."""
+        for name in ("lr", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {group[name]}")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return list(self.state)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; assigning sets it for all groups."""
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            self.check({**group, "lr": value})
+            group["lr"] = value
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.state:
+            p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            # a NumPy float64 among the options would widen a float32 update
+            options = {name: x.item() if isinstance(x, np.generic) else x for name, x in group.items()}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                xp = namespace([p.data])
+                w, g = (array.reshape(_shape(p)) for array in (p.data, p.grad.data))
+                g = xp.ascontiguousarray(g, w.dtype)  # else p takes the layout of g, which no file keeps
+                p.data = self.update(xp, w, g, state, options).reshape(p.shape)
+
+    def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        """The new value of an array w with gradient g, in a new array; neither w nor g is changed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    # --- the state as plain arrays
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything as NumPy arrays under flat names, fit for .npz: ``groups.0.lr``, ``state.3.momentum_buffer``.
+
+        Parameters count from 0 over all groups, in order; ``groups.0.params`` holds the numbers of group 0.
+        """
+        numbers = {p: i for i, p in enumerate(self.state)}
+        flat = {}
+        for i, group in enumerate(self.param_groups):
+            for name, value in group.items():
+                value = [numbers[p] for p in value] if name == "params" else value
+                flat[f"groups.{i}.{name}"] = np.array(value)
+        for p, state in self.state.items():
+            for name, value in state.items():
+                flat[f"state.{numbers[p]}.{name}"] = np.array(to_device(as_array(value), "cpu"))
+        return flat
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave, for an optimiser over parameters of the same shapes in the same groups."""
+        groups = [dict(group) for group in self.param_groups]
+        states: list[dict[str, Any]] = [{} for _ in self.state]
+        params = list(self.state)
+        numbers = {p: i for i, p in enumerate(params)}
+        members = {f"groups.{i}.params": [numbers[p] for p in group["params"]] for i, group in enumerate(groups)}
+        saved = {name: np.asarray(value).tolist() for name, value in state.items() if name.endswith(".params")}
+        if saved != members:
+            raise ValueError(f"{type(self).__name__}: the state has groups {saved}, this optimiser {members}")
+        for path, value in state.items():
+            kind, number, name = path.split(".", 2)
+            value = np.asarray(value)
+            if kind == "groups" and name != "params":
+                if name not in self.defaults:
+                    raise ValueError(f"{type(self).__name__} has no option {name!r}: the state is of another optimiser")
+                groups[int(number)][name] = value.item() if value.ndim == 0 else tuple(value.tolist())
+            elif kind == "state":
+                p = params[int(number)]
+                states[int(number)][name] = _restored(path, value, p)
+        for group in groups:
+            self.check(group)
+        self.param_groups = groups
+        self.state = dict(zip(params, states))
+
+
+def _restored(path: str, value: np.ndarray, p: Parameter) -> Any:
+    """A saved count as an int, a saved array in the dtype and on the device of its parameter."""
+    if value.ndim == 0 and value.dtype.kind in "iu":
+        return int(value)
+    if value.shape != _shape(p):
+        raise ValueError(f"{path} has shape {value.shape}, its parameter {p.shape}: the state is of another model")
+    return to_device(value.astype(p.dtype), p.device)
+
+
+def _shape(p: Parameter) -> tuple[int, ...]:
+    """The shape in which p is updated: one axis at least, as arithmetic on an array of none gives a NumPy scalar."""
+    return p.shape or (1,)
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum.
+
+    g := g + weight_decay * w;  v := momentum * v + (1 - dampening) * g, at first v := g;
+    w := w - lr * v, or with `nesterov` w := w - lr * (g + momentum * v). Without momentum v is g.
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False,
+    ):  # fmt: skip
+        super().__init__(
+            params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov
+        )
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        if not group["momentum"] >= 0:
+            raise ValueError(f"SGD: momentum must be at least 0, got {group['momentum']}")
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"SGD: nesterov needs a momentum above 0 and no dampening, got momentum={group['momentum']}, "
+                f"dampening={group['dampening']}"
+            )
+
+    def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * w
+        if momentum:
+            v = state.get("momentum_buffer")
+            if v is None:
+                v = state["momentum_buffer"] = g.copy()
+            else:
+                v *= momentum
+                v += (1 - group["dampening"]) * g if group["dampening"] else g
+            g = g + momentum * v if group["nesterov"] else v
+        new = g * group["lr"]
+        return xp.subtract(w, new, out=new)
+
+
+class Adam(Optimiser):
+    """Steps scaled by running averages of the gradient and of its square.
+
+    g := g + weight_decay * w;  m := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;
+    w := w - lr * m' / (sqrt(v') + eps), with m' = m / (1 - b1^t), v' = v / (1 - b2^t) at step t;
+    `amsgrad` puts the largest v so far in the place of v.
+    Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 1; Reddi et al., ICLR 2018, algorithm 2.
+    """
+
+    decoupled = False  # is the weight decay apart from the gradient?
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0, amsgrad: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
+            raise ValueError(f"{type(self).__name__}: betas are two numbers in [0, 1), got {group['betas']}")
+        if not group["eps"] >= 0:
+            raise ValueError(f"{type(self).__name__}: eps must be at least 0, got {group['eps']}")
+
+    def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        lr, decay, (b1, b2), t = group["lr"], group["weight_decay"], group["betas"], state["step"]
+        if decay and not self.decoupled:
+            g = g + decay * w
+        for name in ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ()):
+            if name not in state:
+                state[name] = xp.zeros_like(w)
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        new = (1 - b1) * g  # one array serves all that follows
+        m *= b1
+        m += new
+        xp.multiply(g, g, out=new)
+        new *= 1 - b2
+        v *= b2
+        v += new
+        if group["amsgrad"]:
+            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
+        xp.sqrt(v, out=new)
+        new /= math.sqrt(1 - b2**t)
+        new += group["eps"]
+        xp.divide(m, new, out=new)
+        new *= -lr / (1 - b1**t)
+        new += w * (1 - lr * decay) if decay and self.decoupled else w
+        return new
+
+
+class AdamW(Adam):
+    """Adam with the weight decay taken from the weights directly: w := w - lr * weight_decay * w, then Adam's step.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+
+
+def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale all gradients by one factor so that their joint norm is at most `max_norm`; returns the norm before.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
+    """
+    params = [p for p in ([params] if isinstance(params, Tensor) else params) if p.grad is not None]
+    sizes = [abs(p.grad.data) for p in params if p.size]
+    if norm_type == math.inf:
+        total = max((float(size.max()) for size in sizes), default=0.0)
+    else:
+        total = sum(float((size**norm_type).sum(dtype="float64")) for size in sizes) ** (1 / norm_type)
+    factor = float(max_norm / (total + 1e-6))
+    if factor < 1:
+        for p in params:
+            p.grad = p.grad.data * factor
+    return total
+
+
+# --- schedules: plain functions from the step, counted from 0, to the learning rate
+
+
+def constant(lr: float) -> Schedule:
+    """`lr` for ever."""
+    return lambda step: lr
+
+
+def step_decay(lr: float, steps: int | Sequence[int], gamma: float = 0.1) -> Schedule:
+    """`lr`, multiplied by `gamma` after every `steps` steps, or at each of the listed steps."""
+    if isinstance(steps, int):
+        if steps < 1:
+            raise ValueError(f"step_decay: steps must be at least 1, got {steps}")
+        return lambda step: lr * gamma ** (step // steps)
+    milestones = sorted(steps)
+    return lambda step: lr * gamma ** bisect_right(milestones, step)
+
+
+def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+    """Half a cosine from `lr` at step 0 to `final` at step `steps`, and `final` after.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
+    """
+    if steps < 1:
+        raise ValueError(f"cosine: steps must be at least 1, got {steps}")
+    return lambda step: _half_cosine(lr, final, min(step / steps, 1.0))
+
+
+def warmup(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
+    """For the first `steps` steps `schedule` times a factor that rises linearly from `start` to 1, then `schedule`.
+
+    The factor at step s is ``start + (1 - start) * (s + 1) / (steps + 1)``, so no step is lost on a rate of 0.
+    Source: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2.
+    """
+    return lambda step: schedule(step) * min(1.0, start + (1 - start) * (step + 1) / (steps + 1))
+
+
+def one_cycle(
+    max_lr: float, steps: int, pct_start: float = 0.3, div_factor: float = 25.0, final_div_factor: float = 1e4
+) -> Schedule:
+    """Half a cosine up from ``max_lr / div_factor`` over the first `pct_start` of the steps, then half a cosine down
+    to ``max_lr / div_factor / final_div_factor`` at the last step, ``steps - 1``.
+
+    Source: Smith and Topin, "Super-convergence", 2018, as torch's OneCycleLR has it.
+    """
+    peak, last = pct_start * steps - 1, steps - 1
+    if not 0 < peak < last:
+        raise ValueError(f"one_cycle: no room to rise and fall in {steps} steps with pct_start={pct_start}")
+    first = max_lr / div_factor
+
+    def schedule(step: int) -> float:
+        if step <= peak:
+            return _half_cosine(first, max_lr, step / peak)
+        return _half_cosine(max_lr, first / final_div_factor, min((step - peak) / (last - peak), 1.0))
+
+    return schedule
+
+
+def _half_cosine(begin: float, end: float, share: float) -> float:
+    return end + (begin - end) * (1 + math.cos(math.pi * share)) / 2
