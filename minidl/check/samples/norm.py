@@ -1,0 +1,56 @@
+"""Samples of the normalisations. Oracle: NumPy's mean and variance, one channel at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...ops.norm import normalised, normalised_by
+from . import Sample, samples
+
+
+def by_channel(x, weight, bias, *, eps, statistics=None):
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        values = x[:, c]
+        y[:, c] = (values - values.mean()) / np.sqrt(values.var() + eps)
+        y[:, c] = y[:, c] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
+    return y
+
+
+def by_entry(x, weight, bias, *, mean, var, eps):
+    y = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        c = i[1]
+        y[i] = (x[i] - mean[c]) * (var[c] + eps) ** -0.5
+        y[i] = y[i] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
+    return y
+
+
+def cases(rng: np.random.Generator) -> Iterator[tuple]:
+    """x, weight, bias: every rank, batch 1, one channel, each of weight and bias missing."""
+    for shape, has_weight, has_bias in (
+        ((4, 3), True, True),
+        ((1, 2, 5), True, True),
+        ((3, 1, 2, 3), True, False),
+        ((2, 3, 3, 2), False, True),
+        ((2, 2, 2, 1, 3), False, False),
+    ):
+        weight, bias = (rng.normal(size=shape[1]) if has else None for has in (has_weight, has_bias))
+        yield rng.normal(size=shape) * rng.uniform(0.5, 3) + rng.normal(), weight, bias
+
+
+@samples(normalised, oracle=by_channel)
+def _(rng):
+    for inputs in cases(rng):
+        yield Sample(inputs, {"eps": float(rng.choice([1e-5, 1e-2]))})
+
+
+@samples(normalised_by, oracle=by_entry)
+def _(rng):
+    empty = np.zeros((0, 2, 3)), rng.normal(size=2), rng.normal(size=2)
+    for inputs in (*cases(rng), empty):
+        channels = inputs[0].shape[1]
+        mean, var = rng.normal(size=channels), rng.uniform(0.2, 3, channels)
+        yield Sample(inputs, {"mean": mean, "var": var, "eps": 1e-3})

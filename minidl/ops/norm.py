@@ -1,0 +1,329 @@
+"""Normalisation: batch, group and local response; and dropout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from .. import device
+from ..primitive import fused
+from ..tensor import Tensor, as_array, as_tensor
+from .elementwise import sqrt
+from .linear import matmul
+from .shape import reshape
+
+BLOCK = 1 << 15  # entries worked on at a time: a few such float32 blocks stay in a core's L2 cache
+
+
+# --- statistics and affine maps per channel, on arrays of shape (N, C, P)
+
+
+def flat(x: Any) -> Any:
+    """(N, C, *spatial) -> (N, C, P)"""
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+
+
+def blocks(shape: tuple[int, int, int]) -> Iterator[tuple[slice, slice, slice]]:
+    """Indices that cut (N, C, P) into blocks of about BLOCK entries, each as contiguous as can be."""
+    room, steps = BLOCK, []
+    for n in reversed(shape):
+        steps.insert(0, max(1, min(n, room)))
+        room //= steps[0]
+    starts = (range(0, n, step) for n, step in zip(shape, steps, strict=True))
+    for corner in product(*starts):
+        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+
+
+def moments(xp: Any, x: Any) -> tuple[Any, Any]:
+    """The mean and the (biased) variance of each channel of x (N, C, P), both (C,) in double precision.
+
+    Each block is centred before it is squared, and the blocks' results are merged in double precision (Chan,
+    Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is beside the deviation.
+    """
+    wide = np.result_type(x.dtype, np.float64)
+    seen = xp.zeros(x.shape[1])
+    mean, spread = xp.zeros(x.shape[1], wide), xp.zeros(x.shape[1], wide)  # spread: sum of (x - mean)^2
+    for block in blocks(x.shape):
+        part, channels = x[block], block[1]
+        n = part.shape[0] * part.shape[2]
+        centre = xp.einsum("ncp->c", part) / n
+        part = part - centre[:, None]
+        rest = xp.einsum("ncp->c", part).astype(wide) / n  # what rounding left of the block's mean
+        inside = xp.einsum("ncp,ncp->c", part, part) - n * rest**2
+        step = centre + rest - mean[channels]
+        before = seen[channels] * 1
+        seen[channels] += n
+        mean[channels] += step * n / seen[channels]
+        spread[channels] += inside + step**2 * before * n / seen[channels]
+    return mean, spread / (x.size // x.shape[1])
+
+
+def split(mean: Any, dtype: Any) -> tuple[Any, Any]:
+    """`mean` as ``high + low``, high in `dtype`: x - high is then exact where x is close to the mean."""
+    high = mean.astype(dtype)
+    return high, mean - high
+
+
+def affine(xp: Any, x: Any, centre: Any, slope: Any, shift: Any, dtype: Any, g: Any = None, k: Any = None) -> Any:
+    """``(x - centre) * slope + shift``, and ``+ g * k`` if given: arrays (N, C, P), coefficients per channel."""
+    y = xp.empty(x.shape, dtype)
+    slope, shift = column(slope, dtype), column(shift, dtype)
+    k = None if k is None else column(k, dtype)
+    for block in blocks(x.shape):
+        part, c = y[block], block[1]
+        xp.subtract(x[block], centre[c, None], out=part)
+        part *= slope[c]
+        part += shift[c]
+        if k is not None:
+            part += g[block] * k[c]
+    return y
+
+
+def column(v: Any, dtype: Any) -> Any:
+    """(C,) -> (C, 1), to stand beside (N, C, P)"""
+    return v.astype(dtype)[:, None]
+
+
+def sums(xp: Any, g: Any, x: Any, centre: Any) -> tuple[Any, Any]:
+    """The sums of g and of ``g * (x - centre)`` over each channel of (N, C, P), in double precision."""
+    wide = np.result_type(g.dtype, np.float64)
+    plain, weighted = xp.zeros(g.shape[1], wide), xp.zeros(g.shape[1], wide)
+    for block in blocks(g.shape):
+        part, c = g[block], block[1]
+        plain[c] += xp.einsum("ncp->c", part)
+        weighted[c] += xp.einsum("ncp,ncp->c", part, x[block] - centre[c, None])
+    return plain, weighted
+
+
+# --- batch normalisation
+
+
+def per_channel(v: Tensor, ndim: int) -> Tensor:
+    """(C,) -> (1, C, 1, ...)"""
+    return reshape(v, (1, -1) + (1,) * (ndim - 2))
+
+
+def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """``x * weight + bias``, one weight and bias per channel."""
+    if weight is not None:
+        x = x * per_channel(weight, x.ndim)
+    return x if bias is None else x + per_channel(bias, x.ndim)
+
+
+@fused(
+    name="batch_norm",
+    formula="y = (x - m) / sqrt(v + eps) * weight + bias; per channel c: m = mean of x, v = mean of (x - m)^2",
+)
+def normalised(x, weight, bias, *, eps, statistics=None):
+    """Each channel of x (N, C, ...) with its own mean removed and its own deviation divided out, then scaled.
+
+    `statistics` are the mean and the variance, if they have been worked out already; they follow from x.
+    """
+    axes = (0, *range(2, x.ndim))
+    centred = x - x.mean(axes, keepdims=True)
+    variance = (centred * centred).mean(axes, keepdims=True)
+    return scaled(centred / sqrt(variance + eps), weight, bias)
+
+
+@normalised.forward_kernel
+def _(xp, x, weight, bias, *, eps, statistics=None):
+    return standardise(xp, x, weight, bias, *(statistics or moments(xp, flat(x))), eps)
+
+
+@normalised.backward(
+    formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
+)
+def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None):
+    mean, var = statistics or moments(xp, flat(x))
+    high, low = split(mean, x.dtype)
+    sum_g, sum_gx = sums(xp, flat(g), flat(x), high)
+    sum_gx -= low * sum_g  # sum of g * (x - mean)
+    inverse = 1 / xp.sqrt(var + eps)
+    gx = None
+    if needed[0]:  # gx = k * g + slope * (x - mean) + shift
+        n = x.size // x.shape[1]
+        k = inverse if weight is None else inverse * weight
+        slope = -k * inverse**2 * sum_gx / n
+        shift = -k * sum_g / n - slope * low
+        gx = affine(xp, flat(x), high, slope, shift, y.dtype, flat(g), k).reshape(x.shape)
+    return gx, *affine_gradients(y, inverse * sum_gx, sum_g, needed)
+
+
+@fused(
+    name="batch_norm_eval",
+    formula="y = (x - mean) / sqrt(var + eps) * weight + bias; mean, var, weight and bias of channel c",
+)
+def normalised_by(x, weight, bias, *, mean, var, eps):
+    """Each channel of x (N, C, ...) with a given mean removed and a given deviation divided out, then scaled."""
+    mean, deviation = Tensor(mean.astype(x.dtype)), Tensor(((var + eps) ** 0.5).astype(x.dtype))
+    return scaled((x - per_channel(mean, x.ndim)) / per_channel(deviation, x.ndim), weight, bias)
+
+
+@normalised_by.forward_kernel
+def _(xp, x, weight, bias, *, mean, var, eps):
+    return standardise(xp, x, weight, bias, mean, var, eps)
+
+
+@normalised_by.backward(formula="g * weight / sqrt(var + eps)")
+def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps):
+    inverse = 1 / xp.sqrt(var + eps)
+    sum_g = sum_gx = gx = None
+    if needed[0]:
+        k = inverse if weight is None else inverse * weight
+        gx = (flat(g) * column(k, y.dtype)).reshape(x.shape)
+    if needed[1] or needed[2]:
+        high, low = split(mean, x.dtype)
+        sum_g, sum_gx = sums(xp, flat(g), flat(x), high)
+        sum_gx = inverse * (sum_gx - low * sum_g)
+    return gx, *affine_gradients(y, sum_gx, sum_g, needed)
+
+
+def standardise(xp: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` of an array (N, C, ...), per channel."""
+    high, low = split(mean, x.dtype)
+    slope = 1 / xp.sqrt(var + eps) * (1 if weight is None else weight)
+    shift = -low * slope + (0 if bias is None else bias)
+    dtype = np.result_type(*(a.dtype for a in (x, weight, bias) if a is not None))
+    return affine(xp, flat(x), high, slope, shift, dtype).reshape(x.shape)
+
+
+def affine_gradients(y: Any, of_weight: Any, of_bias: Any, needed: list[bool]) -> tuple[Any, Any]:
+    """The gradients of weight and bias in the dtype of the output, None where not needed."""
+    return tuple(
+        v.astype(y.dtype) if need else None for v, need in zip((of_weight, of_bias), needed[1:], strict=True)
+    )
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Any,
+    running_var: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalisation: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, per channel.
+
+    x is (N, C) or (N, C, *spatial); weight, bias and the running arrays are (C,), weight and bias may be None.
+    In training, mean and (biased) var are those of the batch, through which the gradient flows; the running arrays,
+    unless None, become ``(1 - momentum) * running + momentum * batch`` in place, with the unbiased variance. An empty
+    batch leaves them alone. Otherwise mean and var are the running arrays, and y is an affine function of x.
+
+    Raises ValueError for a shape that does not fit, for one value per channel in training (its variance is 0 and
+    y would not depend on x), and for missing running arrays otherwise.
+    Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+    """
+    x = as_tensor(x)
+    arrays = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    check_channels("batch_norm", x, **arrays)
+    weight, bias = (None if v is None else as_tensor(v) for v in (weight, bias))
+    xp = device.namespace([x.data])
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm needs running_mean and running_var; pass training=True to use the batch's own")
+        mean, var = (as_array(v).astype(np.float64) for v in (running_mean, running_var))  # copies: they will change
+        return normalised_by(x, weight, bias, mean=mean, var=var, eps=eps)
+    if not x.size:  # nothing to take a mean of
+        none, one = xp.zeros(x.shape[1]), xp.ones(x.shape[1])
+        return normalised_by(x, weight, bias, mean=none, var=one, eps=eps)
+    n = x.size // x.shape[1]
+    if n == 1:
+        raise ValueError(
+            f"batch_norm in training needs more than one value per channel, x {x.shape} has "
+            f"{' * '.join(str(m) for m in (x.shape[0], *x.shape[2:]))} = 1; use a larger batch or training=False"
+        )
+    mean, var = moments(xp, flat(x.data))
+    for running, batch in ((running_mean, mean), (running_var, var * n / (n - 1))):
+        if running is not None:
+            if not hasattr(running, "dtype"):
+                raise TypeError(f"batch_norm updates running arrays in place: a {type(running).__name__} will not do")
+            running = as_array(running)
+            running[...] = (1 - momentum) * running + momentum * batch
+    return normalised(x, weight, bias, eps=eps, statistics=(mean, var))
+
+
+def check_channels(name: str, x: Tensor, **arrays: Any) -> None:
+    """Refuse an x without a channel axis, and arrays that are not one value per channel."""
+    if x.ndim < 2:
+        raise ValueError(f"{name} needs x of shape (N, C, ...), got {x.shape}")
+    if x.dtype.kind not in "fc":
+        raise TypeError(f"{name} needs a float x, got {x.dtype}; use .astype(float) first")
+    for label, v in arrays.items():
+        if v is not None and as_array(v).shape != x.shape[1:2]:
+            raise ValueError(
+                f"{name}: {label} has shape {as_array(v).shape}, x {x.shape} has {x.shape[1]} channels; "
+                f"it must be ({x.shape[1]},)"
+            )
+
+
+# --- other normalisations, and dropout
+
+
+def group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float = 1e-5
+) -> Tensor:
+    """Group normalisation: each image's channels in `num_groups` groups, each with its own mean and variance.
+
+    x is (N, C, ...), C a multiple of num_groups; weight and bias are (C,) or None. It is batch normalisation of one
+    image whose channels are the N * num_groups groups, and a scale per channel after it.
+    Source: Wu and He, "Group normalization", ECCV 2018, eq. 1 to 7.
+    """
+    x = as_tensor(x)
+    check_channels("group_norm", x, weight=weight, bias=bias)
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(
+            f"group_norm: {x.shape[1]} channels do not split into {num_groups} equal groups; "
+            f"num_groups must divide {x.shape[1]}"
+        )
+    y = x
+    if x.size:
+        groups = x.shape[0] * num_groups
+        y = reshape(x, (1, groups, x.size // groups))  # (N, C, ...) -> (1, N * groups, C / groups * P)
+        y = reshape(normalised(y, None, None, eps=eps), x.shape)
+    weight, bias = (None if v is None else as_tensor(v) for v in (weight, bias))
+    return scaled(y, weight, bias)
+
+
+def local_response_norm(x: Tensor, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Local response normalisation across channels: ``y_c = x_c / (k + alpha / size * sum over j of x_j^2)^beta``.
+
+    j runs from c - size // 2 to c + (size - 1) // 2, as far as there are channels; x is (N, C, ...). The paper has
+    alpha where torch, and this function, have alpha / size.
+    Source: Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3.
+    """
+    x = as_tensor(x)
+    check_channels("local_response_norm", x)
+    if size < 1:
+        raise ValueError(f"local_response_norm: size must be 1 or more, got {size}")
+    distance = np.arange(x.shape[1]) - np.arange(x.shape[1])[:, None]  # of channel j from channel c
+    band = (-(size // 2) <= distance) & (distance <= (size - 1) // 2)
+    band = Tensor(device.to_device(band.astype(x.dtype), x.device))
+    squares = reshape(x * x, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
+    near = reshape(matmul(band, squares), x.shape)  # (C, C) @ (N, C, P)
+    return x / (k + alpha / size * near) ** beta
+
+
+def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = True) -> Tensor:
+    """Each entry becomes 0 with probability `p`, else ``x / (1 - p)``: the expectation is x.
+
+    The mask is drawn from `rng`, one number per entry, in C order, whatever the dtype or device of x. With p = 0 or
+    outside training the result is x and nothing is drawn.
+    Source: Srivastava et al., JMLR 15, 2014 (there the scale is applied in testing, here in training).
+    """
+    x = as_tensor(x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is a probability, between 0 and 1, got {p}")
+    if not training or p == 0:
+        return x
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    kept = rng.random(x.shape, dtype=np.float32) >= p
+    return x * Tensor(device.to_device((kept * scale).astype(np.result_type(x.dtype, np.float16)), x.device))

@@ -1,0 +1,268 @@
+"""Normalisation and dropout: kernels against definitions, statistics, precision, traps."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minidl as md
+from minidl import functional as F
+from minidl.ops import norm
+
+drawn = settings(deadline=None, max_examples=25)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def batches(draw):
+    """x of 2 to 5 axes with at least two values per channel; weight and bias, each perhaps None."""
+    shape = draw(st.lists(st.integers(1, 4), min_size=2, max_size=5).filter(lambda s: np.prod(s) > s[1]))
+    rng = np.random.default_rng(draw(seeds))
+    x = rng.normal(size=shape) * rng.uniform(0.5, 3) + rng.normal() * 3
+    weight, bias = (rng.normal(size=shape[1]) if draw(st.booleans()) else None for _ in range(2))
+    return rng, x, weight, bias
+
+
+def gradients(f, arrays, g):
+    """The value of f and its gradient with respect to each array that is not None."""
+    tensors = [None if a is None else md.tensor(a, requires_grad=True) for a in arrays]
+    y = f(*tensors)
+    return y.numpy(), [t.numpy() for t in md.grad(y, [t for t in tensors if t is not None], g)]
+
+
+def assert_same(actual, expected, tolerance=1e-11):
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * (1 + abs(expected).max(initial=0)))
+
+
+@drawn
+@given(batches(), st.booleans(), st.sampled_from([1e-5, 0.1]))
+def test_kernel_equals_definition(batch, training, eps):
+    rng, x, weight, bias = batch
+    mean, var = rng.normal(size=x.shape[1]), rng.uniform(0.3, 2, x.shape[1])
+    g = rng.normal(size=x.shape)
+
+    def f(x, weight, bias):
+        return F.batch_norm(x, mean.copy(), var.copy(), weight, bias, training=training, eps=eps)
+
+    y, grads = gradients(f, (x, weight, bias), g)
+    with md.definitions():
+        defined, expected = gradients(f, (x, weight, bias), g)
+    assert_same(y, defined)
+    for a, b in zip(grads, expected, strict=True):
+        assert_same(a, b, 1e-9)  # eps = 1e-5 can magnify by 300
+
+
+@drawn
+@given(batches(), st.booleans())
+def test_second_order_is_the_derivative_of_the_backward_kernel(batch, training):
+    rng, x, weight, bias = batch
+    weight = np.ones(x.shape[1]) if weight is None else weight
+    mean, var = rng.normal(size=x.shape[1]), rng.uniform(0.3, 2, x.shape[1])
+    g, v = rng.normal(size=x.shape), rng.normal(size=x.shape)
+
+    def primitive(x):
+        if training:
+            return norm.normalised(x, md.Tensor(weight), bias, eps=0.1)
+        return norm.normalised_by(x, md.Tensor(weight), bias, mean=mean, var=var, eps=0.1)
+
+    _, hv = md.hvp(lambda x: (primitive(x) ** 2 * g).sum(), x, v)
+    z = md.Tensor(x + 1e-30j * v, requires_grad=True)
+    y = primitive(z)
+    (stepped,) = md.grad(y, z, 2 * y.data * g)  # complex step through the kernel
+    assert_same(hv.numpy(), stepped.numpy().imag / 1e-30, 1e-10)
+
+
+def test_hessian_is_the_same_through_kernel_and_definition():
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+
+    def f(x):
+        return (F.batch_norm(x, None, None, training=True) * g).sum()
+
+    fused = md.hessian(f, x).numpy()
+    with md.definitions():
+        defined = md.hessian(f, x).numpy()
+    assert_same(fused, defined)
+    assert_same(fused, fused.transpose(2, 3, 0, 1))
+
+
+def test_definitions_show_the_composition():
+    def nodes(y):
+        return 1 + sum(nodes(x) for x in y.node.inputs if isinstance(x, md.Tensor) and not x.is_leaf)
+
+    x = md.tensor(np.random.default_rng(0).normal(size=(4, 3)), requires_grad=True)
+    assert nodes(F.batch_norm(x, None, None, training=True)) == 1
+    with md.definitions():
+        assert nodes(F.batch_norm(x, None, None, training=True)) > 5
+
+
+@drawn
+@given(batches())
+def test_output_has_mean_0_and_variance_1(batch):
+    _, x, _, _ = batch
+    y = F.batch_norm(md.Tensor(x), None, None, training=True, eps=0).numpy()
+    axes = (0, *range(2, x.ndim))
+    assert_same(y.mean(axes), np.zeros(x.shape[1]), 1e-12)
+    assert_same(y.var(axes), np.ones(x.shape[1]), 1e-10)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, md.Tensor])
+def test_running_statistics_are_updated_in_place_when_training_only(wrap):
+    x = np.random.default_rng(1).normal(size=(5, 2, 3)) * 2 + 1
+    mean, var = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    F.batch_norm(md.Tensor(x), wrap(mean), wrap(var))
+    assert mean.tolist() == [1, 2] and var.tolist() == [3, 4]
+    F.batch_norm(md.Tensor(x), wrap(mean), wrap(var), training=True, momentum=0.25)
+    assert_same(mean, 0.75 * np.array([1, 2]) + 0.25 * x.mean((0, 2)))
+    assert_same(var, 0.75 * np.array([3, 4]) + 0.25 * x.var((0, 2), ddof=1))
+
+
+def test_a_second_derivative_does_not_update_running_statistics_again():
+    mean, var = np.zeros(2), np.ones(2)
+    x = md.tensor(np.random.default_rng(1).normal(size=(4, 2)), requires_grad=True)
+    y = F.batch_norm(x, mean, var, training=True)
+    before = mean.copy()
+    (g,) = md.grad((y**3).sum(), x, create_graph=True)
+    md.grad((g * g).sum(), x)
+    assert (mean == before).all()
+
+
+def test_eval_backward_uses_the_statistics_of_its_own_forward():
+    x = md.tensor(np.random.default_rng(1).normal(size=(4, 2)), requires_grad=True)
+    mean, var = np.zeros(2), np.full(2, 4.0)
+    y = F.batch_norm(x, mean, var, eps=0)
+    F.batch_norm(x, mean, var, training=True)  # changes the running arrays
+    (g,) = md.grad(y.sum(), x)
+    assert_same(g.numpy(), np.full((4, 2), 0.5))
+
+
+@drawn
+@given(seeds, st.sampled_from([0.0, 30.0, 1e3]), st.sampled_from([(6, 3, 5, 5), (400, 2), (2, 2, 200, 200)]))
+def test_single_precision_agrees_with_double_however_large_the_mean(seed, offset, shape):
+    rng = np.random.default_rng(seed)
+    arrays = [(rng.normal(size=s) + m).astype(np.float32) for s, m in ((shape, offset), (shape[1], 0), (shape[1], 0))]
+    g = rng.normal(size=shape).astype(np.float32)
+
+    def f(x, weight, bias):
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+
+    y, grads = gradients(f, arrays, g)
+    exact, expected = gradients(f, [a.astype(np.float64) for a in arrays], g.astype(np.float64))
+    size = np.sqrt(g.size / shape[1])  # a gradient of weight or bias adds up this many entries' worth
+    for a, b, scale in zip((y, *grads), (exact, *expected), (1, 1, size, size), strict=True):
+        assert a.dtype == np.float32
+        assert abs(a - b).max() <= 1e-5 * max(abs(b).max(), scale)
+
+
+@drawn
+@given(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 40)), seeds, st.integers(1, 50))
+def test_moments_do_not_depend_on_the_blocks(shape, seed, block):
+    x = np.random.default_rng(seed).normal(size=shape) + 5
+    before, norm.BLOCK = norm.BLOCK, block
+    try:
+        covered = np.zeros(shape, int)
+        for index in norm.blocks(shape):
+            assert covered[index].size <= block
+            covered[index] += 1
+        mean, var = norm.moments(np, x)
+    finally:
+        norm.BLOCK = before
+    assert (covered == 1).all()
+    assert_same(mean, x.mean((0, 2)))
+    assert_same(var, x.var((0, 2)))
+
+
+@drawn
+@given(batches(), st.integers(1, 4), st.integers(1, 2))
+def test_group_norm_is_the_formula(batch, groups, per_group):
+    rng, x, _, _ = batch
+    x = rng.normal(size=(x.shape[0], groups * per_group, *x.shape[2:]))
+    weight, bias = rng.normal(size=(2, x.shape[1]))
+    expected = np.empty_like(x)
+    for n in range(len(x)):
+        for k in range(groups):
+            part = x[n, k * per_group : (k + 1) * per_group]
+            expected[n, k * per_group : (k + 1) * per_group] = (part - part.mean()) / np.sqrt(part.var() + 1e-5)
+    scale = (1, -1) + (1,) * (x.ndim - 2)
+    expected = expected * weight.reshape(scale) + bias.reshape(scale)
+    assert_same(F.group_norm(md.Tensor(x), groups, md.Tensor(weight), md.Tensor(bias)).numpy(), expected, 1e-9)
+
+
+@drawn
+@given(batches(), st.integers(1, 6))
+def test_local_response_norm_is_the_formula(batch, size):
+    _, x, _, _ = batch
+    expected = np.empty_like(x)
+    channels = x.shape[1]
+    for c in range(channels):
+        near = range(max(0, c - size // 2), min(channels, c + (size - 1) // 2 + 1))
+        expected[:, c] = x[:, c] / (2 + 0.5 / size * sum(x[:, j] ** 2 for j in near)) ** 0.75
+    assert_same(F.local_response_norm(md.Tensor(x), size, alpha=0.5, k=2.0).numpy(), expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("defined", [True, False])
+def test_an_empty_batch_works(training, defined):
+    mean, var = np.zeros(3), np.ones(3)
+    x, weight = md.tensor(np.zeros((0, 3, 2)), requires_grad=True), md.tensor(np.ones(3), requires_grad=True)
+    if defined:
+        with md.definitions():
+            y = F.batch_norm(x, mean, var, weight, training=training)
+    else:
+        y = F.batch_norm(x, mean, var, weight, training=training)
+    gx, gw = md.grad(y.sum(), [x, weight])
+    assert gx.shape == (0, 3, 2) and gw.tolist() == [0, 0, 0]
+    assert mean.tolist() == [0, 0, 0] and var.tolist() == [1, 1, 1]
+    assert F.group_norm(x, 3, weight).shape == F.local_response_norm(x, 2).shape == (0, 3, 2)
+
+
+def test_errors():
+    x = md.Tensor(np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"more than one value per channel.*1 = 1"):
+        F.batch_norm(x, None, None, training=True)
+    with pytest.raises(ValueError, match="running_mean and running_var"):
+        F.batch_norm(x, None, None)
+    with pytest.raises(ValueError, match=r"weight has shape \(2,\).*3 channels"):
+        F.batch_norm(x, np.zeros(3), np.ones(3), np.ones(2))
+    with pytest.raises(TypeError, match="in place"):
+        F.batch_norm(md.Tensor(np.ones((2, 3))), [0.0] * 3, [1.0] * 3, training=True)
+    with pytest.raises(ValueError, match=r"\(N, C, \.\.\.\)"):
+        F.batch_norm(md.Tensor(np.ones(3)), None, None, training=True)
+    with pytest.raises(TypeError, match="float"):
+        F.batch_norm(md.Tensor(np.ones((2, 3), int)), None, None, training=True)
+    with pytest.raises(ValueError, match="3 channels do not split into 2"):
+        F.group_norm(x, 2)
+    with pytest.raises(ValueError, match="size must be 1"):
+        F.local_response_norm(x, 0)
+
+
+# --- dropout
+
+
+@drawn
+@given(seeds, st.floats(0.05, 0.95), st.sampled_from([np.float32, np.float64]))
+def test_dropout_keeps_each_entry_scaled_or_drops_it(seed, p, dtype):
+    x = md.tensor(np.random.default_rng(seed).normal(size=(30, 40)), requires_grad=True, dtype=dtype)
+    y = F.dropout(x, p, rng=np.random.default_rng(seed))
+    kept = y.numpy() != 0
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.numpy()[kept], (x.numpy() / (1 - p))[kept], rtol=1e-6)
+    assert abs(kept.mean() - (1 - p)) < 6 * np.sqrt(p * (1 - p) / x.size)  # six standard deviations
+    (g,) = md.grad(y.sum(), x)
+    np.testing.assert_allclose(g.numpy(), kept / (1 - p), rtol=1e-6)
+    again = F.dropout(x, p, rng=np.random.default_rng(seed))
+    assert (again.numpy() == y.numpy()).all()
+
+
+def test_dropout_at_the_ends():
+    x = md.Tensor(np.random.default_rng(0).normal(size=(3, 4)))
+    rng = np.random.default_rng(0)
+    assert F.dropout(x, 0.0, rng=rng) is x
+    assert F.dropout(x, 0.5, rng=rng, training=False) is x
+    assert rng.random() == np.random.default_rng(0).random()  # nothing was drawn
+    assert (F.dropout(x, 1.0, rng=rng).numpy() == 0).all()
+    for p in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            F.dropout(x, p, rng=rng)
+    with pytest.raises(TypeError, match="Generator"):
+        F.dropout(x, 0.5, rng=0)
