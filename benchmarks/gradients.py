@@ -243,7 +243,7 @@ def draw(rows: list[Row], path: Path) -> None:
     count = len({r.primitive for r in rows})
     figure.suptitle(f"Numerical derivatives of {count} primitives (thin); the median of the analytic ones (thick)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def main() -> None:

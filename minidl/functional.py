@@ -1,6 +1,7 @@
 """The public list of functions: ``from minidl import functional as F``."""
 
 from .ops.arithmetic import maximum, minimum
+from .ops.conv import conv, conv_transpose
 from .ops.elementwise import (
     absolute,
     clip,
@@ -16,7 +17,20 @@ from .ops.elementwise import (
     tanh,
 )
 from .ops.linear import linear, matmul
+from .ops.loss import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+    soft_dice_loss,
+)
+from .ops.norm import batch_norm, dropout, group_norm, local_response_norm
+from .ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool, max_unpool
 from .ops.reduce import log_softmax, logsumexp, softmax
+from .ops.resample import interpolate
 from .ops.shape import concat, flip, pad, stack, where
+from .ops.window import fold, unfold
 
 __all__ = [name for name in dir() if not name.startswith("_")]

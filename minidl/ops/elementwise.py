@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..device import namespace
 from ..primitive import override, primitive
 from ..tensor import Tensor
 
@@ -55,7 +56,7 @@ def _(g, y, x):
 
 def sign(x: Tensor) -> Tensor:
     """-1, 0 or 1: a constant as far as derivatives go."""
-    return Tensor((x.data > 0).astype(x.dtype) - (x.data < 0).astype(x.dtype))
+    return Tensor(namespace([x.data]).sign(x.data))
 
 
 @primitive(
@@ -128,9 +129,7 @@ def relu_rule(name: str) -> AbstractContextManager[None]:
     return override(relu, x=RELU_RULES[name])
 
 
-@primitive(
-    formula="where(x > 0, x, slope * x)", kind="piecewise", elementwise=True, kink=lambda x, *, slope: abs(x)
-)
+@primitive(formula="where(x > 0, x, slope * x)", kind="piecewise", elementwise=True, kink=lambda x, *, slope: abs(x))
 def leaky(xp, x, *, slope):
     """x where positive, ``slope * x`` elsewhere."""
     return xp.where(x > 0, x, slope * x)
@@ -154,14 +153,17 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     weight = weight if isinstance(weight, Tensor) else Tensor(weight)
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.size not in (1, channels):
-        raise ValueError(f"prelu: the weight has {weight.size} elements; 1 or one per channel ({channels}) fit x {x.shape}")
+        raise ValueError(
+            f"prelu: the weight has {weight.size} elements; 1 or one per channel ({channels}) fit x {x.shape}"
+        )
     if x.ndim > 1:
         weight = weight.reshape((1, -1) + (1,) * (x.ndim - 2))  # (C,) -> (1, C, 1, ...)
     return where(x > 0, x, weight * x)
 
 
-@primitive(formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True,
-           kink=lambda x, *, alpha: abs(x))
+@primitive(
+    formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True, kink=lambda x, *, alpha: abs(x)
+)
 def exponential_linear(xp, x, *, alpha):
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x)))
@@ -205,7 +207,8 @@ def _(g, y, x):
 @primitive(formula="log(1 + exp(x))", elementwise=True)
 def softplus(xp, x):
     """``log(1 + exp(x))``, a smooth relu, in the form that does not overflow: max(x, 0) + log1p(exp(-|x|))."""
-    return xp.where(x < 0, 0, x) + xp.log1p(xp.exp(xp.where(x < 0, x, -x)))
+    positive = xp.maximum(x, 0)
+    return positive + xp.log1p(xp.exp(xp.minimum(x, 0) - positive))
 
 
 @softplus.rule("x", formula="g / (1 + exp(-x))")

@@ -50,6 +50,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The fully connected layer ``y = x W^T + b``: x (..., I), weight (O, I), bias (O,) give (..., O)."""
     x, weight = as_tensor(x), as_tensor(weight)
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"linear: x {x.shape} and weight {weight.shape}: the last axis of x must have weight.shape[1] entries")
+        raise ValueError(
+            f"linear: x {x.shape} and weight {weight.shape}: the last axis of x must have weight.shape[1] entries"
+        )
     y = matmul(x, weight.T)
     return y if bias is None else y + bias

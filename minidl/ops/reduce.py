@@ -32,7 +32,7 @@ def kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
 
 def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     """How many entries are reduced to one."""
-    return math.prod(shape[a] for a in axes)
+    return math.prod([shape[a] for a in axes])
 
 
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -42,10 +42,11 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis`: the sum over the number of entries. A mean over nothing is an error."""
-    n = count(x.shape, normal_axes(axis, x.ndim))
+    axes = normal_axes(axis, x.ndim)
+    n = count(x.shape, axes)
     if n == 0:
         raise ValueError(f"mean over nothing: shape {x.shape}, axis {axis}")
-    return sum(x, axis, keepdims) / n
+    return summed(x, axis=axes, keepdims=keepdims) / n
 
 
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
@@ -61,7 +62,7 @@ def _gap_to_largest(x, *, axis, keepdims):
     """How far the largest entry stands from the next one, at each result."""
     import numpy as np
 
-    x = np.moveaxis(x, axis, range(len(axis))).reshape((-1,) + tuple(n for a, n in enumerate(x.shape) if a not in axis))
+    x = np.moveaxis(x, axis, range(len(axis))).reshape(count(x.shape, axis), *(n for a, n in enumerate(x.shape) if a not in axis))
     x = np.sort(x, axis=0)
     return x[-1] - x[-2] if len(x) > 1 else np.full(x.shape[1:], np.inf)
 

@@ -126,15 +126,11 @@ def broadcast_to(x: Tensor, *shape: Any) -> Tensor:
 def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x summed over the axes along which `shape` was repeated to make x's: the adjoint of broadcast_to."""
     shape = tuple(shape)
-    if x.shape == shape:
-        return x
     lead = x.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1
-    )
-    if axes:
-        x = summed(x, axis=axes, keepdims=True)
-    return x if x.shape == shape else reshaped(x, shape=shape)
+    repeated = tuple([lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1])
+    if repeated:
+        x = summed(x, axis=repeated, keepdims=True)
+    return summed(x, axis=tuple(range(lead)), keepdims=False) if lead else x
 
 
 @primitive(formula="x[index]", kind="linear")
@@ -173,11 +169,15 @@ def _repeats(index: Any) -> bool:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]`` as NumPy has it; tensors and lists in the index count as arrays."""
     parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(
-        as_array(p) if isinstance(p, Tensor) else np.asarray(p, dtype=None if p else np.intp) if isinstance(p, list) else p
-        for p in parts
-    )
-    return take(x, index=parts)
+    return take(x, index=tuple([_index_part(p) for p in parts]))
+
+
+def _index_part(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part.data
+    if isinstance(part, list):
+        return np.asarray(part, dtype=None if part else np.intp)
+    return part
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -205,10 +205,11 @@ def concat(tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
     if not tensors:
         raise ValueError("concat needs at least one tensor")
     axis = normal_axes(axis, tensors[0].ndim)[0]
-    for t in tensors:
+    for t in tensors[1:]:
         if t.shape[:axis] + t.shape[axis + 1 :] != tensors[0].shape[:axis] + tensors[0].shape[axis + 1 :]:
             raise ValueError(
-                f"concat along axis {axis}: the other axes must agree, got {' and '.join(str(t.shape) for t in tensors)}"
+                f"concat along axis {axis}: the other axes must agree, got "
+                + " and ".join(str(t.shape) for t in tensors)
             )
     return concatenated(*tensors, axis=axis)
 
@@ -274,7 +275,9 @@ def pad_pairs(x: Tensor, pairs: Any) -> list[tuple[int, int]]:
         pairs = [(pairs, pairs)] * max(x.ndim - 2, 0)
     pairs = [(p, p) if isinstance(p, int) else tuple(int(q) for q in p) for p in pairs]
     if len(pairs) not in (x.ndim, x.ndim - 2) or any(len(p) != 2 for p in pairs):
-        raise ValueError(f"pad: {pairs} is not a (low, high) pair per spatial axis or per axis of a tensor of shape {x.shape}")
+        raise ValueError(
+            f"pad: {pairs} is not a (low, high) pair per spatial axis or per axis of a tensor of shape {x.shape}"
+        )
     pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
     if any(q < 0 for p in pairs for q in p):
         raise ValueError(f"pad: widths must be 0 or more, got {pairs}; slice to make a tensor smaller")
@@ -288,7 +291,9 @@ def _border_source(mode: str, n: int, low: int, high: int) -> np.ndarray:
     if mode not in widest:
         raise ValueError(f'pad mode {mode!r} is unknown: "constant", "reflect", "replicate" or "circular"')
     if widest[mode] is not None and max(low, high) > widest[mode]:
-        raise ValueError(f"pad: {mode} of an axis of length {n} can add at most {widest[mode]}, asked for {(low, high)}")
+        raise ValueError(
+            f"pad: {mode} of an axis of length {n} can add at most {widest[mode]}, asked for {(low, high)}"
+        )
     if mode == "replicate":
         return np.clip(i, 0, n - 1)
     if mode == "circular":

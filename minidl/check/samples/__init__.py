@@ -25,19 +25,20 @@ class Entry:
     primitive: Primitive
     draw: Callable[[np.random.Generator], Iterator[Sample]]
     oracle: Callable[..., np.ndarray]
+    keeps_dtype: bool = True  # float32 in, float32 out: all but a cast
 
 
 SAMPLES: dict[str, Entry] = {}  # by name of the primitive
 
 
-def samples(primitive: Primitive, oracle: Callable[..., Any]) -> Callable:
+def samples(primitive: Primitive, oracle: Callable[..., Any], keeps_dtype: bool = True) -> Callable:
     """Decorator of a generator ``f(rng) -> Sample, Sample, ...`` for one primitive.
 
     `oracle(*inputs, **parameters)` gives the value by other means: SciPy, a naive loop, a closed form.
     """
 
     def register(draw: Callable) -> Callable:
-        SAMPLES[primitive.name] = Entry(primitive, draw, oracle)
+        SAMPLES[primitive.name] = Entry(primitive, draw, oracle, keeps_dtype)
         return draw
 
     return register
