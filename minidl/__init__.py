@@ -1,15 +1,19 @@
 """minidl: deep learning from scratch on NumPy and CuPy, every derivative proved.
 
-    import minidl as md
-    from minidl import functional as F, nn, optim
+import minidl as md
+from minidl import functional as F, nn, optim
 """
 
-from . import functional
+from . import data, functional, nn, optim, train
 from .calculus import grad, hessian, hvp, jacobian, jvp, vjp
+from .check import check_rules, gradcheck
 from .mode import anomaly, definitions, enable_grad, no_grad
+from .nn.init import manual_seed
 from .ops import methods  # gives Tensor its operators
 from .ops.elementwise import relu_rule
 from .primitive import AnomalyError, fused, override, primitive
+from .summary import summary
 from .tensor import Parameter, Tensor, tensor
+from .weights import WeightsError, load_weights, save_weights
 
 __version__ = "0.1.0"

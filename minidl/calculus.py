@@ -71,8 +71,8 @@ def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Tensor, Tensor]:
 
     By two backward passes: the pullback ``u -> J^T u`` is linear, and its own pullback is J.
     """
-    xs = (xs,) if isinstance(xs, Tensor) else tuple(xs)
-    vs = (vs,) if isinstance(vs, Tensor) else tuple(vs)
+    xs = tuple(xs) if isinstance(xs, (list, tuple)) else (xs,)
+    vs = tuple(vs) if isinstance(vs, (list, tuple)) else (vs,)
     if len(xs) != len(vs):
         raise ValueError(f"jvp got {len(xs)} inputs and {len(vs)} tangents: one tangent per input")
     for x, v in zip(xs, vs, strict=True):
@@ -90,7 +90,7 @@ def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Tensor, Tensor]:
 
 def hvp(f: Callable, x: Any, v: Any) -> tuple[Tensor, Tensor]:
     """``(y, H v)`` for a scalar ``y = f(x)``, without forming the Hessian H: the gradient of ``<grad f, v>``."""
-    y, pullback = vjp(f, x)
+    y, _ = vjp(f, x)
     _require_scalar(y, "hvp")
     v = as_tensor(v)
     if v.shape != as_tensor(x).shape:
@@ -111,7 +111,7 @@ def jacobian(f: Callable, x: Any) -> Tensor:
         unit.flat[i] = 1
         rows.append(pullback(Tensor(unit).to(y.device))[0])
     if not rows:
-        return Tensor(as_tensor(x).data.reshape(0)[:0].reshape(y.shape + as_tensor(x).shape))
+        return Tensor(as_tensor(x).data.reshape(-1)[:0].reshape(y.shape + as_tensor(x).shape))
     return stack(rows).reshape(y.shape + as_tensor(x).shape)
 
 

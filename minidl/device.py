@@ -26,7 +26,7 @@ def namespace(arrays: Any) -> ModuleType:
 
 
 def device_of(array: Any) -> str:
-    """"cpu" for a NumPy array, "gpu" for a CuPy one."""
+    """ "cpu" for a NumPy array, "gpu" for a CuPy one."""
     return "cpu" if isinstance(array, np.ndarray) else "gpu"
 
 
@@ -44,9 +44,7 @@ def gpu() -> ModuleType:
     try:
         import cupy
     except ImportError:
-        raise RuntimeError(
-            'no GPU: CuPy is not installed; pip install "cupy-cuda13x[ctk]", or use the cpu'
-        ) from None
+        raise RuntimeError('no GPU: CuPy is not installed; pip install "cupy-cuda13x[ctk]", or use the cpu') from None
     if not cupy.is_available():
         raise RuntimeError("no GPU: CuPy is installed but no CUDA device answers; use the cpu")
     return cupy

@@ -34,20 +34,28 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
                 f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
                 "pass retain_graph=True to the first pass"
             )
-        for x, gx in node.primitive.pullback(g, y, useful):
-            if mode.anomaly:
-                stop_at_anomaly(
-                    f"the backward rule of {node.primitive.name}", [g.data], gx.data, getattr(node, "where", "?")
-                )
+        found_below = (_watched if mode.anomaly else node.primitive.pullback)(g, y, useful)
+        for x, gx in found_below:
             key = x.node
             if key in pending:
                 pending[key] = pending[key] + gx
             else:
                 pending[key] = gx
                 heappush(heap, (-key.order, x))
-        if release:
+        if release and found_below:  # a wanted node that nothing is wanted below has not been consumed
             node.release()
     return found
+
+
+def _watched(g: Tensor, y: Tensor, useful: set[Node] | None) -> list[tuple[Tensor, Tensor]]:
+    """The pullback, and a look at what it gives: a rule is named as a whole, not the operations inside it."""
+    node = y.node
+    with switch("anomaly", False):
+        grads = node.primitive.pullback(g, y, useful)
+    read = [t.data for t in (g, y, *node.inputs) if isinstance(t, Tensor)]
+    for _, gx in grads:
+        stop_at_anomaly(f"the backward rule of {node.primitive.name}", read, gx.data, getattr(node, "where", "?"))
+    return grads
 
 
 def _leads_to(wanted: set[Node], root: Node) -> set[Node]:

@@ -139,7 +139,7 @@ class Primitive:
             else:
                 name = self.arguments[i]
                 gx = (self.rules.get(name) or self._find_rule(name))(g, y, *inputs, **parameters)
-            if not _alike(gx, x):
+            if type(gx) is not Tensor or not _alike(gx.data, x.data):
                 gx = self._reconciled(gx, x, y, name)
             found.append((x, gx))
         return found
@@ -160,7 +160,7 @@ class Primitive:
                 gx = gx.sum_to(x.data.shape)
             if gx.data.dtype != x.data.dtype and y.data.dtype != x.data.dtype:
                 gx = gx.astype(x.data.dtype)  # the forward promoted x
-            if _alike(gx, x):
+            if _alike(gx.data, x.data):
                 return gx
         got = f"{_describe([gx])} on the {gx.device}" if isinstance(gx, Tensor) else type(gx).__name__
         raise TypeError(
@@ -169,12 +169,9 @@ class Primitive:
         )
 
 
-def _alike(a: Any, b: Tensor) -> bool:
-    """Two tensors of one shape, dtype and device?"""
-    if not isinstance(a, Tensor):
-        return False
-    a, b = a.data, b.data
-    return a.shape == b.shape and a.dtype == b.dtype and type(a) is type(b)
+def _alike(a: Any, b: Any) -> bool:
+    """Two arrays of one shape, dtype and device?"""
+    return a.shape == b.shape and (a.dtype is b.dtype or a.dtype == b.dtype) and type(a) is type(b)
 
 
 def primitive(function: Callable | None = None, **options: Any) -> Any:
@@ -239,8 +236,12 @@ class Fused(Primitive):
         grads = self.backward_kernel(
             device.namespace(arrays), g.data, y.data, *arrays, needed=needed, **node.parameters
         )
-        found = [(x, Tensor(gx), name) for gx, x, name in zip(grads, node.inputs, self.arguments, strict=True) if gx is not None]
-        return [(x, gx if _alike(gx, x) else self._reconciled(gx, x, y, name)) for x, gx, name in found]
+        found = [
+            (x, Tensor(gx), name)
+            for gx, x, name in zip(grads, node.inputs, self.arguments, strict=True)
+            if gx is not None
+        ]
+        return [(x, gx if _alike(gx.data, x.data) else self._reconciled(gx, x, y, name)) for x, gx, name in found]
 
     def _pullback_of_definition(
         self, g: Tensor, inputs: tuple, parameters: dict, needed: list[bool]
@@ -291,9 +292,7 @@ def override(primitive: Any, **rules: Callable) -> Iterator[None]:
 
 def _describe(inputs: Any) -> str:
     """float32[2, 3], 1.5: what an error message says of a call's inputs."""
-    return ", ".join(
-        f"{x.dtype}[{', '.join(map(str, x.shape))}]" if isinstance(x, Tensor) else repr(x) for x in inputs
-    )
+    return ", ".join(f"{x.dtype}[{', '.join(map(str, x.shape))}]" if isinstance(x, Tensor) else repr(x) for x in inputs)
 
 
 def _calling_line() -> str:

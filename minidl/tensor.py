@@ -98,9 +98,7 @@ class Tensor:
             self.node = None
         elif self.node is None:
             if self.dtype.kind not in "fc":
-                raise TypeError(
-                    f"a tensor of dtype {self.dtype} cannot require a gradient; use .astype(float) first"
-                )
+                raise TypeError(f"a tensor of dtype {self.dtype} cannot require a gradient; use .astype(float) first")
             self.node = Leaf()
 
     @property
@@ -123,9 +121,7 @@ class Tensor:
                 raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
         self.node.grad = value
 
-    def backward(
-        self, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None
-    ) -> None:
+    def backward(self, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
         """Add d(self)/d(leaf), contracted with `grad`, to the ``.grad`` of every leaf below.
 
         `grad` may be left out for a tensor of one element (it is then 1). The graph is released on the
@@ -228,9 +224,7 @@ class Parameter(Tensor):
         return type(self), (self.data, self.requires_grad, self.name)
 
 
-def tensor(
-    data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None
-) -> Tensor:
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None) -> Tensor:
     """A tensor with a copy of `data` (anything `numpy.asarray` takes, or a Tensor).
 
     The dtype is what NumPy would make of it (Python floats: float64) unless `dtype` says otherwise.
@@ -256,6 +250,8 @@ def as_array(x: Any) -> Any:
 
 
 def _as_array(data: Any, dtype: Any = None) -> Any:
+    if isinstance(data, np.generic) and dtype is None:  # what NumPy gives for an array without axes
+        return np.asarray(data)
     if isinstance(data, Tensor):
         return data.data
     if type(data).__module__.partition(".")[0] == "cupy":

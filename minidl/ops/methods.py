@@ -82,6 +82,8 @@ def _comparison(name: str) -> Any:
     compare = getattr(operator, name)
 
     def method(self: Tensor, other: Any) -> Tensor:
+        if other is None:
+            return NotImplemented
         other = other if isinstance(other, (int, float)) else as_array(other)
         return Tensor(compare(self.data, other))  # a constant: a comparison has no derivative
 

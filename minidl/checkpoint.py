@@ -1,0 +1,158 @@
+"""Checkpoints: everything that training changes, in one .npz that NumPy opens too, never half written.
+
+Any nest of dicts, lists, arrays, numbers and strings is saved: arrays under their path joined with dots, an entry
+called "structure" has the rest, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .device import namespace, to_device
+from .nn import Module
+from .tensor import as_array
+from .weights import WeightsError, load_weights, npz
+from .weights.files import replacing
+
+STRUCTURE = "structure"
+
+
+class Diverged(ArithmeticError):
+    """The loss, a gradient or a parameter is NaN or infinite. The message names the step and where it came from."""
+
+
+class Run:
+    """What training changes, and its checkpoint."""
+
+    def __init__(self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike | None):
+        self.model = model
+        self.optimisers = dict(optimiser) if isinstance(optimiser, Mapping) else {"main": optimiser}
+        self.generators = dict(generators or {})
+        self.path = Path(path) if path is not None else None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def set_lr(self, lr: float) -> float:
+        for optimiser in self.optimisers.values():
+            optimiser.lr = lr
+        return float(lr)
+
+    def random_state(self) -> dict[str, Any]:
+        """The states of the model's generators and of those the user named."""
+        given = {name: generator.bit_generator.state for name, generator in self.generators.items()}
+        return {"model": self.model.random_state(), "given": given}
+
+    def load_random_state(self, state: Mapping[str, Any]) -> None:
+        self.model.load_random_state(state["model"])
+        if set(state["given"]) != set(self.generators):
+            raise ValueError(f"saved were generators {sorted(state['given'])}, given are {sorted(self.generators)}")
+        for name, generator in self.generators.items():
+            generator.bit_generator.state = state["given"][name]
+
+    def save(self, step: int, record: dict) -> None:
+        """Write everything, `step` steps being done; refuse to put a broken model in the place of a sound one."""
+        if self.path is None:
+            return
+        if name := not_finite(self.model):
+            raise Diverged(f"step {step - 1}: the update made {name} NaN or infinite; lower the lr. {self.where()}")
+        optimisers = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        tree = {"step": step, "record": record, "model": self.model.state_dict(), "optimisers": optimisers}
+        save_tree(self.path, {**tree, "random": self.random_state()})
+
+    def load(self) -> tuple[int, dict]:
+        """Put everything back; (steps done, record of the last), or (0, {}) if there is no checkpoint."""
+        if self.path is None:
+            raise ValueError("resume=True needs checkpoint=, the file to go on from")
+        if not self.path.exists():
+            return 0, {}
+        tree = load_tree(self.path)
+        try:
+            if set(tree["optimisers"]) != set(self.optimisers):
+                raise ValueError(f"saved were optimisers {sorted(tree['optimisers'])}, given {sorted(self.optimisers)}")
+            self.model.load_state_dict(tree["model"])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(tree["optimisers"][name])
+            self.load_random_state(tree["random"])
+            return tree["step"], tree["record"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from None
+
+    def where(self) -> str:
+        """One sentence on the last checkpoint."""
+        if self.path is None or not self.path.exists():
+            return "there is no checkpoint"
+        return f"{self.path} holds the checkpoint after {load_tree(self.path)['step']} steps"
+
+
+def load_model(path: str | os.PathLike, model: Module) -> int:
+    """Put the weights of a checkpoint of `fit` into `model`; returns the number of steps that made them."""
+    tree = load_tree(path)
+    model.load_state_dict(tree["model"])
+    return tree["step"]
+
+
+def not_finite(model: Module) -> str | None:
+    """The name of the first parameter that holds a NaN or an infinity."""
+    bad = (name for name, p in model.named_parameters() if not namespace([p.data]).isfinite(p.data).all())
+    return next(bad, None)
+
+
+# --- any nest of dicts, lists, arrays, numbers and strings as named arrays
+
+
+def pack(tree: Any) -> dict[str, np.ndarray]:
+    """The tree as named arrays."""
+    arrays: dict[str, np.ndarray] = {}
+    structure = _take_apart(tree, "", arrays)
+    return {STRUCTURE: np.array(json.dumps(structure)), **arrays}
+
+
+def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """What JSON can say of `value`; its arrays go to `arrays`."""
+    if isinstance(value, dict):
+        paths = {key: f"{path}.{key}" if path else str(key) for key in value}
+        return {"dict": [[key, _take_apart(entry, paths[key], arrays)] for key, entry in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_take_apart(entry, f"{path}.{i}", arrays) for i, entry in enumerate(value)]}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if path in arrays or path == STRUCTURE:
+        raise ValueError(f"two entries of a checkpoint are called {path!r}")
+    arrays[path] = np.asarray(to_device(as_array(value), "cpu"))
+    return {"array": path}
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> Any:
+    """The tree that `pack` took apart. Raises KeyError if the arrays are not such a tree."""
+    return _put_together(json.loads(str(arrays[STRUCTURE])), arrays)
+
+
+def _put_together(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if not isinstance(structure, dict):
+        return structure
+    if "array" in structure:
+        return arrays[structure["array"]]
+    if "list" in structure:
+        return [_put_together(entry, arrays) for entry in structure["list"]]
+    return {key: _put_together(entry, arrays) for key, entry in structure["dict"]}
+
+
+def save_tree(path: str | os.PathLike, tree: Any) -> None:
+    """Write a tree to an .npz, beside and then renamed: a crash leaves the old file or the new one, whole."""
+    with replacing(path) as file:
+        npz.write(file, pack(tree))
+
+
+def load_tree(path: str | os.PathLike) -> Any:
+    """Read a tree written by `save_tree`. Raises WeightsError, in one line, for any other file."""
+    arrays = load_weights(path)
+    try:
+        return unpack(arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: not a checkpoint: {type(error).__name__} {error}") from None

@@ -1,0 +1,99 @@
+"""Weights on disk: .npz, .safetensors and what torch.save writes, read without ever running a pickle.
+
+state = md.load_weights("resnet18.pth")        # {name: array}
+model.load_state_dict(state)
+md.save_weights("resnet18.safetensors", model.state_dict())
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..device import to_device
+from ..tensor import as_array
+from . import npz, safetensors, torch_file
+from .files import Budget, WeightsError, replacing
+
+__all__ = ["WeightsError", "load_weights", "save_weights"]
+
+WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
+MISTAKES = {  # how files that are often taken for weights begin
+    b"<": "this is a web page: the download went wrong",
+    b"version https://git-lfs": "this is a git-lfs pointer: fetch the file itself with git lfs pull",
+    b"\x93NUMPY": "this is one .npy array, without a name; use numpy.load",
+    b"\x89HDF": "this is an HDF5 file; save its arrays with numpy.savez",
+    b"\x1f\x8b": "this is a gzip file; unpack it first",
+}
+
+
+def load_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read the arrays of a .npz, .safetensors or torch file (.pt, .pth) as ``{name: array}``.
+
+    The content decides, not the ending. A torch file is read without running its pickle: tensors, NumPy arrays
+    and numbers (as 0-d arrays) are taken, strings are left, anything else is refused by name.
+    ``{"state_dict": {...}}`` is unwrapped; other nesting is joined with dots. bfloat16 becomes float32. The arrays
+    are fresh, writable and in C order.
+
+    A plain pickle of arrays is read in the same way. Raises FileNotFoundError, or WeightsError (a ValueError) in one
+    line for a file that is damaged, hostile or of another kind; no file makes it use much more memory than its size.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return _read(data)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except Exception as error:  # whatever a parser makes of bytes from anywhere: the file is at fault
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise WeightsError(f"{path}: truncated or damaged ({reason})") from None
+
+
+def _read(data: bytes) -> dict[str, np.ndarray]:
+    budget = Budget(len(data))
+    if not data:
+        raise WeightsError("the file is empty")
+    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _read_zip(data, budget)
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= safetensors.HEADER_LIMIT:
+        return safetensors.read(data, budget)
+    if data[:1] == b"\x80":
+        return torch_file.read_legacy(data, budget)
+    for beginning, advice in MISTAKES.items():
+        if data.startswith(beginning):
+            raise WeightsError(advice)
+    raise WeightsError("neither .npz, nor .safetensors, nor a file of torch.save")
+
+
+def _read_zip(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        npz.check_sizes(archive, budget)
+        names = archive.namelist()
+        if any(name.endswith("/data.pkl") for name in names):
+            return torch_file.read_zip(archive, budget)
+        if names and not any(name.endswith(".npy") for name in names):
+            raise WeightsError(f"a zip file without arrays; its first member is {names[0][:60]!r}")
+        return npz.read(archive)
+
+
+def save_weights(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
+    """Write ``{name: array or Tensor}`` to `path`, a .npz or a .safetensors file by its ending.
+
+    The file is written beside, forced to disk, then renamed: a crash leaves the old file or the new one, whole.
+    Equal states give equal bytes. Raises WeightsError for another ending, or for an array the format cannot hold.
+    """
+    write = WRITERS.get(Path(path).suffix)
+    if write is None:
+        raise WeightsError(f"{path}: weights are saved as {' or '.join(WRITERS)}, by the ending of the name")
+    arrays = {}
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{path}: names are strings, one is {name!r}")
+        arrays[name] = np.asarray(to_device(as_array(value), "cpu"))
+    with replacing(path) as file:
+        write(file, arrays)
