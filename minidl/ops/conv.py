@@ -17,9 +17,9 @@ run over the channels of one group at a time and the weight has shape (F, C/G, *
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
+from ..kernels.cpu.workers import scratch, share
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import pad
@@ -99,6 +99,7 @@ def _(g, y, x, u, **geometry):
 
 BLOCK = 1 << 18  # elements of columns made at a time: they should stay in the second-level cache
 ENOUGH = 128  # positions that a block has at least, if there are so many: a thin matrix product is a slow one
+PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 SMALL = 64  # positions of one sample below which samples share a matrix product
 
 
@@ -138,39 +139,36 @@ def _as_batch(xp: Any, y: Any) -> Any:
     return xp.ascontiguousarray(y[0].swapaxes(0, 1))  # (1, F, N, *output) -> (N, F, *output)
 
 
-# --- two ways: gather columns and multiply, or multiply and scatter
+# --- two ways: gather columns and multiply, or multiply and scatter; blocks of a sample are shared among threads
 
 
-def _blocks(window: Window, channels: int) -> list[tuple[int, int]]:
-    """Ranges of rows (positions of the first axis) whose columns have about BLOCK elements."""
+def _blocks(window: Window, channels: int) -> list[tuple[slice, Window]]:
+    """(positions, window) for ranges of rows (along the first axis) whose columns have about BLOCK elements."""
     row = math.prod(window.output[1:])
     rows = max(BLOCK // max(channels * window.taps * row, 1), ENOUGH // row, 1)
-    return [(start, min(start + rows, window.output[0])) for start in range(0, window.output[0], rows)]
+    starts = range(0, window.output[0], rows)
+    ranges = [(start, min(start + rows, window.output[0])) for start in starts]
+    return [(slice(start * row, stop * row), window.rows(start, stop)) for start, stop in ranges]
 
 
-def _columns(xp: Any, x: Any, window: Window, groups: int) -> Iterator[tuple[int, slice, Any]]:
-    """(sample, range of positions, columns there): the columns have shape (G, C/G * taps, positions in the range).
+def _columns(xp: Any, sample: Any, part: Window, groups: int) -> Any:
+    """The columns of one block of one sample, in memory that the next block uses again.
 
-    One sample is padded at a time, and one block of columns copied, both into buffers that are used again.
+    (C, *size) -> (G, C/G * taps, positions).
     """
-    n, c = x.shape[:2]
-    if window.is_pointwise:
-        for i in range(n):
-            yield i, slice(None), x[i].reshape(groups, c // groups, window.positions)
-        return
-    padded = xp.zeros((c, *window.padded), x.dtype)
-    view = patches(xp, padded, window)  # (C, *kernel, *output)
-    inside, cells = window.inner()
-    row, height = math.prod(window.output[1:]), c // groups * window.taps
-    blocks = _blocks(window, c)
-    buffer = xp.empty(c * window.taps * row * max(stop - start for start, stop in blocks), x.dtype)
-    for i in range(n):
-        padded[(slice(None), *inside)] = x[i][(slice(None), *cells)]
-        for start, stop in blocks:
-            columns = buffer[: c * window.taps * row * (stop - start)]
-            block = view[(slice(None),) * (1 + window.rank) + (slice(start, stop),)]
-            columns.reshape(block.shape)[...] = block
-            yield i, slice(start * row, stop * row), columns.reshape(groups, height, row * (stop - start))
+    c = len(sample)
+    inside, cells = part.inner()
+    padded = sample[(slice(None), *cells)]
+    if padded.shape[1:] != part.padded:
+        padded = scratch("padded", (c, *part.padded), sample)
+        padded[...] = 0
+        padded[(slice(None), *inside)] = sample[(slice(None), *cells)]
+    view = patches(xp, padded, part)  # (C, *kernel, *output)
+    if part.taps == 1:  # the cells are the columns
+        return view.reshape(groups, c // groups, part.positions)
+    columns = scratch("columns", view.shape, sample)
+    columns[...] = view
+    return columns.reshape(groups, c // groups * part.taps, part.positions)
 
 
 def _gather(xp: Any, x: Any, w: Any, window: Window, groups: int) -> Any:
@@ -178,19 +176,33 @@ def _gather(xp: Any, x: Any, w: Any, window: Window, groups: int) -> Any:
     n, f = x.shape[0], w.shape[0]
     y = xp.empty((n, groups, f // groups, window.positions), xp.result_type(x, w))
     matrix = w.reshape(groups, f // groups, w.shape[1] * window.taps)  # (G, F/G, C/G * taps)
-    for i, at, columns in _columns(xp, x, window, groups):
-        xp.matmul(matrix, columns, out=y[i][..., at])
+
+    def work(i: int, at: slice, part: Window) -> None:
+        xp.matmul(matrix, _columns(xp, x[i], part, groups), out=y[i][..., at])
+
+    items = [(i, at, part) for i in range(n) for at, part in _blocks(window, x.shape[1])]
+    share(work, items, cost=y.size * matrix.shape[2])
     return y.reshape(n, f, *window.output)
 
 
 def _pair(xp: Any, x: Any, u: Any, window: Window, groups: int) -> Any:
-    """dT/dw as u @ (columns of x)^T, added up over the blocks."""
+    """dT/dw as u @ (columns of x)^T, added up over the blocks: in PARTS parts first, which threads share."""
     n, f = u.shape[:2]
     c = x.shape[1] // groups
-    w = xp.zeros((groups, f // groups, c * window.taps), xp.result_type(x, u))
     u = u.reshape(n, groups, f // groups, window.positions)
-    for i, at, columns in _columns(xp, x, window, groups):
-        w += xp.matmul(u[i][..., at], columns.swapaxes(1, 2))
+    items = [(i, at, part) for i in range(n) for at, part in _blocks(window, x.shape[1])]
+    parts = xp.zeros((max(min(PARTS, len(items)), 1), groups, f // groups, c * window.taps), xp.result_type(x, u))
+
+    def work(k: int) -> None:
+        for i, at, part in items[k :: len(parts)]:
+            product = scratch("product", parts[k].shape, parts)
+            xp.matmul(u[i][..., at], _columns(xp, x[i], part, groups).swapaxes(1, 2), out=product)
+            parts[k] += product
+
+    share(work, [(k,) for k in range(len(parts))], cost=u.size * parts.shape[3])
+    w = parts[0]
+    for part in parts[1:]:
+        w += part
     return w.reshape(f, c, *window.kernel)
 
 
@@ -201,12 +213,15 @@ def _scatter(xp: Any, u: Any, w: Any, window: Window, groups: int) -> Any:
     x = xp.zeros((n, groups, c, *window.size), xp.result_type(u, w))
     matrix = w.reshape(groups, f // groups, c * window.taps).swapaxes(1, 2)  # (G, C/G * taps, F/G)
     u = u.reshape(n, groups, f // groups, window.positions)
-    row = math.prod(window.output[1:])
-    blocks = [(slice(start * row, stop * row), window.rows(start, stop)) for start, stop in _blocks(window, groups * c)]
-    for i in range(n):
+    blocks = _blocks(window, groups * c)
+
+    def work(i: int) -> None:
         for at, part in blocks:
-            columns = xp.matmul(matrix, u[i][..., at])
+            columns = scratch("columns", (groups, c * window.taps, part.positions), x)
+            xp.matmul(matrix, u[i][..., at], out=columns)
             add_patches(x[i], columns.reshape(groups, c, *part.kernel, *part.output), part)
+
+    share(work, [(i,) for i in range(n)], cost=u.size * matrix.shape[1])
     return x.reshape(n, groups * c, *window.size)
 
 

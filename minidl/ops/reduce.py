@@ -62,7 +62,8 @@ def _gap_to_largest(x, *, axis, keepdims):
     """How far the largest entry stands from the next one, at each result."""
     import numpy as np
 
-    x = np.moveaxis(x, axis, range(len(axis))).reshape(count(x.shape, axis), *(n for a, n in enumerate(x.shape) if a not in axis))
+    rest = [n for a, n in enumerate(x.shape) if a not in axis]
+    x = np.moveaxis(x, axis, range(len(axis))).reshape(count(x.shape, axis), *rest)
     x = np.sort(x, axis=0)
     return x[-1] - x[-2] if len(x) > 1 else np.full(x.shape[1:], np.inf)
 

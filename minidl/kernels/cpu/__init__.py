@@ -1,0 +1,1 @@
+"""What makes NumPy fast on a CPU."""

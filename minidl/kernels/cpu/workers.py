@@ -1,0 +1,119 @@
+"""Work shared among threads. NumPy and BLAS let go of the interpreter's lock while they compute, so threads do run at
+the same time. Every piece of work is one thread's, and its matrix products run on that thread alone: threads of BLAS
+that wait for each other are slow as soon as anything else runs, and their number would decide the last bits.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+
+def thread_count() -> int:
+    """As many threads as the machine lets us have, or MINIDL_NUM_THREADS if that is fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("MINIDL_NUM_THREADS", "")
+    if not wanted:
+        return cores
+    if not wanted.isdigit() or int(wanted) < 1:
+        raise ValueError(f"MINIDL_NUM_THREADS={wanted!r} must be a whole number, 1 or more")
+    return min(int(wanted), cores)
+
+
+class Blas:
+    """Holds BLAS to one thread while work is shared, and puts back what it found when the last has left."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.limit = threading.Lock(), 0, None
+        try:
+            from threadpoolctl import ThreadpoolController
+        except ImportError:  # then work is not shared: BLAS has its own threads
+            self.controller = None
+        else:
+            self.controller = ThreadpoolController()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.users:
+                self.limit = self.controller.limit(limits=1, user_api="blas")
+            self.users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                self.limit.restore_original_limits()
+
+
+class Workers:
+    """The pool of threads, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self.blas = Blas()
+        self.pool = ThreadPoolExecutor(max(thread_count() - 1, 1), "minidl") if self.blas.controller else None
+
+    def share(self, work: Callable[..., None], items: Sequence[tuple]) -> None:
+        remaining = iter(items)
+
+        def run() -> None:
+            for item in remaining:  # each thread takes the next one
+                work(*item)
+
+        with self.blas:
+            others = [self.pool.submit(run) for _ in range(min(thread_count(), len(items)) - 1)]
+            try:
+                run()
+            finally:
+                remaining.__setstate__(len(items))  # after an error nobody starts on the rest
+                for other in others:
+                    other.result()
+
+
+_workers: Workers | None = None
+_held = threading.local()
+
+WORTH_SHARING = 1 << 20  # multiplications: fewer take less time than waking a thread
+
+
+def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
+    """``work(*item)`` for every item, in any order, on all threads if the `cost` (in multiplications) is worth it.
+
+    Items must not write to the same place. What is computed does not depend on the number of threads.
+    """
+    global _workers
+    if _workers is None:
+        _workers = Workers()
+    if _workers.pool is None or cost < WORTH_SHARING:
+        for item in items:
+            work(*item)
+    else:
+        _workers.share(work, items)
+
+
+def scratch(name: str, shape: Sequence[int], like: Any) -> Any:
+    """An array with anything in it, of the dtype of `like`: this thread's, gone at its next call with that name.
+
+    Fresh memory is slow to touch for the first time; this has been touched before.
+    """
+    if not isinstance(like, np.ndarray):  # CuPy's allocator keeps memory itself
+        return like.__class__(tuple(shape), like.dtype)
+    size = math.prod(shape) * like.itemsize
+    held = _held.__dict__
+    if name not in held or held[name].nbytes < size:
+        held[name] = np.empty(size, np.uint8)
+    return held[name][:size].view(like.dtype).reshape(shape)
+
+
+def _forget() -> None:
+    global _workers
+    _workers = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)  # threads do not survive a fork
