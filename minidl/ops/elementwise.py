@@ -23,7 +23,7 @@ def _(g, y, x):
 
 @primitive(formula="log(x)", elementwise=True)
 def log(xp, x):
-    """The natural logarithm; log 0 is -inf, and NaN below."""
+    """The natural logarithm; 0 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log(x)
 
 
@@ -34,7 +34,7 @@ def _(g, y, x):
 
 @primitive(formula="sqrt(x)", elementwise=True)
 def sqrt(xp, x):
-    """The square root; NaN below 0."""
+    """The square root; less than 0 gives NaN, with a warning, as NumPy's."""
     return xp.sqrt(x)
 
 

@@ -34,7 +34,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
             f"{'second to last' if b.ndim > 1 else 'only'} axis of the right"
         )
     if a.ndim == 1:
-        return reshape(y := matmul(reshape(a, 1, -1), b), y.shape[:-2] + y.shape[-1:])
+        y = matmul(reshape(a, 1, -1), b)  # (..., 1, J), or (1,) if b is a vector as well
+        return reshape(y, y.shape[:-2] + y.shape[-1:] if b.ndim > 1 else ())
     if b.ndim == 1:
         return reshape(y := matmul(a, reshape(b, -1, 1)), y.shape[:-1])
     if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones

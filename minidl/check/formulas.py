@@ -1,0 +1,59 @@
+"""Formulas that run: those of elementwise primitives are Python expressions, evaluated here with NumPy's names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+NAMES = {name: value for name, value in vars(np).items() if callable(value)}  # vars: dir would import all of NumPy
+
+
+def evaluate(formula: str, values: dict[str, Any]) -> np.ndarray:
+    """The value of a formula, given its arguments, parameters, `g` and `y`."""
+    return _run(ast.parse(formula, mode="eval"), values)
+
+
+def _run(tree: ast.Expression, values: dict[str, Any]) -> np.ndarray:
+    code = compile(ast.fix_missing_locations(tree), "<formula>", "eval")
+    with np.errstate(all="ignore"):
+        return np.asarray(eval(code, {**NAMES, **values, "__builtins__": {}}))
+
+
+def sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Undo broadcasting: the adjoint of numpy.broadcast_to."""
+    x = x.sum(axis=tuple(range(x.ndim - len(shape))))
+    return x.sum(axis=tuple(a for a, n in enumerate(shape) if n == 1 and x.shape[a] != 1), keepdims=True)
+
+
+def without_a_part(formula: str, values: dict[str, Any]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The formula with one term or one factor left out: (kind, which, value). What a dropped term would compute."""
+    positions = [i for i, node in enumerate(ast.walk(ast.parse(formula, mode="eval"))) if isinstance(node, ast.BinOp)]
+    for position in positions:
+        for side in ("left", "right"):
+            tree = ast.parse(formula, mode="eval")
+            node = list(ast.walk(tree))[position]
+            if isinstance(node.op, (ast.Add, ast.Sub)):
+                kind = "missing term"
+            elif isinstance(node.op, (ast.Mult, ast.Div)):
+                kind = "missing factor"
+            else:
+                continue
+            dropped = getattr(node, side)
+            kept: ast.expr = node.right if side == "left" else node.left
+            if side == "left" and isinstance(node.op, ast.Sub):
+                kept = ast.UnaryOp(ast.USub(), kept)
+            elif side == "left" and isinstance(node.op, ast.Div):
+                kept = ast.BinOp(ast.Constant(1.0), ast.Div(), kept)
+            tree = _Replace(node, kept).visit(tree)
+            yield kind, f"`{ast.unparse(dropped)}` of `{formula}` is left out", _run(tree, values)
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST):
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.old else self.generic_visit(node)

@@ -1,0 +1,335 @@
+"""gradcheck: is the gradient of this function right?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..device import to_device
+from ..primitive import Fused, Primitive, active_overrides
+from ..tensor import Node, Tensor
+from . import slopes
+from .compare import BAR, Comparison, compare
+from .diagnosis import Finding, Suspect, diagnose, locate
+from .kinks import Place, find_place
+from .problem import Gradient, Problem, Trace
+from .report import Report
+
+EXACT = 1e-12  # tolerance of complex step and adjoint pairs, relative to sum |v u|
+DIFFERENCES = 1e-9  # and of differences, beside their error bar
+COARSE = 500.0  # tolerance of a function that works in lower precision: this many roundings
+COLUMNS = ("order", "oracle", "compared", "worst error", "tolerance", "error bar", "verdict")
+
+
+def gradcheck(
+    f: Callable[..., Tensor],
+    inputs: Any,
+    *,
+    order: int = 1,
+    seed: int = 0,
+    tolerance: float | None = None,
+    entries: int = 10_000,
+) -> Report:
+    """Check the gradient of ``f(*inputs)``, any function of Tensors that gives one Tensor, of any shape.
+
+    The oracle asks no rule. If all that `f` does is analytic (its graph tells) it is the complex step, exact to
+    rounding; else central differences over a sweep of steps, extrapolated, with an error bar. Cotangents are random.
+    The whole Jacobian is compared if it has at most `entries` entries, else several random directions. Inputs near a
+    kink are moved, and counted. ``order=2`` checks the gradient of the gradient as well, and so on.
+
+    inputs: a tensor, array or float, or a list of them; floating ones are differentiated, in float64; integer and
+    boolean ones are passed on. tolerance: relative to ``sum |v u|``; by default 1e-12 (tenfold for each further order),
+    or 1e-9 beside the error bar of differences.
+
+    Returns a `Report`: true if the verdict is PASS. A failure names the worst index, the kind of mistake (sign,
+    factor, transposed, flipped, shifted, missing term, ...) and, where it can, the primitive whose rule is wrong.
+
+    Raises TypeError or ValueError for inputs that cannot be checked, RuntimeError inside `md.override`.
+    """
+    refuse_overrides("gradcheck")
+    if not callable(f):
+        raise TypeError(f"gradcheck: f must be a function of Tensors, got {type(f).__name__}")
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f"gradcheck: order must be 1, 2, ...; got {order!r}")
+    report = Report(f"gradcheck of {getattr(f, '__name__', type(f).__name__)}", columns=COLUMNS)
+    call, xs, device, names = _read(f, inputs, report)
+    rng = np.random.default_rng(seed)
+    problem = Problem(call, device)
+    _require_output(problem, xs)
+    if not _repeats(problem, xs, rng, report):
+        return report
+    place = find_place(problem, xs, rng)
+    if not _describe_place(place, report):
+        return report
+    xs = place.xs
+    for k in range(1, order + 1):
+        if k > 1:
+            problem, xs = Gradient(problem), [*xs, rng.standard_normal(problem.value(xs).shape)]
+            names = [*names, f"the cotangent of order {k - 1}"]
+        if not check_order(problem, xs, k, names, rng, tolerance, entries, report):
+            break
+    return report
+
+
+def refuse_overrides(who: str) -> None:
+    if active_overrides:
+        raise RuntimeError(
+            f"{who}: the rules of {', '.join(sorted(set(active_overrides)))} are overridden; "
+            "what comes back is not a gradient: leave the override block first"
+        )
+
+
+def _read(f: Callable, inputs: Any, report: Report) -> tuple[Callable, list[np.ndarray], str, list[str]]:
+    """The function of its floating inputs alone; those inputs in float64; their device and names."""
+    single = not isinstance(inputs, (list, tuple))
+    every = [inputs] if single else list(inputs)
+    if not every:
+        raise ValueError("gradcheck: no inputs; pass the tensors or arrays that f takes")
+    slots, xs, device = [], [], "cpu"
+    for i, x in enumerate(every):
+        if isinstance(x, Tensor):
+            every[i] = x.detach()
+            device = x.device if x.device == "gpu" else device
+        elif not hasattr(x, "dtype") and not isinstance(x, (bool, int, float, complex)):
+            raise TypeError(f"gradcheck: input {i} is a {type(x).__name__}; pass tensors, arrays or numbers")
+        dtype = getattr(every[i], "dtype", np.dtype(type(x)))
+        if dtype.kind == "c":
+            raise TypeError(f"gradcheck: input {i} is complex ({dtype}); pass its real and imaginary parts")
+        if dtype.kind == "f":
+            slots.append(i)
+            array = to_device(every[i].data if isinstance(x, Tensor) else np.asarray(x), "cpu")
+            xs.append(array.astype(np.float64))
+            if dtype != np.float64:
+                report.notes.append(f"input {i} is {dtype}: checked in float64")
+    if not slots:
+        raise ValueError(f"gradcheck: none of the {len(every)} inputs is floating, so nothing can be differentiated")
+    if not any(x.size for x in xs):
+        raise ValueError("gradcheck: every floating input is empty, so there is nothing to compare")
+
+    def call(*chosen: Tensor) -> Tensor:
+        arguments = list(every)
+        for i, x in zip(slots, chosen, strict=True):
+            arguments[i] = x
+        return f(*arguments)
+
+    call.__name__ = getattr(f, "__name__", "f")
+    return call, xs, device, [f"input {i}" for i in slots]
+
+
+def _require_output(problem: Problem, xs: list[np.ndarray]) -> None:
+    _, y = problem.run(xs)
+    if not isinstance(y, Tensor):
+        several = f" of {len(y)}" if isinstance(y, (tuple, list)) else ""
+        raise TypeError(f"gradcheck: f must return one Tensor, got {type(y).__name__}{several}")
+    if y.dtype.kind != "f":
+        raise TypeError(f"gradcheck: f returns {y.dtype}, which has no gradient; it must return floating numbers")
+    if not y.size:
+        raise ValueError(f"gradcheck: f returns an empty tensor of shape {y.shape}, so there is nothing to compare")
+
+
+def _repeats(problem: Problem, xs: list[np.ndarray], rng: np.random.Generator, report: Report) -> bool:
+    """Twice the same bits, finite, and the inputs left alone?"""
+    kept = [x.copy() for x in xs]
+    first, second = problem.value(xs), problem.value(xs)
+    if not all(np.array_equal(x, k) for x, k in zip(xs, kept, strict=True)):
+        return _fail(report, Finding("mutated", "f", "f changed an input in place"))
+    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
+        return _fail(
+            report,
+            Finding("nondeterministic", "f", "two runs on the same inputs gave different values"),
+            "NONDETERMINISTIC",
+        )
+    if not np.isfinite(first).all():
+        bad = int((~np.isfinite(first)).sum())
+        return _fail(
+            report,
+            Finding("not finite", "f", f"{bad} of {first.size} values of f are not finite at these inputs"),
+            "INCONCLUSIVE",
+        )
+    u = rng.standard_normal(first.shape)
+    try:
+        grads = [problem.pullback(xs)(u) for _ in range(2)]
+    except (TypeError, ValueError, IndexError) as error:
+        return _fail(report, Finding(kind_of(error), "a rule", f"the backward pass stopped: {error}"))
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*grads, strict=True)):
+        finding = Finding("nondeterministic", "f", "two backward passes on the same inputs gave different gradients")
+        return _fail(report, finding, "NONDETERMINISTIC")
+    return True
+
+
+def kind_of(error: Exception) -> str:
+    """The kind of mistake behind an error that the engine's invariants raised."""
+    text = str(error)
+    if "must return what the argument is" not in text:
+        return "error"
+    shapes = [part.split(", ") for part in re.findall(r"\[(.*?)\]", text)]
+    if len(shapes) < 2:
+        return "error"
+    *_, expected, got = shapes
+    if expected == got:
+        return "dtype"
+    return "transposed" if sorted(expected) == sorted(got) else "shape"
+
+
+def _fail(report: Report, finding: Finding, verdict: str = "FAIL") -> bool:
+    report.verdict = verdict
+    report.findings.append(finding)
+    return False
+
+
+def _describe_place(place: Place, report: Report) -> bool:
+    if place.stuck:
+        message = f"{place.near} of {place.points} points are near a kink, and no small move of the inputs leads away"
+        return _fail(report, Finding("kink", "f", message), "KINK")
+    if place.near and place.near == place.points:
+        message = f"all {place.points} points are near a kink: here f has no derivative to check"
+        return _fail(report, Finding("kink", "f", message), "KINK")
+    if place.near:
+        report.notes.append(f"{place.near} of {place.points} points were near a kink: the inputs were moved a little")
+    return True
+
+
+def check_order(
+    problem: Problem,
+    xs: list[np.ndarray],
+    order: int,
+    names: Sequence[str],
+    rng: np.random.Generator,
+    tolerance: float | None,
+    entries: int,
+    report: Report,
+) -> bool:
+    """Compare, add a row to the report, and on failure say what is wrong."""
+    met = problem.trace(xs)
+    coarse = COARSE * met.precision if met.precision > 1e-12 else 0.0
+    if coarse:
+        report.notes.append(f"part of f works at precision {met.precision:.0e}: the tolerance is {coarse:.0e}")
+    slope, result, allowed = None, None, 0.0
+    if met.smooth:
+        allowed = max(tolerance or EXACT * 10 ** (order - 1), coarse)  # each pass adds its rounding errors
+        try:
+            slope, oracle = slopes.complex_step, "complex step"
+            result = compare(problem, xs, slope, rng, allowed, entries)
+        except slopes.NotAnalytic as error:
+            report.notes.append(f"f cannot be run on complex numbers ({error}): differences instead")
+    if result is not None and result.verdict != "PASS" and not _agree(result, problem, xs, rng):
+        report.notes.append("complex step and differences disagree: f is not analytic (.data, abs or NumPy in it)")
+        result = None
+    if result is None:
+        slope, oracle = slopes.differences, "differences"
+        allowed = max(tolerance or DIFFERENCES, coarse)
+        result = compare(problem, xs, slope, rng, allowed, entries)
+    report.rows.append(
+        (
+            str(order),
+            oracle,
+            result.extent,
+            f"{result.error:.1e}",
+            f"{allowed:.0e}",
+            f"{result.bar:.1e}",
+            result.verdict,
+        )
+    )
+    if result.verdict == "PASS":
+        return True
+    report.verdict = result.verdict
+    if result.verdict == "FAIL":
+        report.findings.append(_explain(result, problem, xs, slope, names, rng, met, order))
+        report.sweep = _sweep(result, problem, xs, rng)
+    else:
+        message = f"the error bar of the differences is {result.bar:.0e} wide: f is too rough, or too steep, to tell"
+        report.findings.append(Finding("inconclusive", "f", message))
+    return False
+
+
+def _agree(result: Comparison, problem: Problem, xs: list[np.ndarray], rng: np.random.Generator) -> bool:
+    """Do complex step and differences agree, so that it is the rules that are wrong?"""
+    vs = [np.zeros_like(x) for x in xs]
+    vs[result.argument] = rng.standard_normal(xs[result.argument].shape)
+    exact, _ = slopes.complex_step(problem, xs, vs)
+    near, bar = slopes.differences(problem, xs, vs)
+    return bool((abs(exact - near) <= BAR * bar + DIFFERENCES * (abs(exact) + abs(near))).all())
+
+
+def _explain(
+    result: Comparison,
+    problem: Problem,
+    xs: list[np.ndarray],
+    slope: slopes.Slope,
+    names: Sequence[str],
+    rng: np.random.Generator,
+    met: Trace,
+    order: int,
+) -> Finding:
+    if result.jacobian is None:
+        suspect = Suspect(problem, xs, slope, result.argument, result.cotangent, result.gradient, rng)
+        result.index, result.expected, result.got = locate(suspect)
+    kind, message = diagnose(result, problem, xs, slope, rng)
+    where = f"order {order}, {names[result.argument]}"
+    culprit, all_checked = find_culprit(met, rng)
+    if culprit is not None:
+        name, argument, (kind, message) = culprit
+        where = f"{where} (the rule of {name} for {argument!r})"
+    elif all_checked and order == 1:
+        kind = "missing term" if kind == "unknown" else kind
+        message += "; every rule met is right, so a dependence left the graph (detach, .data or NumPy)"
+    return Finding(kind, where, message, result.index, result.expected, result.got)
+
+
+def _sweep(result: Comparison, problem: Problem, xs: list[np.ndarray], rng: np.random.Generator) -> list:
+    vs = [np.zeros_like(x) for x in xs]
+    vs[result.argument] = rng.standard_normal(xs[result.argument].shape)
+    claimed = float((vs[result.argument] * result.gradient).sum())
+    return slopes.sweep(problem, xs, vs, result.cotangent, claimed)
+
+
+def find_culprit(met: Trace, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
+    """The first primitive met whose own rule is wrong, on the inputs it met; and whether all could be checked."""
+    seen, complete = set(), True
+    for node in met.nodes:
+        key = node.primitive.name, tuple(getattr(x, "shape", None) for x in node.inputs)
+        if key in seen or isinstance(node.primitive, Fused):
+            continue
+        seen.add(key)
+        try:
+            wrong = _wrong_rule(node, rng)
+        except (TypeError, ValueError, ArithmeticError, slopes.NotAnalytic):
+            complete = False
+            continue
+        if wrong is not None:
+            return wrong, complete
+    return None, complete
+
+
+def _wrong_rule(node: Node, rng: np.random.Generator) -> tuple[str, str, tuple[str, str]] | None:
+    slots = [i for i, x in enumerate(node.inputs) if isinstance(x, Tensor) and x.node is not None]
+    if not all(node.inputs[i].dtype == np.float64 for i in slots):
+        return None
+    problem = call_of(node.primitive, node.inputs, node.parameters, slots)
+    xs = [node.inputs[i].numpy() for i in slots]
+    slope = slopes.differences if node.primitive.kind == "piecewise" else slopes.complex_step
+    result = compare(problem, xs, slope, rng, DIFFERENCES, 2500)
+    if result.verdict != "FAIL":
+        return None
+    mistake = diagnose(result, problem, xs, slope, rng)
+    return node.primitive.name, argument_of(node.primitive, slots[result.argument]), mistake
+
+
+def call_of(primitive: Primitive, inputs: Sequence[Any], parameters: dict, slots: Sequence[int]) -> Problem:
+    """One call of a primitive as a problem: the inputs at `slots` vary, the rest is held."""
+
+    def call(*chosen: Tensor) -> Tensor:
+        arguments = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
+        for i, x in zip(slots, chosen, strict=True):
+            arguments[i] = x
+        return primitive(*arguments, **parameters)
+
+    return Problem(call)
+
+
+def argument_of(primitive: Primitive, i: int) -> str:
+    """The name of the i-th input."""
+    return f"{primitive.arguments[-1]}[{i}]" if primitive.variadic else primitive.arguments[i]

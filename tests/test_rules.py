@@ -1,0 +1,167 @@
+"""Every primitive there is: value, rules, second order, contract and formulas, against oracles that ask no rule."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import functional as F
+from minidl.check.__main__ import main
+from minidl.check.rules import check_primitive, load
+from minidl.check.samples import SAMPLES, Sample, samples
+from minidl.primitive import primitive, registry
+
+load()
+NAMES = sorted(name for name, p in registry.items() if p.__module__.startswith("minidl."))
+
+
+@pytest.fixture
+def own():
+    """Registers primitives that are forgotten after the test."""
+    before, known = dict(registry), dict(SAMPLES)
+    yield
+    for names, kept in ((registry, before), (SAMPLES, known)):
+        names.clear()
+        names.update(kept)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_rules(name, seed):
+    report = md.check_rules(name, seed)
+    assert report, report.text()
+
+
+def test_samples_are_of_registered_primitives():
+    assert {entry.primitive for entry in SAMPLES.values()} <= set(registry.values())
+    assert set(SAMPLES) >= set(NAMES)
+
+
+def test_the_table_has_a_row_per_primitive_with_measured_errors():
+    report = md.check_rules("tanh")
+    row = dict(zip(report.columns, report.rows[0], strict=True))
+    assert row["primitive"] == "tanh"
+    assert row["kind"] == "analytic"
+    assert int(row["samples"]) >= 3
+    assert float(row["order 1"]) <= 1e-12
+    assert float(row["order 2"]) <= 1e-12
+    assert row["verdict"] == report.verdict == "PASS"
+    assert "tanh" in report.text()
+
+
+def test_the_same_seed_gives_the_same_report():
+    assert md.check_rules("conv", 5).json() == md.check_rules("conv", 5).json()
+    assert check_primitive(registry["conv"], 5).row() == check_primitive(registry["conv"], 5).row()
+
+
+def test_a_primitive_is_named_by_itself_its_function_or_its_name():
+    for chosen in ("relu", F.relu, registry["relu"], F.conv):
+        assert md.check_rules(chosen).title.startswith("check_rules of ")
+    with pytest.raises(KeyError, match="no primitive is called 'nonsense'"):
+        md.check_rules("nonsense")
+    with pytest.raises(TypeError, match="needs a primitive"):
+        md.check_rules(np.tanh)
+
+
+def test_a_primitive_without_anything_fails(own):
+    @primitive
+    def bare(xp, x):
+        return xp.tanh(x)
+
+    messages = [f.message for f in md.check_rules(bare).findings]
+    assert "it has no samples and no oracle in minidl.check.samples" in messages
+    assert "it has no formula" in messages
+
+
+def test_a_primitive_without_the_formula_of_a_rule_or_a_rule_fails(own):
+    @primitive(formula="a * b", elementwise=True)
+    def times(xp, a, b):
+        return a * b
+
+    @times.rule("a")
+    def _(g, y, a, b):
+        return g * b
+
+    @samples(times, oracle=np.multiply)
+    def _(rng):
+        yield Sample((rng.standard_normal((2, 3)), rng.standard_normal((2, 3))), differentiate=(0,))
+
+    assert [f.message for f in md.check_rules(times).findings] == ["the rule for 'a' has no formula"]
+
+    @samples(times, oracle=np.multiply)
+    def _(rng):
+        yield Sample((rng.standard_normal((2, 3)), rng.standard_normal((2, 3))))
+
+    assert "'b' has no rule" in [f.message for f in md.check_rules(times).findings]
+
+
+def test_a_piecewise_primitive_needs_a_kink_and_samples_off_it(own):
+    @primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True)
+    def ramp(xp, x):
+        return xp.maximum(x, 0)
+
+    @ramp.rule("x", formula="g * (x > 0)")
+    def _(g, y, x):
+        return g * (x > 0)
+
+    @samples(ramp, oracle=lambda x: np.maximum(x, 0))
+    def _(rng):
+        yield Sample((np.zeros((2, 3)),))
+
+    assert any("no kink function" in f.message for f in md.check_rules(ramp).findings)
+    ramp.kink = abs
+    report = md.check_rules(ramp)
+    assert report.verdict == "KINK"
+    assert "all 9 points are near a kink" in report.text()  # the sample, and the batch of one that is cut from it
+
+    @samples(ramp, oracle=lambda x: np.maximum(x, 0))
+    def _(rng):
+        yield Sample((np.array([[0.0, 1.0, -2.0], [3.0, 0.0, 1e-7]]),))
+
+    report = md.check_rules(ramp)
+    assert report, report.text()
+    moved = dict(zip(report.columns, report.rows[0], strict=True))["moved"]
+    assert moved == "4/9"
+
+
+def test_an_order_that_is_only_right_in_value_fails(own):
+    @primitive(formula="x**3", elementwise=True)
+    def cube(xp, x):
+        return x**3
+
+    @cube.rule("x", formula="g * 3 * x**2")
+    def _(g, y, x):
+        return g * 3 * x.detach() ** 2
+
+    @samples(cube, oracle=lambda x: x * x * x)
+    def _(rng):
+        yield Sample((rng.standard_normal((2, 3)),))
+
+    report = md.check_rules(cube)
+    assert report.verdict == "FAIL"
+    assert "order 2" in report.findings[0].where
+
+
+def test_it_refuses_inside_an_override():
+    with md.relu_rule("guided"), pytest.raises(RuntimeError, match="rules of relu are overridden"):
+        md.check_rules("tanh")
+
+
+def test_command_line(tmp_path, capsys, own):
+    assert main(["tanh", "relu"]) == 0
+    out = capsys.readouterr().out
+    assert "check_rules of 2 primitives: PASS" in out
+    assert main(["tanh", "--json", "--seed", "3", "--html", str(tmp_path / "page.html")]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "PASS"
+    assert "tanh" in (tmp_path / "page.html").read_text()
+
+    @primitive
+    def bare(xp, x):
+        return xp.tanh(x)
+
+    assert main(["bare"]) == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["nonsense"])
+    assert stop.value.code == 2
+    assert "no primitive is called 'nonsense'" in capsys.readouterr().err
