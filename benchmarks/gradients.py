@@ -231,7 +231,8 @@ def draw(rows: list[Row], path: Path) -> None:
                 ax.loglog(STEPS, c, color=colours[m], alpha=0.07, linewidth=0.7)
             analytic = [c for kind, c in curves if kind == "analytic"]
             if analytic:
-                ax.loglog(STEPS, np.median(analytic, axis=0), color=colours[m], linewidth=2.5, label=m, zorder=2 + (m != "complex"))
+                style = {"color": colours[m], "linewidth": 2.5, "label": m, "zorder": 2 + (m != "complex")}
+                ax.loglog(STEPS, np.median(analytic, axis=0), **style)
         exact = np.median([max(r.analytic_error, 1e-18) for r in rows if r.dtype == dtype])
         ax.axhline(exact, color="black", linestyle="--", linewidth=1.2, label="backward pass")
         ax.set(title=dtype, xlabel="step h", ylim=(1e-19, 1e4), xlim=(STEPS[-1], STEPS[0]))
