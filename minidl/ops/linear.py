@@ -41,9 +41,9 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones
         rows = product(reshape(a, int(np.prod(a.shape[:-1])), a.shape[-1]), b)
         return reshape(rows, a.shape[:-1] + b.shape[-1:])
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a = a if a.shape[:-2] == lead else broadcast_to(a, lead + a.shape[-2:])
-    b = b if b.shape[:-2] == lead else broadcast_to(b, lead + b.shape[-2:])
+    if a.shape[:-2] != b.shape[:-2]:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:])
     return product(a, b)
 
 

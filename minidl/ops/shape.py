@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,10 +107,17 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
     return reshaped(x, shape=tuple(1 if a in new else next(old) for a in range(ndim)))
 
 
+SMALL = 256  # entries that are copied sooner than numpy.broadcast_to has made a view
+
+
 @primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear")
 def broadcast(xp, x, *, shape):
-    """x repeated along axes of length 1, and along new leading axes."""
-    return xp.broadcast_to(x, shape)
+    """x repeated along axes of length 1, and along new leading axes: a view, unless it is small."""
+    if math.prod(shape) > SMALL:
+        return xp.broadcast_to(x, shape)
+    y = xp.empty(shape, x.dtype)
+    y[...] = x
+    return y
 
 
 @broadcast.rule("x", formula="g summed over the repeated axes")
