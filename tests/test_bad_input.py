@@ -1,0 +1,118 @@
+"""Bad input, listed: each gives one clear line that says what was asked and what was got, and a non-zero exit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PRELUDE = """
+import numpy as np
+import minidl as md
+from minidl import functional as F, nn, optim, train
+t = lambda *shape: md.Tensor(np.ones(shape), requires_grad=True)
+"""
+
+# what is wrong: (a script, what its last line must say)
+CODE = {
+    "shapes that do not broadcast": ("t(2, 3) + t(4)", "add(float64[2, 3], float64[4]): operands could not be broadcast"),
+    "matrices that do not fit": ("t(2, 3) @ t(4, 5)", "matmul: (2, 3) @ (4, 5)"),
+    "reshape to another size": ("t(2, 3).reshape(4, 2)", "cannot reshape array of size 6 into shape (4,2)"),
+    "axis out of range": ("t(2, 3).sum(axis=2)", "axis 2 is out of range for a tensor with 2 axes"),
+    "a dtype without gradients": ("md.tensor([1, 2], requires_grad=True)", "dtype int64 cannot require a gradient"),
+    "no numbers": ('md.tensor("photo.png")', "cannot make a tensor of str"),
+    "wrong number of channels": ("F.conv(t(1, 3, 8, 8), t(4, 2, 3, 3))", "x (1, 3, 8, 8) has 3 channels"),
+    "groups that do not divide": ("F.conv(t(1, 3, 8, 8), t(4, 1, 3, 3), groups=3)", "groups=3"),
+    "negative stride": ("F.conv(t(1, 1, 8, 8), t(1, 1, 3, 3), stride=-1)", "stride=-1 must be at least 1"),
+    "kernel larger than the input": (
+        "F.conv(t(1, 1, 2, 2), t(1, 1, 5, 5), padding=1)",
+        "(2 + 1 + 1 - 1 * (5 - 1) - 1) // 1 + 1 = 0",
+    ),
+    "output padding not below the stride": (
+        "F.conv_transpose(t(1, 1, 4), t(1, 1, 2), stride=2, output_padding=2)",
+        "output_padding=2 on spatial axis 0 must be smaller than the stride (2)",
+    ),
+    "pooling with no axis to pool": ("F.max_pool(t(3, 4), 2)", "max_pool"),
+    "target out of range": ("F.cross_entropy(t(2, 3), [0, 3])", "3"),
+    "target of another shape": ("F.mse_loss(t(2, 3), t(2, 1))", "(2, 1)"),
+    "mean over an empty batch": ("F.mse_loss(t(0, 3), t(0, 3))", "mean over nothing: shape (0, 3)"),
+    "batch norm of one value": ("F.batch_norm(t(1, 3), None, None, training=True)", "(1, 3)"),
+    "backward from many numbers": ("t(2, 3).tanh().backward()", "the output has shape (2, 3)"),
+    "backward without a graph": ("md.tensor([1.0]).backward()", "requires no gradient"),
+    "backward twice": ("y = t(1).exp(); y.backward(); y.backward()", "pass retain_graph=True to the first pass"),
+    "a parameter changed in between": (
+        "m = nn.Sequential(nn.Linear(2, 1)); p = m.parameters(); y = m(t(1, 2).astype('f')).sum()\n"
+        "optim.SGD(m.parameters(), 0.1); m[0].weight.data = m[0].weight.data * 2; y.backward()",
+        "0.weight was updated after the forward pass",
+    ),
+    "assignment to a tensor": ("t(2)[0] = 1", "tensors are immutable"),
+    "negative learning rate": ("optim.SGD(nn.Linear(1, 1).parameters(), lr=-1)", "-1"),
+    "a state of another model": ("nn.Linear(2, 1).load_state_dict(nn.Linear(3, 1).state_dict())", "(1, 3)"),
+    "a NaN in training": (
+        "m = nn.Linear(1, 1)\n"
+        "train.fit(m, optim.SGD(m.parameters(), 0.1), lambda m, x: F.log(m(x) * 0 - 1).sum(), "
+        "lambda s: md.tensor([[1.0]], dtype='f'), 3, progress=False)",
+        "log made 1 of 1 values NaN",
+    ),
+    "no such weight file": ('md.load_weights("nowhere.npz")', "nowhere.npz"),
+    "truncated weight file": (
+        'md.save_weights("w.npz", {"a": np.ones(99)})\n'
+        'data = open("w.npz", "rb").read(); open("cut.npz", "wb").write(data[:200]); md.load_weights("cut.npz")',
+        "cut.npz",
+    ),
+    "hostile weight file": (
+        "import pickle, os\n"
+        "class Trap:\n    def __reduce__(self): return os.system, ('touch executed',)\n"
+        'pickle.dump({"a": Trap()}, open("trap.pt", "wb"), protocol=2); md.load_weights("trap.pt")',
+        "system",
+    ),
+    "weights to an unknown format": ('md.save_weights("w.txt", {"a": np.ones(3)})', ".txt"),
+    "a gpu that is not there": ('t(3).to("gpu")', "no GPU"),
+}
+
+# what is wrong: (arguments of python -m tasks, what the line must say)
+COMMANDS = {
+    "a task that is not there": (["denoize"], "did you mean denoise?"),
+    "an option that is not there": (["denoise", "--stpes", "3"], "did you mean --steps?"),
+    "a value out of range": (["denoise", "--sigma", "-1"], "must be a number above 0"),
+    "an image that is none": (["denoise", "--image", "text.png", "--steps", "1"], "not a readable image"),
+    "an image that is not there": (["denoise", "--image", "none.png"], "none.png: No such file"),
+    "an output that cannot be written": (["denoise", "--out", "text.png"], "text.png: File exists"),
+    "a checkpoint that is none": (["denoise", "--checkpoint", "text.png"], "text.png"),
+}
+
+
+TABLES = {"a state of another model"}  # where one line would not do
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_code_ends_with_one_clear_line(name, tmp_path, monkeypatch):
+    script, said = CODE[name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception) as caught, np.errstate(all="ignore"):
+        exec(PRELUDE + script, {})
+    assert said in str(caught.value)
+    assert name in TABLES or "\n" not in str(caught.value)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_prints_one_line_and_no_traceback(name, tmp_path):
+    pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"')
+    (tmp_path / "text.png").write_text("this is no image")
+    arguments, said = COMMANDS[name]
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert done.returncode in (1, 2), done.stdout
+    assert done.stderr.startswith("minidl: error: ") and done.stderr.count("\n") == 1
+    assert said in done.stderr
