@@ -1,0 +1,158 @@
+"""The networks of the benchmark. Each is written once and built in minidl or in PyTorch: `library.nn` is either's.
+
+The names of parameters are therefore the same, and a state of one loads into the other.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from .libraries import Library
+
+
+def layer(library: Library, kind: str, **options: Any) -> Any:
+    """One layer of `library.nn` by its name."""
+    return getattr(library.nn, kind)(**options)
+
+
+def denoiser(library: Library, channels: int = 1, width: int = 64, depth: int = 4) -> Any:
+    """depth - 1 times (3x3 convolution, batch norm, relu), then a convolution: the lecture's denoiser has depth 4.
+
+    It gives the noise; what is left of the input without it is the clean image.
+    """
+    nn = library.nn
+    layers = []
+    for i in range(depth - 1):
+        conv = nn.Conv2d(width if i else channels, width, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1, bias=False))
+
+
+def dncnn(library: Library, channels: int = 1, width: int = 64, depth: int = 17) -> Any:
+    """convolution, relu; depth - 2 times (convolution, batch norm, relu); convolution. It gives the noise.
+
+    Source: Zhang et al., "Beyond a Gaussian denoiser", IEEE Transactions on Image Processing 26(7), 2017.
+    """
+    nn = library.nn
+    layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+    for _ in range(depth - 2):
+        layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1, bias=False))
+
+
+def unet(library: Library, channels: int = 1, classes: int = 2, base: int = 32, levels: int = 4, rank: int = 2) -> Any:
+    """A padded U-Net with batch norm in 2-D or 3-D: base, 2 base, ... 2**levels base channels, up by 2x2 transposes.
+
+    Source: Ronneberger et al., "U-Net", MICCAI 2015; Cicek et al., "3D U-Net", MICCAI 2016.
+    """
+    nn = library.nn
+    Conv, Up = getattr(nn, f"Conv{rank}d"), getattr(nn, f"ConvTranspose{rank}d")
+    BatchNorm, MaxPool = getattr(nn, f"BatchNorm{rank}d"), getattr(nn, f"MaxPool{rank}d")
+
+    def double(inputs: int, outputs: int) -> Any:
+        layers = []
+        for c in (inputs, outputs):
+            layers += [Conv(c, outputs, 3, padding=1, bias=False), BatchNorm(outputs), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [base * 2**level for level in range(levels + 1)]
+            pairs = list(pairwise(widths))
+            self.first = double(channels, base)
+            self.down = nn.ModuleList([double(a, b) for a, b in pairs])
+            self.up = nn.ModuleList([Up(b, a, 2, stride=2) for a, b in reversed(pairs)])
+            self.merge = nn.ModuleList([double(2 * a, a) for a, _ in reversed(pairs)])
+            self.last = Conv(base, classes, 1)
+            self.pool = MaxPool(kernel_size=2)
+
+        def forward(self, x: Any) -> Any:
+            skips = [self.first(x)]
+            for down in self.down:
+                skips.append(down(self.pool(skips[-1])))
+            y = skips.pop()
+            for up, merge in zip(self.up, self.merge):
+                y = merge(library.concat([skips.pop(), up(y)]))
+            return self.last(y)
+
+    return UNet()
+
+
+def resnet18(library: Library, classes: int = 1000, width: int = 64) -> Any:
+    """torchvision's ResNet-18, names included: 11,689,512 parameters.
+
+    Source: He et al., "Deep residual learning for image recognition", CVPR 2016.
+    """
+    nn = library.nn
+
+    class BasicBlock(nn.Module):
+        def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(outputs)
+            self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(outputs)
+            self.relu = nn.ReLU()
+            self.downsample = None
+            if stride != 1 or inputs != outputs:
+                project = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+                self.downsample = nn.Sequential(project, nn.BatchNorm2d(outputs))
+
+        def forward(self, x: Any) -> Any:
+            y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+            return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+    class ResNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.bn1, self.relu = nn.BatchNorm2d(width), nn.ReLU()
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+            self.layer1 = nn.Sequential(BasicBlock(width, width, 1), BasicBlock(width, width, 1))
+            self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2), BasicBlock(2 * width, 2 * width, 1))
+            self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, 2), BasicBlock(4 * width, 4 * width, 1))
+            self.layer4 = nn.Sequential(BasicBlock(4 * width, 8 * width, 2), BasicBlock(8 * width, 8 * width, 1))
+            self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            self.fc = nn.Linear(8 * width, classes)
+
+        def forward(self, x: Any) -> Any:
+            x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.fc(self.flatten(self.avgpool(x)))
+
+    return ResNet()
+
+
+VGG16 = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")  # in units of the first layer's width
+
+
+def vgg16(library: Library, classes: int = 1000, width: int = 64, hidden: int = 4096) -> Any:
+    """torchvision's VGG16, names included: 138,357,544 parameters.
+
+    Source: Simonyan and Zisserman, "Very deep convolutional networks", ICLR 2015, configuration D.
+    """
+    nn = library.nn
+    layers, c = [], 3
+    for item in VGG16:
+        if item == "M":
+            layers.append(nn.MaxPool2d(kernel_size=2))
+        else:
+            layers += [nn.Conv2d(c, item * width, 3, padding=1), nn.ReLU()]
+            c = item * width
+
+    class VGG(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(*layers)
+            self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(7), nn.Flatten()
+            self.classifier = nn.Sequential(
+                nn.Linear(49 * c, hidden), nn.ReLU(), nn.Dropout(),
+                nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, classes),
+            )  # fmt: skip
+
+        def forward(self, x: Any) -> Any:
+            return self.classifier(self.flatten(self.avgpool(self.features(x))))
+
+    return VGG()

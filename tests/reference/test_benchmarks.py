@@ -1,0 +1,60 @@
+"""The rows of the CPU benchmark in minidl and in PyTorch: equal outputs and gradients, in float64."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch")
+
+from benchmarks import cpu, networks  # noqa: E402
+from benchmarks.libraries import library  # noqa: E402
+from benchmarks.rows import ROWS, Job  # noqa: E402
+
+pytestmark = pytest.mark.reference
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    before = torch.get_num_threads()
+    yield [library(name, 1) for name in ("minidl", "torch")]
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_outputs_and_gradients_agree(row, libraries):
+    ours, theirs = (Job(row, each, tiny=True, dtype="float64").results() for each in libraries)
+    assert list(ours) == list(theirs)
+    for name, array in ours.items():
+        np.testing.assert_allclose(array, theirs[name], rtol=1e-9, atol=1e-11 * abs(array).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_two_steps_lead_to_equal_weights(row, libraries):
+    """Weights after the second step say that the update is the same, its state included."""
+    states = []
+    for each in libraries:
+        job = Job(row, each, tiny=True, dtype="float64")
+        for _ in range(2):
+            job.run()
+        states.append({name: np.asarray(array) for name, array in job.model.state_dict().items()})
+    assert list(states[0]) == list(states[1])
+    for name, array in states[0].items():
+        np.testing.assert_allclose(array, states[1][name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_networks_are_those_that_they_are_named_after(libraries):
+    for each in libraries:
+        resnet = networks.resnet18(each)
+        assert sum(np.prod(p.shape) for p in resnet.parameters()) == 11_689_512
+        assert "layer2.0.downsample.0.weight" in resnet.state_dict()
+        dncnn = networks.dncnn(each)
+        assert sum(np.prod(p.shape) for p in dncnn.parameters()) == 556_096
+        vgg = networks.vgg16(each, width=1, hidden=2, classes=3)
+        assert list(vgg.state_dict())[-2:] == ["classifier.6.weight", "classifier.6.bias"]
+        assert "features.28.weight" in vgg.state_dict()
+
+
+def test_the_benchmark_compares_both_in_one_run():
+    row = next(row for row in ROWS if row.name == "denoiser")
+    result = cpu.measure(row, ["minidl", "torch", "tuned"], threads=1, rounds=1, tiny=True)
+    assert set(result.seconds) == {"minidl", "torch", "tuned"} and set(result.gemm) == {"minidl", "torch"}
+    assert result.ratio("torch") > 0 and "torch/minidl" in cpu.means([result], list(result.seconds))[row.group]

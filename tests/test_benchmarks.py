@@ -1,0 +1,199 @@
+"""The CPU benchmarks at tiny sizes: that they run, and that what they print is what was measured."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import minidl as md
+from benchmarks import cpu, scaling
+from benchmarks.libraries import Unsupported, is_installed, library
+from benchmarks.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
+from benchmarks.worker import Worker
+
+BY_NAME = {row.name: row for row in ROWS}
+
+
+@pytest.fixture(scope="module")
+def minidl():
+    return library("minidl", 1)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_runs(row, minidl):
+    job = Job(row, minidl, tiny=True)
+    results = job.results()
+    assert all(np.isfinite(a).all() and a.dtype == np.float32 and a.any() for a in results.values())
+    parameters = [name for name, _ in job.model.named_parameters()]
+    if row.group == INFERENCE:
+        assert set(results) == {"output"} and not job.model.training
+    else:
+        leaves = parameters + ["input"] * (row.group == LAYER and not row.first)
+        assert list(results) == ["output", *(f"gradient of {name}" for name in leaves)]
+    before = job.model.state_dict()
+    job.run()
+    after = job.model.state_dict()
+    changed = [name for name in parameters if not np.array_equal(before[name], after[name])]
+    assert changed == (parameters if row.group == STEP else [])
+
+
+def test_a_row_is_the_same_each_time(minidl):
+    row = BY_NAME["denoiser"]
+    job = Job(row, minidl, tiny=True)
+    first = {name: array.copy() for name, array in job.results().items()}
+    job.run()  # changes the weights, which results puts back
+    for again in (job.results(), Job(row, minidl, tiny=True).results()):
+        for name, array in first.items():
+            np.testing.assert_array_equal(again[name], array)
+
+
+def test_multiply_adds_by_hand(minidl):
+    def count(name):
+        row = BY_NAME[name]
+        return macs(row, md.summary(row.network(minidl), row.shape))
+
+    assert count("conv3x3-64-64-56") == 3 * 8 * 56 * 56 * 64 * 64 * 9
+    assert count("conv3x3-3-64-128") == 2 * 8 * 128 * 128 * 3 * 64 * 9  # no gradient of the input
+    assert count("depthwise3x3-64-56") == 3 * 8 * 56 * 56 * 64 * 9
+    assert count("transposed2x2-stride2-128-64-28") == 3 * 8 * 28 * 28 * 128 * 64 * 4
+    pixels = 8 * 64 * 64 * 9
+    assert count("denoiser") == pixels * (2 * 64 + 3 * 64 * 64 * 2 + 3 * 64)
+    assert count("relu-64-128") == 0
+
+
+def test_a_worker_measures_a_row():
+    result = cpu.measure(BY_NAME["denoiser"], ["minidl"], threads=1, rounds=2, tiny=True)
+    assert len(result.seconds["minidl"]) >= 2 and min(result.seconds["minidl"]) > 0
+    assert result.memory["minidl"] >= 0 and result.macs > 0 and result.share_of_gemm() > 0
+    assert result.ratio("torch") is None and result.memory_ratio() is None
+    json.dumps(result.json())
+
+
+def test_memory_is_the_peak_above_model_and_input():
+    with Worker("minidl", BY_NAME["relu-64-128"], threads=1) as worker:
+        array = 4 * math.prod(BY_NAME["relu-64-128"].shape)
+        assert 2.9 * array < worker.ask("memory") < 6 * array  # output, cotangent and gradient at least
+
+
+def test_a_worker_says_what_went_wrong():
+    with Worker("minidl", BY_NAME["relu-64-128"], threads=1, tiny=True) as worker:
+        with pytest.raises(RuntimeError, match="no_such_command"):
+            worker.ask("no_such_command")
+        assert worker.ask("memory") >= 0  # and goes on
+        worker.process.kill()  # as the system does when memory runs out
+        with pytest.raises(RuntimeError, match="ended with code"):
+            worker.ask("memory")
+
+
+def test_disagreement_stops_the_benchmark():
+    row = BY_NAME["conv1x1-64-256-56"]
+    right = {"output": np.ones((2, 3)), "gradient of weight": np.full(4, 2.0)}
+    cpu.require_agreement(row, {"minidl": right, "torch": {name: a * (1 + 1e-4) for name, a in right.items()}})
+    for wrong in (
+        right | {"output": np.ones((2, 3)) * 1.01},
+        right | {"gradient of weight": np.full(4, 2.1)},
+        right | {"gradient of weight": np.full(5, 2.0)},
+        right | {"gradient of weight": np.full(4, np.nan)},
+        {"output": right["output"]},
+    ):
+        with pytest.raises(cpu.Disagreement, match="torch"):
+            cpu.require_agreement(row, {"minidl": right, "torch": wrong})
+
+
+def test_a_row_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+    def measure(row, columns, *rest):
+        if row.name == "relu-64-128":
+            raise cpu.Disagreement("output: differs")
+        return fake(row.name, row.group, [1e-3], [2e-3])
+
+    monkeypatch.setattr(cpu, "measure", measure)
+    monkeypatch.setattr(cpu, "is_installed", lambda name: name == "minidl")
+    with pytest.raises(SystemExit, match="1 of 2"):
+        cpu.main(["relu-64-128", "denoiser", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["row"] for row in found["rows"]] == ["denoiser"]
+    assert found["failures"] == ["relu-64-128: output: differs"]
+    assert "denoiser" in capsys.readouterr().out
+
+
+def fake(name, group, ours, theirs):
+    seconds = {"minidl": ours, "torch": theirs, "tuned": [t / 2 for t in theirs]}
+    memory = {"minidl": 2**20, "torch": 3 * 2**20, "tuned": 0}
+    return cpu.Result(name, group, (1, 2), 10**6, seconds, memory, {"minidl": [1e9, 3e9, 2e9], "torch": [1e9]})
+
+
+def test_ratios_are_of_medians_and_means_geometric():
+    results = [
+        fake("a", LAYER, [1e-3, 2e-3, 9e-3], [4e-3, 4e-3]),
+        fake("b", LAYER, [1e-3], [8e-3]),
+        fake("c", STEP, [1e-3], [1e-3]),
+    ]
+    a = results[0]
+    assert a.ratio("torch") == pytest.approx(2) and a.ratio("tuned") == pytest.approx(1)
+    assert a.share_of_gemm() == pytest.approx(2e6 / 2e-3 / 2e9) and a.memory_ratio() == 3
+    columns = ["minidl", "torch", "tuned"]
+    found = cpu.means(results, columns)
+    assert found[LAYER]["torch/minidl"] == pytest.approx(4) and found[LAYER]["tuned/minidl"] == pytest.approx(2)
+    assert found[STEP] == pytest.approx({"torch/minidl": 1, "tuned/minidl": 0.5, "torch/minidl memory": 3})
+    text = cpu.table(results, columns, markdown=False).splitlines()
+    assert len(text) == 4 and len({len(line) for line in text}) == 1
+    assert text[1].split() == ["a", "1x2", "2.00", "4.00", "2.00", "2.00", "1.00", "50%", "1.00", "3.00"]
+    assert cpu.table(results, columns, markdown=True).splitlines()[1].count("---") == 10
+    assert "torch/minidl 4.00" in cpu.summary(results, columns)
+
+
+def test_a_library_that_lacks_a_layer_keeps_its_column_empty():
+    result = fake("a", LAYER, [1e-3], [1e-3])
+    line = cpu.table([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
+    assert [cell.strip() for cell in line.strip("|").split("|")][5] == "-"
+
+
+def test_rows_are_chosen_by_name_part_or_group(capsys):
+    def chosen(*arguments):
+        return [row.name for row in cpu.parse([*arguments]).chosen]
+
+    assert chosen() == [row.name for row in ROWS]
+    assert chosen("unet") == ["unet"]  # a whole name is that row alone
+    assert chosen("vgg", "unet") == ["unet", "vgg16-inference"]
+    assert chosen("resnet18") == ["resnet18-32", "resnet18-224", "resnet18-inference"]
+    assert chosen("inference") == ["vgg16-inference", "resnet18-inference"]
+    with pytest.raises(SystemExit):
+        cpu.parse(["unet", "nonsense"])
+    cpu.main(["--list", "unet3d"])
+    assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "1x1x32x32x32"]
+
+
+def test_exponents_leave_the_smallest_out():
+    x = [1, 2, 4, 8, 16]
+    curve = scaling.Curve("pixels", x, 2, [5.0, 5.0, *(3 * n**1.5 for n in x[2:])], [n**2 for n in x])
+    assert curve.exponent(curve.seconds) == pytest.approx(1.5)
+    assert curve.exponent(curve.memory) == pytest.approx(2)
+    assert "1.50" in scaling.table([curve]).splitlines()[-1]
+    assert scaling.Curve("threads", [1], 0, [1.0], [1]).exponent([1.0]) is None
+
+
+def test_a_series_is_measured_and_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    series = scaling.Series("batch", lambda n: scaling.Point(n, batch=n, side=8, depth=2, threads=1), [1, 2], 2)
+    curve = scaling.measure(series, rounds=1)
+    assert curve.x == [1, 2] and curve.left_out == 0 and min(curve.seconds) > 0
+    json.dumps(curve.json())
+    scaling.draw([curve] * 4, tmp_path / "new" / "scaling.png")
+    assert (tmp_path / "new" / "scaling.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["dezero", "mygrad"])
+def test_a_peer_agrees_or_says_that_it_cannot(name, minidl, monkeypatch):
+    if not is_installed(name):
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setitem(vars(np), "int", int)  # the adapter of DeZero adds it: gone again after the test
+    peer, agreed = library(name, 1), []
+    for row in ROWS:
+        try:
+            theirs = Job(row, peer, tiny=True).results()
+        except Unsupported:
+            continue
+        cpu.require_agreement(row, {"minidl": Job(row, minidl, tiny=True).results(), name: theirs})
+        agreed.append(row.name)
+    assert {"conv3x3-64-64-56", "denoiser"} <= set(agreed)
