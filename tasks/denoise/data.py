@@ -1,0 +1,109 @@
+"""Photographs, noise and patches. Gray images are float32 (H, W) in [0, 1]; sigma is on the 0..255 scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+# Bundled with scikit-image and scikit-learn. china and flower: by danielbuechele and vultilion on Flickr, CC BY 2.0.
+TRAIN = ("coffee", "rocket", "brick", "grass", "gravel", "moon", "motorcycle", "china", "flower")
+TEST = ("camera", "coins", "chelsea", "astronaut")  # never trained on
+WEIGHTS, PATCHES, TEST_NOISE, CROPS, WATCH = range(5)  # keep the draws for each purpose apart
+
+
+def photograph(name: str) -> np.ndarray:
+    """A bundled photograph, gray. Nothing is downloaded."""
+    if name in ("china", "flower"):
+        from sklearn.datasets import load_sample_image
+
+        return gray(load_sample_image(f"{name}.jpg"))
+    from skimage import data as bundled
+
+    return gray(bundled.stereo_motorcycle()[0] if name == "motorcycle" else getattr(bundled, name)())
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """An image of bytes, (H, W) or (H, W, 3), as its ITU-R 601 luma in [0, 1]."""
+    image = image.astype(np.float32) / 255
+    return image @ np.float32([0.299, 0.587, 0.114]) if image.ndim == 3 else image
+
+
+def photographs(names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Bundled photographs by name."""
+    return {name: photograph(name) for name in names}
+
+
+def read_files(files: Iterable[Path], show: Callable[[], object]) -> dict[str, np.ndarray]:
+    """The images in files, gray, by path. ``show()`` is called after each."""
+    images = {}
+    for file in files:
+        images[str(file)] = data.read_image(file, gray=True)[0]
+        show()
+    return images
+
+
+def add_noise(clean: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """The image plus white Gaussian noise; not clipped, so that it stays Gaussian."""
+    return clean + np.float32(sigma / 255) * rng.standard_normal(clean.shape, dtype=np.float32)
+
+
+def noisy_versions(images: dict[str, np.ndarray], sigma: float, seed: int) -> dict[str, np.ndarray]:
+    """Each image with noise that depends on the seed and its position only: what the methods are compared on."""
+    return {
+        name: add_noise(clean, sigma, data.generator(seed, TEST_NOISE, i))
+        for i, (name, clean) in enumerate(images.items())
+    }
+
+
+def noise_level(image: np.ndarray) -> float:
+    """An estimate of sigma from the image alone: the median of its diagonal differences, which edges hardly move.
+
+    (H, W) of at least 2 x 2. Source: Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", 1994.
+    """
+    a, b, c, d = image[:-1:2, :-1:2], image[:-1:2, 1::2], image[1::2, :-1:2], image[1::2, 1::2]
+    return float(np.median(np.abs(a - b - c + d)) / 2 / 0.6745 * 255)
+
+
+class Patches:
+    """``patches(step)`` is that step's batch: noisy and clean patches, float32 (batch, 1, size, size).
+
+    Each patch is cut anywhere from an image drawn by the root of its area, turned and mirrored at random, and gets
+    fresh noise: of `sigma`, or, if that is a pair, of a level drawn from that range for each patch.
+    """
+
+    def __init__(
+        self, images: dict[str, np.ndarray], size: int, batch: int, sigma: float | tuple[float, float], seed: int
+    ):
+        for name, image in images.items():
+            if min(image.shape) < size:
+                raise ValueError(
+                    f"patches of {size}x{size} do not fit into {name}, which is {image.shape[1]}x{image.shape[0]}; "
+                    f"use --patch {min(image.shape)} or less, or leave the image out"
+                )
+        self.images, self.size, self.batch, self.seed = list(images.values()), size, batch, seed
+        self.sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+        weights = np.sqrt([image.size for image in self.images])
+        self.chance = weights / weights.sum()
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = data.generator(self.seed, PATCHES, step)
+        chosen = rng.choice(len(self.images), self.batch, p=self.chance)
+        clean = np.stack([_turned(crop(self.images[i], self.size, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+        sigma = rng.uniform(*self.sigma, (self.batch, 1, 1, 1)).astype(np.float32) / 255
+        return clean + sigma * rng.standard_normal(clean.shape, dtype=np.float32), clean
+
+
+def crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A square of an image, anywhere."""
+    top, left = (int(rng.integers(n - size + 1)) for n in image.shape)
+    return image[top : top + size, left : left + size]
+
+
+def _turned(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the eight symmetries of the square."""
+    patch = np.rot90(patch, rng.integers(4))
+    return patch[:, ::-1] if rng.integers(2) else patch

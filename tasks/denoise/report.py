@@ -1,0 +1,132 @@
+"""What a trained denoiser is shown to do: the comparison on test images, and a user's image."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from . import baselines, figure
+from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
+from .evaluate import psnr, scores, table, verdict
+from .inference import TILE, denoise, tiles
+from .model import Denoiser
+from .picture import Picture
+from .train import BLIND, LOG, Settings
+
+OURS = "ours"
+
+
+@contextmanager
+def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, a line elsewhere, nothing if quiet; what it gives is called after each piece of work."""
+    if quiet or not sys.stderr.isatty():
+        if not quiet:
+            print(f"{label} ...", file=sys.stderr, flush=True)
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
+        yield bar.update
+
+
+def compare(
+    model: Denoiser,
+    settings: Settings,
+    photographs: Mapping[str, np.ndarray],
+    test: Mapping[str, np.ndarray],
+    out: Path,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Print the table of all methods on the test images; leave it, the scores, the figure and the curve in `out`."""
+    sigma = settings.sigma
+    with progress("choosing the filters' settings on training images", baselines.trials(), quiet) as show:
+        chosen = baselines.tune(baselines.training_pairs(photographs, sigma, settings.seed), sigma, show)
+    estimates = {}
+    with progress("denoising the test images", len(test), quiet) as show:
+        for name, noisy in noisy_versions(test, sigma, settings.seed).items():
+            filtered = baselines.apply(noisy, sigma, chosen)
+            estimates[name] = {"noisy": noisy, **filtered, OURS: denoise(model, noisy, device=device)}
+            show()
+    results = {name: scores(clean, estimates[name]) for name, clean in test.items()}
+    text = "\n".join(
+        [
+            f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {OURS}: {settings.describe()}",
+            table(results),
+            verdict(results, OURS, "total variation", "non-local means"),
+            "settings, the best on training images: " + "; ".join(map(_setting, chosen.items())),
+        ]
+    )
+    print(text)
+    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
+    (out / "scores.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    title = f"Noise of sigma {sigma:g}; {OURS}: {settings.describe()}. PSNR of whole images, the best in bold"
+    figure.comparison(out / "figure.png", test, estimates, results, title)
+    written = ["table.txt", "scores.json", "figure.png"]
+    if (out / LOG).exists():
+        figure.curve(out / "curve.png", out / LOG, level(settings), settings.describe())
+        written.append("curve.png")
+    print(f"in {out}: {', '.join(written)}")
+
+
+def level(settings: Settings) -> float:
+    """The PSNR of the noisy training patches: the mean of sigma^2 says it."""
+    low, high = BLIND if settings.blind else (settings.sigma, settings.sigma)
+    return float(-10 * np.log10((low**2 + low * high + high**2) / 3 / 255**2))
+
+
+def restore(
+    model: Denoiser,
+    settings: Settings,
+    picture: Picture,
+    name: str,
+    out: Path,
+    device: str,
+    add_sigma: float | None,
+    quiet: bool,
+) -> None:
+    """Denoise a user's picture, after adding noise of `add_sigma` if it is given; leave the result in `out`."""
+    noisy = picture.channels
+    if add_sigma is not None:
+        noisy = add_noise(noisy, add_sigma, data.generator(settings.seed, TEST_NOISE))
+    pieces = len(noisy) * sum(1 for _ in tiles(noisy.shape[1:], TILE, 0))
+    with progress("denoising the image", pieces, quiet) as show:
+        result = denoise(model, noisy, device=device, show=show)
+    target = out / f"{name}-denoised.png"
+    Picture(result, picture.alpha, picture.bits).write(target)
+    if add_sigma is None:
+        print(_advice(noisy, settings))
+        images, title = {"as it is": noisy, "denoised": result}, f"{name}, no noise added"
+    else:
+        Picture(noisy, picture.alpha, picture.bits).write(out / f"{name}-noisy.png")
+        before, after = psnr(picture.channels, noisy), psnr(picture.channels, result)
+        print(f"noise of sigma {add_sigma:g} was added artificially: {before:.2f} dB; denoised: {after:.2f} dB")
+        title = f"{name}, noise of sigma {add_sigma:g} added artificially"
+        images = {"clean": picture.channels, f"noisy, {before:.2f} dB": noisy, f"denoised, {after:.2f} dB": result}
+    figure.before_after(out / f"{name}-figure.png", images, title)
+    print(f"in {out}: {target.name} ({picture.bits} bits), {name}-figure.png")
+
+
+def _advice(noisy: np.ndarray, settings: Settings) -> str:
+    """How the noise in the image compares with what the network was trained for."""
+    found = float(np.mean([noise_level(channel) for channel in noisy])) if min(noisy.shape[1:]) > 1 else 0.0
+    said = f"no noise was added; the image itself has about sigma {found:.1f}"
+    if settings.blind:
+        return f"{said}, the network is for {BLIND[0]:g} to {BLIND[1]:g}"
+    fits = 0.7 * settings.sigma < found < 1.3 * settings.sigma
+    advice = "" if fits else ": --blind or another --sigma would fit better"
+    return f"{said}, the network is for {settings.sigma:g}{advice}"
+
+
+def _setting(item: tuple[str, baselines.Setting]) -> str:
+    name, values = item
+    return f"{name} " + " ".join(f"{key} {value:g}" for key, value in values.items())

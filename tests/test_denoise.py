@@ -1,0 +1,445 @@
+"""The denoising task: networks, noise, patches, tiles, files, and the command from end to end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"')
+pytest.importorskip("sklearn")
+
+import minidl as md
+import tasks.__main__ as frame
+from tasks.denoise import DnCNN, LectureDenoiser, baselines, cli, data, evaluate, figure, inference, report, train
+from tasks.denoise.picture import Picture
+
+MODELS = {"lecture": LectureDenoiser, "dncnn": DnCNN}
+
+
+def parameters(model):
+    return sum(p.size for p in model.parameters())
+
+
+def randomised(model, rng):
+    """The model with weights and statistics that make its output far from its input."""
+    for p in model.parameters():
+        p.data = (0.3 * rng.standard_normal(p.shape)).astype(np.float32)
+    for name, buffer in model.named_buffers():
+        if "running" in name:
+            buffer[...] = rng.uniform(0.5, 1.5, buffer.shape)
+    return model.eval()
+
+
+# --- networks
+
+
+def test_numbers_of_parameters():
+    # conv 1->64, twice 64->64, 64->1, and scale and shift of three batch norms
+    assert parameters(LectureDenoiser()) == 9 * 64 + 2 * 9 * 64 * 64 + 9 * 64 + 3 * 2 * 64
+    assert parameters(DnCNN()) == 556_096  # the published count
+    assert parameters(LectureDenoiser(channels=3)) - parameters(LectureDenoiser()) == 2 * 2 * 9 * 64
+
+
+def test_names_of_parameters_and_which_convolutions_have_a_bias():
+    assert [name for name in LectureDenoiser().state_dict() if name.endswith("weight")] == [
+        f"main.{i}.weight" for i in (0, 1, 3, 4, 6, 7, 9)
+    ]
+    convolutions = [m for m in DnCNN(depth=5, width=4).dncnn.children() if isinstance(m, md.nn.Conv2d)]
+    assert [c.bias is not None for c in convolutions] == [True, False, False, False, False]
+    assert not any(c.bias is not None for c in LectureDenoiser().modules() if isinstance(c, md.nn.Conv2d))
+
+
+@pytest.mark.parametrize("kind", MODELS.values())
+@pytest.mark.parametrize("shape", [(2, 1, 9, 14), (1, 3, 1, 2)])
+def test_any_size_is_kept_and_a_new_residual_denoiser_is_the_identity(kind, shape):
+    y = md.Tensor(np.random.default_rng(0).random(shape, dtype=np.float32))
+    model = kind(shape[1], width=4)
+    assert np.array_equal(model(y).data, y.data)
+    assert not kind(shape[1], width=4, target="clean")(y).data.any()
+
+
+@pytest.mark.parametrize("kind", MODELS.values())
+def test_residual_and_clean_differ_by_what_the_output_means(kind):
+    rng = np.random.default_rng(0)
+    residual = randomised(kind(width=4), rng)
+    clean = kind(width=4, target="clean").eval()
+    clean.load_state_dict(residual.state_dict())
+    y = md.Tensor(rng.random((1, 1, 8, 8), dtype=np.float32))
+    assert abs(clean(y).data).max() > 0.1
+    np.testing.assert_allclose(residual(y).data, y.data - clean(y).data, rtol=0, atol=1e-5 * abs(clean(y).data).max())
+
+
+def test_the_same_seed_gives_the_same_weights():
+    first, second, other = (train.Settings(width=4, seed=s).build().state_dict() for s in (1, 1, 2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first["main.3.weight"], other["main.3.weight"])
+
+
+@pytest.mark.parametrize("make", [lambda: DnCNN(depth=1), lambda: LectureDenoiser(target="noise")])
+def test_impossible_networks_are_refused(make):
+    with pytest.raises(ValueError, match=r"depth=1|'noise' is unknown"):
+        make()
+
+
+# --- noise and patches
+
+
+def test_noise_is_gaussian_of_that_sigma_and_not_clipped():
+    noise = data.add_noise(np.zeros((400, 400), np.float32), 25, np.random.default_rng(0)) * 255
+    assert noise.dtype == np.float32
+    # standard errors with n = 160,000: mean 25/400, deviation 25/sqrt(2n); four of each
+    assert abs(noise.mean()) < 4 * 25 / 400
+    assert abs(noise.std() - 25) < 4 * 25 / np.sqrt(2 * noise.size)
+    assert abs((noise**4).mean() / noise.var() ** 2 - 3) < 4 * np.sqrt(24 / noise.size)
+    neighbours = (noise[:, 1:] * noise[:, :-1]).mean() / noise.var()
+    assert abs(neighbours) < 4 / np.sqrt(noise.size)
+    assert abs((noise < 0).mean() - 0.5) < 4 * 0.5 / 400  # nothing is cut off at black
+
+
+@pytest.mark.parametrize("sigma", [5, 25, 50])
+def test_the_noise_level_of_a_smooth_image_is_found(sigma):
+    ramp = np.add.outer(np.linspace(0, 1, 200), np.linspace(0, 0.5, 300)).astype(np.float32)
+    noisy = data.add_noise(ramp, sigma, np.random.default_rng(1))
+    assert abs(data.noise_level(noisy) / sigma - 1) < 0.05
+
+
+def images():
+    rng = np.random.default_rng(3)
+    return {"a": rng.random((30, 40), dtype=np.float32), "b": rng.random((20, 25), dtype=np.float32)}
+
+
+def test_patches_depend_on_seed_and_step_only():
+    first = data.Patches(images(), 16, 5, 25.0, seed=7)
+    late = data.Patches(images(), 16, 5, 25.0, seed=7)
+    wanted = [first(step) for step in range(3)][2]
+    assert all(np.array_equal(a, b) for a, b in zip(wanted, late(2)))
+    assert not np.array_equal(wanted[1], first(1)[1])
+    assert not np.array_equal(wanted[1], data.Patches(images(), 16, 5, 25.0, seed=8)(2)[1])
+    assert all(array.shape == (5, 1, 16, 16) and array.dtype == np.float32 for array in wanted)
+
+
+def test_clean_patches_are_turned_pieces_of_the_images():
+    image = np.arange(20 * 25, dtype=np.float32).reshape(20, 25)
+    patches = data.Patches({"a": image}, 4, 200, 25.0, seed=0)(0)[1][:, 0]
+    seen = set()
+    for patch in patches:
+        steps = {float(patch[1, 0] - patch[0, 0]), float(patch[0, 1] - patch[0, 0])}
+        assert {abs(s) for s in steps} == {1.0, 25.0}  # neighbours stay neighbours
+        seen.add((float(patch[1, 0] - patch[0, 0]), float(patch[0, 1] - patch[0, 0])))
+    assert len(seen) == 8  # all symmetries of the square
+
+
+def test_blind_patches_have_a_level_each():
+    noisy, clean = data.Patches(images(), 16, 400, (0.0, 55.0), seed=0)(0)
+    levels = (noisy - clean).std(axis=(1, 2, 3)) * 255
+    assert levels.min() < 3 and 50 < levels.max() < 65
+    assert abs(levels.mean() - 27.5) < 4 * 55 / np.sqrt(12 * 400)
+
+
+def test_a_patch_larger_than_an_image_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="patches of 21x21 do not fit into b, which is 25x20; use --patch 20"):
+        data.Patches(images(), 21, 5, 25.0, seed=0)
+
+
+def test_test_images_are_not_trained_on():
+    assert not set(data.TEST) & set(data.TRAIN)
+    for name in ("camera", "china"):
+        image = data.photograph(name)
+        assert image.ndim == 2 and image.dtype == np.float32 and 0 <= image.min() < image.max() <= 1
+
+
+# --- tiles
+
+
+@pytest.mark.parametrize("model", [LectureDenoiser(width=4), DnCNN(depth=6, width=4)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("shape, tile", [((37, 50), 16), ((20, 64), 20), ((7, 5), 3), ((30, 30), 64)])
+def test_tiled_equals_untiled(model, shape, tile):
+    rng = np.random.default_rng(5)
+    model = randomised(model, rng)
+    image = rng.random(shape, dtype=np.float32)
+    whole = model(md.Tensor(image[None, None])).data[0, 0]
+    tiled = inference.denoise(model, image, tile=tile)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-5 * abs(whole).max())
+
+
+def test_one_pixel_less_of_margin_would_not_do():
+    rng = np.random.default_rng(5)
+    model = randomised(LectureDenoiser(width=4), rng)
+    image = rng.random((40, 40), dtype=np.float32)
+    whole = inference.denoise(model, image)
+    model.radius -= 1
+    assert abs(inference.denoise(model, image, tile=16) - whole).max() > 1e-3 * abs(whole).max()
+
+
+def test_colour_goes_channel_by_channel():
+    rng = np.random.default_rng(5)
+    model = randomised(LectureDenoiser(width=4), rng)
+    image = rng.random((3, 12, 15), dtype=np.float32)
+    np.testing.assert_array_equal(inference.denoise(model, image)[1], inference.denoise(model, image[1]))
+
+
+# --- measures, filters, table
+
+
+def test_psnr_of_a_known_error_and_of_what_clipping_mends():
+    clean = np.full((16, 16), 0.5, np.float32)
+    assert evaluate.psnr(clean, clean + np.float32(0.1)) == pytest.approx(20, abs=1e-4)
+    assert evaluate.psnr(np.ones_like(clean), np.full_like(clean, 3)) == np.inf
+    assert evaluate.ssim(clean, clean) == pytest.approx(1)
+
+
+def test_the_table_has_a_row_per_image_stars_the_best_and_adds_the_mean():
+    results = {
+        "cat": {"noisy": evaluate.Score(20, 0.3), "ours": evaluate.Score(30, 0.8)},
+        "dog": {"noisy": evaluate.Score(22, 0.5), "ours": evaluate.Score(21, 0.6)},
+    }
+    head, cat, dog, mean = evaluate.table(results).splitlines()
+    assert head.split() == ["noisy", "ours"]
+    assert cat.split() == ["cat", "20.00", "0.300", "30.00*", "0.800*"]
+    assert dog.split() == ["dog", "22.00*", "0.500", "21.00", "0.600*"]
+    assert mean.split() == ["mean", "21.00", "0.400", "25.50*", "0.700*"]
+    verdict = evaluate.verdict(results, "ours", "noisy")
+    assert verdict == "in PSNR ours beats noisy on 1 of 2 images (+4.50 dB on average)"
+
+
+def test_each_filter_is_tuned_to_its_best_setting_on_the_pairs():
+    y, x = np.mgrid[:48, :48].astype(np.float32) / 48
+    clean = ((x > 0.5) * 0.5 + 0.2 + 0.2 * y).astype(np.float32)
+    pairs = [(clean, data.add_noise(clean, 25, np.random.default_rng(i))) for i in range(2)]
+    calls = []
+    chosen = baselines.tune(pairs, 25, lambda: calls.append(1))
+    assert len(calls) == baselines.trials()
+    for name, (function, settings) in baselines.FILTERS.items():
+        of = [np.mean([evaluate.psnr(c, function(n, 25, **s)) for c, n in pairs]) for s in settings]
+        assert chosen[name] == settings[int(np.argmax(of))]
+        assert max(of) > 24  # each of them helps: noisy is 20.2
+
+
+def test_the_line_of_noisy_patches_is_where_they_are():
+    for settings in (train.Settings(), train.Settings(blind=True)):
+        sigma = train.BLIND if settings.blind else settings.sigma
+        noisy, clean = data.Patches(images(), 16, 2000, sigma, seed=0)(0)
+        measured = -10 * np.log10(np.mean((noisy - clean) ** 2))
+        assert report.level(settings) == pytest.approx(measured, abs=0.2)
+
+
+# --- a user's pictures
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("count, alpha", [(1, False), (1, True), (3, False), (3, True)])
+def test_a_picture_is_written_as_pillow_reads_it(count, alpha, bits, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 2**bits, (count + alpha, 6, 9))
+    planes = (levels / (2**bits - 1)).astype(np.float32)
+    Picture(planes[:count], planes[-1] if alpha else None, bits).write(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as file:
+        seen = np.asarray(file)
+        assert file.size == (9, 6)
+    if bits == 8:
+        assert np.array_equal(np.atleast_3d(seen).transpose(2, 0, 1), levels)
+        again = Picture.read(tmp_path / "a.png")
+        assert np.array_equal(again.channels, planes[:count]) and again.bits == 8
+        assert (again.alpha is not None) == alpha and (not alpha or np.array_equal(again.alpha, planes[-1]))
+    elif seen.dtype.itemsize > 1:
+        assert np.array_equal(seen, levels[0])
+        assert np.array_equal(Picture.read(tmp_path / "a.png").channels, planes)
+    else:  # Pillow has no 16-bit colour: it keeps the upper byte
+        assert np.array_equal(np.atleast_3d(seen)[..., -1], levels[-1] >> 8)
+
+
+def test_sixteen_bit_colour_tiff_keeps_its_bits(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    levels = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", levels, photometric="rgb")
+    picture = Picture.read(tmp_path / "a.tif")
+    assert picture.bits == 16
+    assert np.array_equal(np.rint(picture.channels * 65535), levels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode, count, alpha", [("P", 3, False), ("1", 1, False), ("CMYK", 3, False), ("LA", 1, True)])
+def test_other_kinds_of_picture_are_read(mode, count, alpha, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new(mode, (7, 5)).save(path)
+    picture = Picture.read(path)
+    assert picture.channels.shape == (count, 5, 7)
+    assert (picture.alpha is not None) == alpha
+
+
+# --- the command, from end to end
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """One test image and one setting per filter, for the runs within this process."""
+    monkeypatch.setattr(cli, "TEST", ("coins",))
+    monkeypatch.setattr(baselines, "FILTERS", {name: (f, s[:1]) for name, (f, s) in baselines.FILTERS.items()})
+
+
+def run(*argv):
+    """The command, in this process."""
+    return frame.main(["denoise", *map(str, argv)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three small photographs."""
+    path = tmp_path_factory.mktemp("photographs")
+    whole = data.photograph("coffee")
+    for i in range(3):
+        Picture(whole[None, 50 : 120 + 5 * i, 100 * i : 100 * i + 90], None, 8).write(path / f"{i}.png")
+    return path
+
+
+TINY = ("--width", 8, "--batch", 4, "--patch", 24)
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A run of six steps in a process of its own, as a user has it, and what it said."""
+    out = tmp_path_factory.mktemp("runs") / "six"
+    argv = [sys.executable, "-m", "tasks", "denoise", *TINY, "--steps", 6, "--data", folder, "--out", out]
+    root = Path(frame.__file__).parents[1]
+    return out, subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=300, cwd=root)
+
+
+def weights(out):
+    return {k: v for k, v in md.load_weights(out / "checkpoint.npz").items() if k.startswith("model.")}
+
+
+def test_a_run_leaves_everything(finished):
+    out, done = finished
+    assert done.returncode == 0, done.stderr
+    for name in ("checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "scores.json", "figure.png", "curve.png"):
+        assert (out / name).stat().st_size > 0, name
+    assert len((out / "log.jsonl").read_text().splitlines()) == 6
+    assert done.stdout.startswith((out / "table.txt").read_text())
+    scores = json.loads((out / "scores.json").read_text())
+    assert set(scores) == set(data.TEST)
+    for row in scores.values():
+        assert set(row) == {"noisy", *baselines.FILTERS, "ours"}
+        assert 20 < row["noisy"]["psnr"] < 21 and row["total variation"]["psnr"] > 27
+
+
+def test_a_checkpoint_is_used_without_training(finished, tmp_path, quick, capsys):
+    out, _ = finished
+    assert run("--checkpoint", out / "checkpoint.npz", "--out", tmp_path, "--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and "ours beats" in captured.out
+    assert not (tmp_path / "checkpoint.npz").exists()
+    again, before = (json.loads((folder / "scores.json").read_text())["coins"]["ours"] for folder in (tmp_path, out))
+    assert abs(again["psnr"] - before["psnr"]) > 0  # coins is the first image here: it gets other noise
+    assert abs(again["psnr"] - before["psnr"]) < 0.1
+
+
+@pytest.mark.parametrize("extra", [(), ("--add-noise",)], ids=["as it is", "with noise"])
+def test_a_users_picture_is_denoised(extra, finished, tmp_path, capsys):
+    out, _ = finished
+    rng = np.random.default_rng(0)
+    alpha = np.rint(rng.random((60, 50)) * 255).astype(np.float32) / 255
+    Picture(rng.random((3, 60, 50), dtype=np.float32), alpha, 8).write(tmp_path / "me.png")
+    argv = ["--checkpoint", out / "checkpoint.npz", "--image", tmp_path / "me.png", "--out", tmp_path, *extra]
+    assert run(*argv) == 0
+    said = capsys.readouterr().out
+    result = Picture.read(tmp_path / "me-denoised.png")
+    assert result.channels.shape == (3, 60, 50) and np.array_equal(result.alpha, alpha)
+    assert (tmp_path / "me-figure.png").exists()
+    assert ("was added artificially" in said) == bool(extra) == (tmp_path / "me-noisy.png").exists()
+    assert ("no noise was added" in said) != bool(extra)
+
+
+def test_a_stopped_run_is_resumed_to_the_same_bits(folder, tmp_path, monkeypatch, capsys, quick):
+    argv = [*TINY, "--steps", 6, "--data", folder, "--quiet"]
+    assert run(*argv, "--out", tmp_path / "straight") == 0
+    before = data.Patches.__call__
+
+    def interrupted(self, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+        return before(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data.Patches, "__call__", interrupted)
+        assert run(*argv, "--out", tmp_path / "run") == 130
+    error = capsys.readouterr().err
+    assert "after 4 steps" in error and f"go on with: python -m tasks denoise --resume --out {tmp_path}/run" in error
+    assert run("--resume", "--out", tmp_path / "run", "--quiet") == 0
+    for name in ("checkpoint.npz", "log.jsonl", "scores.json", "table.txt"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
+
+
+# --- what goes wrong
+
+
+def bad(name, argv, code, said):
+    return pytest.param(argv, code, said, id=name)
+
+
+@pytest.mark.parametrize(
+    "argv, code, said",
+    [
+        bad("negative sigma", ["--sigma", "-1"], 2, "--sigma: must be a number above 0"),
+        bad("no steps", ["--steps", "0"], 2, "--steps: must be a whole number of at least 1"),
+        bad("unknown model", ["--model", "unet"], 2, "invalid choice: 'unet'"),
+        bad("depth of the lecture's", ["--depth", "5"], 2, "--depth is for --model dncnn"),
+        bad("noise on nothing", ["--add-noise"], 2, "--image"),
+        bad("two sources", ["--checkpoint", "a.npz", "--resume"], 2, "give one of them"),
+        bad("nothing to resume", ["--resume"], 2, "there is no run in"),
+        bad("no checkpoint", ["--checkpoint", "{tmp}/none.npz"], 1, "no such checkpoint"),
+        bad("not a checkpoint", ["--checkpoint", "{tmp}/text.png"], 1, "neither .npz"),
+        bad("no image", ["--image", "{tmp}/none.png"], 1, "none.png: No such file"),
+        bad("not an image", ["--image", "{tmp}/text.png"], 1, "not a readable image"),
+        bad("a folder for an image", ["--image", "{tmp}"], 1, "Is a directory"),
+        bad("empty folder", ["--data", "{tmp}/empty"], 1, "no images in"),
+        bad("no folder", ["--data", "{tmp}/nowhere"], 1, "no images in"),
+        bad("broken folder", ["--data", "{tmp}"], 1, "text.png: not a readable image"),
+        bad("large patches", ["--patch", "500"], 1, "patches of 500x500 do not fit into coffee"),
+        bad("out is a file", ["--out", "{tmp}/text.png"], 1, "text.png: File exists"),
+        bad("out below a file", ["--out", "{tmp}/text.png/run"], 1, "Not a directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("this is no image")
+    argv = ["denoise", "--quiet", "--out", str(tmp_path / "out"), *(a.format(tmp=tmp_path) for a in argv)]
+    assert frame.main(argv) == code
+    error = capsys.readouterr().err
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+
+
+def test_a_checkpoint_of_another_model_is_shown_as_a_table_of_shapes(finished, tmp_path, capsys):
+    out, _ = finished
+    argv = ["denoise", "--checkpoint", str(out / "checkpoint.npz"), "--width", "16", "--out", str(tmp_path)]
+    assert frame.main(argv) == 1
+    error = capsys.readouterr().err
+    assert "is of another model" in error
+    assert "main.3.weight" in error and "(8, 8, 3, 3), the model has (16, 16, 3, 3)" in error
+
+
+def test_a_resumed_run_cannot_change_its_settings(finished, capsys):
+    out, _ = finished
+    assert frame.main(["denoise", "--resume", "--out", str(out), "--sigma", "50"]) == 2
+    assert "sigma is 25.0, not 50.0" in capsys.readouterr().err
+
+
+def test_weights_without_a_run_are_taken_too(tmp_path):
+    model = randomised(DnCNN(depth=3, width=4), np.random.default_rng(0))
+    md.save_weights(tmp_path / "weights.npz", model.state_dict())
+    settings = train.settings_of({"model": "dncnn", "depth": 3, "width": 4}, {})
+    loaded = train.load(settings, tmp_path / "weights.npz").state_dict()
+    assert all(np.array_equal(loaded[name], array) for name, array in model.state_dict().items())
+
+
+def test_crops_of_the_figure_lie_inside_the_images():
+    for name, (top, left) in figure.CORNERS.items():
+        height, width = data.photograph(name).shape
+        assert top + figure.CROP <= height and left + figure.CROP <= width
