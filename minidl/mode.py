@@ -10,6 +10,7 @@ class Mode(threading.local):
     recording = True  # does an operation remember its inputs?
     definitions = False  # do fused primitives run as the compositions that define them?
     anomaly = False  # does the first NaN or infinity stop the program?
+    passive = False  # neither recording nor anomaly: an operation is its array function, and no more
 
 
 mode = Mode()
@@ -23,10 +24,14 @@ class switch(ContextDecorator):
 
     def __enter__(self) -> None:
         self.before.append(getattr(mode, self.field))
-        setattr(mode, self.field, self.value)
+        self._set(self.value)
 
     def __exit__(self, *error: object) -> None:
-        setattr(mode, self.field, self.before.pop())
+        self._set(self.before.pop())
+
+    def _set(self, value: bool) -> None:
+        setattr(mode, self.field, value)
+        mode.passive = not (mode.recording or mode.anomaly)
 
 
 def no_grad() -> switch:

@@ -44,7 +44,6 @@ METHODS = {
     "flip": shape.flip,
     "__getitem__": shape.getitem,
     "__abs__": elementwise.absolute,
-    "__neg__": arithmetic.negative,
     "__matmul__": linear.matmul,
     "__rmatmul__": lambda b, a: linear.matmul(a, b),
 }
@@ -68,14 +67,18 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
     """``a * b`` and ``b * a``. With nothing to remember or to watch, an operator is the array operator."""
 
     def left(self: Tensor, other: Any) -> Tensor:
-        if mode.recording or mode.anomaly:
-            return function(self, other)
-        return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
+        if mode.passive:
+            return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
+        return function(self, other)
 
     def right(self: Tensor, other: Any) -> Tensor:
         return function(other, self)
 
     return left, right
+
+
+def _negative(self: Tensor) -> Tensor:
+    return Tensor(-self.data) if mode.passive else arithmetic.negative(self)
 
 
 def _comparison(name: str) -> Any:
@@ -124,6 +127,7 @@ for _name, _function in OPERATORS.items():
     _left, _right = _operator(_function, getattr(operator, _name))
     setattr(Tensor, f"__{_name}__", _left)
     setattr(Tensor, f"__r{_name}__", _right)
+Tensor.__neg__ = _negative
 for _name in COMPARISONS:
     setattr(Tensor, f"__{_name}__", _comparison(_name))
 for _function in (astype, to, zeros_like, ones_like):
