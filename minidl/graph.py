@@ -18,6 +18,7 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
     """
     useful = None if wanted is None else _leads_to(wanted, output.node)
     found: dict[Node, Tensor] = {}
+    anomaly = mode.anomaly
     pending = {output.node: g}
     heap = [(-output.node.order, output)]
     while heap:
@@ -34,7 +35,7 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
                 f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
                 "pass retain_graph=True to the first pass"
             )
-        found_below = (_watched if mode.anomaly else node.primitive.pullback)(g, y, useful)
+        found_below = _watched(g, y, useful) if anomaly else node.primitive.pullback(g, y, useful)
         for x, gx in found_below:
             key = x.node
             if key in pending:
@@ -43,7 +44,7 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
                 pending[key] = gx
                 heappush(heap, (-key.order, x))
         if release and found_below:  # a wanted node that nothing is wanted below has not been consumed
-            node.release()
+            node.inputs = node.parameters = None  # their memory is free as soon as nobody else holds it
     return found
 
 

@@ -82,13 +82,11 @@ class Primitive:
 
     def __call__(self, *inputs: Any, **parameters: Any) -> Tensor:
         """Run the array function; remember where the result came from if a gradient may be asked for."""
-        arrays = []
-        tracked = False
+        arrays, tracked = [], None
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
-                if x.node is not None:
-                    tracked = True
+                tracked = tracked or x.node
             elif isinstance(x, _NUMBERS):
                 arrays.append(x)
             else:  # an array or a list: a constant

@@ -16,7 +16,8 @@ class Node:
     """Where a tensor came from: a primitive, its inputs and its parameters.
 
     `order` grows with time, so every consumer of a node has a larger order than the node itself.
-    A node holds its inputs, never its output: no cycles, reference counting frees a graph.
+    A node holds its inputs, never its output: no cycles, reference counting frees a graph. A backward pass takes the
+    inputs away as it goes.
     """
 
     __slots__ = ("inputs", "order", "parameters", "primitive", "where")
@@ -26,10 +27,6 @@ class Node:
         self.inputs = inputs
         self.parameters = parameters
         self.order = next(clock)
-
-    def release(self) -> None:
-        """Let go of the inputs: their memory is free as soon as nobody else holds them."""
-        self.inputs = self.parameters = None
 
 
 class Leaf(Node):

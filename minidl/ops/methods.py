@@ -7,7 +7,7 @@ from typing import Any
 
 from ..mode import mode
 from ..primitive import Primitive
-from ..tensor import Tensor, as_array
+from ..tensor import Node, Tensor, as_array
 from . import arithmetic, elementwise, linear, reduce, shape
 
 OPERATORS = {
@@ -64,15 +64,20 @@ def _method(function: Any) -> Any:
 
 
 def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
-    """``a * b`` and ``b * a``. With nothing to remember or to watch, an operator is the array operator."""
+    """``a * b`` and ``b * a``: calls of the primitive. Two common cases take a short way to the same result."""
 
     def left(self: Tensor, other: Any) -> Tensor:
-        if mode.passive:
+        if mode.passive:  # nothing to remember: the array operator
             return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
+        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not mode.anomaly:
+            y = Tensor(on_arrays(self.data, other.data))
+            if self.node or other.node:
+                y.node = Node(function, (self, other), {})
+            return y
         return function(self, other)
 
     def right(self: Tensor, other: Any) -> Tensor:
-        return function(other, self)
+        return Tensor(on_arrays(other, self.data)) if mode.passive else function(other, self)
 
     return left, right
 

@@ -61,7 +61,7 @@ def _(g, y, x, *, shape):
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The same entries in the same order, in another shape; one -1 is worked out from the rest."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    return reshaped(x, shape=tuple(map(int, shape)))
+    return reshaped(x, shape=tuple(shape))
 
 
 @primitive(formula="y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]", kind="linear")
