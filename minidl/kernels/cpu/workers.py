@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -86,14 +87,26 @@ def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
 
     Items must not write to the same place. What is computed does not depend on the number of threads.
     """
-    global _workers
-    if _workers is None:
-        _workers = Workers()
-    if _workers.pool is None or cost < WORTH_SHARING:
+    workers = _get()
+    if workers.pool is None or cost < WORTH_SHARING:
         for item in items:
             work(*item)
     else:
-        _workers.share(work, items)
+        workers.share(work, items)
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Inside, matrix products run on the calling thread: BLAS's own would go on waiting in a loop after them, and
+    take time from ours."""
+    workers = _get()
+    return nullcontext() if workers.pool is None else workers.blas
+
+
+def _get() -> Workers:
+    global _workers
+    if _workers is None:
+        _workers = Workers()
+    return _workers
 
 
 def scratch(name: str, shape: Sequence[int], like: Any) -> Any:

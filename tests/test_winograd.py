@@ -1,0 +1,96 @@
+"""Winograd's convolution: the factorisation is exact, and float32 gives what the definition gives, to rounding."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minidl as md
+from minidl import functional as F
+from minidl.kernels.cpu import winograd
+from minidl.ops.conv import dT_du, dT_dw
+from minidl.ops.window import Window
+
+BOUND = 5e-5  # of the largest output: the docstring's promise, with room for unlucky draws
+
+
+def test_the_factorisation_of_the_one_dimensional_form_is_exact():
+    """sum over o, k of u[o] w[k] x[o + k] for units u, w, x, from 6 products: 1 where x's place is o + k, else 0."""
+    for o, k, i in itertools.product(range(4), range(3), range(6)):
+        value = (winograd.A[:, o] * winograd.G[:, k] * winograd.B[:, i]).sum()
+        assert abs(value - (i == o + k)) < 1e-12
+
+
+def test_the_square_of_it_is_the_two_dimensional_one():
+    rng = np.random.default_rng(0)
+    u, w, x = rng.normal(size=(4, 4)), rng.normal(size=(3, 3)), rng.normal(size=(6, 6))
+    by_definition = sum(u[o] * w[k] * x[o[0] + k[0], o[1] + k[1]] for o in np.ndindex(4, 4) for k in np.ndindex(3, 3))
+    squares = (np.kron(m, m) for m in (winograd.A, winograd.G, winograd.B))
+    products = np.prod([m @ array.ravel() for m, array in zip(squares, (u, w, x))], axis=0)
+    assert abs(products.sum() - by_definition) < 1e-12 * abs(products).sum()
+
+
+windows = st.tuples(st.integers(1, 14), st.integers(1, 14), *[st.integers(0, 3)] * 4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sides=windows,
+    batch=st.integers(0, 5),
+    channels=st.tuples(st.integers(16, 19), st.integers(16, 19)),
+    block=st.sampled_from([1, 1 << 12, 1 << 18]),
+    seed=st.integers(0, 99),
+)
+def test_it_equals_the_definition(sides, batch, channels, block, seed):
+    height, width, top, bottom, left, right = sides
+    size = (max(height, 3 - top - bottom), max(width, 3 - left - right))
+    window = Window.of(size, 3, padding=[(top, bottom), (left, right)])
+    rng = np.random.default_rng(seed)
+    c, f = channels
+    x, w = rng.normal(size=(batch, c, *size)), rng.normal(size=(f, c, 3, 3))
+    u = rng.normal(size=(batch, f, *window.output))
+    single = [array.astype(np.float32) for array in (x, w, u)]
+    assert winograd.suits(single[0], f, window, 1) and not winograd.suits(x, f, window, 1)
+    before = winograd.BLOCK, winograd.FEWEST
+    winograd.BLOCK, winograd.FEWEST = block, 1 if block < 1 << 18 else before[1]
+    try:
+        found = winograd.convolve(*single[:2], window), winograd.pair(single[0], single[2], window)
+    finally:
+        winograd.BLOCK, winograd.FEWEST = before
+    exact = (
+        dT_du.forward(np, x, w, window=window, groups=1),
+        dT_dw.forward(np, x, u, window=window, groups=1),
+    )
+    for a, b in zip(found, exact):
+        assert a.dtype == np.float32 and a.shape == b.shape and a.flags.c_contiguous
+        assert abs(a - b).max(initial=0) <= BOUND * abs(b).max(initial=0)
+
+
+@pytest.mark.parametrize("size, channels", [(40, 64), (14, 128), (7, 32)])
+def test_the_three_derivatives_of_a_layer_agree_with_double_precision(size, channels):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, channels, size, size)), rng.normal(size=(channels, channels, 3, 3))
+    u = rng.normal(size=x.shape)
+    results = []
+    for dtype in (np.float32, np.float64):
+        xt, wt = md.tensor(x.astype(dtype), requires_grad=True), md.tensor(w.astype(dtype), requires_grad=True)
+        y = F.conv(xt, wt, padding=1)
+        y.backward(u.astype(dtype))
+        results.append((y.data, xt.grad.data, wt.grad.data))
+    for single, double in zip(*results):
+        assert single.dtype == np.float32
+        assert abs(single - double).max() <= BOUND * abs(double).max()
+
+
+def test_strided_arrays_are_taken_as_they_are():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(9, 18, 3, 32)).astype(np.float32).transpose(2, 3, 0, 1)[:, ::2]  # (3, 16, 9, 18)
+    w = rng.normal(size=(3, 3, 16, 16)).astype(np.float32).transpose(2, 3, 0, 1)
+    window = Window.of((9, 18), 3, padding=1)
+    assert np.array_equal(
+        winograd.convolve(x, w, window), winograd.convolve(x.copy(), np.ascontiguousarray(w), window)
+    )
+    u = rng.normal(size=(3, 18, 9, 16)).astype(np.float32).swapaxes(1, 3)
+    assert np.array_equal(winograd.pair(x, u, window), winograd.pair(x.copy(), np.ascontiguousarray(u), window))
