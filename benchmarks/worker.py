@@ -151,10 +151,6 @@ class Runner:
 
         return macs(self.row, md.summary(self.job.model, self.row.tiny if self.tiny else self.row.shape))
 
-    def version(self) -> str:
-        module = sys.modules[self.library.name]
-        return f"{self.library.name} {getattr(module, '__version__', '?')}"
-
 
 def timed(call: Any) -> float:
     start = time.perf_counter()

@@ -25,6 +25,8 @@ def grad(
     one element, and may itself require a gradient. `create_graph` records the pass, so that the result can be
     differentiated again. An input that the output does not depend on is an error, or None if `allow_unused`.
     """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"grad needs a Tensor as its output, got {type(output).__name__}")
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.node is None:

@@ -39,6 +39,14 @@ def to_device(array: Any, device: str) -> Any:
     raise ValueError(f'device {device!r} is unknown: use "cpu" or "gpu"')
 
 
+def as_dtype(target: Any) -> np.dtype:
+    """The dtype that `target` names. Raises ValueError for what is neither a dtype nor a device."""
+    try:
+        return np.dtype(target)
+    except TypeError:
+        raise ValueError(f'{target!r} is neither a device, "cpu" or "gpu", nor a dtype') from None
+
+
 def gpu() -> ModuleType:
     """The cupy module, if it is installed and a device answers; else RuntimeError with one line."""
     try:

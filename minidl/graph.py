@@ -40,7 +40,7 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
             key = x.node
             if key in pending:
                 pending[key] = pending[key] + gx
-            else:
+            elif key.order < node.order:  # else x required no gradient yet when it was used here
                 pending[key] = gx
                 heappush(heap, (-key.order, x))
         if release and found_below:  # a wanted node that nothing is wanted below has not been consumed

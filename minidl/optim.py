@@ -35,6 +35,9 @@ class Optimiser:
     """
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
+        if hasattr(params, "parameters"):
+            kind = type(params).__name__
+            raise TypeError(f"{type(self).__name__} changes Parameters, got {kind}; pass model.parameters()")
         params = [params] if isinstance(params, Tensor) else list(params)
         groups = params if params and isinstance(params[0], Mapping) else [{"params": params}]
         self.defaults = defaults
@@ -51,8 +54,8 @@ class Optimiser:
             raise ValueError(f"{type(self).__name__} got no parameters; an iterator is empty once it has been read")
         for p in params:
             if not isinstance(p, Parameter):
-                kind = type(p).__name__
-                raise TypeError(f"{type(self).__name__} changes Parameters, got {kind}; wrap it: md.Parameter(x)")
+                hint = "wrap it: md.Parameter(x)" if isinstance(p, Tensor) else "pass model.parameters()"
+                raise TypeError(f"{type(self).__name__} changes Parameters, got {type(p).__name__}; {hint}")
             if p in self.state:
                 raise ValueError(f"{type(self).__name__}: {p.name} is given twice; give each once, in one group")
             self.state[p] = {}

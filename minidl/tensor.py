@@ -164,7 +164,9 @@ class Tensor:
         return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        if self.size != 1:
+            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use .data.any() or .all()")
+        return bool(self.data.item())
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -178,6 +180,11 @@ class Tensor:
         return bool((self.data == getattr(value, "data", value)).any())
 
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple:
+        if not self.is_leaf:
+            raise TypeError(f"a tensor made by {self.node.primitive.name} cannot be copied or pickled; detach() it")
+        return type(self), (self.data, self.requires_grad)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("tensors are immutable; build a new one with F.where, F.concat or F.stack")
@@ -213,9 +220,12 @@ class Parameter(Tensor):
         self.requires_grad = requires_grad
 
     def __setattr__(self, field: str, value: Any) -> None:
-        object.__setattr__(self, field, value)
         if field == "data":
+            value = value if type(value) is np.ndarray else _as_array(value)
+            if value.dtype.kind not in "fc" and getattr(self, "node", None) is not None:
+                raise TypeError(f"data of dtype {value.dtype} cannot require a gradient; use .astype(float) first")
             object.__setattr__(self, "updated", next(clock))
+        object.__setattr__(self, field, value)
 
     def __reduce__(self) -> tuple:
         return type(self), (self.data, self.requires_grad, self.name)

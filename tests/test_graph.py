@@ -1,6 +1,8 @@
 """Tensors, the graph, and the walk back."""
 
+import copy
 import gc
+import math
 import pickle
 import weakref
 
@@ -701,3 +703,105 @@ def test_a_rule_is_evaluated_only_where_it_is_needed(own):
         md.grad(y.tanh() + w, w)
     finally:
         tanh.rules.update(before)
+
+
+# --- what users type
+
+
+def test_a_tensor_that_required_no_gradient_at_the_forward_pass_gets_none_from_it():
+    w, x = md.Parameter(np.array([2.0])), md.tensor([3.0], requires_grad=True)
+    w.requires_grad = False
+    y = (x * w) * w
+    w.requires_grad = True
+    (y + w * x).sum().backward()
+    assert w.grad.tolist() == [3.0]  # of w * x alone
+    assert x.grad.tolist() == [6.0]
+
+
+def test_a_tuple_or_a_range_in_an_index_counts_as_an_array():
+    x = md.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    assert md.grad(x[(0, 0, 2),].sum(), x)[0].tolist() == [2, 0, 1]
+    assert md.grad(x[range(1, 3),].sum(), x)[0].tolist() == [0, 1, 1]
+    y = md.tensor(np.eye(2), requires_grad=True)
+    assert md.grad(y[(0, 0), (1, 1)].sum(), y)[0].tolist() == [[0, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copy_of_a_leaf_is_another_leaf(again):
+    a = md.tensor([1.0, 2.0], requires_grad=True)
+    b = again(a)
+    (a * b * 3).sum().backward()
+    assert a.grad.tolist() == b.grad.tolist() == [3, 6]
+    assert not again(md.tensor([1])).requires_grad
+    with pytest.raises(TypeError, match=r"detach\(\)"):
+        again(a * 2)
+
+
+def test_no_axes_at_all():
+    x = md.tensor(2.0, requires_grad=True)
+    for name in ("sum", "mean", "max", "min", "prod", "logsumexp"):
+        y = getattr(x, name)()
+        assert (y.item(), md.grad(y, x)[0].item()) == (2.0, 1.0), name
+    assert F.logsumexp([0.0, 0.0]).item() == pytest.approx(math.log(2))
+
+
+def test_the_smallest_of_numbers_without_a_sign():
+    assert md.tensor([3, 0, 5], dtype="uint8").min().item() == 0
+    assert md.tensor([[True, False], [True, True]]).min(axis=1).tolist() == [False, True]
+    with pytest.raises(ValueError, match="min over nothing"):
+        md.Tensor(np.ones((0, 3))).min(axis=0)
+
+
+def test_axes_out_of_range_are_refused():
+    x = md.Tensor(np.ones((2, 3)))
+    for wrong in (lambda: x.transpose(0, 5), lambda: x.transpose(-3, 1), lambda: x.swapaxes(0, 2)):
+        with pytest.raises(IndexError, match="out of range for a tensor with 2 axes"):
+            wrong()
+    with pytest.raises(ValueError, match="broadcast"):
+        md.Tensor(np.ones((1, 3))).broadcast_to(3)
+
+
+def test_masks_combine():
+    x = md.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    assert x[(x > 1) & (x < 3)].tolist() == [2]
+    assert ((x < 2) | (x > 2)).tolist() == (~(x == 2)).tolist() == [True, False, True]
+    assert (np.array([True, True, False]) ^ (x < 2)).tolist() == [False, True, False]
+    assert md.grad((+x).sum(), x)[0].tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="shape \\(3,\\) is neither true nor false"):
+        bool(x == x)
+
+
+@pytest.mark.parametrize("name", ["clip", "leaky_relu", "elu", "softmax", "log_softmax"])
+def test_override_takes_the_public_function(name):
+    x = md.tensor([[-1.0, 2.0]], requires_grad=True)
+    parameters = {"clip": (0.0, 1.0), "softmax": (1,), "log_softmax": (1,)}.get(name, ())
+    y = getattr(F, name)(x, *parameters)
+    with md.override(getattr(F, name), x=lambda g, y, x, **parameters: g * 7):
+        assert md.grad(y, x, [[1.0, 2.0]])[0].tolist() == [[7, 14]]
+
+
+def test_a_parameter_takes_arrays_of_numbers_with_a_gradient_only():
+    w = md.Parameter(np.ones(3, np.float32))
+    w.data = [1.0, 2.0, 3.0]
+    assert isinstance(w.data, np.ndarray)
+    w.data = md.tensor([4.0, 5.0, 6.0])
+    assert (w * 2).tolist() == [8, 10, 12]
+    with pytest.raises(TypeError, match="int64 cannot require a gradient"):
+        w.data = np.arange(3)
+    assert w.dtype == np.float64
+    assert md.Parameter(np.arange(3), requires_grad=False).tolist() == [0, 1, 2]
+
+
+def test_a_device_that_is_not_known_is_named_with_those_that_are():
+    with pytest.raises(ValueError, match='\'cuda\' is neither a device, "cpu" or "gpu", nor a dtype'):
+        md.tensor([1.0]).to("cuda")
+
+
+def test_grad_of_a_number_is_refused():
+    with pytest.raises(TypeError, match="needs a Tensor as its output, got float"):
+        md.grad(3.0, md.tensor([1.0], requires_grad=True))
+
+
+def test_stacks_of_matrices_that_do_not_broadcast():
+    with pytest.raises(ValueError, match=r"matmul: \(2, 3, 4\) @ \(5, 4, 2\)"):
+        md.Tensor(np.ones((2, 3, 4))) @ md.Tensor(np.ones((5, 4, 2)))

@@ -618,3 +618,13 @@ def test_dense_block_of_other_layers():
     block = nn.DenseBlock(3, 2, 2, layer=lambda channels: nn.Conv1d(channels, 2, 3, padding=1))
     assert [m.in_channels for m in block.children()] == [3, 5]
     assert block(md.Tensor(np.ones((1, 3, 6), np.float32))).shape == (1, 7, 6)
+
+
+def test_a_module_refuses_a_device_that_it_does_not_know():
+    with pytest.raises(ValueError, match='\'cuda\' is neither a device, "cpu" or "gpu", nor a dtype'):
+        nn.Linear(1, 1).to("cuda")
+
+
+def test_a_state_is_a_mapping():
+    with pytest.raises(TypeError, match=r"got str; md\.load_weights\(path\)"):
+        nn.Linear(1, 1).load_state_dict("net.npz")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl as md
-from minidl import optim
+from minidl import nn, optim
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
 rates = st.sampled_from([0.0, 0.01, 0.3])
@@ -357,3 +357,9 @@ def test_one_cycle_rises_then_falls(steps, share):
     assert abs(top - (share * steps - 1)) <= 1
     assert values[: top + 1] == sorted(values[: top + 1]) and values[top:] == sorted(values[top:], reverse=True)
     assert values[0] == pytest.approx(1 / 25) and values[-1] == pytest.approx(1 / 25 / 1e4) == schedule(steps + 9)
+
+
+@pytest.mark.parametrize("give", [lambda m: m, lambda m: m.named_parameters()])
+def test_what_gives_parameters_is_named(give):
+    with pytest.raises(TypeError, match=r"pass model\.parameters\(\)"):
+        optim.SGD(give(nn.Linear(2, 1)))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import device_of, to_device
+from ..device import as_dtype, device_of, to_device
 from ..tensor import Parameter, Tensor, as_array
 
 
@@ -176,6 +176,11 @@ class Module:
         Values are cast to the dtype and moved to the device of what they replace. Nothing is changed if a shape
         differs or, when `strict`, if names are missing or unexpected: a ValueError shows all of them in one table.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict needs a mapping of names to arrays, got {type(state).__name__}; "
+                "md.load_weights(path) reads one from a file"
+            )
         slots = {path: (module, name, array) for path, module, name, array in self._state()}
         missing = [p for p, (module, name, _) in slots.items() if p not in state and name not in module.optional_state]
         unexpected = [path for path in state if path not in slots]
@@ -278,7 +283,7 @@ def _moved(array: Any, target: Any) -> Any:
     """The array on a device, or, if it is floating-point, in a dtype; itself if nothing changes."""
     if isinstance(target, str) and target in ("cpu", "gpu"):
         return array if device_of(array) == target else to_device(array, target)
-    dtype = np.dtype(target)
+    dtype = as_dtype(target)
     if dtype.kind not in "fc":
         raise TypeError(f'to({target!r}): a module is moved to "cpu" or "gpu", or cast to a floating-point dtype')
     return array if array.dtype.kind not in "fc" else array.astype(dtype, copy=False)

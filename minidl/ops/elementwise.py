@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
+
 from ..device import namespace
 from ..primitive import override, primitive
 from ..tensor import Tensor
@@ -182,7 +184,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 @primitive(formula="1 / (1 + exp(-x))", elementwise=True)
 def sigmoid(xp, x):
     """The logistic function ``1 / (1 + exp(-x))``."""
-    with xp.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
+    with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
         y = xp.exp(-x)
     y += 1
     return xp.reciprocal(y)
@@ -215,5 +217,7 @@ def softplus(xp, x):
 def _(g, y, x):
     return g * sigmoid(x)
 
+
+clip.primitive, leaky_relu.primitive, elu.primitive = clipped, leaky, exponential_linear
 
 from .shape import where  # noqa: E402  (the two files need each other)

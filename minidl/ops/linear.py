@@ -42,7 +42,13 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         rows = product(reshape(a, int(np.prod(a.shape[:-1])), a.shape[-1]), b)
         return reshape(rows, a.shape[:-1] + b.shape[-1:])
     if a.shape[:-2] != b.shape[:-2]:
-        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        try:
+            lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            raise ValueError(
+                f"matmul: {a.shape} @ {b.shape}: the leading axes must be equal or 1, "
+                f"got {a.shape[:-2]} and {b.shape[:-2]}"
+            ) from None
         a, b = broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:])
     return product(a, b)
 

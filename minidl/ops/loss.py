@@ -313,7 +313,7 @@ def sigmoid_focal_loss(
     y = t * minus_log_yes + (1 - t) * minus_log_no
     if gamma:  # 1 - p_t = p (1 - t) + (1 - p) t
         xp = device.namespace([t.data])
-        with xp.errstate(divide="ignore"):  # log 0 = -inf: no share of that answer
+        with np.errstate(divide="ignore"):  # log 0 = -inf: no share of that answer
             log_no, log_yes = xp.log(1 - t.data), xp.log(t.data)
         log_miss = logsumexp(stack([log_no - minus_log_yes, log_yes - minus_log_no]), axis=0)
         y = y * exp(gamma * log_miss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from .. import device
 from ..mode import mode
 from ..primitive import Primitive
 from ..tensor import Node, Tensor, as_array
@@ -49,6 +50,7 @@ METHODS = {
 }
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+LOGIC = ("and", "or", "xor")  # of masks
 
 
 def _method(function: Any) -> Any:
@@ -87,13 +89,13 @@ def _negative(self: Tensor) -> Tensor:
 
 
 def _comparison(name: str) -> Any:
-    compare = getattr(operator, name)
+    compare = getattr(operator, f"__{name}__")
 
     def method(self: Tensor, other: Any) -> Tensor:
         if other is None:
             return NotImplemented
         other = other if isinstance(other, (int, float)) else as_array(other)
-        return Tensor(compare(self.data, other))  # a constant: a comparison has no derivative
+        return Tensor(compare(self.data, other))  # a constant: neither comparisons nor masks have a derivative
 
     return method
 
@@ -107,12 +109,12 @@ def to(self: Tensor, target: Any) -> Tensor:
     """The tensor on another device ("cpu", "gpu") or in another dtype; gradients come back."""
     if isinstance(target, str) and target in ("cpu", "gpu"):
         return self if self.device == target else shape.copy_to(self, device_name=target)
-    return self.astype(target)
+    return self.astype(device.as_dtype(target))
 
 
 def zeros_like(self: Tensor) -> Tensor:
     """A constant of zeros: same shape, dtype and device."""
-    return Tensor(self.data * 0 if not self.size else _filled(self.data, 0))
+    return Tensor(_filled(self.data, 0))
 
 
 def ones_like(self: Tensor) -> Tensor:
@@ -121,9 +123,7 @@ def ones_like(self: Tensor) -> Tensor:
 
 
 def _filled(array: Any, value: float) -> Any:
-    from ..device import namespace
-
-    return namespace([array]).full(array.shape, value, array.dtype)
+    return device.namespace([array]).full(array.shape, value, array.dtype)
 
 
 for _name, _function in METHODS.items():
@@ -133,8 +133,12 @@ for _name, _function in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _left)
     setattr(Tensor, f"__r{_name}__", _right)
 Tensor.__neg__ = _negative
-for _name in COMPARISONS:
+Tensor.__pos__ = lambda self: self
+Tensor.__invert__ = lambda self: Tensor(~self.data)
+for _name in COMPARISONS + LOGIC:
     setattr(Tensor, f"__{_name}__", _comparison(_name))
+for _name in LOGIC:  # an array on the left
+    setattr(Tensor, f"__r{_name}__", _comparison(_name))
 for _function in (astype, to, zeros_like, ones_like):
     setattr(Tensor, _function.__name__, _function)
 Tensor.T = property(lambda self: shape.transpose(self), doc="The tensor with its axes reversed.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..primitive import primitive
-from ..tensor import Tensor
+from ..tensor import Tensor, as_array, as_tensor
 from .shape import broadcast, normal_axes, reshaped, transpose
 
 Axis = int | Sequence[int] | None
@@ -60,8 +61,6 @@ def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> 
 
 def _gap_to_largest(x, *, axis, keepdims):
     """How far the largest entry stands from the next one, at each result."""
-    import numpy as np
-
     rest = [n for a, n in enumerate(x.shape) if a not in axis]
     x = np.moveaxis(x, axis, range(len(axis))).reshape(count(x.shape, axis), *rest)
     x = np.sort(x, axis=0)
@@ -92,7 +91,12 @@ def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest entry over `axis`; where several are smallest they share the gradient equally."""
-    return -max(-x, axis, keepdims)
+    axes = normal_axes(axis, x.ndim)
+    if count(x.shape, axes) == 0:
+        raise ValueError(f"min over nothing: shape {x.shape}, axis {axis}")
+    if x.dtype.kind in "ub":  # these have no opposite
+        return Tensor(x.data.min(axis=axes, keepdims=keepdims))
+    return -largest(-x, axis=axes, keepdims=keepdims)
 
 
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -113,9 +117,10 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``log sum over axis of exp(x)``, shifted by the largest entry so that nothing overflows."""
+    x = as_tensor(x)
     axes = normal_axes(axis, x.ndim)
-    shift = x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True)
-    shift[abs(shift) == builtins.float("inf")] = 0  # all -inf: exp gives 0, log -inf
+    shift = as_array(x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True))
+    shift[abs(shift) == math.inf] = 0  # all -inf: exp gives 0, log -inf
     y = log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift)
     return y if keepdims else reshaped(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
@@ -153,6 +158,8 @@ def log_softmax(x: Tensor, axis: int) -> Tensor:
     """``x - log sum over axis of exp(x)``: log probabilities along `axis`, accurate where softmax underflows."""
     return log_normalised_exp(x, axis=normal_axes(axis, x.ndim)[0])
 
+
+softmax.primitive, log_softmax.primitive = normalised_exp, log_normalised_exp
 
 from .elementwise import exp, log  # noqa: E402  (the two files need each other)
 from .shape import concat  # noqa: E402

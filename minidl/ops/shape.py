@@ -78,14 +78,17 @@ def _(g, y, x, *, axes):
 def transpose(x: Tensor, *axes: Any) -> Tensor:
     """x with its axes in another order, as numpy.transpose: reversed if none is given."""
     axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-    axes = axes or range(x.ndim)[::-1]
-    return permuted(x, axes=tuple([a % x.ndim for a in axes]))
+    axes = [position(a, x.ndim) for a in axes] if axes else range(x.ndim)[::-1]
+    return permuted(x, axes=tuple(axes))
 
 
 def swapaxes(x: Tensor, a: int, b: int) -> Tensor:
     """x with two axes exchanged."""
     axes = list(range(x.ndim))
-    axes[a], axes[b] = axes[b], axes[a]
+    try:
+        axes[a], axes[b] = axes[b], axes[a]
+    except IndexError:
+        raise IndexError(f"axis {a} or {b} is out of range for a tensor with {x.ndim} axes") from None
     return permuted(x, axes=tuple(axes))
 
 
@@ -113,7 +116,7 @@ SMALL = 256  # entries that are copied sooner than numpy.broadcast_to has made a
 @primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear")
 def broadcast(xp, x, *, shape):
     """x repeated along axes of length 1, and along new leading axes: a view, unless it is small."""
-    if math.prod(shape) > SMALL:
+    if math.prod(shape) > SMALL or x.ndim > len(shape):  # an assignment would drop leading axes of length 1
         return xp.broadcast_to(x, shape)
     y = xp.empty(shape, x.dtype)
     y[...] = x
@@ -175,7 +178,7 @@ def _repeats(index: Any) -> bool:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]`` as NumPy has it; tensors and lists in the index count as arrays."""
+    """``x[index]`` as NumPy has it; tensors, lists and inner tuples in the index count as arrays."""
     parts = index if isinstance(index, tuple) else (index,)
     return take(x, index=tuple([_index_part(p) for p in parts]))
 
@@ -183,8 +186,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 def _index_part(part: Any) -> Any:
     if isinstance(part, Tensor):
         return part.data
-    if isinstance(part, list):
-        return np.asarray(part, dtype=None if part else np.intp)
+    if isinstance(part, (list, tuple, range)):
+        return np.asarray(part, dtype=None if len(part) else np.intp)
     return part
 
 
@@ -315,13 +318,17 @@ def normal_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    for a in axes:
-        if not -ndim <= a < ndim:
-            raise IndexError(f"axis {a} is out of range for a tensor with {ndim} axes")
-    axes = tuple(sorted([int(a) % ndim for a in axes]))
+    axes = tuple(sorted([position(a, ndim) for a in axes]))
     if len(axes) > 1 and len(set(axes)) < len(axes):
         raise ValueError(f"axis {axis} names an axis twice")
     return axes
+
+
+def position(axis: int, ndim: int) -> int:
+    """The number in [0, ndim) of an axis that may be counted from the end."""
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"axis {axis} is out of range for a tensor with {ndim} axes")
+    return int(axis) % ndim
 
 
 from .reduce import summed  # noqa: E402  (the two files need each other)
