@@ -57,7 +57,9 @@ COLUMNS: dict[str, tuple[str, dict[str, str]]] = {  # what is timed: the library
 }
 TURN = 0.1  # seconds
 PAUSE = 0.05
-TOLERANCES = {"output": 1e-3, "gradient": 1e-2}  # of the norm; a relu that turns over moves gradients a little
+# Of the norm. In float32 the gradients of a deep network with batch norm are 1e-2 from those in float64, in whatever
+# library; tests compare all rows in float64, to 1e-9.
+TOLERANCES = {"output": 1e-3, "gradient": 5e-2}
 
 
 @dataclass

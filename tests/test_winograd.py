@@ -52,7 +52,6 @@ def test_it_equals_the_definition(sides, batch, channels, block, seed):
     x, w = rng.normal(size=(batch, c, *size)), rng.normal(size=(f, c, 3, 3))
     u = rng.normal(size=(batch, f, *window.output))
     single = [array.astype(np.float32) for array in (x, w, u)]
-    assert winograd.suits(single[0], f, window, 1) and not winograd.suits(x, f, window, 1)
     before = winograd.BLOCK, winograd.FEWEST
     winograd.BLOCK, winograd.FEWEST = block, 1 if block < 1 << 18 else before[1]
     try:
@@ -68,7 +67,20 @@ def test_it_equals_the_definition(sides, batch, channels, block, seed):
         assert abs(a - b).max(initial=0) <= BOUND * abs(b).max(initial=0)
 
 
-@pytest.mark.parametrize("size, channels", [(40, 64), (14, 128), (7, 32)])
+def test_where_it_is_used():
+    window = Window.of((40, 40), 3, padding=1)
+    x = np.zeros((2, 64, 40, 40), np.float32)
+    assert winograd.suits(x, 64, window, groups=1)
+    assert not winograd.suits(x.astype(np.float64), 64, window, groups=1)  # proofs see the definition
+    assert not winograd.suits(x, 64, window, groups=2)
+    assert not winograd.suits(x, 8, window, groups=1) and not winograd.suits(x, 512, window, groups=1)
+    assert not winograd.suits(x[:1], 64, window, groups=1)  # 100 tiles
+    for options in ({"stride": 2}, {"dilation": 2}):
+        assert not winograd.suits(x, 64, Window.of((40, 40), 3, **options), groups=1)
+    assert not winograd.suits(x, 64, Window.of((40, 40), 5), groups=1)
+
+
+@pytest.mark.parametrize("size, channels", [(40, 64), (23, 128), (25, 32)])
 def test_the_three_derivatives_of_a_layer_agree_with_double_precision(size, channels):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(4, channels, size, size)), rng.normal(size=(channels, channels, 3, 3))

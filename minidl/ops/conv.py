@@ -60,7 +60,7 @@ def dT_dx(xp, u, w, *, window, groups):
 @primitive(name="conv_weight", formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
 def dT_dw(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
-    if winograd.suits(x, u.shape[1], window, groups) and x.shape[1] * u.shape[1] <= winograd.LARGEST:
+    if winograd.suits(x, u.shape[1], window, groups):
         return winograd.pair(x, u, window)
     if _is_small(x, window):
         w = dT_dw.forward(xp, _as_map(x), _as_map(u), window=window.over(len(x)), groups=groups)

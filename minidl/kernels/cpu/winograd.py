@@ -20,6 +20,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,13 @@ TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they s
 BLOCK = 1 << 18  # transformed entries (36, channels, tiles) of a block: they should stay in the second-level cache
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 16  # with fewer, the transforms cost more than they save
-LARGEST = 1 << 16  # kernels (F times C) beyond which sums of 36 numbers for each take too much memory
+LARGEST = 1 << 14  # kernels (F times C): with more, their transforms do not stay in the cache
+TILES = 128  # in the batch: with fewer, transforming the kernels is not worth it
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 
 
 def suits(x: Any, u_channels: int, window: Any, groups: int) -> bool:
-    """Is this a float32 convolution 3x3, of stride and dilation 1, with channels enough?"""
+    """Is this a float32 convolution 3x3, of stride and dilation 1, with channels and tiles enough?"""
     return (
         isinstance(x, np.ndarray)
         and x.dtype == np.float32
@@ -57,6 +59,8 @@ def suits(x: Any, u_channels: int, window: Any, groups: int) -> bool:
         and window.stride == window.dilation == (1, 1)
         and groups == 1
         and min(x.shape[1], u_channels) >= CHANNELS
+        and x.shape[1] * u_channels <= LARGEST
+        and len(x) * math.prod(-(-out // TILE) for out in window.output) >= TILES
     )
 
 
