@@ -70,14 +70,14 @@ def test_it_equals_the_definition(sides, batch, channels, block, seed):
 def test_where_it_is_used():
     window = Window.of((40, 40), 3, padding=1)
     x = np.zeros((2, 64, 40, 40), np.float32)
-    assert winograd.suits(x, 64, window, groups=1)
-    assert not winograd.suits(x.astype(np.float64), 64, window, groups=1)  # proofs see the definition
-    assert not winograd.suits(x, 64, window, groups=2)
-    assert not winograd.suits(x, 8, window, groups=1) and not winograd.suits(x, 512, window, groups=1)
-    assert not winograd.suits(x[:1], 64, window, groups=1)  # 100 tiles
+    assert winograd.suits(x, x, 64, window, groups=1)
+    assert not winograd.suits(x.astype(np.float64), x, 64, window, groups=1)  # proofs see the definition
+    assert not winograd.suits(x, x, 64, window, groups=2)
+    assert not winograd.suits(x, x, 8, window, groups=1) and not winograd.suits(x, x, 512, window, groups=1)
+    assert not winograd.suits(x[:1], x, 64, window, groups=1)  # 100 tiles
     for options in ({"stride": 2}, {"dilation": 2}):
-        assert not winograd.suits(x, 64, Window.of((40, 40), 3, **options), groups=1)
-    assert not winograd.suits(x, 64, Window.of((40, 40), 5), groups=1)
+        assert not winograd.suits(x, x, 64, Window.of((40, 40), 3, **options), groups=1)
+    assert not winograd.suits(x, x, 64, Window.of((40, 40), 5), groups=1)
 
 
 @pytest.mark.parametrize("size, channels", [(40, 64), (23, 128), (25, 32)])
@@ -94,6 +94,20 @@ def test_the_three_derivatives_of_a_layer_agree_with_double_precision(size, chan
     for single, double in zip(*results):
         assert single.dtype == np.float32
         assert abs(single - double).max() <= BOUND * abs(double).max()
+
+
+@pytest.mark.parametrize("wide", ["x", "w", "u"])
+def test_mixed_dtypes_are_promoted_as_elsewhere(wide):
+    rng = np.random.default_rng(0)
+    window = Window.of((40, 40), 3, padding=1)
+    arrays = {"x": rng.normal(size=(2, 16, 40, 40)), "w": rng.normal(size=(16, 16, 3, 3))}
+    arrays["u"] = rng.normal(size=arrays["x"].shape)
+    mixed = {name: array if name == wide else array.astype(np.float32) for name, array in arrays.items()}
+    for function, names in ((dT_du.forward, "xw"), (dT_dw.forward, "xu")):
+        found = function(np, *(mixed[n] for n in names), window=window, groups=1)
+        exact = function(np, *(arrays[n] for n in names), window=window, groups=1)
+        assert found.dtype == (np.float64 if wide in names else np.float32)
+        assert abs(found - exact).max() <= BOUND * abs(exact).max()
 
 
 def test_strided_arrays_are_taken_as_they_are():

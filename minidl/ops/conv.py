@@ -32,7 +32,7 @@ from .window import Window, add_patches, as_int, padding_pairs, patches, per_axi
 @primitive(name="conv", formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]", kind="linear")
 def dT_du(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
-    if winograd.suits(x, len(w), window, groups):
+    if winograd.suits(x, w, len(w), window, groups):
         return winograd.convolve(x, w, window)
     if _is_small(x, window):
         y = dT_du.forward(xp, _as_map(x), _as_map_weight(w), window=window.over(len(x)), groups=groups)
@@ -60,7 +60,7 @@ def dT_dx(xp, u, w, *, window, groups):
 @primitive(name="conv_weight", formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
 def dT_dw(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
-    if winograd.suits(x, u.shape[1], window, groups):
+    if winograd.suits(x, u, u.shape[1], window, groups):
         return winograd.pair(x, u, window)
     if _is_small(x, window):
         w = dT_dw.forward(xp, _as_map(x), _as_map(u), window=window.over(len(x)), groups=groups)

@@ -50,11 +50,11 @@ TILES = 128  # in the batch: with fewer, transforming the kernels is not worth i
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 
 
-def suits(x: Any, u_channels: int, window: Any, groups: int) -> bool:
-    """Is this a float32 convolution 3x3, of stride and dilation 1, with channels and tiles enough?"""
+def suits(x: Any, other: Any, u_channels: int, window: Any, groups: int) -> bool:
+    """Is this, of x with w or u, a float32 convolution 3x3 of stride and dilation 1, with channels and tiles enough?"""
     return (
         isinstance(x, np.ndarray)
-        and x.dtype == np.float32
+        and x.dtype == other.dtype == np.float32
         and window.kernel == (3, 3)
         and window.stride == window.dilation == (1, 1)
         and groups == 1
