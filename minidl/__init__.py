@@ -7,6 +7,7 @@ from minidl import functional as F, nn, optim
 from . import data, functional, nn, optim, train
 from .calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .check import check_rules, gradcheck
+from .kernels.cpu.memory import keep, release_memory
 from .mode import anomaly, definitions, enable_grad, no_grad
 from .nn.init import manual_seed
 from .ops import methods  # gives Tensor its operators
@@ -15,5 +16,7 @@ from .primitive import AnomalyError, fused, override, primitive
 from .summary import summary
 from .tensor import Parameter, Tensor, tensor
 from .weights import WeightsError, load_weights, save_weights
+
+keep()
 
 __version__ = "0.1.0"

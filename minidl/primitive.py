@@ -61,6 +61,7 @@ class Primitive:
         self.kind = kind
         self.elementwise = elementwise  # the engine undoes broadcasting for these, and only for these
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
+        self.cpu: Callable | None = None  # what runs instead of `forward` on NumPy arrays
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}
         self.arguments, self.variadic = self._read_signature(forward)
@@ -93,7 +94,10 @@ class Primitive:
                 return self(*[x if isinstance(x, _NUMBERS) else as_tensor(x) for x in inputs], **parameters)
         xp = np if "cupy" not in _modules else device.namespace(arrays)
         try:
-            y = Tensor(self.forward(xp, *arrays, **parameters))
+            if self.cpu is None or xp is not np or mode.definitions:
+                y = Tensor(self.forward(xp, *arrays, **parameters))
+            else:
+                y = Tensor(self.cpu(*arrays, **parameters))
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.name}({_describe(inputs)}): {error}") from error
         if mode.passive:
@@ -103,6 +107,16 @@ class Primitive:
         if mode.anomaly:
             _watch_forward(self.name, arrays, y)
         return y
+
+    def on(self, device: str) -> Callable[[Callable], Callable]:
+        """Decorator: register a kernel ``f(*arrays, **parameters)`` that runs on this device ("cpu") instead of the
+        array function, which it must equal; inside `definitions()` the array function runs."""
+
+        def register(function: Callable) -> Callable:
+            setattr(self, device, function)
+            return function
+
+        return register
 
     # --- derivative
 
@@ -196,6 +210,7 @@ class Fused(Primitive):
         super().__init__(definition, **options)
         self.definition = definition
         self.backward_kernel: Callable | None = None
+        self.cpu_backward: Callable | None = None  # what runs instead of `backward_kernel` on NumPy arrays
 
     def _read_signature(self, function: Callable) -> tuple[tuple[str, ...], bool]:
         signature = list(inspect.signature(function).parameters.values())
@@ -222,6 +237,15 @@ class Fused(Primitive):
 
         return register
 
+    def backward_on(self, device: str) -> Callable[[Callable], Callable]:
+        """Decorator: register a backward kernel ``f(g, y, *arrays, needed, **parameters)`` for one device ("cpu")."""
+
+        def register(function: Callable) -> Callable:
+            setattr(self, f"{device}_backward", function)
+            return function
+
+        return register
+
     def pullback(self, g: Tensor, y: Tensor, useful: Any) -> list[tuple[Tensor, Tensor]]:
         node = y.node
         for x in node.inputs:
@@ -233,9 +257,11 @@ class Fused(Primitive):
         if mode.recording:
             return self._pullback_of_definition(g, node.inputs, node.parameters, needed)
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
-        grads = self.backward_kernel(
-            device.namespace(arrays), g.data, y.data, *arrays, needed=needed, **node.parameters
-        )
+        xp = device.namespace(arrays)
+        if self.cpu_backward is None or xp is not np:
+            grads = self.backward_kernel(xp, g.data, y.data, *arrays, needed=needed, **node.parameters)
+        else:
+            grads = self.cpu_backward(g.data, y.data, *arrays, needed=needed, **node.parameters)
         found = [
             (x, Tensor(gx), name)
             for gx, x, name in zip(grads, node.inputs, self.arguments, strict=True)

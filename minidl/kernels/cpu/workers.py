@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -77,7 +78,23 @@ class Workers:
 
 
 _workers: Workers | None = None
-_held = threading.local()
+
+
+class _Held(dict):
+    __hash__ = object.__hash__
+
+
+class Scratch(threading.local):
+    """The memory that each thread works in, by name."""
+
+    every: set[_Held] = weakref.WeakSet()  # of all threads
+
+    def __init__(self) -> None:
+        self.held = _Held()
+        self.every.add(self.held)
+
+
+_scratch = Scratch()
 
 WORTH_SHARING = 1 << 20  # multiplications: fewer take less time than waking a thread
 
@@ -117,10 +134,16 @@ def scratch(name: str, shape: Sequence[int], like: Any) -> Any:
     if not isinstance(like, np.ndarray):  # CuPy's allocator keeps memory itself
         return like.__class__(tuple(shape), like.dtype)
     size = math.prod(shape) * like.itemsize
-    held = _held.__dict__
+    held = _scratch.held
     if name not in held or held[name].nbytes < size:
         held[name] = np.empty(size, np.uint8)
     return held[name][:size].view(like.dtype).reshape(shape)
+
+
+def forget_scratch() -> None:
+    """Let go of the scratch memory of all threads; what runs just now keeps its own until it is done."""
+    for held in list(_scratch.every):
+        held.clear()
 
 
 def _forget() -> None:

@@ -1,0 +1,43 @@
+"""Memory that is used again. The operating system hands fresh memory out page by page, each cleared when it is first
+touched; for large arrays that takes longer than computing their contents. NumPy asks the C library for memory, and
+that gives large arrays back to the system as soon as they are freed, to ask for them again in the next step of
+training. Here it is told to keep them.
+
+That is glibc's `mallopt`, so it holds on Linux, for the whole process; elsewhere nothing changes. MINIDL_KEEP_MEMORY
+is the bound, in MiB: so much free memory at the end of the heap is kept and no more (0: leave the C library alone).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from .workers import forget_scratch
+
+KEEP = 2047  # MiB
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h: give the end back above; map separately above
+LARGEST = (1 << 31) - 1  # bytes: mallopt takes an int
+
+
+def keep() -> bool:
+    """Tell the C library to keep memory that is freed, up to the bound. False if it cannot be told, or should not."""
+    bound = os.environ.get("MINIDL_KEEP_MEMORY", "") or str(KEEP)
+    if not bound.isdigit():
+        raise ValueError(f"MINIDL_KEEP_MEMORY={bound!r} must be a whole number of MiB, 0 or more")
+    mallopt = getattr(_c_library(), "mallopt", None)
+    if mallopt is None or bound == "0":
+        return False
+    kept = min(int(bound) << 20, LARGEST)
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, kept))
+
+
+def release_memory() -> None:
+    """Give memory that is free back to the operating system now, and the scratch memory of kernels with it."""
+    forget_scratch()
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if os.name == "posix" else None
