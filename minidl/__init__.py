@@ -7,6 +7,7 @@ from minidl import functional as F, nn, optim
 from . import data, functional, nn, optim, train
 from .calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .check import check_rules, gradcheck
+from .kernels.cpu.convolution import algorithm
 from .kernels.cpu.memory import keep, release_memory
 from .mode import anomaly, definitions, enable_grad, no_grad
 from .nn.init import manual_seed

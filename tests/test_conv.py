@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.check.samples.conv import CASES, by_signal, one_by_one_back, one_by_one_weight, tensors
-from minidl.ops import conv as family
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
 
@@ -47,20 +46,6 @@ def test_each_equals_its_definition(form):
     close(dT_du(x, w, **geometry).data, by_signal(x, w, **geometry), 10)
     close(dT_dx(u, w, **geometry).data, one_by_one_back(u, w, **geometry), 10)
     close(dT_dw(x, u, **geometry).data, one_by_one_weight(x, u, **geometry), 10)
-
-
-@pytest.mark.parametrize("block, small", [(1, 0), (40, 0), (40, 10**6), (10**6, 10**6)])
-def test_every_way_of_computing_agrees(monkeypatch, block, small):
-    """Blocks of one row or several, samples one by one or as one map: the same sums."""
-    monkeypatch.setattr(family, "BLOCK", block)
-    monkeypatch.setattr(family, "ENOUGH", 1)
-    monkeypatch.setattr(family, "SMALL", small)
-    rng = np.random.default_rng(0)
-    for case in CASES:
-        x, w, u, geometry = tensors(rng, *case)
-        close(dT_du(x, w, **geometry).data, by_signal(x, w, **geometry), 10)
-        close(dT_dx(u, w, **geometry).data, one_by_one_back(u, w, **geometry), 10)
-        close(dT_dw(x, u, **geometry).data, one_by_one_weight(x, u, **geometry), 10)
 
 
 @settings(drawn, max_examples=40)

@@ -79,14 +79,6 @@ def test_rows_is_the_part_of_the_window(window, data):
 
 @drawn
 @given(windows())
-def test_over_walks_the_batch(window):
-    assert window.over(3).output == (3, *window.output)
-    expected = [((0, *t), (n, *o), (n, *i)) for n in range(3) for t, o, i in cells(window)]
-    assert incidence(window.over(3)) == sorted(expected)
-
-
-@drawn
-@given(windows())
 def test_empty_positions_are_those_without_a_cell(window):
     for axis in range(window.rank):
         fields = (window.size, window.kernel, window.stride, window.dilation, window.padding)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
+from ..kernels.cpu.layout import laid_out
 from ..ops.window import Window, padding_pairs, per_axis
 from ..tensor import Parameter, Tensor
 from . import init
@@ -47,7 +48,7 @@ class _Windowed(Module):
         rng = init.generator(rng)
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         shape = (first, second // groups, *self.kernel_size)
-        self.weight = Parameter(init.default_weight(shape, rng))
+        self.weight = Parameter(laid_out(init.default_weight(shape, rng)))
         self.bias = Parameter(init.default_bias(out_channels, shape, rng)) if bias else None
 
     def extra_repr(self) -> str:

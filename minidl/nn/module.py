@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import as_dtype, device_of, to_device
+from ..device import as_dtype, device_of, namespace, to_device
 from ..tensor import Parameter, Tensor, as_array
 
 
@@ -193,7 +193,7 @@ class Module:
             raise ValueError(f"the state does not fit {type(self).__name__}:\n{_rows(table)}")
         for path, array in arrays.items():
             module, name, current = slots[path]
-            _replace(module, name, to_device(array, device_of(current)).astype(current.dtype))
+            _replace(module, name, _in_the_form_of(current, array))
         return Mismatch(missing, unexpected)
 
     def random_state(self) -> dict[str, dict]:
@@ -277,6 +277,13 @@ def _replace(module: Module, name: str, array: Any) -> None:
         value.data = array
     else:
         setattr(module, name, array)
+
+
+def _in_the_form_of(current: Any, array: Any) -> Any:
+    """A copy of the array, of the dtype, device and memory layout of the current one."""
+    copy = namespace([current]).empty_like(current)
+    copy[...] = to_device(array, device_of(current))
+    return copy
 
 
 def _moved(array: Any, target: Any) -> Any:

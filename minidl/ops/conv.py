@@ -19,12 +19,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..kernels.cpu import winograd
-from ..kernels.cpu.workers import scratch, share
+from ..kernels.cpu import convolution
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import pad
-from .window import Window, add_patches, as_int, padding_pairs, patches, per_axis, require_spatial
+from .window import Window, add_patches, as_int, pad_array, padding_pairs, patches, per_axis, require_spatial
 
 # --- the form
 
@@ -32,14 +31,8 @@ from .window import Window, add_patches, as_int, padding_pairs, patches, per_axi
 @primitive(name="conv", formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]", kind="linear")
 def dT_du(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
-    if winograd.suits(x, w, len(w), window, groups):
-        return winograd.convolve(x, w, window)
-    if _is_small(x, window):
-        y = dT_du.forward(xp, _as_map(x), _as_map_weight(w), window=window.over(len(x)), groups=groups)
-        return _as_batch(xp, y)
-    if _has_few_outputs(x.shape[1], w.shape[0], window):
-        return _scatter(xp, x, _mirrored(w, groups), window.mirrored(), groups)
-    return _gather(xp, x, w, window, groups)
+    y = _kernels(w, groups) @ _columns(xp, x, window, groups)  # (N, G, F/G, positions)
+    return y.reshape(len(x), len(w), *window.output)
 
 
 @primitive(
@@ -49,25 +42,40 @@ def dT_du(xp, x, w, *, window, groups):
 )
 def dT_dx(xp, u, w, *, window, groups):
     """Transposed convolution: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
-    if _has_unit_stride(window):
-        return dT_du.forward(xp, u, _mirrored(w, groups), window=window.mirrored(), groups=groups)
-    if _is_small(u, window):
-        x = dT_dx.forward(xp, _as_map(u), _as_map_weight(w), window=window.over(len(u)), groups=groups)
-        return _as_batch(xp, x)
-    return _scatter(xp, u, w, window, groups)
+    n, c = len(u), w.shape[1] * groups
+    columns = _kernels(w, groups).swapaxes(1, 2) @ _grouped(u, groups)  # (N, G, C/G * taps, positions)
+    x = xp.zeros((n, c, *window.size), columns.dtype)
+    add_patches(x, columns.reshape(n, c, *window.kernel, *window.output), window)
+    return x
 
 
 @primitive(name="conv_weight", formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
 def dT_dw(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
-    if winograd.suits(x, u, u.shape[1], window, groups):
-        return winograd.pair(x, u, window)
-    if _is_small(x, window):
-        w = dT_dw.forward(xp, _as_map(x), _as_map(u), window=window.over(len(x)), groups=groups)
-        return w.reshape(w.shape[:2] + window.kernel)
-    if _has_few_outputs(x.shape[1], u.shape[1], window):
-        return xp.ascontiguousarray(_mirrored(_pair(xp, u, x, window.mirrored(), groups), groups))
-    return _pair(xp, x, u, window, groups)
+    w = _grouped(u, groups) @ _columns(xp, x, window, groups).swapaxes(2, 3)  # (N, G, F/G, C/G * taps)
+    return w.sum(axis=0).reshape(u.shape[1], x.shape[1] // groups, *window.kernel)
+
+
+dT_du.on("cpu")(convolution.convolve)  # the same three, fast: the ways are listed in kernels/cpu/convolution.py
+dT_dx.on("cpu")(convolution.transpose)
+dT_dw.on("cpu")(convolution.correlate)
+
+
+def _kernels(w: Any, groups: int) -> Any:
+    """(F, C/G, *kernel) -> (G, F/G, C/G * taps)"""
+    return w.reshape(groups, len(w) // groups, math.prod(w.shape[1:]))
+
+
+def _columns(xp: Any, x: Any, window: Window, groups: int) -> Any:
+    """The patches under the window: (N, C, *size) -> (N, G, C/G * taps, positions)."""
+    n, c = x.shape[:2]
+    view = patches(xp, pad_array(xp, x, window), window)  # (N, C, *kernel, *output)
+    return view.reshape(n, groups, c // groups * window.taps, window.positions)
+
+
+def _grouped(u: Any, groups: int) -> Any:
+    """(N, F, *output) -> (N, G, F/G, positions)"""
+    return u.reshape(len(u), groups, u.shape[1] // groups, math.prod(u.shape[2:]))
 
 
 @dT_du.rule("x", formula="conv_transpose(g, w)")
@@ -98,136 +106,6 @@ def _(g, y, x, u, **geometry):
 @dT_dw.rule("u", formula="conv(x, g)")
 def _(g, y, x, u, **geometry):
     return dT_du(x, g, **geometry)
-
-
-# --- which way to compute it: decided by shape alone, so equal inputs give equal bits
-
-BLOCK = 1 << 18  # elements of columns made at a time: they should stay in the second-level cache
-ENOUGH = 128  # positions that a block has at least, if there are so many: a thin matrix product is a slow one
-PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
-SMALL = 64  # positions of one sample below which samples share a matrix product
-
-
-def _has_unit_stride(window: Window) -> bool:
-    return all(s == 1 for s in window.stride)
-
-
-def _has_few_outputs(inputs: int, outputs: int, window: Window) -> bool:
-    """Is it less work to scatter products to the outputs than to gather columns of the inputs?"""
-    return _has_unit_stride(window) and not window.is_pointwise and 4 * outputs <= inputs
-
-
-def _is_small(x: Any, window: Window) -> bool:
-    return len(x) > 1 and window.positions < SMALL
-
-
-def _mirrored(w: Any, groups: int) -> Any:
-    """The kernel of the mirrored window, a view: (F, C/G, *kernel) -> (C, F/G, *kernel), each axis reversed.
-
-    With stride 1, T(x, w, u) over a window is T(u, mirrored w, x) over the mirrored one.
-    """
-    f, c, *kernel = w.shape
-    w = w.reshape(groups, f // groups, c, *kernel).swapaxes(1, 2)  # (G, C/G, F/G, *kernel)
-    return w.reshape(groups * c, f // groups, *kernel)[(..., *(slice(None, None, -1) for _ in kernel))]
-
-
-def _as_map(x: Any) -> Any:
-    """A batch as one sample whose first spatial axis is the batch: (N, C, *size) -> (1, C, N, *size)."""
-    return x.swapaxes(0, 1)[None]
-
-
-def _as_map_weight(w: Any) -> Any:
-    return w[:, :, None]  # (F, C/G, 1, *kernel)
-
-
-def _as_batch(xp: Any, y: Any) -> Any:
-    return xp.ascontiguousarray(y[0].swapaxes(0, 1))  # (1, F, N, *output) -> (N, F, *output)
-
-
-# --- two ways: gather columns and multiply, or multiply and scatter; blocks of a sample are shared among threads
-
-
-def _blocks(window: Window, channels: int) -> list[tuple[slice, Window]]:
-    """(positions, window) for ranges of rows (along the first axis) whose columns have about BLOCK elements."""
-    row = math.prod(window.output[1:])
-    rows = max(BLOCK // max(channels * window.taps * row, 1), ENOUGH // row, 1)
-    starts = range(0, window.output[0], rows)
-    ranges = [(start, min(start + rows, window.output[0])) for start in starts]
-    return [(slice(start * row, stop * row), window.rows(start, stop)) for start, stop in ranges]
-
-
-def _columns(xp: Any, sample: Any, part: Window, groups: int) -> Any:
-    """The columns of one block of one sample, in memory that the next block uses again.
-
-    (C, *size) -> (G, C/G * taps, positions).
-    """
-    c = len(sample)
-    inside, cells = part.inner()
-    padded = sample[(slice(None), *cells)]
-    if padded.shape[1:] != part.padded:
-        padded = scratch("padded", (c, *part.padded), sample)
-        padded[...] = 0
-        padded[(slice(None), *inside)] = sample[(slice(None), *cells)]
-    view = patches(xp, padded, part)  # (C, *kernel, *output)
-    if part.taps == 1:  # the cells are the columns
-        return view.reshape(groups, c // groups, part.positions)
-    columns = scratch("columns", view.shape, sample)
-    columns[...] = view
-    return columns.reshape(groups, c // groups * part.taps, part.positions)
-
-
-def _gather(xp: Any, x: Any, w: Any, window: Window, groups: int) -> Any:
-    """dT/du as w @ columns of x, one matrix product per block."""
-    n, f = x.shape[0], w.shape[0]
-    y = xp.empty((n, groups, f // groups, window.positions), xp.result_type(x, w))
-    matrix = w.reshape(groups, f // groups, w.shape[1] * window.taps)  # (G, F/G, C/G * taps)
-
-    def work(i: int, at: slice, part: Window) -> None:
-        xp.matmul(matrix, _columns(xp, x[i], part, groups), out=y[i][..., at])
-
-    items = [(i, at, part) for i in range(n) for at, part in _blocks(window, x.shape[1])]
-    share(work, items, cost=y.size * matrix.shape[2])
-    return y.reshape(n, f, *window.output)
-
-
-def _pair(xp: Any, x: Any, u: Any, window: Window, groups: int) -> Any:
-    """dT/dw as u @ (columns of x)^T, added up over the blocks: in PARTS parts first, which threads share."""
-    n, f = u.shape[:2]
-    c = x.shape[1] // groups
-    u = u.reshape(n, groups, f // groups, window.positions)
-    items = [(i, at, part) for i in range(n) for at, part in _blocks(window, x.shape[1])]
-    parts = xp.zeros((max(min(PARTS, len(items)), 1), groups, f // groups, c * window.taps), xp.result_type(x, u))
-
-    def work(k: int) -> None:
-        for i, at, part in items[k :: len(parts)]:
-            product = scratch("product", parts[k].shape, parts)
-            xp.matmul(u[i][..., at], _columns(xp, x[i], part, groups).swapaxes(1, 2), out=product)
-            parts[k] += product
-
-    share(work, [(k,) for k in range(len(parts))], cost=u.size * parts.shape[3])
-    w = parts[0]
-    for part in parts[1:]:
-        w += part
-    return w.reshape(f, c, *window.kernel)
-
-
-def _scatter(xp: Any, u: Any, w: Any, window: Window, groups: int) -> Any:
-    """dT/dx as columns = w^T @ u, each added to the cell that it came from."""
-    n, f = u.shape[:2]
-    c = w.shape[1]
-    x = xp.zeros((n, groups, c, *window.size), xp.result_type(u, w))
-    matrix = w.reshape(groups, f // groups, c * window.taps).swapaxes(1, 2)  # (G, C/G * taps, F/G)
-    u = u.reshape(n, groups, f // groups, window.positions)
-    blocks = _blocks(window, groups * c)
-
-    def work(i: int) -> None:
-        for at, part in blocks:
-            columns = scratch("columns", (groups, c * window.taps, part.positions), x)
-            xp.matmul(matrix, u[i][..., at], out=columns)
-            add_patches(x[i], columns.reshape(groups, c, *part.kernel, *part.output), part)
-
-    share(work, [(i,) for i in range(n)], cost=u.size * matrix.shape[1])
-    return x.reshape(n, groups * c, *window.size)
 
 
 # --- public functions

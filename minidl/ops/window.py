@@ -157,11 +157,21 @@ class Window:
         high = self.stride[0] * (stop - start - 1) + self.span[0] - self.size[0] - low
         return Window(self.size, self.kernel, self.stride, self.dilation, ((low, high), *self.padding[1:]))
 
-    def over(self, batch: int) -> Window:
-        """This window with the batch as one more spatial axis, the first, that it walks sample by sample."""
-        return Window(
-            (batch, *self.size), (1, *self.kernel), (1, *self.stride), (1, *self.dilation), ((0, 0), *self.padding)
-        )
+    def live(self) -> tuple[Slices, Window]:
+        """(slices of the kernel, window of those taps): what is left without the outer taps that meet padding only.
+
+        This window itself if they all meet the input; one tap stays if none does.
+        """
+        ranges = []
+        for axis in range(self.rank):
+            taps = [k for k, _, _ in self.axis_shifts(axis)] or [0]
+            ranges.append(slice(taps[0], taps[-1] + 1))
+        if all(r == slice(0, k) for r, k in zip(ranges, self.kernel)):
+            return tuple(ranges), self
+        axes = zip(ranges, self.kernel, self.dilation, self.padding)
+        padding = tuple((low - d * r.start, high - d * (k - r.stop)) for r, k, d, (low, high) in axes)
+        kernel = tuple(r.stop - r.start for r in ranges)
+        return tuple(ranges), Window(self.size, kernel, self.stride, self.dilation, padding)
 
     # --- where the taps fall
 

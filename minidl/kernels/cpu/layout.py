@@ -7,7 +7,7 @@ An array in any other layout is right too, only slower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,29 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     return channels_first(np.empty((n, *size, c), dtype))
 
 
+def laid_out(x: np.ndarray) -> np.ndarray:
+    """A copy of x (N, C, *size) that lies as `empty` has it. A weight (F, C, *kernel) is treated as F samples."""
+    copy = empty(x.shape, x.dtype)
+    copy[...] = x
+    return copy
+
+
 def is_channels_last(x: np.ndarray) -> bool:
     """Does x (N, C, *size) lie in memory as (N, *size, C), without gaps?"""
     return x.ndim > 2 and channels_last(x).flags.c_contiguous
+
+
+def memory_order(x: Any) -> tuple[int, ...]:
+    """The axes of x from the slowest in memory to the fastest: ``x.transpose(memory_order(x))`` lies in C order."""
+    return tuple(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """The order that puts transposed axes back."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def shaped_as(x: Any, shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> Any:
+    """An array of this shape, made by ``make(shape in memory)``, whose axes lie in memory in the order of x's."""
+    order = memory_order(x)
+    return make(tuple([shape[axis] for axis in order])).transpose(inverse(order))

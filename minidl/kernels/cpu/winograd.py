@@ -11,7 +11,7 @@ respect to one argument is the transpose of its matrix, applied to the products 
     conv          y = A'^T [G' w * B' x]          conv_weight   w = G'^T [A' u * B' x], summed over tiles
 
 and the transposed convolution, with stride 1, is a convolution with the mirrored kernel. The sum over channels goes
-between: for each r one matrix product, channels by tiles. Tiles are worked on in blocks that fit the second-level
+between: for each r one matrix product, tiles by channels. Tiles are worked on in blocks that fit the second-level
 cache, and blocks are shared among threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest
 output (a tenth of that as a rule), and proofs in float64 should see the definition.
 
@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from . import layout
+from .blocks import blocks
 from .workers import one_blas_thread, scratch, share
 
 A = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, -1, 1, -1], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 1]])
@@ -39,63 +41,79 @@ B = np.array(
     ]
 )
 G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-OUTPUT, INPUT, KERNEL = (np.kron(m, m).astype(np.float32) for m in (A, B, G))  # A' (36, 16), B' (36, 36), G' (36, 9)
+OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
+KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
 TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they see
 
-BLOCK = 1 << 18  # transformed entries (36, channels, tiles) of a block: they should stay in the second-level cache
+BLOCK = 1 << 18  # transformed entries (36, tiles, channels) of a block: they should stay in the second-level cache
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
-CHANNELS = 16  # with fewer, the transforms cost more than they save
-LARGEST = 1 << 14  # kernels (F times C): with more, their transforms do not stay in the cache
-TILES = 128  # in the batch: with fewer, transforming the kernels is not worth it
+CHANNELS = 24  # with fewer, the transforms cost more than they save
+TILES = 32  # in the batch, at least
+KERNELS = 512  # (F times C) for each tile: with more, transforming and reading them takes longer than it saves
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 
 
-def suits(x: Any, other: Any, u_channels: int, window: Any, groups: int) -> bool:
-    """Is this, of x with w or u, a float32 convolution 3x3 of stride and dilation 1, with channels and tiles enough?"""
-    return (
-        isinstance(x, np.ndarray)
-        and x.dtype == other.dtype == np.float32
-        and window.kernel == (3, 3)
-        and window.stride == window.dilation == (1, 1)
-        and groups == 1
-        and min(x.shape[1], u_channels) >= CHANNELS
-        and x.shape[1] * u_channels <= LARGEST
-        and len(x) * math.prod(-(-out // TILE) for out in window.output) >= TILES
-    )
+def can(dtype: Any, window: Any, groups: int) -> bool:
+    """Is this a float32 convolution 3x3 of stride and dilation 1?"""
+    return dtype == np.float32 and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1) and groups == 1
+
+
+def pays(n: int, inputs: int, outputs: int, window: Any) -> bool:
+    """Are there channels and tiles enough, and not too many kernels?"""
+    tiles = n * math.prod(-(-out // TILE) for out in window.output)
+    return min(inputs, outputs) >= CHANNELS and tiles >= max(TILES, inputs * outputs / KERNELS)
 
 
 def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     """dT/du: x (N, C, *size), w (F, C, 3, 3) give (N, F, *output)."""
-    n, c, f = len(x), x.shape[1], len(w)
-    y = np.empty((n, f, *window.output), np.float32)
+    f, c = w.shape[:2]
+    w = layout.channels_last(w).reshape(f, 9, c).transpose(1, 2, 0)  # (9, C, F)
+    return _convolve(x, _kernels(w, KERNEL), window)
+
+
+def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
+    """dT/dx: u (N, F, *output), w (F, C, 3, 3) give (N, C, *size): convolution with the mirrored kernels."""
+    f, c = w.shape[:2]
+    w = layout.channels_last(w).reshape(f, 9, c).swapaxes(0, 1)  # (9, F, C)
+    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), window.mirrored())
+
+
+def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """G' w: (9, inputs, outputs) -> (36, inputs, outputs)."""
     with one_blas_thread():
-        kernels = (KERNEL @ w.reshape(f * c, 9).T).reshape(36, f, c)
+        return (transform @ w.reshape(9, -1)).reshape(36, *w.shape[1:])
+
+
+def _convolve(x: np.ndarray, kernels: np.ndarray, window: Any) -> np.ndarray:
+    _, c, f = kernels.shape
+    y = layout.empty((len(x), f, *window.output), np.float32)
+    out, x = layout.channels_last(y), layout.channels_last(x)
 
     def work(samples: slice, rows: slice, part: Any) -> None:
-        inputs = _input_tiles(x[samples], part)  # (36, C, tiles)
-        tiles = inputs.shape[2]
-        products = scratch("products", (36, f, tiles), x)
-        np.matmul(kernels, inputs, out=products)
-        outputs = scratch("outputs", (16, f * tiles), x)
-        np.matmul(OUTPUT.T, products.reshape(36, f * tiles), out=outputs)
-        _store(outputs, y[samples, :, rows])
+        inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
+        tiles = inputs.shape[1]
+        products = scratch("products", (36, tiles, f), y)
+        np.matmul(inputs, kernels, out=products)
+        outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, tiles * f), "outputs")  # (4, 4, tiles * F)
+        _store(outputs, out[samples, rows])
 
-    share(work, _blocks(n, max(c, f), window), cost=y.size * c)
+    share(work, _blocks(len(x), max(c, f), window), cost=y.size * c)
     return y
 
 
-def pair(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
+def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C, 3, 3)."""
     n, c, f = len(x), x.shape[1], u.shape[1]
+    x, u = layout.channels_last(x), layout.channels_last(u)
     items = _blocks(n, max(c, f), window)
     parts = np.zeros((max(min(PARTS, len(items)), 1), 36, f, c), np.float32)
 
     def work(k: int) -> None:
         for samples, rows, part in items[k :: len(parts)]:
-            cotangents = _output_tiles(u[samples, :, rows], part)  # (36, F, tiles)
-            inputs = _input_tiles(x[samples], part)  # (36, C, tiles)
+            cotangents = _output_tiles(u[samples, rows], part)  # (36, tiles, F)
+            inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
             sums = scratch("sums", (36, f, c), x)
-            np.matmul(cotangents, inputs.swapaxes(1, 2), out=sums)
+            np.matmul(cotangents.swapaxes(1, 2), inputs, out=sums)
             parts[k] += sums
 
     share(work, [(k,) for k in range(len(parts))], cost=u.size * c)
@@ -103,7 +121,8 @@ def pair(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         parts[0] += part
     with one_blas_thread():
         w = KERNEL.T @ parts[0].reshape(36, f * c)  # (9, F * C)
-    return np.ascontiguousarray(w.T).reshape(f, c, 3, 3)
+    w = np.ascontiguousarray(w.reshape(9, f, c).swapaxes(0, 1))  # (F, 9, C)
+    return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
 def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]]:
@@ -112,62 +131,71 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
     pairs = [(low, out + 2 - size - low) for size, out, (low, _) in zip(window.size, whole, window.padding)]
     aligned = type(window)(window.size, window.kernel, window.stride, window.dilation, tuple(pairs))
     tall, wide = (out // TILE for out in whole)
-    tiles = max(BLOCK // (36 * channels), FEWEST)
-    samples = max(tiles // (tall * wide), 1)
-    height = max(tiles // (wide * samples), 1) if samples == 1 else tall
-    rows = [(r, min(r + height, tall)) for r in range(0, tall, height)]
-    return [
-        (slice(i, min(i + samples, n)), slice(TILE * r, TILE * s), aligned.rows(TILE * r, TILE * s))
-        for i in range(0, n, samples)
-        for r, s in rows
-    ]
+    found = blocks(n, tall, wide, FEWEST, BLOCK // (36 * channels))
+    bounds = [(samples, TILE * r.start, TILE * r.stop) for samples, r in found]
+    return [(samples, slice(start, stop), aligned.rows(start, stop)) for samples, start, stop in bounds]
 
 
 def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
-    """B' x for the tiles of a block: (n, C, *size) -> (36, C, n * tiles)."""
-    n, c = x.shape[:2]
+    """B' x for the tiles of a block: (n, *size, C) -> (36, n * tiles, C)."""
+    n, c = len(x), x.shape[-1]
     inside, cells = part.inner()
-    padded = scratch("padded", (n, c, *part.padded), x)
+    padded = scratch("padded", (n, *part.padded, c), x)
     padded[...] = 0
-    padded[(..., *inside)] = x[(..., *cells)]
+    padded[(slice(None), *inside)] = x[(slice(None), *cells)]
     tall, wide = (out // TILE for out in part.output)
-    by_sample, by_channel, by_row, by_column = padded.strides
+    by_sample, by_row, by_column, by_channel = padded.strides
     view = np.lib.stride_tricks.as_strided(
         padded,
-        (SEEN, SEEN, c, n, tall, wide),
-        (by_row, by_column, by_channel, by_sample, TILE * by_row, TILE * by_column),
+        (SEEN, SEEN, n, tall, wide, c),
+        (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
     )
     tiles = scratch("tiles", view.shape, x)
     tiles[...] = view
-    inputs = scratch("inputs", (36, c * n * tall * wide), x)
-    np.matmul(INPUT, tiles.reshape(36, -1), out=inputs)
-    return inputs.reshape(36, c, n * tall * wide)
+    inputs = _both_axes(INPUT, tiles.reshape(SEEN, SEEN, -1), "inputs")
+    return inputs.reshape(36, n * tall * wide, c)
 
 
 def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
-    """A' u for the tiles of a block: (n, F, rows, columns) -> (36, F, n * tiles)."""
-    n, f, height, width = u.shape
-    whole = scratch("whole", (n, f, *part.output), u)
-    whole[:, :, height:], whole[..., width:] = 0, 0
-    whole[:, :, :height, :width] = u
+    """A' u for the tiles of a block: (n, rows, columns, F) -> (36, n * tiles, F)."""
+    n, height, width, f = u.shape
+    whole = u
+    if (height, width) != part.output:
+        whole = scratch("whole", (n, *part.output, f), u)
+        whole[:, height:], whole[:, :, width:] = 0, 0
+        whole[:, :height, :width] = u
     tall, wide = (out // TILE for out in part.output)
-    tiles = scratch("tiles", (TILE, TILE, f, n, tall, wide), u)
-    # (n, F, tall, 4, wide, 4) -> (4, 4, F, n, tall, wide)
-    tiles[...] = whole.reshape(n, f, tall, TILE, wide, TILE).transpose(3, 5, 1, 0, 2, 4)
-    cotangents = scratch("cotangents", (36, f * n * tall * wide), u)
-    np.matmul(OUTPUT, tiles.reshape(16, -1), out=cotangents)
-    return cotangents.reshape(36, f, n * tall * wide)
+    by_sample, by_row, by_column, by_channel = whole.strides
+    view = np.lib.stride_tricks.as_strided(
+        whole,
+        (TILE, TILE, n, tall, wide, f),
+        (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
+    )
+    tiles = scratch("tiles", view.shape, u)
+    tiles[...] = view
+    cotangents = _both_axes(OUTPUT, tiles.reshape(TILE, TILE, -1), "cotangents")
+    return cotangents.reshape(36, n * tall * wide, f)
+
+
+def _both_axes(matrix: np.ndarray, tiles: np.ndarray, name: str) -> np.ndarray:
+    """M t M^T for each of many tiles t: (k, k, R) -> (m, m, R), for M (m, k). This is M' of the definition above."""
+    m, k = matrix.shape
+    half = scratch("half", (k, m, tiles.shape[2]), tiles)
+    np.matmul(matrix, tiles, out=half)  # along the second axis of the tiles
+    whole = scratch(name, (m, m, tiles.shape[2]), tiles)
+    np.matmul(matrix, half.swapaxes(0, 1), out=whole.swapaxes(0, 1))  # (m, k, R) -> (m, m, R): along the first
+    return whole
 
 
 def _store(outputs: np.ndarray, y: np.ndarray) -> None:
-    """Tiles (16, F * n * tiles) to their place in y (n, F, rows, columns), which may end within a tile."""
-    n, f, height, width = y.shape
+    """Tiles (4, 4, n * tiles * F) to their place in y (n, rows, columns, F), which may end within a tile."""
+    n, height, width, f = y.shape
     tall, wide = -(-height // TILE), -(-width // TILE)
-    # (4, 4, F, n, tall, wide) -> (n, F, tall, 4, wide, 4)
-    ordered = outputs.reshape(TILE, TILE, f, n, tall, wide).transpose(3, 2, 4, 0, 5, 1)
-    if (height, width) == (TILE * tall, TILE * wide):
-        y.reshape(n, f, tall, TILE, wide, TILE)[...] = ordered
+    # (4, 4, n, tall, wide, F) -> (n, tall, 4, wide, 4, F)
+    ordered = outputs.reshape(TILE, TILE, n, tall, wide, f).transpose(2, 3, 0, 4, 1, 5)
+    if (height, width) == (TILE * tall, TILE * wide) and y.flags.c_contiguous:
+        y.reshape(n, tall, TILE, wide, TILE, f)[...] = ordered
         return
-    whole = scratch("whole", (n, f, TILE * tall, TILE * wide), y)
+    whole = scratch("whole", (n, TILE * tall, TILE * wide, f), y)
     whole.reshape(ordered.shape)[...] = ordered
-    y[...] = whole[:, :, :height, :width]
+    y[...] = whole[:, :height, :width]

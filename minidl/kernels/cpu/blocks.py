@@ -1,0 +1,27 @@
+"""What is worked on at a time: ranges of samples and rows, as large as the cache allows and enough for all threads.
+
+They follow from shapes alone, so that the bits of a result do not depend on the machine.
+"""
+
+from __future__ import annotations
+
+SHARES = 8  # blocks that a batch is cut into, if they are still large enough
+
+
+def even(n: int, most: int) -> list[slice]:
+    """0 ... n in slices of nearly equal length, none longer than `most`."""
+    count = max(-(-n // max(most, 1)), 1)
+    bounds = [n * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in zip(bounds, bounds[1:]) if b > a]
+
+
+def blocks(n: int, rows: int, columns: int, least: int, most: int) -> list[tuple[slice, slice]]:
+    """n samples of rows by columns positions in blocks of whole samples, or of some rows of one: (samples, rows).
+
+    A block has at most `most` positions, or `least` if that is more, and a batch has SHARES blocks if they can have at
+    least `least` positions each.
+    """
+    wanted = min(max(n * rows * columns // SHARES, least), max(most, least))
+    samples = even(n, wanted // max(rows * columns, 1))
+    ranges = even(rows, wanted // max(columns, 1)) if wanted < rows * columns else [slice(0, rows)]
+    return [(s, r) for s in samples for r in ranges]

@@ -1,0 +1,123 @@
+"""Which way a convolution is computed. There are several, equal up to rounding, and each is the fastest somewhere:
+
+    im2col      patches become rows of a matrix, then one matrix product: always possible            im2col.py
+    shifted     one matrix product for all taps, whose parts are then shifted and added: where few
+                channels come out, and so few parts are added (kn2row, Anderson et al. 2017)         im2col.py
+    winograd    36 products for 16 outputs of a 3x3 kernel instead of 144, in float32                winograd.py
+    depthwise   a multiplication and an addition for each tap, where a channel sees itself alone     depthwise.py
+
+`choose` decides by shape and dtype alone, so equal inputs give equal bits; `algorithm` overrules it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from . import depthwise, im2col, winograd
+
+ALGORITHMS = ("im2col", "shifted", "winograd", "depthwise")
+SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
+
+_forced: ContextVar[str | None] = ContextVar("algorithm", default=None)
+
+
+@contextmanager
+def algorithm(name: str) -> Iterator[None]:
+    """Inside the block, convolutions and their derivatives are computed in this way wherever it is possible.
+
+    "im2col", "shifted" (stride 1), "winograd" (float32, 3x3, stride and dilation 1, no groups) or "depthwise"
+    (groups = channels); elsewhere, and outside of the block, `choose` decides. Raises ValueError for another name.
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm {name!r} is unknown: one of {', '.join(ALGORITHMS)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: int) -> str:
+    """The way to convolve n samples of so many channels, or to correlate them with so many."""
+    stride_1 = all(s == 1 for s in window.stride)
+    possible = {
+        "im2col": True,
+        "shifted": stride_1,
+        "winograd": winograd.can(dtype, window, groups),
+        "depthwise": depthwise.suits(inputs, outputs, window, groups),
+    }
+    forced = _forced.get()
+    if forced and possible[forced]:
+        return forced
+    if possible["depthwise"]:
+        return "depthwise"
+    if possible["winograd"] and winograd.pays(n, inputs, outputs, window):
+        return "winograd"
+    if stride_1 and window.taps > 1 and 4 * outputs <= inputs:
+        return "shifted"
+    return "im2col"
+
+
+def convolve(x: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
+    """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
+    taps, live = window.live()
+    if live is not window:
+        return convolve(x, w[(..., *taps)], window=live, groups=groups)
+    way = choose(len(x), x.shape[1], len(w), np.result_type(x, w), window, groups)
+    if way == "winograd":
+        return winograd.convolve(x, w, window)
+    if way == "depthwise":
+        return depthwise.convolve(x, w, window)
+    if way == "shifted":
+        return im2col.scatter(x, mirrored(w, groups), window.mirrored(), groups)
+    return im2col.gather(x, w, window, groups)
+
+
+def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
+    """dT/dx: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
+    taps, live = window.live()
+    if live is not window:
+        return transpose(u, w[(..., *taps)], window=live, groups=groups)
+    if any(s != 1 for s in window.stride):
+        return im2col.scatter(u, w, window, groups)
+    inputs, outputs = len(w), w.shape[1] * groups
+    way = choose(len(u), inputs, outputs, np.result_type(u, w), window.mirrored(), groups)
+    if way == "winograd":
+        return winograd.transpose(u, w, window)
+    if way == "depthwise":
+        return depthwise.convolve(u, mirrored(w, groups), window.mirrored())
+    if way == "shifted" or len(u) * window.positions < SMALL_MAPS * outputs:
+        return im2col.scatter(u, w, window, groups)
+    return im2col.gather(u, mirrored(w, groups), window.mirrored(), groups)
+
+
+def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
+    """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C/G, *kernel)."""
+    taps, live = window.live()
+    if live is not window:
+        w = np.zeros((u.shape[1], x.shape[1] // groups, *window.kernel), np.result_type(x, u))
+        w[(..., *taps)] = correlate(x, u, window=live, groups=groups)
+        return w
+    way = choose(len(x), x.shape[1], u.shape[1], np.result_type(x, u), window, groups)
+    if way == "winograd":
+        return winograd.correlate(x, u, window)
+    if way == "depthwise":
+        return depthwise.correlate(x, u, window)
+    if way == "shifted":  # the few channels of u give the columns
+        return mirrored(im2col.correlate(u, x, window.mirrored(), groups), groups)
+    return im2col.correlate(x, u, window, groups)
+
+
+def mirrored(w: np.ndarray, groups: int) -> np.ndarray:
+    """The kernel of the mirrored window, a view: (F, C/G, *kernel) -> (C, F/G, *kernel), each axis reversed.
+
+    With stride 1, T(x, w, u) over a window is T(u, mirrored w, x) over the mirrored one.
+    """
+    f, c, *kernel = w.shape
+    w = w.reshape(groups, f // groups, c, *kernel).swapaxes(1, 2)  # (G, C/G, F/G, *kernel)
+    return w.reshape(groups * c, f // groups, *kernel)[(..., *(slice(None, None, -1) for _ in kernel))]

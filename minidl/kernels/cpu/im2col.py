@@ -1,0 +1,250 @@
+"""Convolution as a matrix product: the patches under the window become rows of a matrix, `columns`.
+
+    gather       y = columns(x) @ W^T         conv
+    scatter      x = what columns @ W adds up to, each patch where it came from (col2im): conv_transpose
+    correlate    w = u^T @ columns(x)         conv_weight
+
+The columns of a 3x3 kernel are nine times as large as x. They are made in blocks of positions that stay in the cache,
+in memory that the next block uses again, and blocks are shared among threads. With the channels last in memory a patch
+is copied in rows of kernel width times channels, at the speed of memory; of few channels (`layout.FEW`) the columns lie
+the other way round, and the copy runs along the rows of the image.
+
+Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import layout
+from .blocks import blocks, even
+from .workers import scratch, share
+
+BLOCK = 1 << 19  # numbers in a block of columns, at most
+ENOUGH = 128  # positions in a block, at least: a thin matrix product is a slow one
+PIECES = 4  # items of work, at least: else the output channels are cut as well
+THIN = 64  # channels in such a piece, at least
+PARTS = 4  # sums of weight gradients that are made apart and then added
+HEAVY = 1 << 19  # numbers in a weight above which there is one sum, and its rows are cut into pieces
+
+
+def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray:
+    """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
+    n, f, c = len(x), len(w), w.shape[1]
+    y = layout.empty((n, f, *window.output), np.result_type(x, w))
+    out = layout.channels_last(y)
+    depth, each = c * window.taps, f // groups
+    matrix = _matrix(w)  # (F, C/G * taps)
+    found = position_blocks(n, window, depth)
+
+    def work(block: tuple, g: int, rows: slice) -> None:
+        samples, at, part = block
+        columns = _columns(x[samples, g * c : (g + 1) * c], part)
+        target = out[samples, at][..., rows]  # (samples, *positions, rows)
+        product = scratch("product", (len(columns), rows.stop - rows.start), y)
+        into = _as_matrix(target)
+        if into is None:
+            np.matmul(columns, matrix[rows].T, out=product)
+            target[...] = product.reshape(target.shape)
+        else:
+            np.matmul(columns, matrix[rows].T, out=into)
+
+    items = [
+        (block, g, slice(g * each + rows.start, g * each + rows.stop))
+        for block in found
+        for g in range(groups)
+        for rows in _pieces(each, len(found) * groups)
+    ]
+    share(work, items, cost=y.size * depth)
+    return y
+
+
+def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray:
+    """dT/dx: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
+    n, c, f = len(u), w.shape[1], len(w) // groups
+    depth = c * window.taps
+    x = layout.empty((n, c * groups, *window.size), np.result_type(u, w))
+    u = layout.channels_last(u)
+    matrix = _matrix(w)  # (F, C/G * taps)
+    together = max(min(ENOUGH // max(window.positions, 1), n), 1)  # samples of an item
+    batch = even(n, together)
+
+    def work(samples: slice, cells: slice, positions: slice, strip: Any, g: int) -> None:
+        target = x[samples, g * c : (g + 1) * c, cells]
+        target[...] = 0
+        if strip is None:
+            return
+        values = u[samples, positions]
+        for _, at, part in position_blocks(1, strip, depth) if together == 1 else [(None, slice(None), strip)]:
+            _put(_rows(values[:, at][..., g * f : (g + 1) * f]), matrix[g * f : (g + 1) * f], target, part)
+
+    strips = _strips(window, -(-PIECES // max(len(batch) * groups, 1)))
+    share(work, [(s, *strip, g) for s in batch for strip in strips for g in range(groups)], cost=u.size * depth)
+    return x
+
+
+def _strips(window: Any, count: int) -> list[tuple[slice, slice, Any]]:
+    """The input in strips along its first axis: (cells, positions that meet them, window between those two or None)."""
+    (low, _), s, span = window.padding[0], window.stride[0], window.span[0]
+    strips = []
+    for cells in even(window.size[0], -(-window.size[0] // count)):
+        first = max(-((span - 1 - low - cells.start) // s), 0)
+        stop = min((cells.stop - 1 + low) // s + 1, window.output[0])
+        if first >= stop:
+            strips.append((cells, slice(0, 0), None))
+            continue
+        size, before = cells.stop - cells.start, low + cells.start - s * first
+        after = s * (stop - first - 1) + span - size - before
+        sizes, padding = (size, *window.size[1:]), ((before, after), *window.padding[1:])
+        part = type(window)(sizes, window.kernel, window.stride, window.dilation, padding)
+        strips.append((cells, slice(first, stop), part))
+    return strips
+
+
+def _put(values: np.ndarray, matrix: np.ndarray, x: np.ndarray, part: Any) -> None:
+    """Add the patches ``values @ matrix`` (P, c * taps) to x (n, c, *size), each at its place."""
+    (n, c), rank = x.shape[:2], part.rank
+    overlap = any(s < span for s, span in zip(part.stride, part.span))
+    columns = scratch("columns", (len(values), matrix.shape[1]), x)
+    if c < layout.FEW:  # (c * taps, P): one row for each channel and tap
+        columns = columns.reshape(matrix.shape[1], len(values))
+        np.matmul(matrix.T, values.T, out=columns)
+        columns = columns.reshape(c, *part.kernel, n, *part.output)
+        columns = columns.transpose(rank + 1, 0, *range(1, rank + 1), *range(rank + 2, 2 * rank + 2))
+        cells_of = x  # (n, c, *size)
+    else:
+        np.matmul(values, matrix, out=columns)
+        columns = columns.reshape(n, *part.output, *part.kernel, c)
+        columns = columns.transpose(0, *range(rank + 1, 2 * rank + 1), *range(1, rank + 1), 2 * rank + 1)
+        columns = columns[:, None]  # (n, 1, *kernel, *output, c)
+        cells_of = layout.channels_last(x)[:, None]  # (n, 1, *size, c)
+    for tap, outputs, cells in part.shifts():
+        target, patch = cells_of[(slice(None), slice(None), *cells)], columns[(slice(None), slice(None), *tap, *outputs)]
+        if overlap:
+            target += patch
+        else:
+            target[...] = patch
+
+
+def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndarray:
+    """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C/G, *kernel)."""
+    n, f, c = len(x), u.shape[1] // groups, x.shape[1] // groups
+    depth, dtype = c * window.taps, np.result_type(x, u)
+    u = layout.channels_last(u)
+    found = position_blocks(n, window, depth)
+    heavy = f * groups * depth > HEAVY
+    parts = np.zeros((1 if heavy else max(min(PARTS, len(found)), 1), f * groups, depth), dtype)
+
+    def work(k: int, g: int, rows: slice) -> None:
+        into = parts[k, g * f + rows.start : g * f + rows.stop]
+        for i, (samples, at, part) in enumerate(found[k :: len(parts)]):
+            columns = _columns(x[samples, g * c : (g + 1) * c], part)
+            values = _rows(u[samples, at][..., g * f + rows.start : g * f + rows.stop])
+            if not i:
+                np.matmul(values.T, columns, out=into)
+                continue
+            product = scratch("product", into.shape, parts)
+            np.matmul(values.T, columns, out=product)
+            into += product
+
+    items = [(k, g, rows) for k in range(len(parts)) for g in range(groups) for rows in _pieces(f, len(parts) * groups)]
+    share(work, items, cost=u.size * depth)
+    w = parts[0]
+    for part in parts[1:]:
+        w += part
+    if c < layout.FEW:
+        return w.reshape(f * groups, c, *window.kernel)
+    return layout.channels_first(w.reshape(f * groups, *window.kernel, c))
+
+
+# --- columns and matrices
+
+
+def _columns(x: np.ndarray, part: Any) -> np.ndarray:
+    """The patches of x (n, C, *size) under the window, one a row: (P, taps * C), or of few channels (P, C * taps)."""
+    n, c = x.shape[:2]
+    few = c < layout.FEW
+    x = x.swapaxes(0, 1) if few else layout.channels_last(x)  # (C, n, *size) or (n, *size, C)
+    x = padded_input(x, part, 2 if few else 1)
+    rank, strides = part.rank, x.strides[2:] if few else x.strides[1:-1]
+    by_tap = tuple(step * d for step, d in zip(strides, part.dilation))
+    by_position = tuple(step * s for step, s in zip(strides, part.stride))
+    if few:
+        shape = (c, *part.kernel, n, *part.output)
+        strides = (x.strides[0], *by_tap, x.strides[1], *by_position)
+    else:
+        shape = (n, *part.output, *part.kernel, c)
+        strides = (x.strides[0], *by_position, *by_tap, x.strides[-1])
+    view = np.lib.stride_tricks.as_strided(x, shape, strides)
+    matrix = (c * part.taps, n * part.positions) if few else (n * part.positions, part.taps * c)
+    if view.flags.c_contiguous:
+        columns = view.reshape(matrix)
+    else:
+        columns = scratch("columns", view.shape, x)
+        columns[...] = view
+        columns = columns.reshape(matrix)
+    return columns.T if few else columns
+
+
+def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
+    """What the window sees of x, whose spatial axes start at `first`: with zeros around, in memory without gaps."""
+    inside, cells = part.inner()
+    lead = (slice(None),) * first
+    seen = x[(*lead, *cells)]
+    if seen.shape[first : first + part.rank] == part.padded and seen.strides[-1] == seen.itemsize:
+        return seen
+    padded = scratch("padded", (*seen.shape[:first], *part.padded, *seen.shape[first + part.rank :]), x)
+    if padded.shape != seen.shape:
+        padded[...] = 0
+    padded[(*lead, *inside)] = seen
+    return padded
+
+
+def _rows(u: np.ndarray) -> np.ndarray:
+    """u (n, *positions, F) as a matrix (P, F) with its rows in one piece: a view if it can be."""
+    matrix = _as_matrix(u)
+    if matrix is not None:
+        return matrix
+    copy = scratch("rows", u.shape, u)
+    copy[...] = u
+    return copy.reshape(-1, u.shape[-1])
+
+
+def _as_matrix(u: np.ndarray) -> np.ndarray | None:
+    """The view (P, F) of u (n, *positions, F), if there is one that a matrix product takes as it is."""
+    if u.strides[-1] != u.itemsize and u.shape[-1] > 1:
+        return None
+    row = span = u.shape[-1] * u.itemsize
+    axes = [(size, stride) for size, stride in zip(u.shape[:-1], u.strides[:-1]) if size > 1]
+    for i, (size, stride) in enumerate(reversed(axes)):
+        if i == 0:
+            row = span = stride
+        elif stride != span:
+            return None
+        span *= size
+    return np.lib.stride_tricks.as_strided(u, (math.prod(u.shape[:-1]), u.shape[-1]), (row, u.itemsize))
+
+
+def _matrix(w: np.ndarray) -> np.ndarray:
+    """The kernels as rows, in the order of the columns: (F, C, *kernel) -> (F, taps * C), or (F, C * taps)."""
+    return (w if w.shape[1] < layout.FEW else layout.channels_last(w)).reshape(len(w), -1)
+
+
+# --- what is worked on at a time
+
+
+def position_blocks(n: int, window: Any, depth: int) -> list[tuple[slice, slice, Any]]:
+    """(samples, range of the first spatial axis, window of that range) for blocks whose columns fit the cache."""
+    rows, columns = window.output[0], math.prod(window.output[1:])
+    found = blocks(n, rows, columns, ENOUGH, BLOCK // depth)
+    return [(s, r, window if r == slice(0, rows) else window.rows(r.start, r.stop)) for s, r in found]
+
+
+def _pieces(channels: int, others: int) -> Sequence[slice]:
+    """The channels in as many pieces as it takes to make, with `others`, items for all threads."""
+    wanted = -(-PIECES // max(others, 1))
+    return even(channels, max(-(-channels // wanted), THIN))
