@@ -5,14 +5,16 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
-from minidl.check.samples.pool import POOLS, largest, spread, total
-from minidl.check.samples.window import cells
-from minidl.ops.pool import gathered, pooled_max, scattered, window_spread, window_sum
+from minidl.check.samples.pool import POOLS, first_largest, largest, spread, total
+from minidl.kernels.cpu import pool as kernel
+from minidl.kernels.cpu import workers
+from minidl.ops.pool import gathered, pooled_max, scattered, to_largest, window_spread, window_sum
+from minidl.ops.window import Window
 
 from .test_window import drawn, seeds, windows
 
@@ -29,17 +31,6 @@ def pools(draw, dilations=(1, 2)):
 
 def options(window):
     return {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
-
-
-def first_largest(x, window):
-    """The flat position of the first largest cell of each window."""
-    indices = np.full(x.shape[:2] + window.output, -1)
-    for n, c in np.ndindex(*x.shape[:2]):
-        for _, position, cell in cells(window):  # taps in C order
-            held = indices[(n, c, *position)]
-            if held < 0 or x[(n, c, *cell)] > x[n, c].flat[held]:
-                indices[(n, c, *position)] = np.ravel_multi_index(cell, window.size)
-    return indices
 
 
 @drawn
@@ -237,6 +228,106 @@ def test_an_empty_batch_passes(window):
     assert F.max_unpool(y, indices, 2, output_size=window.size).shape == x.shape
     assert F.avg_pool(x, 2, padding=1).shape[0] == 0
     assert F.adaptive_avg_pool(x, 3).shape == (0, 3, *(3 for _ in window.size))
+
+
+# --- the kernels
+
+
+ORDERS = {  # how axes (N, C, *size) lie in memory, by name: given their number, from the slowest to the fastest
+    "C": lambda ndim: range(ndim),
+    "channels last": lambda ndim: (0, *range(2, ndim), 1),
+    "reversed": lambda ndim: range(ndim)[::-1],
+}
+
+
+def lying(x, order):
+    """A copy of x with its axes in memory in this order; "strided" leaves gaps."""
+    if order == "strided":
+        return np.repeat(x, 2, axis=-1)[..., ::2]
+    axes = tuple(ORDERS[order](x.ndim))
+    return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))
+
+
+@st.composite
+def contests(draw):
+    """x with ties or without, and what to hand to its largest cells, in any layouts; and the cells of a block."""
+    window, _ = draw(pools())
+    rng, shape = draw(seeds), (draw(st.integers(0, 3)), draw(st.integers(1, 9)))
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    x = rng.integers(0, 3, (*shape, *window.size)) + draw(st.booleans()) * rng.normal(size=(*shape, *window.size))
+    g = rng.integers(-9, 10, (*shape, *window.output))  # sums of them are exact
+    if draw(st.booleans()) and x.size:
+        x.flat[rng.integers(x.size)], g.flat[rng.integers(g.size)] = np.nan, 0
+    orders = st.sampled_from([*ORDERS, "strided"])
+    x, g = lying(x.astype(dtype), draw(orders)), lying(g.astype(dtype), draw(orders))
+    return window, x, g, draw(st.sampled_from([1, 16, 200, kernel.BLOCK]))
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    return lambda cells: monkeypatch.setattr(kernel, "BLOCK", cells)
+
+
+kernels = settings(drawn, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@kernels
+@given(contests())
+def test_the_kernels_equal_the_array_functions(blocks, contest):
+    window, x, g, cells = contest
+    blocks(cells)
+    y = pooled_max.forward(np, x, window=window)
+    parameters = {"among": x, "largest": y, "window": window}
+    pairs = [
+        (pooled_max.cpu(x, window=window), y),
+        (to_largest.cpu(g, **parameters), to_largest.forward(np, g, **parameters)),
+        (window_spread.cpu(g, window=window), window_spread.forward(np, g, window=window)),
+    ]
+    for found, expected in pairs:
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    totals = window_sum.cpu(x, window=window), window_sum.forward(np, x, window=window)
+    assert totals[0].dtype == totals[1].dtype
+    np.testing.assert_allclose(*totals, rtol=1e-12 if x.dtype == np.float64 else 16 * np.finfo(x.dtype).eps, atol=0)
+
+
+@kernels
+@given(pools(), st.sampled_from([np.int64, np.uint8, bool]), st.sampled_from([1, 50]), seeds)
+def test_the_kernel_takes_the_largest_of_whole_numbers(blocks, pool, dtype, cells, rng):
+    window, _ = pool
+    blocks(cells)
+    x = rng.integers(-3, 4, (2, 3, *window.size)).astype(dtype)
+    found, expected = pooled_max.cpu(x, window=window), pooled_max.forward(np, x, window=window)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_infinities_and_nans_of_a_cotangent_stay_where_they_belong():
+    x = np.array([[[1.0, 2.0, 4.0, 3.0]]])
+    for kernel_size, stride in ((2, 2), (2, 1)):
+        _, pull = md.vjp(lambda x, k=kernel_size, s=stride: F.max_pool(x, k, stride=s), x)
+        g = np.array([np.inf, np.nan] if stride == 2 else [np.inf, np.nan, 1])[None, None]
+        expected = [[[0, np.inf, np.nan, 0]]]
+        np.testing.assert_array_equal(pull(g)[0].data, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"stride": 1, "dilation": 2}])
+@pytest.mark.parametrize("order", ORDERS)
+def test_pooling_has_the_same_bits_on_any_number_of_threads(monkeypatch, options, order):
+    rng = np.random.default_rng(0)
+    x = lying(rng.normal(size=(5, 9, 60, 61)).astype("f"), order)
+    assert x.size * kernel.COST > workers.WORTH_SHARING
+    monkeypatch.setattr(kernel, "BLOCK", 1 << 13)
+    window = Window.of(x.shape[2:], 3, **{"stride": 3, **options})
+    g = lying(rng.normal(size=(5, 9, *window.output)).astype("f"), order)
+    results = []
+    for n in (1, 2):
+        monkeypatch.setattr(workers, "thread_count", lambda n=n: n)
+        monkeypatch.setattr(workers, "_workers", None)
+        y = kernel.reduced(x, window, np.maximum, -np.inf)
+        found = [y, kernel.to_largest(g, x, y, window), kernel.reduced(x, window, np.add, 0), kernel.spread(g, window)]
+        results.append([a.tobytes() for a in found])
+    assert results[0] == results[1]
 
 
 X = np.zeros((1, 2, 4, 4))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..device import namespace, to_device
+from ..kernels.cpu import pool as kernel
 from ..primitive import primitive
 from ..tensor import Tensor, as_array, as_tensor
-from .linear import matmul
 from .reduce import mean
-from .shape import swapaxes
+from .resample import mixed
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
@@ -41,11 +41,47 @@ def pooled_max(xp, x, *, window):
     return x
 
 
+@pooled_max.on("cpu")
+def _(x, *, window):
+    return kernel.reduced(x, window, np.maximum, _lowest(x.dtype))
+
+
 @pooled_max.rule("x", formula="g added up at the position of each maximum, the first among equals")
 def _(g, y, x, *, window):
-    indices = _argmax(namespace([x.data]), x.data, y.data, window)
-    repeats = any(s < span for s, span in zip(window.stride, window.span))
-    return scattered(g, indices=indices, size=window.size, repeats=repeats)
+    return to_largest(g, among=x.data, largest=y.data, window=window)
+
+
+@primitive(name="to_largest", formula="y[n,c,argmax[n,c,o]] += x[n,c,o], from zeros", kind="linear")
+def to_largest(xp, x, *, among, largest, window):
+    """Each entry added where its window of `among` has its largest entry: (N, C, *output) -> (N, C, *size).
+
+    `largest` is the maximum of each window of `among`, which is (N, C, *size); argmax its first position.
+    """
+    indices = _argmax(xp, among, largest, window)
+    return scattered.forward(xp, x, indices=indices, size=window.size, repeats=True)
+
+
+@to_largest.on("cpu")
+def _(x, *, among, largest, window):
+    if x.itemsize in kernel.BITS:
+        return kernel.to_largest(x, among, largest, window)
+    return to_largest.forward(np, x, among=among, largest=largest, window=window)
+
+
+@primitive(name="from_largest", formula="y[n,c,o] = x[n,c,argmax[n,c,o]]", kind="linear")
+def from_largest(xp, x, *, among, largest, window):
+    """The entry where each window of `among` has its largest: (N, C, *size) -> (N, C, *output)."""
+    return gathered.forward(xp, x, indices=_argmax(xp, among, largest, window), repeats=True)
+
+
+@to_largest.rule("x", formula="g[n,c,argmax[n,c,o]]")
+def _(g, y, x, **parameters):
+    return from_largest(g, **parameters)
+
+
+@from_largest.rule("x", formula="g added up at argmax, 0 elsewhere")
+def _(g, y, x, **parameters):
+    return to_largest(g, **parameters)
 
 
 @primitive(name="scatter_cells", formula="y[n,c,indices[n,c,o]] += x[n,c,o], from zeros", kind="linear")
@@ -210,6 +246,16 @@ def window_spread(xp, x, *, window):
     return x
 
 
+@window_sum.on("cpu")
+def _(x, *, window):
+    return kernel.reduced(x, window, np.add, 0)
+
+
+@window_spread.on("cpu")
+def _(x, *, window):
+    return kernel.spread(x, window)
+
+
 @window_sum.rule("x", formula="window_spread(g)")
 def _(g, y, x, *, window):
     return window_spread(g, window=window)
@@ -271,22 +317,21 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     if any(out < 1 for out in output) or 0 in x.shape[2:]:
         raise ValueError(f"adaptive_avg_pool: cannot share {x.shape[2:]} out to {output}: lengths must be at least 1")
     if all(n % out == 0 for n, out in zip(x.shape[2:], output)):
-        kernel = tuple(n // out for n, out in zip(x.shape[2:], output))
-        return avg_pool(x, kernel) if set(output) != {1} else mean(x, tuple(range(2, x.ndim)), keepdims=True)
+        share = tuple(n // out for n, out in zip(x.shape[2:], output))
+        return avg_pool(x, share) if set(output) != {1} else mean(x, tuple(range(2, x.ndim)), keepdims=True)
+    x = x if x.dtype.kind in "fc" else x.astype(float)
     for axis, (n, out) in enumerate(zip(x.shape[2:], output), start=2):
         if n != out:
-            shares = _shares(n, out).astype(x.dtype if x.dtype.kind in "fc" else float)
-            shares = Tensor(to_device(shares, x.device))  # (n, out)
-            x = swapaxes(matmul(swapaxes(x, axis, -1), shares), axis, -1)
+            x = mixed(x, axis=axis, matrix=to_device(_shares(n, out), x.device))
     return x
 
 
 def _shares(n: int, out: int) -> np.ndarray:
-    """The (n, out) matrix whose column o averages the cells that output o covers."""
-    shares = np.zeros((n, out))
+    """The (out, n) matrix whose row o averages the cells that output o covers."""
+    shares = np.zeros((out, n))
     for o in range(out):
         start, stop = o * n // out, -(-(o + 1) * n // out)
-        shares[start:stop, o] = 1 / (stop - start)
+        shares[o, start:stop] = 1 / (stop - start)
     return shares
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..kernels.cpu.layout import inverse, memory_order
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
@@ -16,13 +17,15 @@ from ..tensor import Tensor, as_tensor
 @primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear")
 def mixed(xp, x, *, axis, matrix):
     """A matrix (O, I) applied along one axis of x, of length I."""
+    order = memory_order(x)
+    x, axis = x.transpose(order), order.index(axis)  # as it lies in memory, and so does the result
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     matrix = xp.asarray(matrix, dtype=x.dtype)
     if after == 1:  # one large product rather than many small ones
         y = x.reshape(before, x.shape[axis]) @ matrix.T  # (B, I) @ (I, O)
     else:
         y = matrix @ x.reshape(before, x.shape[axis], after)  # (O, I) @ (B, I, A)
-    return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :])
+    return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :]).transpose(inverse(order))
 
 
 @mixed.rule("x", formula="gx[..., i, ...] = sum over o of matrix[o, i] * g[..., o, ...]")
@@ -33,7 +36,8 @@ def _(g, y, x, *, axis, matrix):
 @primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear")
 def picked(xp, x, *, axis, index):
     """The entries of x at `index` along one axis."""
-    return xp.take(x, index, axis=axis)
+    order = memory_order(x)
+    return xp.take(x.transpose(order), index, axis=order.index(axis)).transpose(inverse(order))
 
 
 @picked.rule("x", formula="gx[..., i, ...] = sum over o with index[o] = i of g[..., o, ...]")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import device
+from ..kernels.cpu.layout import shaped_as
 from ..primitive import primitive
 from ..tensor import Tensor, as_array, as_tensor
 
@@ -158,7 +160,8 @@ def _(g, y, x, *, index):
 @primitive(formula="y[index] += x, from zeros", kind="linear")
 def put(xp, x, *, index, shape):
     """Zeros of `shape` with x added at `index`; entries named twice add up. The adjoint of `take`."""
-    y = xp.zeros(shape, x.dtype)
+    zeros = partial(xp.zeros, dtype=x.dtype)
+    y = shaped_as(x, shape, zeros) if x.ndim == len(shape) else zeros(shape)
     if _repeats(index):
         xp.add.at(y, index, x)
     else:
@@ -270,13 +273,16 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
         padded = put(x, index=inner, shape=shape)
         if value == 0:
             return padded
-        border = np.ones(shape, bool)
+        border = shaped_as(x.data, shape, partial(np.ones, dtype=bool))
         border[inner] = False
         return where(device.to_device(border, x.device), float(value), padded)
     for axis, (low, high) in enumerate(pairs):
         if low or high:
-            source = _border_source(mode, x.shape[axis], low, high)
-            x = take(x, index=(slice(None),) * axis + (device.to_device(source, x.device),))
+            n, at = x.shape[axis], (slice(None),) * axis
+            source = device.to_device(_border_source(mode, n, low, high), x.device)
+            before = [take(x, index=(*at, source[:low]))] if low else []
+            after = [take(x, index=(*at, source[low + n :]))] if high else []
+            x = concat([*before, x, *after], axis=axis)
     return x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.pool import gathered, pooled_max, scattered, window_spread, window_sum
+from ...ops.pool import from_largest, gathered, pooled_max, scattered, to_largest, window_spread, window_sum
 from ...ops.window import Window
 from . import Sample, samples
 from .window import WINDOWS, cells
@@ -59,6 +59,45 @@ def _(rng):
     for window in POOLS:
         yield Sample((rng.normal(size=(2, 2, *window.size)),), {"window": window})
     yield Sample((np.zeros((0, 2, 4, 4)),), {"window": POOLS[0]})
+
+
+def first_largest(x, window):
+    """The flat position of the first largest cell of each window: (N, C, *size) -> (N, C, *output)."""
+    indices = np.full(x.shape[:2] + window.output, -1)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for _, position, cell in cells(window):  # taps in C order
+            held = indices[(n, c, *position)]
+            if held < 0 or x[(n, c, *cell)] > x[n, c].flat[held]:
+                indices[(n, c, *position)] = np.ravel_multi_index(cell, window.size)
+    return indices
+
+
+def added_at_largest(x, *, among, largest, window):
+    return added(x, indices=first_largest(among, window), size=window.size, repeats=True)
+
+
+def looked_up_at_largest(x, *, among, largest, window):
+    return looked_up(x, indices=first_largest(among, window), repeats=True)
+
+
+def contests(rng):
+    """Windows, and cells to choose the largest from: all different, and many alike."""
+    for window in POOLS:
+        for among in (rng.normal(size=(2, 2, *window.size)), rng.integers(0, 2, (1, 2, *window.size)) * 1.0):
+            yield {"among": among, "largest": largest(among, window=window), "window": window}
+    yield {"among": np.zeros((0, 2, 4, 4)), "largest": np.zeros((0, 2, 2, 2)), "window": POOLS[0]}
+
+
+@samples(to_largest, oracle=added_at_largest)
+def _(rng):
+    for contest in contests(rng):
+        yield Sample((rng.normal(size=contest["largest"].shape),), contest)
+
+
+@samples(from_largest, oracle=looked_up_at_largest)
+def _(rng):
+    for contest in contests(rng):
+        yield Sample((rng.normal(size=contest["among"].shape),), contest)
 
 
 @samples(window_sum, oracle=total)
