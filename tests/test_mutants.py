@@ -21,9 +21,10 @@ def planted(name, forward=None, backward=None, **rules):
     p = find(name)
     before = dict(p.__dict__)
     p.rules = {**p.rules, **rules}
-    p.forward = forward or p.forward
+    if forward:
+        p.forward, p.cpu = forward, None  # else the kernel for the CPU would run instead
     if backward:
-        p.backward_kernel = backward
+        p.backward_kernel, p.cpu_backward = backward, None
     try:
         yield p
     finally:

@@ -1,5 +1,7 @@
 """Normalisation and dropout: kernels against definitions, statistics, precision, traps."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
+from minidl.kernels.cpu import layout, workers
+from minidl.kernels.cpu import norm as kernels
 from minidl.ops import norm
 
 drawn = settings(deadline=None, max_examples=25)
@@ -154,22 +158,129 @@ def test_single_precision_agrees_with_double_however_large_the_mean(seed, offset
         assert abs(a - b).max() <= 1e-5 * max(abs(b).max(), scale)
 
 
+# --- kernels for the CPU
+
+LAYOUTS = ["C order", "channels last", "Fortran order", "gaps", "broadcast"]
+
+
+def laid_out(x, how):
+    """The same values, in another place in memory."""
+    if how == "channels last":
+        return layout.channels_first(layout.channels_last(x).copy())
+    if how == "Fortran order":
+        return np.asfortranarray(x)
+    if how == "gaps":
+        return np.repeat(x, 2, axis=-1)[..., ::2]
+    return np.broadcast_to(x[:1], x.shape) if how == "broadcast" else x.copy()
+
+
+@st.composite
+def cut(draw):
+    """Sizes of blocks and rows that make many of them, with rests, out of small arrays."""
+    return {name: draw(st.integers(1, 60)) for name in ("BLOCK", "ROW", "SUMMED", "IMAGE")}
+
+
+@contextmanager
+def sizes(chosen):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"FEW": 0, **chosen}.items():
+            patch.setattr(kernels, name, value)
+        yield
+
+
 @drawn
-@given(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 40)), seeds, st.integers(1, 50))
-def test_moments_do_not_depend_on_the_blocks(shape, seed, block):
-    x = np.random.default_rng(seed).normal(size=shape) + 5
-    before, norm.BLOCK = norm.BLOCK, block
-    try:
-        covered = np.zeros(shape, int)
-        for index in norm.blocks(shape):
-            assert covered[index].size <= block
-            covered[index] += 1
-        mean, var = norm.moments(np, x)
-    finally:
-        norm.BLOCK = before
-    assert (covered == 1).all()
-    assert_same(mean, x.mean((0, 2)))
-    assert_same(var, x.var((0, 2)))
+@given(batches(), st.sampled_from(LAYOUTS), cut())
+def test_blocks_cover_an_array_once(batch, how, chosen):
+    x = laid_out(batch[1], how)
+    with sizes(chosen):
+        plan, matrix = kernels.seen(x)
+    covered, places = np.zeros(matrix.shape, int), np.zeros(plan.table_shape, int)
+    for block in plan.blocks:
+        part = plan.part(covered, block)
+        part += 1
+        places[plan.place(block, plan.summed(part))] += 1
+    assert (covered == 1).all() and (places <= 1).all()
+
+
+@drawn
+@given(batches(), st.sampled_from(LAYOUTS), cut())
+def test_moments_do_not_depend_on_blocks_or_layout(batch, how, chosen):
+    x = laid_out(batch[1], how)
+    with sizes(chosen):
+        mean, var = kernels.moments(x)
+    axes = (0, *range(2, x.ndim))
+    assert_same(mean, x.mean(axes))
+    assert_same(var, x.var(axes))
+    assert_same(np.stack(norm.moments(x)), np.stack([x.mean(axes), x.var(axes)]))  # the plain version
+
+
+@drawn
+@given(
+    batches(),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([np.float32, np.float64]),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.booleans(),
+    cut(),
+)
+def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, training, chosen):
+    rng, x, weight, bias = batch
+    x = laid_out(x.astype(dtype), how)
+    weight, bias = (None if v is None else v.astype(dtype) for v in (weight, bias))
+    needed = [n and v is not None for n, v in zip(needed, (x, weight, bias), strict=True)]
+    g = laid_out(rng.normal(size=x.shape).astype(dtype), how_g)
+    parameters = {"eps": 0.1}
+    if not training:
+        parameters |= {"mean": rng.normal(size=x.shape[1]), "var": rng.uniform(0.3, 2, x.shape[1])}
+    p = norm.normalised if training else norm.normalised_by
+    tolerance = 1e-11 if dtype == np.float64 else 1e-4
+    with sizes(chosen):
+        y = p.cpu(x, weight, bias, **parameters)
+        grads = p.cpu_backward(g, y, x, weight, bias, needed=needed, **parameters)
+    expected = p.forward(np, x, weight, bias, **parameters)
+    assert y.dtype == expected.dtype == dtype
+    assert_same(y, expected, tolerance)
+    others = p.backward_kernel(np, g, expected, x, weight, bias, needed=needed, **parameters)
+    for a, b, need in zip(grads, others, needed, strict=True):
+        assert (a is not None) == (b is not None) == need
+        if need:
+            assert a.dtype == b.dtype == dtype
+            assert_same(a, b, tolerance)
+
+
+@pytest.mark.parametrize("how", ["C order", "channels last"])
+def test_results_lie_in_memory_as_the_input_does(how):
+    x = laid_out(np.random.default_rng(0).normal(size=(3, 8, 5, 4)), how)
+    given, training = {"mean": np.zeros(8), "var": np.ones(8), "eps": 1e-5}, {"eps": 1e-5}
+    needed = [True, False, False]
+    with sizes({}):
+        y, z = norm.normalised.cpu(x, None, None, **training), norm.normalised_by.cpu(x, None, None, **given)
+        gx, _, _ = norm.normalised.cpu_backward(np.ones(x.shape), y, x, None, None, needed=needed, **training)
+        gz, _, _ = norm.normalised_by.cpu_backward(x, z, x, None, None, needed=needed, **given)
+    for a in (y, z, gx, gz):
+        assert a.strides == x.strides
+
+
+@pytest.mark.parametrize("shape", [(9, 16, 40, 37), (9, 1500, 5, 5)])
+@pytest.mark.parametrize("how", ["C order", "channels last"])
+def test_batch_norm_has_the_same_bits_on_any_number_of_threads(monkeypatch, shape, how):
+    rng = np.random.default_rng(0)
+    x = laid_out(rng.normal(size=shape).astype("f"), how)
+    weight, bias = rng.normal(size=(2, shape[1])).astype("f")
+    monkeypatch.setattr(workers, "WORTH_SHARING", 0)
+    results = []
+    for n in (1, 2, 3):
+        monkeypatch.setattr(workers, "thread_count", lambda n=n: n)
+        monkeypatch.setattr(workers, "_workers", None)
+        tensors = [md.tensor(v, requires_grad=True) for v in (x, weight, bias)]
+        y = F.batch_norm(tensors[0], None, None, *tensors[1:], training=True)
+        y.backward(np.cos(x))
+        results.append([y.numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors)])
+    assert results[0] == results[1] == results[2]
+
+
+# --- group norm, local response norm
 
 
 @drawn

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..device import namespace
+from ..kernels.cpu import activation as kernels
 from ..primitive import override, primitive
 from ..tensor import Tensor
 
@@ -94,7 +95,7 @@ def min_distance(x: Any, points: list[float]) -> Any:
     return distance
 
 
-@primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x))
+@primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x), reads=("y",))
 def relu(xp, x):
     """The rectified linear unit ``max(x, 0)``; its derivative at 0 is taken as 0.
 
@@ -105,15 +106,27 @@ def relu(xp, x):
 
 @relu.rule("x", formula="g * (x > 0)")
 def _(g, y, x):
-    return g * (y > 0)
+    return gated(g, gate=y.data)
+
+
+@primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True)
+def gated(xp, x, *, gate, slope=0):
+    """x where `gate` is positive, ``slope * x`` elsewhere: what activations do to gradients. The gate is an array of
+    the shape of x, a constant as far as derivatives go."""
+    return x * (gate > 0) if slope == 0 else xp.where(gate > 0, x, slope * x)
+
+
+@gated.rule("x", formula="g * where(gate > 0, 1, slope)")
+def _(g, y, x, *, gate, slope=0):
+    return gated(g, gate=gate, slope=slope)
 
 
 def _deconvnet(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    return g * (g > 0)
+    return gated(g, gate=g.data)
 
 
 def _guided(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    return g * (g > 0) * (y > 0)
+    return gated(gated(g, gate=g.data), gate=y.data)
 
 
 RELU_RULES = {"gradient": relu.rules["x"], "deconvnet": _deconvnet, "guided": _guided}
@@ -139,7 +152,7 @@ def leaky(xp, x, *, slope):
 
 @leaky.rule("x", formula="g * where(x > 0, 1, slope)")
 def _(g, y, x, *, slope):
-    return where(x > 0, g, slope * g)
+    return gated(g, gate=x.data, slope=slope)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -217,6 +230,10 @@ def softplus(xp, x):
 def _(g, y, x):
     return g * sigmoid(x)
 
+
+relu.on("cpu")(kernels.relu)
+leaky.on("cpu")(kernels.leaky)
+gated.on("cpu")(kernels.gated)
 
 clip.primitive, leaky_relu.primitive, elu.primitive = clipped, leaky, exponential_linear
 

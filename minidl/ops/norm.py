@@ -3,100 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from .. import device
+from ..kernels.cpu import norm as kernels
 from ..primitive import fused
 from ..tensor import Tensor, as_array, as_tensor
 from .elementwise import sqrt
 from .linear import matmul
 from .shape import reshape
 
-BLOCK = 1 << 15  # entries worked on at a time: a few such float32 blocks stay in a core's L2 cache
+# --- statistics per channel, on arrays of shape (N, C, ...)
 
 
-# --- statistics and affine maps per channel, on arrays of shape (N, C, P)
+def moments(x: Any) -> tuple[Any, Any]:
+    """The mean and the (biased) variance of each channel of x, both (C,) in double precision."""
+    axes, wide = others(x), np.result_type(x.dtype, np.float64)
+    mean = x.mean(axes, dtype=wide)
+    return mean, ((x - beside(mean, x)) ** 2).mean(axes, dtype=wide)
 
 
-def flat(x: Any) -> Any:
-    """(N, C, *spatial) -> (N, C, P)"""
-    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+def others(x: Any) -> tuple[int, ...]:
+    """All axes but that of the channels."""
+    return (0, *range(2, x.ndim))
 
 
-def blocks(shape: tuple[int, int, int]) -> Iterator[tuple[slice, slice, slice]]:
-    """Indices that cut (N, C, P) into blocks of about BLOCK entries, each as contiguous as can be."""
-    room, steps = BLOCK, []
-    for n in reversed(shape):
-        steps.insert(0, max(1, min(n, room)))
-        room //= steps[0]
-    starts = (range(0, n, step) for n, step in zip(shape, steps, strict=True))
-    for corner in product(*starts):
-        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
-
-
-def moments(xp: Any, x: Any) -> tuple[Any, Any]:
-    """The mean and the (biased) variance of each channel of x (N, C, P), both (C,) in double precision.
-
-    Each block is centred before it is squared, and the blocks' results are merged in double precision (Chan,
-    Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is beside the deviation.
-    """
-    wide = np.result_type(x.dtype, np.float64)
-    seen = xp.zeros(x.shape[1])
-    mean, spread = xp.zeros(x.shape[1], wide), xp.zeros(x.shape[1], wide)  # spread: sum of (x - mean)^2
-    for block in blocks(x.shape):
-        part, channels = x[block], block[1]
-        n = part.shape[0] * part.shape[2]
-        centre = xp.einsum("ncp->c", part) / n
-        part = part - centre[:, None]
-        rest = xp.einsum("ncp->c", part).astype(wide) / n  # what rounding left of the block's mean
-        inside = xp.einsum("ncp,ncp->c", part, part) - n * rest**2
-        step = centre + rest - mean[channels]
-        before = seen[channels] * 1
-        seen[channels] += n
-        mean[channels] += step * n / seen[channels]
-        spread[channels] += inside + step**2 * before * n / seen[channels]
-    return mean, spread / (x.size // x.shape[1])
+def beside(v: Any, x: Any) -> Any:
+    """(C,) -> (C, 1, ...), to stand beside x (N, C, ...)"""
+    return v.reshape(-1, *[1] * (x.ndim - 2))
 
 
 def split(mean: Any, dtype: Any) -> tuple[Any, Any]:
     """`mean` as ``high + low``, high in `dtype`: x - high is then exact where x is close to the mean."""
     high = mean.astype(dtype)
     return high, mean - high
-
-
-def affine(xp: Any, x: Any, centre: Any, slope: Any, shift: Any, dtype: Any, g: Any = None, k: Any = None) -> Any:
-    """``(x - centre) * slope + shift``, and ``+ g * k`` if given: arrays (N, C, P), coefficients per channel."""
-    y = xp.empty(x.shape, dtype)
-    slope, shift = column(slope, dtype), column(shift, dtype)
-    k = None if k is None else column(k, dtype)
-    for block in blocks(x.shape):
-        part, c = y[block], block[1]
-        xp.subtract(x[block], centre[c, None], out=part)
-        part *= slope[c]
-        part += shift[c]
-        if k is not None:
-            part += g[block] * k[c]
-    return y
-
-
-def column(v: Any, dtype: Any) -> Any:
-    """(C,) -> (C, 1), to stand beside (N, C, P)"""
-    return v.astype(dtype)[:, None]
-
-
-def sums(xp: Any, g: Any, x: Any, centre: Any) -> tuple[Any, Any]:
-    """The sums of g and of ``g * (x - centre)`` over each channel of (N, C, P), in double precision."""
-    wide = np.result_type(g.dtype, np.float64)
-    plain, weighted = xp.zeros(g.shape[1], wide), xp.zeros(g.shape[1], wide)
-    for block in blocks(g.shape):
-        part, c = g[block], block[1]
-        plain[c] += xp.einsum("ncp->c", part)
-        weighted[c] += xp.einsum("ncp,ncp->c", part, x[block] - centre[c, None])
-    return plain, weighted
 
 
 # --- batch normalisation
@@ -117,45 +59,68 @@ def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 @fused(
     name="batch_norm",
     formula="y = (x - m) / sqrt(v + eps) * weight + bias; per channel c: m = mean of x, v = mean of (x - m)^2",
+    reads=("x", "weight"),
 )
 def normalised(x, weight, bias, *, eps, statistics=None):
     """Each channel of x (N, C, ...) with its own mean removed and its own deviation divided out, then scaled.
 
     `statistics` are the mean and the variance, if they have been worked out already; they follow from x.
     """
-    axes = (0, *range(2, x.ndim))
-    centred = x - x.mean(axes, keepdims=True)
-    variance = (centred * centred).mean(axes, keepdims=True)
+    centred = x - x.mean(others(x), keepdims=True)
+    variance = (centred * centred).mean(others(x), keepdims=True)
     return scaled(centred / sqrt(variance + eps), weight, bias)
 
 
 @normalised.forward_kernel
 def _(xp, x, weight, bias, *, eps, statistics=None):
-    return standardise(xp, x, weight, bias, *(statistics or moments(xp, flat(x))), eps)
+    return standardise(xp, x, weight, bias, *(statistics or moments(x)), eps)
 
 
 @normalised.backward(
     formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
 )
 def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None):
-    mean, var = statistics or moments(xp, flat(x))
-    high, low = split(mean, x.dtype)
-    sum_g, sum_gx = sums(xp, flat(g), flat(x), high)
-    sum_gx -= low * sum_g  # sum of g * (x - mean)
+    mean, var = statistics or moments(x)
     inverse = 1 / xp.sqrt(var + eps)
+    h = ((x - beside(mean, x)) * beside(inverse, x)).astype(y.dtype)
+    sum_g, sum_gh = g.sum(others(x)), (g * h).sum(others(x))
     gx = None
-    if needed[0]:  # gx = k * g + slope * (x - mean) + shift
+    if needed[0]:
         n = x.size // x.shape[1]
+        gx = g - beside(sum_g / n, x) - h * beside(sum_gh / n, x)
+        gx *= beside((inverse if weight is None else inverse * weight).astype(y.dtype), x)
+    return gx, *affine_gradients(y, sum_gh, sum_g, needed)
+
+
+@normalised.on("cpu")
+def _(x, weight, bias, *, eps, statistics=None):
+    if x.size < kernels.FEW:
+        return normalised.forward(np, x, weight, bias, eps=eps, statistics=statistics)
+    return standardise_on_cpu(x, weight, bias, *(statistics or kernels.moments(x)), eps)
+
+
+@normalised.backward_on("cpu")
+def _(g, y, x, weight, bias, *, needed, eps, statistics=None):
+    if x.size < kernels.FEW:
+        return normalised.backward_kernel(np, g, y, x, weight, bias, needed=needed, eps=eps, statistics=statistics)
+    mean, var = statistics or kernels.moments(x)
+    high, low = split(mean, x.dtype)
+    sum_g, sum_gx = kernels.sums(g, x, high)
+    sum_gx -= low * sum_g  # sum of g * (x - mean)
+    inverse = 1 / np.sqrt(var + eps)
+    gx = None
+    if needed[0]:  # gx = k * (g + slope * (x - mean) - mean of g)
+        n = x.size // x.shape[1]
+        slope = -(inverse**2) * sum_gx / n
         k = inverse if weight is None else inverse * weight
-        slope = -k * inverse**2 * sum_gx / n
-        shift = -k * sum_g / n - slope * low
-        gx = affine(xp, flat(x), high, slope, shift, y.dtype, flat(g), k).reshape(x.shape)
+        gx = kernels.gradient(g, x, high, slope, -sum_g / n - slope * low, k)
     return gx, *affine_gradients(y, inverse * sum_gx, sum_g, needed)
 
 
 @fused(
     name="batch_norm_eval",
     formula="y = (x - mean) / sqrt(var + eps) * weight + bias; mean, var, weight and bias of channel c",
+    reads=("x", "weight"),
 )
 def normalised_by(x, weight, bias, *, mean, var, eps):
     """Each channel of x (N, C, ...) with a given mean removed and a given deviation divided out, then scaled."""
@@ -171,24 +136,51 @@ def _(xp, x, weight, bias, *, mean, var, eps):
 @normalised_by.backward(formula="g * weight / sqrt(var + eps)")
 def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps):
     inverse = 1 / xp.sqrt(var + eps)
-    sum_g = sum_gx = gx = None
-    if needed[0]:
-        k = inverse if weight is None else inverse * weight
-        gx = (flat(g) * column(k, y.dtype)).reshape(x.shape)
+    k = inverse if weight is None else inverse * weight
+    gx = g * beside(k.astype(y.dtype), x) if needed[0] else None
+    sum_gh = (g * (x - beside(mean, x)) * beside(inverse, x)).sum(others(x)) if needed[1] else None
+    return gx, *affine_gradients(y, sum_gh, g.sum(others(x)), needed)
+
+
+@normalised_by.on("cpu")
+def _(x, weight, bias, *, mean, var, eps):
+    if x.size < kernels.FEW:
+        return standardise(np, x, weight, bias, mean, var, eps)
+    return standardise_on_cpu(x, weight, bias, mean, var, eps)
+
+
+@normalised_by.backward_on("cpu")
+def _(g, y, x, weight, bias, *, needed, mean, var, eps):
+    if x.size < kernels.FEW:
+        return normalised_by.backward_kernel(np, g, y, x, weight, bias, needed=needed, mean=mean, var=var, eps=eps)
+    inverse = 1 / np.sqrt(var + eps)
+    k = inverse if weight is None else inverse * weight
+    gx = kernels.scaled(g, k) if needed[0] else None
+    sum_g = sum_gx = None
     if needed[1] or needed[2]:
         high, low = split(mean, x.dtype)
-        sum_g, sum_gx = sums(xp, flat(g), flat(x), high)
+        sum_g, sum_gx = kernels.sums(g, x, high)
         sum_gx = inverse * (sum_gx - low * sum_g)
     return gx, *affine_gradients(y, sum_gx, sum_g, needed)
 
 
 def standardise(xp: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` of an array (N, C, ...), per channel."""
-    high, low = split(mean, x.dtype)
     slope = 1 / xp.sqrt(var + eps) * (1 if weight is None else weight)
+    y = (x - beside(mean, x)) * beside(slope, x) + (0 if bias is None else beside(bias, x))
+    return y.astype(common_dtype(x, weight, bias))
+
+
+def standardise_on_cpu(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    """As `standardise`, in the precision of the inputs but for the mean, and by blocks."""
+    high, low = split(mean, x.dtype)
+    slope = 1 / np.sqrt(var + eps) * (1 if weight is None else weight)
     shift = -low * slope + (0 if bias is None else bias)
-    dtype = np.result_type(*(a.dtype for a in (x, weight, bias) if a is not None))
-    return affine(xp, flat(x), high, slope, shift, dtype).reshape(x.shape)
+    return kernels.affine(x, high, slope, shift, common_dtype(x, weight, bias))
+
+
+def common_dtype(*arrays: Any) -> Any:
+    return np.result_type(*(a.dtype for a in arrays if a is not None))
 
 
 def affine_gradients(y: Any, of_weight: Any, of_bias: Any, needed: list[bool]) -> tuple[Any, Any]:
@@ -239,7 +231,7 @@ def batch_norm(
             f"batch_norm in training needs more than one value per channel, x {x.shape} has "
             f"{' * '.join(str(m) for m in (x.shape[0], *x.shape[2:]))} = 1; use a larger batch or training=False"
         )
-    mean, var = moments(xp, flat(x.data))
+    mean, var = (kernels.moments if xp is np and x.size >= kernels.FEW else moments)(x.data)
     for running, batch in ((running_mean, mean), (running_var, var * n / (n - 1))):
         if running is not None:
             if not hasattr(running, "dtype"):

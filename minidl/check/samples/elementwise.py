@@ -72,6 +72,12 @@ def _(rng):
         yield Sample((rng.standard_normal((3, 4)),), {"slope": slope})
 
 
+@samples(elementwise.gated, oracle=lambda x, *, gate, slope=0: each(lambda v, on: v if on > 0 else slope * v)(x, gate))
+def _(rng):
+    for shape, slope in (((3, 4), 0), ((2, 1, 5), 0.2), ((0, 3), 0), ((), -0.5)):
+        yield Sample((rng.standard_normal(shape),), {"gate": rng.standard_normal(shape), "slope": slope})
+
+
 @samples(
     elementwise.exponential_linear, oracle=lambda x, *, alpha: each(lambda v: v if v > 0 else alpha * math.expm1(v))(x)
 )

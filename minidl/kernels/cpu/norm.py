@@ -1,0 +1,253 @@
+"""Batch normalisation: sums and affine maps per channel, in blocks that stay in a cache.
+
+An array (N, C, *size) is worked on as a matrix, without being moved. In C order with large images a channel fills
+rows of the matrix (N * C, P); otherwise its columns hold the channels, over and over if they are few: (A / k, k * C).
+Coefficients then stand beside the matrix as a column or as a row. Sums are matrix products with a vector of ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .layout import channels_first, channels_last, is_channels_last
+from .workers import one_blas_thread, scratch, share
+
+BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the interpreter more than they compute
+ROW = 1 << 13  # entries of a row with coefficients beside it: in shorter ones NumPy copies what it repeats
+SUMMED = 1 << 10  # entries of a row of sums: adding few long rows is fast, and rounding errors stay small
+IMAGE = 1 << 7  # entries: with fewer in a channel of an image, rows of all channels are better
+FEW = 1 << 13  # entries of an array: with fewer, plain functions are as fast
+COST = 4  # of one entry, in multiplications, to decide if sharing the work is worth it
+
+Block = tuple[int, slice, slice]  # the group (sums of one group are of different channels), rows, columns
+
+
+class Rows:
+    """The matrix (N * C, P): each row belongs to one channel."""
+
+    def __init__(self, n: int, channels: int, p: int):
+        self.shape, self.channels, self.images = (n * channels, p), channels, n
+        width = min(p, BLOCK)
+        columns = list(enumerate(cuts(p, width)))
+        self.blocks = [(i, rows, c) for rows in cuts(n * channels, max(1, BLOCK // width)) for i, c in columns]
+        self.table_shape = len(columns), n * channels
+
+    def part(self, matrix: np.ndarray, block: Block) -> np.ndarray:
+        return matrix[block[1:]]
+
+    def beside(self, v: np.ndarray) -> np.ndarray:
+        """(C,) -> (N * C, 1)"""
+        return np.tile(v, self.images)[:, None]
+
+    def chosen(self, coefficients: np.ndarray, block: Block) -> np.ndarray:
+        return coefficients[block[1]]
+
+    def summed(self, part: np.ndarray) -> np.ndarray:
+        return part
+
+    def place(self, block: Block, part: np.ndarray) -> tuple[int, slice]:
+        return block[:2]
+
+    def count(self, part: np.ndarray) -> int:
+        return part.shape[1]
+
+    def dot(self, weights: np.ndarray, part: np.ndarray, out: np.ndarray) -> None:
+        np.dot(part, weights, out=out)
+
+    def along(self, v: np.ndarray) -> np.ndarray:
+        return v[:, None]
+
+    def by_channel(self, table: np.ndarray) -> np.ndarray:
+        return table.reshape(-1, self.channels, 1)
+
+
+class Columns:
+    """The matrix (A, C * B): each column belongs to one channel. Blocks of short rows are seen with k rows in one."""
+
+    def __init__(self, a: int, channels: int, b: int):
+        self.shape, self.channels, self.b = (a, channels * b), channels, b
+        self.width = channels * b or 1
+        a = a if channels * b else 0  # nothing to cut
+        self.short = self.width * max(1, SUMMED // self.width)
+        self.k = math.ceil(ROW / self.short) * self.short // self.width if self.width < ROW else 1
+        width = self.width if self.k > 1 else max(1, ROW // 4 // b) * b  # of a block: whole channels
+        whole = a - a % self.k
+        rows = [*cuts(whole, self.k * max(1, BLOCK // (self.k * width))), *cuts(a, a, whole)]
+        self.blocks = [(i, r, columns) for i, r in enumerate(rows) for columns in cuts(self.width, width)]
+        self.table_shape = len(rows), self.short
+
+    def part(self, matrix: np.ndarray, block: Block) -> np.ndarray:
+        part = matrix[block[1:]]
+        return part if self.k == 1 else part.reshape(-1, min(self.k, len(part)) * self.width)
+
+    def beside(self, v: np.ndarray) -> np.ndarray:
+        """(C,) -> (k * C * B,)"""
+        return np.tile(np.repeat(v, self.b), self.k)
+
+    def chosen(self, coefficients: np.ndarray, block: Block) -> np.ndarray:
+        rows, columns = block[1:]
+        return coefficients[columns if self.k == 1 else slice((rows.stop - rows.start) * self.width)]
+
+    def summed(self, part: np.ndarray) -> np.ndarray:
+        """A block with shorter rows."""
+        return part if self.k == 1 else part.reshape(-1, self.width if part.size % self.short else self.short)
+
+    def place(self, block: Block, part: np.ndarray) -> tuple[int, slice]:
+        return block[0], block[2] if self.k == 1 else slice(part.shape[1])
+
+    def count(self, part: np.ndarray) -> int:
+        return len(part)
+
+    def dot(self, weights: np.ndarray, part: np.ndarray, out: np.ndarray) -> None:
+        np.dot(weights, part, out=out)
+
+    def along(self, v: np.ndarray) -> np.ndarray:
+        return v
+
+    def by_channel(self, table: np.ndarray) -> np.ndarray:
+        return table.reshape(-1, self.channels, self.b)
+
+
+def cuts(stop: int, step: int, start: int = 0) -> Iterator[slice]:
+    return (slice(i, min(i + step, stop)) for i in range(start, stop, step or 1))
+
+
+def seen(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
+    """How x (N, C, *size) is cut into blocks, and the matrix that they are blocks of (a copy if x has gaps)."""
+    n, c, *size = x.shape
+    p = math.prod(size)
+    if not x.flags.c_contiguous and is_channels_last(x):
+        return Columns(n * p, c, 1), channels_last(x).reshape(n * p, c)
+    plan = Rows(n, c, p) if p >= IMAGE else Columns(n, c, p)
+    return plan, np.ascontiguousarray(x).reshape(plan.shape)
+
+
+def beside(x: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """g as a matrix that lies as that of x does: copied if it lies otherwise."""
+    same = empty(x, g.dtype)
+    if g.strides != same.strides:
+        same[...] = g
+        g = same
+    return seen(g)[1]
+
+
+def empty(x: np.ndarray, dtype: Any) -> np.ndarray:
+    """An array with anything in it, of the shape of x and as x lies: channels last or in C order."""
+    if not x.flags.c_contiguous and is_channels_last(x):
+        return channels_first(np.empty(channels_last(x).shape, dtype))
+    return np.empty(x.shape, dtype)
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the (biased) variance of each channel of x (N, C, *size), both (C,) in double precision.
+
+    Each block is centred before it is squared, and the blocks' results are merged in double precision (Chan,
+    Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is beside the deviation.
+    """
+    plan, matrix = seen(x)
+    mean, rest, squares, count = (np.zeros(plan.table_shape, x.dtype) for _ in range(4))
+
+    def work(*block: Any) -> None:
+        part = plan.summed(plan.part(matrix, block))
+        place, n = plan.place(block, part), plan.count(part)
+        centre, weights = mean[place], np.full(n, 1 / n, x.dtype)
+        plan.dot(weights, part, centre)
+        part = np.subtract(part, plan.along(centre), out=scratch("norm", part.shape, x))
+        plan.dot(weights, part, rest[place])  # what rounding left of the mean
+        part *= part
+        plan.dot(weights, part, squares[place])
+        count[place] = n
+
+    with one_blas_thread():
+        share(work, plan.blocks, COST * x.size)
+    return merged(*(plan.by_channel(v.astype(np.result_type(v, np.float64))) for v in (mean, rest, squares, count)))
+
+
+def merged(mean: np.ndarray, rest: np.ndarray, squares: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of what came in parts: `count` values each, ``mean + rest`` and mean squares around `mean`."""
+    n = count.sum((0, 2))
+    mean += rest
+    whole = (count * mean).sum((0, 2)) / n
+    rest *= rest
+    mean -= whole[:, None]
+    mean *= mean
+    return whole, (count * (squares - rest + mean)).sum((0, 2)) / n
+
+
+def affine(x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any) -> np.ndarray:
+    """``(x - centre) * slope + shift``, the coefficients per channel (C,)."""
+    plan, matrix = seen(x)
+    y = empty(x, dtype)
+    out = seen(y)[1]
+    centre, slope, shift = plan.beside(centre), plan.beside(slope.astype(dtype)), plan.beside(shift.astype(dtype))
+
+    def work(*block: Any) -> None:
+        part = plan.part(out, block)
+        np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=part)
+        part *= plan.chosen(slope, block)
+        part += plan.chosen(shift, block)
+
+    share(work, plan.blocks, COST * x.size)
+    return y
+
+
+def gradient(
+    g: np.ndarray, x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, k: np.ndarray
+) -> np.ndarray:
+    """``((x - centre) * slope + shift + g) * k``, the coefficients per channel (C,), in the dtype of g."""
+    plan, matrix = seen(x)
+    y = empty(x, g.dtype)
+    out, g = seen(y)[1], beside(x, g)
+    centre = plan.beside(centre)
+    slope, shift, k = (plan.beside(v.astype(g.dtype)) for v in (slope, shift, k))
+
+    def work(*block: Any) -> None:
+        part = plan.part(out, block)
+        np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=part)
+        part *= plan.chosen(slope, block)
+        part += plan.chosen(shift, block)
+        part += plan.part(g, block)
+        part *= plan.chosen(k, block)
+
+    share(work, plan.blocks, COST * x.size)
+    return y
+
+
+def scaled(g: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """``g * k``, k per channel (C,), in the dtype of g."""
+    plan, matrix = seen(g)
+    y = empty(g, g.dtype)
+    out, k = seen(y)[1], plan.beside(k.astype(g.dtype))
+
+    def work(*block: Any) -> None:
+        np.multiply(plan.part(matrix, block), plan.chosen(k, block), out=plan.part(out, block))
+
+    share(work, plan.blocks, g.size)
+    return y
+
+
+def sums(g: np.ndarray, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of g and of ``g * (x - centre)`` over each channel, in double precision."""
+    plan, matrix = seen(x)
+    g = beside(x, g)
+    plain, weighted = (np.zeros(plan.table_shape, g.dtype) for _ in range(2))
+    centre = plan.beside(centre)
+
+    def work(*block: Any) -> None:
+        part = plan.part(g, block)
+        product = scratch("norm", part.shape, g)
+        np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=product)
+        product *= part
+        part, product = plan.summed(part), plan.summed(product)
+        place, ones = plan.place(block, part), np.ones(plan.count(part), g.dtype)
+        plan.dot(ones, part, plain[place])
+        plan.dot(ones, product, weighted[place])
+
+    with one_blas_thread():
+        share(work, plan.blocks, COST * x.size)
+    wide = np.result_type(g.dtype, np.float64)
+    return tuple(plan.by_channel(v).sum((0, 2), dtype=wide) for v in (plain, weighted))
