@@ -25,7 +25,7 @@ import numpy as np
 
 from . import device
 from .mode import mode
-from .tensor import Node, Tensor, as_tensor
+from .tensor import LARGE, Node, Shadow, Tensor, as_tensor
 
 KINDS = ("linear", "analytic", "piecewise")  # decides which oracle proves the rules: see minidl.check
 
@@ -52,6 +52,7 @@ class Primitive:
         kind: str = "analytic",
         elementwise: bool = False,
         kink: Callable | None = None,
+        reads: tuple[str, ...] | None = None,
     ):
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is unknown: one of {', '.join(KINDS)}")
@@ -61,6 +62,7 @@ class Primitive:
         self.kind = kind
         self.elementwise = elementwise  # the engine undoes broadcasting for these, and only for these
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
+        self.reads = reads  # the arguments whose values its rules use, "y" for the output; None: all of them
         self.cpu: Callable | None = None  # what runs instead of `forward` on NumPy arrays
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}
@@ -94,19 +96,32 @@ class Primitive:
                 return self(*[x if isinstance(x, _NUMBERS) else as_tensor(x) for x in inputs], **parameters)
         xp = np if "cupy" not in _modules else device.namespace(arrays)
         try:
-            if self.cpu is None or xp is not np or mode.definitions:
-                y = Tensor(self.forward(xp, *arrays, **parameters))
-            else:
-                y = Tensor(self.cpu(*arrays, **parameters))
+            y = Tensor(self.run(xp, arrays, parameters))
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.name}({_describe(inputs)}): {error}") from error
         if mode.passive:
             return y
         if tracked and mode.recording and y.data.dtype.kind in "fc":
-            y.node = Node(self, inputs, parameters)
+            y.node = Node(self, self.kept(inputs) if y.data.nbytes >= LARGE else inputs, parameters)
         if mode.anomaly:
             _watch_forward(self.name, arrays, y)
         return y
+
+    def run(self, xp: Any, arrays: Any, parameters: dict) -> Any:
+        """The value, by the array function or the kernel that stands for it."""
+        if self.cpu is None or xp is not np or mode.definitions:
+            return self.forward(xp, *arrays, **parameters)
+        return self.cpu(*arrays, **parameters)
+
+    def kept(self, inputs: tuple) -> tuple:
+        """The inputs as a node holds them: of a large one that no rule reads, here or where it was made, a Shadow."""
+        if self.reads is None:
+            return inputs
+        names = self.arguments[-1:] * len(inputs) if self.variadic else self.arguments
+        return tuple(
+            Shadow(x) if name not in self.reads and type(x) is Tensor and _is_unread(x) else x
+            for name, x in zip(names, inputs)
+        )
 
     def on(self, device: str) -> Callable[[Callable], Callable]:
         """Decorator: register a kernel ``f(*arrays, **parameters)`` that runs on this device ("cpu") instead of the
@@ -153,7 +168,7 @@ class Primitive:
             else:
                 name = self.arguments[i]
                 gx = (self.rules.get(name) or self._find_rule(name))(g, y, *inputs, **parameters)
-            if type(gx) is not Tensor or not _alike(gx.data, x.data):
+            if type(gx) is not Tensor or not _alike(gx.data, x.data if type(x) is not Shadow else x.form):
                 gx = self._reconciled(gx, x, y, name)
             found.append((x, gx))
         return found
@@ -170,17 +185,30 @@ class Primitive:
     def _reconciled(self, gx: Any, x: Tensor, y: Tensor, argument: str) -> Tensor:
         """Invariant: a rule's result has its argument's shape, dtype and device. Undo broadcasting and promotion."""
         if isinstance(gx, Tensor):
-            if self.elementwise and gx.data.shape != x.data.shape:
-                gx = gx.sum_to(x.data.shape)
-            if gx.data.dtype != x.data.dtype and y.data.dtype != x.data.dtype:
-                gx = gx.astype(x.data.dtype)  # the forward promoted x
-            if _alike(gx.data, x.data):
+            if self.elementwise and gx.shape != x.shape:
+                gx = gx.sum_to(x.shape)
+            if gx.dtype != x.dtype and y.dtype != x.dtype:
+                gx = gx.astype(x.dtype)  # the forward promoted x
+            if _alike(gx.data, _form(x)):
                 return gx
         got = f"{_describe([gx])} on the {gx.device}" if isinstance(gx, Tensor) else type(gx).__name__
         raise TypeError(
             f"{self.name}: the rule for {argument!r} must return what the argument is, "
             f"{_describe([x])} on the {x.device}; got {got}"
         )
+
+
+def _is_unread(x: Tensor) -> bool:
+    """Is x large, and made by a primitive whose rules do without its value?"""
+    node = x.node
+    if type(node) is not Node or node.primitive.reads is None or "y" in node.primitive.reads:
+        return False
+    return type(x.data) is np.ndarray and x.data.nbytes >= LARGE
+
+
+def _form(x: Tensor) -> Any:
+    """An array of the shape, dtype and device of x: its value, if that is there."""
+    return x.form if type(x) is Shadow else x.data
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -192,7 +220,8 @@ def primitive(function: Callable | None = None, **options: Any) -> Any:
     """Decorator: make an array function ``f(xp, *arrays, *, **parameters)`` a primitive.
 
     Options: `name`; `formula` of the value; `kind` "linear", "analytic" or "piecewise" (which oracle proves
-    its rules); `elementwise` (the engine undoes broadcasting); `kink` (distance to points without derivative).
+    its rules); `elementwise` (the engine undoes broadcasting); `kink` (distance to points without derivative);
+    `reads` (the arguments, and "y", whose values the rules use: others need not be kept for the backward pass).
     """
     if function is None:
         return lambda f: Primitive(f, **options)
@@ -256,18 +285,18 @@ class Fused(Primitive):
         ]
         if mode.recording:
             return self._pullback_of_definition(g, node.inputs, node.parameters, needed)
-        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
+        arrays = [_form(x) if isinstance(x, Tensor) else x for x in (y, *node.inputs)]  # shadows are not read
         xp = device.namespace(arrays)
         if self.cpu_backward is None or xp is not np:
-            grads = self.backward_kernel(xp, g.data, y.data, *arrays, needed=needed, **node.parameters)
+            grads = self.backward_kernel(xp, g.data, *arrays, needed=needed, **node.parameters)
         else:
-            grads = self.cpu_backward(g.data, y.data, *arrays, needed=needed, **node.parameters)
+            grads = self.cpu_backward(g.data, *arrays, needed=needed, **node.parameters)
         found = [
             (x, Tensor(gx), name)
             for gx, x, name in zip(grads, node.inputs, self.arguments, strict=True)
             if gx is not None
         ]
-        return [(x, gx if _alike(gx.data, x.data) else self._reconciled(gx, x, y, name)) for x, gx, name in found]
+        return [(x, gx if _alike(gx.data, _form(x)) else self._reconciled(gx, x, y, name)) for x, gx, name in found]
 
     def _pullback_of_definition(
         self, g: Tensor, inputs: tuple, parameters: dict, needed: list[bool]

@@ -9,6 +9,9 @@ import numpy as np
 
 from .device import device_of, to_device
 
+LARGE = 1 << 16  # bytes: a smaller array is not worth a Shadow
+_NOTHING = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)
+
 clock = itertools.count(1)  # stamps nodes and updates of parameters in the order in which they happen
 
 
@@ -203,6 +206,33 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
+
+
+class Shadow(Tensor):
+    """An input of a node whose value no rule reads: what is left of it is its node and its form.
+
+    The array itself is free as soon as nobody else holds it. Whoever asks for the value all the same (a rule that the
+    user put in place of the primitive's, say) gets it computed once more from where it came.
+    """
+
+    __slots__ = ("form",)
+
+    def __init__(self, x: Tensor):
+        self.form = np.ndarray(x.data.shape, x.data.dtype, _NOTHING, 0, (0,) * x.data.ndim)  # takes no memory
+        self.node = x.node
+
+    shape = property(lambda self: self.form.shape)
+    ndim = property(lambda self: self.form.ndim)
+    size = property(lambda self: self.form.size)
+    dtype = property(lambda self: self.form.dtype)
+
+    @property
+    def data(self) -> Any:
+        node = self.node
+        if node.inputs is None:
+            raise RuntimeError(f"the value that {node.primitive.name!r} gave was released by a backward pass")
+        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
+        return node.primitive.run(np, arrays, node.parameters)
 
 
 class Parameter(Tensor):

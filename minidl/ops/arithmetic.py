@@ -8,7 +8,7 @@ from ..primitive import primitive
 from ..tensor import Tensor, as_array
 
 
-@primitive(formula="a + b", kind="linear", elementwise=True)
+@primitive(formula="a + b", kind="linear", elementwise=True, reads=())
 def add(xp, a, b):
     """The sum ``a + b``."""
     return a + b
@@ -24,7 +24,7 @@ def _(g, y, a, b):
     return g
 
 
-@primitive(formula="a - b", kind="linear", elementwise=True)
+@primitive(formula="a - b", kind="linear", elementwise=True, reads=())
 def subtract(xp, a, b):
     """The difference ``a - b``."""
     return a - b
@@ -40,7 +40,7 @@ def _(g, y, a, b):
     return -g
 
 
-@primitive(formula="-a", kind="linear", elementwise=True)
+@primitive(formula="-a", kind="linear", elementwise=True, reads=())
 def negative(xp, a):
     """The opposite ``-a``."""
     return -a
@@ -51,7 +51,7 @@ def _(g, y, a):
     return -g
 
 
-@primitive(formula="a * b", elementwise=True)
+@primitive(formula="a * b", elementwise=True, reads=("a", "b"))
 def multiply(xp, a, b):
     """The product ``a * b``, entry by entry."""
     return a * b
@@ -67,7 +67,7 @@ def _(g, y, a, b):
     return g * a
 
 
-@primitive(formula="a / b", elementwise=True)
+@primitive(formula="a / b", elementwise=True, reads=("b", "y"))
 def divide(xp, a, b):
     """The quotient ``a / b``, entry by entry; division by zero warns and gives an infinity or NaN, as NumPy's."""
     return a / b

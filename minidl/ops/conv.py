@@ -28,7 +28,12 @@ from .window import Window, add_patches, as_int, pad_array, padding_pairs, patch
 # --- the form
 
 
-@primitive(name="conv", formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]", kind="linear")
+@primitive(
+    name="conv",
+    formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]",
+    kind="linear",
+    reads=("x", "w"),
+)
 def dT_du(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
     y = _kernels(w, groups) @ _columns(xp, x, window, groups)  # (N, G, F/G, positions)
@@ -39,6 +44,7 @@ def dT_du(xp, x, w, *, window, groups):
     name="conv_transpose",
     formula="x[n,c,i] = sum over f and (k,o) with s*o + d*k - p = i of w[f,c,k] * u[n,f,o]",
     kind="linear",
+    reads=("u", "w"),
 )
 def dT_dx(xp, u, w, *, window, groups):
     """Transposed convolution: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""

@@ -8,7 +8,7 @@ from typing import Any
 from .. import device
 from ..mode import mode
 from ..primitive import Primitive
-from ..tensor import Node, Tensor, as_array
+from ..tensor import LARGE, Node, Tensor, as_array
 from . import arithmetic, elementwise, linear, reduce, shape
 
 OPERATORS = {
@@ -74,7 +74,8 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
         if isinstance(other, Tensor) and self.data.shape == other.data.shape and not mode.anomaly:
             y = Tensor(on_arrays(self.data, other.data))
             if self.node or other.node:
-                y.node = Node(function, (self, other), {})
+                inputs = (self, other)
+                y.node = Node(function, function.kept(inputs) if y.data.nbytes >= LARGE else inputs, {})
             return y
         return function(self, other)
 

@@ -28,9 +28,9 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     n, c = x.shape[:2]
     y = layout.empty((n, c, *window.output), np.result_type(x, w))
     out = layout.channels_last(y)
-    # one row of kernels for each tap, repeated along the last axis, so that it meets whole rows of the image
-    kernels = np.tile(w.reshape(c, window.taps).T, (1, window.output[-1]))  # (taps, W * C)
-    kernels = kernels.reshape(window.taps, window.output[-1], c).astype(y.dtype, copy=False)
+    # repeated along the last axis, so that the kernels of a tap meet whole rows of the image
+    wide = window.output[-1] if window.rank > 1 else 1
+    kernels = np.tile(w.reshape(c, window.taps).T, (1, wide)).reshape(window.taps, wide, c).astype(y.dtype, copy=False)
 
     def work(samples: slice, at: slice, part: Any) -> None:
         target = out[samples, at]

@@ -20,14 +20,13 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from . import layout
-from .blocks import blocks
-from .workers import one_blas_thread, scratch, share
+from .blocks import blocks, even
+from .workers import scratch, share
 
 A = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, -1, 1, -1], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 1]])
 B = np.array(
@@ -47,9 +46,10 @@ TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they s
 
 BLOCK = 1 << 18  # transformed entries (36, tiles, channels) of a block: they should stay in the second-level cache
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
-CHANNELS = 24  # with fewer, the transforms cost more than they save
-TILES = 32  # in the batch, at least
-KERNELS = 512  # (F times C) for each tile: with more, transforming and reading them takes longer than it saves
+CHANNELS = 16  # with fewer, the transforms cost more than they save
+POSITIONS = 256  # in the batch, at least
+KERNELS = 300  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
+ROWS = 32  # input or output channels whose kernels are transformed at a time
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 
 
@@ -59,9 +59,9 @@ def can(dtype: Any, window: Any, groups: int) -> bool:
 
 
 def pays(n: int, inputs: int, outputs: int, window: Any) -> bool:
-    """Are there channels and tiles enough, and not too many kernels?"""
-    tiles = n * math.prod(-(-out // TILE) for out in window.output)
-    return min(inputs, outputs) >= CHANNELS and tiles >= max(TILES, inputs * outputs / KERNELS)
+    """Are there channels and positions enough, and not too many kernels?"""
+    positions = n * window.positions
+    return min(inputs, outputs) >= CHANNELS and positions >= max(POSITIONS, inputs * outputs / KERNELS)
 
 
 def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
@@ -80,8 +80,15 @@ def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
 
 def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """G' w: (9, inputs, outputs) -> (36, inputs, outputs)."""
-    with one_blas_thread():
-        return (transform @ w.reshape(9, -1)).reshape(36, *w.shape[1:])
+    kernels = np.empty((36, *w.shape[1:]), np.float32)
+
+    def work(rows: slice) -> None:
+        part = scratch("kernels", (9, rows.stop - rows.start, w.shape[2]), w)
+        part[...] = w[:, rows]
+        np.matmul(transform, part.reshape(9, -1), out=kernels[:, rows].reshape(36, -1))
+
+    share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=36 * w.size)
+    return kernels
 
 
 def _convolve(x: np.ndarray, kernels: np.ndarray, window: Any) -> np.ndarray:
@@ -117,11 +124,18 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
             parts[k] += sums
 
     share(work, [(k,) for k in range(len(parts))], cost=u.size * c)
-    for part in parts[1:]:
-        parts[0] += part
-    with one_blas_thread():
-        w = KERNEL.T @ parts[0].reshape(36, f * c)  # (9, F * C)
-    w = np.ascontiguousarray(w.reshape(9, f, c).swapaxes(0, 1))  # (F, 9, C)
+    w = np.empty((f, 9, c), np.float32)
+
+    def finish(rows: slice) -> None:
+        total = scratch("total", (36, rows.stop - rows.start, c), x)
+        total[...] = parts[0, :, rows]
+        for part in parts[1:]:
+            total += part[:, rows]
+        kernels = scratch("kernels", (9, rows.stop - rows.start, c), x)
+        np.matmul(KERNEL.T, total.reshape(36, -1), out=kernels.reshape(9, -1))
+        w[rows] = kernels.swapaxes(0, 1)  # (9, rows, C) -> (rows, 9, C)
+
+    share(finish, [(rows,) for rows in even(f, ROWS)], cost=36 * 9 * f * c)
     return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
