@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from .device import namespace, to_device
+from .kernels.cpu.update import BLOCK, blockwise
+from .kernels.cpu.workers import scratch
 from .tensor import Parameter, Tensor, as_array
 
 Schedule = Callable[[int], float]
@@ -104,9 +106,14 @@ class Optimiser:
                 state = self.state[p]
                 state["step"] = state.get("step", 0) + 1
                 xp = namespace([p.data])
-                w, g = (array.reshape(_shape(p)) for array in (p.data, p.grad.data))
-                g = xp.ascontiguousarray(g, w.dtype)  # else p takes the layout of g, which no file keeps
-                p.data = self.update(xp, w, g, state, options).reshape(p.shape)
+                w, g = p.data, p.grad.data
+                if not w.ndim:
+                    w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
+                if not w.flags.c_contiguous:
+                    w = _lying_as(xp.empty_like(w), w)  # without gaps
+                g = _lying_as(w, g)
+                new = self.update(xp, w, g, state, options)
+                p.data = new if p.data.ndim else new.reshape(())
 
     def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         """The new value of an array w with gradient g, in a new array; neither w nor g is changed."""
@@ -127,7 +134,7 @@ class Optimiser:
                 flat[f"groups.{i}.{name}"] = np.array(value)
         for p, state in self.state.items():
             for name, value in state.items():
-                flat[f"state.{numbers[p]}.{name}"] = np.array(to_device(as_array(value), "cpu"))
+                flat[f"state.{numbers[p]}.{name}"] = np.array(to_device(as_array(value), "cpu"), order="C")
         return flat
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -170,6 +177,33 @@ def _shape(p: Parameter) -> tuple[int, ...]:
     return p.shape or (1,)
 
 
+def _lying_as(like: Any, a: Any) -> Any:
+    """An array in the dtype and the memory layout of `like`: `a` itself if it has them."""
+    if a.dtype == like.dtype and (
+        a.strides == like.strides or all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, like.strides))
+    ):
+        return a
+    copy = namespace([like]).empty_like(like)
+    copy[...] = a
+    return copy
+
+
+def _buffer(state: dict[str, Any], name: str, w: Any) -> Any:
+    """An array of the state that lies as w does, at first zeros."""
+    state[name] = _lying_as(w, state[name]) if name in state else namespace([w]).zeros_like(w)
+    return state[name]
+
+
+def _entrywise(xp: Any, function: Callable[..., None], w: Any, *others: Any) -> Any:
+    """The array `new` that ``function(new, w, *others)`` fills entry by entry."""
+    new = xp.empty_like(w)
+    if xp is np and w.size > BLOCK:
+        blockwise(function, new, w, *others)
+    else:
+        function(new, w, *others)
+    return new
+
+
 class SGD(Optimiser):
     """Stochastic gradient descent with momentum.
 
@@ -197,19 +231,26 @@ class SGD(Optimiser):
             )
 
     def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        momentum = group["momentum"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * w
-        if momentum:
-            v = state.get("momentum_buffer")
-            if v is None:
-                v = state["momentum_buffer"] = g.copy()
-            else:
+        lr, momentum, decay, nesterov = (group[name] for name in ("lr", "momentum", "weight_decay", "nesterov"))
+        share = 1 - group["dampening"] if "momentum_buffer" in state else 1  # of the gradient in v
+        buffers = [_buffer(state, "momentum_buffer", w)] if momentum else []
+
+        def entries(new: Any, w: Any, g: Any, v: Any = None) -> None:
+            if decay:
+                decayed = xp.multiply(w, decay, out=scratch("decayed", w.shape, w))
+                g = xp.add(decayed, g, out=decayed)
+            if momentum:
                 v *= momentum
-                v += (1 - group["dampening"]) * g if group["dampening"] else g
-            g = g + momentum * v if group["nesterov"] else v
-        new = g * group["lr"]
-        return xp.subtract(w, new, out=new)
+                v += g if share == 1 else xp.multiply(g, share, out=new)
+            if nesterov:
+                xp.multiply(v, momentum, out=new)
+                new += g
+                new *= lr
+            else:
+                xp.multiply(v if momentum else g, lr, out=new)
+            xp.subtract(w, new, out=new)
+
+        return _entrywise(xp, entries, w, g, *buffers)
 
 
 class Adam(Optimiser):
@@ -237,29 +278,31 @@ class Adam(Optimiser):
             raise ValueError(f"{type(self).__name__}: eps must be at least 0, got {group['eps']}")
 
     def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        lr, decay, (b1, b2), t = group["lr"], group["weight_decay"], group["betas"], state["step"]
-        if decay and not self.decoupled:
-            g = g + decay * w
-        for name in ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ()):
-            if name not in state:
-                state[name] = xp.zeros_like(w)
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        new = (1 - b1) * g  # one array serves all that follows
-        m *= b1
-        m += new
-        xp.multiply(g, g, out=new)
-        new *= 1 - b2
-        v *= b2
-        v += new
-        if group["amsgrad"]:
-            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        xp.sqrt(v, out=new)
-        new /= math.sqrt(1 - b2**t)
-        new += group["eps"]
-        xp.divide(m, new, out=new)
-        new *= -lr / (1 - b1**t)
-        new += w * (1 - lr * decay) if decay and self.decoupled else w
-        return new
+        lr, decay, (b1, b2), eps = (group[name] for name in ("lr", "weight_decay", "betas", "eps"))
+        t, decoupled = state["step"], self.decoupled
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
+
+        def entries(new: Any, w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
+            if decay:
+                decayed = xp.multiply(w, 1 - lr * decay if decoupled else decay, out=scratch("decayed", w.shape, w))
+                w, g = (decayed, g) if decoupled else (w, xp.add(decayed, g, out=decayed))
+            xp.multiply(g, 1 - b1, out=new)  # one array serves all that follows
+            m *= b1
+            m += new
+            xp.multiply(g, g, out=new)
+            new *= 1 - b2
+            v *= b2
+            v += new
+            if largest is not None:
+                v = xp.maximum(largest, v, out=largest)
+            xp.sqrt(v, out=new)
+            new /= math.sqrt(1 - b2**t)
+            new += eps
+            xp.divide(m, new, out=new)
+            new *= -lr / (1 - b1**t)
+            new += w
+
+        return _entrywise(xp, entries, w, g, *[_buffer(state, name, w) for name in names])
 
 
 class AdamW(Adam):

@@ -8,6 +8,8 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 
 import minidl as md
 from minidl import functional as F
+from minidl.kernels.cpu import loss as kernel
+from minidl.kernels.cpu import workers
 from minidl.ops import loss
 
 drawn = settings(deadline=None, max_examples=30)
@@ -128,6 +130,82 @@ def test_cross_entropy_of_second_order(shape, seed):
     target, scale = rng.integers(shape[1], size=shape[:1] + shape[2:]), rng.uniform(size=shape[:1] + shape[2:])
     assert_second_order_is_that_of_the_kernel(lambda x: loss.of_classes(x, target=target, scale=scale), x, seed)
     assert_second_order_is_that_of_the_kernel(lambda x: loss.of_probabilities(x, md.Tensor(t)), x, seed)
+
+
+LAYOUTS = {
+    "C": lambda x: x,
+    "channels last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1),
+    "gaps": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "reversed": lambda x: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
+    "Fortran": np.asfortranarray,
+}
+
+
+@drawn
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 30), st.integers(1, 3)),
+    st.integers(2, 4),
+    st.sampled_from(list(LAYOUTS)),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1.0, 20.0, 1000.0]),
+    st.sampled_from([(1 << 6, 0), (1 << 17, 1 << 12)]),
+    seeds,
+)
+def test_cross_entropy_in_blocks_is_that_of_scipy(shape, ndim, layout, dtype, size, blocks, seed):
+    rng = np.random.default_rng(seed)
+    shape = shape[:ndim]
+    x = LAYOUTS[layout]((rng.normal(size=shape) * size).astype(dtype))
+    target = rng.integers(shape[1], size=shape[:1] + shape[2:])
+    scale, g = (rng.normal(size=target.shape).astype(dtype) for _ in range(2))
+    scale[rng.random(scale.shape) < 0.2] = 0
+    exact = log_softmax(x.astype(np.float64), axis=1)
+    one_hot = np.moveaxis(np.eye(shape[1])[target], -1, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "BLOCK", blocks[0])
+        patch.setattr(kernel, "FEW", blocks[1])
+        y = kernel.cross_entropy(x, target=target, scale=scale)
+        gx = kernel.cross_entropy_backward(g, x, target=target, scale=scale)
+    assert y.dtype == gx.dtype == dtype and gx.shape == shape
+    eps = np.finfo(dtype).eps
+    assert_same(y, -scale.astype(np.float64) * (exact * one_hot).sum(axis=1), 30 * eps)
+    assert_same(gx, (g.astype(np.float64) * scale)[:, None] * (np.exp(exact) - one_hot), 50 * eps)
+
+
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_a_block_with_infinite_or_huge_logits_is_right_beside_others(layout):
+    x = np.random.default_rng(0).normal(size=(2, 8, 70, 70)).astype("f")
+    x[0, 3, 0, :4] = [-np.inf, 200, -200, 88]
+    x[1, :, 2, 2] = -150  # all unlikely
+    x[1, :, 2, 3] = -np.inf
+    x[1, 5, 2, 3] = 0
+    target = np.full((2, 70, 70), 3)
+    target[0, 0, 0], target[1, 2, 3] = 0, 5
+    x, scale = LAYOUTS[layout](x), np.ones(target.shape, "f")
+    exact = log_softmax(x.astype(np.float64), axis=1)
+    one_hot = np.moveaxis(np.eye(8)[target], -1, 1)
+    with np.errstate(all="raise", under="ignore"):
+        y = kernel.cross_entropy(x, target=target, scale=scale)
+        gx = kernel.cross_entropy_backward(scale, x, target=target, scale=scale)
+    assert_same(y, -np.where(one_hot, exact, 0).sum(axis=1), 2e-7)
+    assert_same(gx, np.exp(exact) - one_hot, 1e-6)
+
+
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+@pytest.mark.parametrize("shape", [(900, 300), (3, 21, 64, 70)])
+def test_cross_entropy_has_the_same_bits_on_any_number_of_threads(monkeypatch, shape, layout):
+    rng = np.random.default_rng(0)
+    x = LAYOUTS[layout](rng.normal(size=shape).astype("f"))
+    target = rng.integers(shape[1], size=shape[:1] + shape[2:])
+    assert kernel.EXP * x.size > workers.WORTH_SHARING and x.size > kernel.BLOCK
+    results = set()
+    for n in (1, 2, 3):
+        monkeypatch.setattr(workers, "thread_count", lambda n=n: n)
+        monkeypatch.setattr(workers, "_workers", None)
+        logits = md.tensor(x, requires_grad=True)
+        y = F.cross_entropy(logits, target, reduction="none")
+        y.backward(np.cos(np.arange(y.size, dtype="f")).reshape(y.shape))
+        results.add(y.numpy().tobytes() + logits.grad.numpy().tobytes())
+    assert len(results) == 1
 
 
 def test_hessian_of_cross_entropy_is_the_covariance_of_a_choice():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import nn, optim
+from minidl.kernels.cpu import update, workers
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
 rates = st.sampled_from([0.0, 0.01, 0.3])
@@ -211,6 +212,64 @@ def test_a_gradient_of_another_layout_or_dtype_changes_neither(name, options):
         optimiser.step()
     assert p.data.flags.c_contiguous and p.dtype == np.float32
     assert all(v.flags.c_contiguous for v in optimiser.state_dict().values())
+
+
+# --- large arrays, by blocks
+
+
+def large_walk(name, options, dtype, layout, steps=3, saved_after=None):
+    """The parameter and its state after some steps; `layout` is the order of the axes in memory, the gradient's C."""
+    rng = np.random.default_rng(0)
+    shape = (70, 33, 6, 7)
+    w = rng.normal(size=shape).astype(dtype)
+    w = np.ascontiguousarray(w.transpose(layout)).transpose(np.argsort(layout))
+    p = md.Parameter(w)
+    optimiser = getattr(optim, name)([p], **options)
+    for step in range(steps):
+        p.grad = md.Tensor(rng.normal(size=shape).astype(dtype))
+        optimiser.step()
+        assert p.data.strides == w.strides
+        if step == saved_after:
+            state = optimiser.state_dict()
+            assert all(v.flags.c_contiguous for v in state.values())
+            optimiser = getattr(optim, name)([p], **options)
+            optimiser.load_state_dict(state)
+    return p.data, optimiser.state_dict()
+
+
+LARGE = [
+    *OPTIMISERS,
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.5, "dampening": 0.2, "weight_decay": 0.1}),
+    ("Adam", {"weight_decay": 0.1, "amsgrad": True}),
+]
+
+
+@pytest.mark.parametrize("name, options", LARGE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 2, 1, 0)])
+def test_blocks_threads_layouts_and_saving_leave_the_bits(monkeypatch, name, options, dtype, layout):
+    monkeypatch.setattr(optim, "BLOCK", 1 << 40)  # whole
+    whole, state = large_walk(name, options, dtype, (0, 1, 2, 3))
+    monkeypatch.setattr(optim, "BLOCK", update.BLOCK)
+    monkeypatch.setattr(workers, "WORTH_SHARING", 0)
+    for threads, saved_after in ((1, None), (2, 1)):
+        monkeypatch.setattr(workers, "thread_count", lambda n=threads: n)
+        monkeypatch.setattr(workers, "_workers", None)
+        value, again = large_walk(name, options, dtype, layout, saved_after=saved_after)
+        assert value.size > update.BLOCK and value.dtype == dtype
+        np.testing.assert_array_equal(value, whole)
+        assert again.keys() == state.keys()
+        for key in state:
+            np.testing.assert_array_equal(again[key], state[key])
+
+
+def test_a_parameter_with_gaps_in_memory_is_updated():
+    p = md.Parameter(np.zeros((400, 400), "f")[::2])
+    assert not p.data.flags.c_contiguous
+    p.grad = md.Tensor(np.ones(p.shape, "f"))
+    optim.SGD([p], 0.5, momentum=0.9).step()
+    np.testing.assert_array_equal(p.data, -0.5)
 
 
 def test_a_step_between_forward_and_backward_is_noticed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels.cpu.product import product as product_on_cpu
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import broadcast_to, reshape, swapaxes
@@ -15,6 +16,9 @@ def product(xp, a, b):
     return xp.matmul(a, b)
 
 
+product.on("cpu")(product_on_cpu)
+
+
 @product.rule("a", formula="g @ b^T")
 def _(g, y, a, b):
     return product(g, swapaxes(b, -1, -2))
@@ -22,6 +26,8 @@ def _(g, y, a, b):
 
 @product.rule("b", formula="a^T @ g")
 def _(g, y, a, b):
+    if b.data.strides[-2] < b.data.strides[-1]:  # b is a transpose, as in `linear`: so is its gradient, (g^T @ a)^T
+        return swapaxes(product(swapaxes(g, -1, -2), a), -1, -2)
     return product(swapaxes(a, -1, -2), g)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..kernels.cpu.loss import cross_entropy as cross_entropy_on_cpu
+from ..kernels.cpu.loss import cross_entropy_backward as cross_entropy_backward_on_cpu
 from ..primitive import fused
 from ..tensor import Tensor, as_array, as_tensor
 from .elementwise import absolute, clip, exp, softplus
@@ -116,6 +118,14 @@ def _(xp, g, y, x, *, needed, target, scale):
     return (p,)
 
 
+of_classes.on("cpu")(cross_entropy_on_cpu)
+
+
+@of_classes.backward_on("cpu")
+def _(g, y, x, *, needed, target, scale):
+    return (cross_entropy_backward_on_cpu(g, x, target=target, scale=scale),)
+
+
 def at(target: Any) -> tuple:
     """The index of the entries ``x[n, target[n, s...], s...]`` of x (N, C, *S): one array per axis of x."""
     xp = device.namespace([target])
@@ -211,16 +221,16 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
         raise TypeError(f"cross_entropy: class numbers must be integers, got {target.dtype}")
     target = target.astype(np.int64)
     kept = np.True_ if ignore_index is None else target != ignore_index
-    wrong = kept & ((target < 0) | (target >= classes))
-    if wrong.any():
-        position = tuple(int(i[0]) for i in wrong.nonzero())
+    if ignore_index is not None:
+        target *= kept
+    if target.size and not 0 <= target.min() <= target.max() < classes:
+        position = tuple(int(i[0]) for i in ((target < 0) | (target >= classes)).nonzero())
         raise IndexError(
             f"cross_entropy: target {int(target[position])} at position {position} is not one of the "
             f"{classes} classes, 0 to {classes - 1}; ignore_index is {ignore_index}"
         )
-    target = target * kept
-    scale = (target * 0 + 1 if weight is None else weight[target]) * kept
-    return target, scale.astype(logits.dtype)
+    scale = device.namespace([target]).ones(target.shape, logits.dtype) if weight is None else weight[target]
+    return target, scale if ignore_index is None else scale * kept
 
 
 # --- independent yes-or-no questions

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..kernels.cpu.reduce import summed as summed_on_cpu
 from ..primitive import primitive
 from ..tensor import Tensor, as_array, as_tensor
 from .shape import broadcast, normal_axes, reshaped, transpose
@@ -18,6 +19,9 @@ Axis = int | Sequence[int] | None
 def summed(xp, x, *, axis, keepdims):
     """The sum over some axes."""
     return x.sum(axis=axis, keepdims=keepdims)
+
+
+summed.on("cpu")(summed_on_cpu)
 
 
 @summed.rule("x", formula="g repeated along axis")
