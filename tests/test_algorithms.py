@@ -50,6 +50,7 @@ def sizes(block, enough, shares):
     patch.setattr(im2col, "ENOUGH", enough)
     patch.setattr(blocks, "SHARES", shares)
     patch.setattr(im2col, "THIN", 1)
+    patch.setattr(im2col, "GRAIN", enough)
     patch.setattr(im2col, "HEAVY", block)
     return cut
 

@@ -18,10 +18,9 @@ def even(n: int, most: int) -> list[slice]:
 def blocks(n: int, rows: int, columns: int, least: int, most: int) -> list[tuple[slice, slice]]:
     """n samples of rows by columns positions in blocks of whole samples, or of some rows of one: (samples, rows).
 
-    A block has at most `most` positions, or `least` if that is more, and a batch has SHARES blocks if they can have at
-    least `least` positions each.
+    A block has at most `most` positions; a batch has SHARES blocks if they can have `least` positions each.
     """
-    wanted = min(max(n * rows * columns // SHARES, least), max(most, least))
+    wanted = min(max(n * rows * columns // SHARES, least), most)
     samples = even(n, wanted // max(rows * columns, 1))
     ranges = even(rows, wanted // max(columns, 1)) if wanted < rows * columns else [slice(0, rows)]
     return [(s, r) for s in samples for r in ranges]

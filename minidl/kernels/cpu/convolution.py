@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, im2col, winograd
+from . import depthwise, im2col, layout, winograd
 
 ALGORITHMS = ("im2col", "shifted", "winograd", "depthwise")
 SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
@@ -100,7 +100,8 @@ def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.n
     """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C/G, *kernel)."""
     taps, live = window.live()
     if live is not window:
-        w = np.zeros((u.shape[1], x.shape[1] // groups, *window.kernel), np.result_type(x, u))
+        w = layout.empty((u.shape[1], x.shape[1] // groups, *window.kernel), np.result_type(x, u))
+        w[...] = 0
         w[(..., *taps)] = correlate(x, u, window=live, groups=groups)
         return w
     way = choose(len(x), x.shape[1], u.shape[1], np.result_type(x, u), window, groups)

@@ -73,4 +73,4 @@ def _taps(x: np.ndarray, part: Any) -> Any:
 
 
 def _strips(n: int, c: int, window: Any) -> list[tuple[slice, slice, Any]]:
-    return position_blocks(n, window, 16 * c)
+    return position_blocks(n, window, 16 * c, 1 << 16)

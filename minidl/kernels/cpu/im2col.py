@@ -22,12 +22,13 @@ import numpy as np
 
 from . import layout
 from .blocks import blocks, even
-from .workers import scratch, share
+from .workers import MULTIPLY_ADDS, scratch, share
 
 BLOCK = 1 << 19  # numbers in a block of columns, at most
 ENOUGH = 128  # positions in a block, at least: a thin matrix product is a slow one
 PIECES = 4  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
+GRAIN = 1 << 22  # multiply-adds of an item, at least: less is done before another thread has woken up
 PARTS = 4  # sums of weight gradients that are made apart and then added
 HEAVY = 1 << 19  # numbers in a weight above which there is one sum, and its rows are cut into pieces
 
@@ -39,7 +40,7 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
     out = layout.channels_last(y)
     depth, each = c * window.taps, f // groups
     matrix = _matrix(w)  # (F, C/G * taps)
-    found = position_blocks(n, window, depth)
+    found = position_blocks(n, window, depth, depth * each)
 
     def work(block: tuple, g: int, rows: slice) -> None:
         samples, at, part = block
@@ -57,9 +58,9 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
         (block, g, slice(g * each + rows.start, g * each + rows.stop))
         for block in found
         for g in range(groups)
-        for rows in _pieces(each, len(found) * groups)
+        for rows in _pieces(each, len(found) * groups, y.size * depth)
     ]
-    share(work, items, cost=y.size * depth)
+    share(work, items, cost=y.size * depth // MULTIPLY_ADDS)
     return y
 
 
@@ -70,7 +71,8 @@ def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarra
     x = layout.empty((n, c * groups, *window.size), np.result_type(u, w))
     u = layout.channels_last(u)
     matrix = _matrix(w)  # (F, C/G * taps)
-    together = max(min(ENOUGH // max(window.positions, 1), n), 1)  # samples of an item
+    enough = max(ENOUGH, min(GRAIN // max(depth * f, 1), BLOCK // depth))
+    together = max(min(enough // max(window.positions, 1), n), 1)  # samples of an item
     batch = even(n, together)
 
     def work(samples: slice, cells: slice, positions: slice, strip: Any, g: int) -> None:
@@ -79,11 +81,12 @@ def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarra
         if strip is None:
             return
         values = u[samples, positions]
-        for _, at, part in position_blocks(1, strip, depth) if together == 1 else [(None, slice(None), strip)]:
+        for _, at, part in position_blocks(1, strip, depth, depth * f) if together == 1 else [(None, slice(None), strip)]:
             _put(_rows(values[:, at][..., g * f : (g + 1) * f]), matrix[g * f : (g + 1) * f], target, part)
 
     strips = _strips(window, -(-PIECES // max(len(batch) * groups, 1)))
-    share(work, [(s, *strip, g) for s in batch for strip in strips for g in range(groups)], cost=u.size * depth)
+    items = [(s, *strip, g) for s in batch for strip in strips for g in range(groups)]
+    share(work, items, cost=u.size * depth // MULTIPLY_ADDS)
     return x
 
 
@@ -135,7 +138,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
     n, f, c = len(x), u.shape[1] // groups, x.shape[1] // groups
     depth, dtype = c * window.taps, np.result_type(x, u)
     u = layout.channels_last(u)
-    found = position_blocks(n, window, depth)
+    found = position_blocks(n, window, depth, depth * f)
     heavy = f * groups * depth > HEAVY
     parts = np.zeros((1 if heavy else max(min(PARTS, len(found)), 1), f * groups, depth), dtype)
 
@@ -151,8 +154,8 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
             np.matmul(values.T, columns, out=product)
             into += product
 
-    items = [(k, g, rows) for k in range(len(parts)) for g in range(groups) for rows in _pieces(f, len(parts) * groups)]
-    share(work, items, cost=u.size * depth)
+    items = [(k, g, rows) for k in range(len(parts)) for g in range(groups) for rows in _pieces(f, len(parts) * groups, u.size * depth)]
+    share(work, items, cost=u.size * depth // MULTIPLY_ADDS)
     w = parts[0]
     for part in parts[1:]:
         w += part
@@ -237,14 +240,17 @@ def _matrix(w: np.ndarray) -> np.ndarray:
 # --- what is worked on at a time
 
 
-def position_blocks(n: int, window: Any, depth: int) -> list[tuple[slice, slice, Any]]:
-    """(samples, range of the first spatial axis, window of that range) for blocks whose columns fit the cache."""
+def position_blocks(n: int, window: Any, depth: int, work: int) -> list[tuple[slice, slice, Any]]:
+    """(samples, range of the first spatial axis, window of that range) for blocks whose columns fit the cache.
+
+    A position has `depth` numbers in its column, and takes so much `work` (multiply-adds).
+    """
     rows, columns = window.output[0], math.prod(window.output[1:])
-    found = blocks(n, rows, columns, ENOUGH, BLOCK // depth)
+    found = blocks(n, rows, columns, max(ENOUGH, GRAIN // max(work, 1)), max(BLOCK // depth, ENOUGH))
     return [(s, r, window if r == slice(0, rows) else window.rows(r.start, r.stop)) for s, r in found]
 
 
-def _pieces(channels: int, others: int) -> Sequence[slice]:
-    """The channels in as many pieces as it takes to make, with `others`, items for all threads."""
-    wanted = -(-PIECES // max(others, 1))
+def _pieces(channels: int, others: int, work: int) -> Sequence[slice]:
+    """The channels in as many pieces as it takes to make, with `others`, items for all threads; work is that of all."""
+    wanted = min(-(-PIECES // max(others, 1)), max(work // GRAIN, 1))
     return even(channels, max(-(-channels // wanted), THIN))

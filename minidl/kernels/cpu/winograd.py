@@ -26,7 +26,7 @@ import numpy as np
 
 from . import layout
 from .blocks import blocks, even
-from .workers import scratch, share
+from .workers import MULTIPLY_ADDS, scratch, share
 
 A = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, -1, 1, -1], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 1]])
 B = np.array(
@@ -87,7 +87,7 @@ def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
         part[...] = w[:, rows]
         np.matmul(transform, part.reshape(9, -1), out=kernels[:, rows].reshape(36, -1))
 
-    share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=36 * w.size)
+    share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=4 * w.size)
     return kernels
 
 
@@ -104,7 +104,7 @@ def _convolve(x: np.ndarray, kernels: np.ndarray, window: Any) -> np.ndarray:
         outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, tiles * f), "outputs")  # (4, 4, tiles * F)
         _store(outputs, out[samples, rows])
 
-    share(work, _blocks(len(x), max(c, f), window), cost=y.size * c)
+    share(work, _blocks(len(x), max(c, f), window), cost=4 * y.size * c // MULTIPLY_ADDS)
     return y
 
 
@@ -123,7 +123,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
             np.matmul(cotangents.swapaxes(1, 2), inputs, out=sums)
             parts[k] += sums
 
-    share(work, [(k,) for k in range(len(parts))], cost=u.size * c)
+    share(work, [(k,) for k in range(len(parts))], cost=4 * u.size * c // MULTIPLY_ADDS)
     w = np.empty((f, 9, c), np.float32)
 
     def finish(rows: slice) -> None:
@@ -135,7 +135,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         np.matmul(KERNEL.T, total.reshape(36, -1), out=kernels.reshape(9, -1))
         w[rows] = kernels.swapaxes(0, 1)  # (9, rows, C) -> (rows, 9, C)
 
-    share(finish, [(rows,) for rows in even(f, ROWS)], cost=36 * 9 * f * c)
+    share(finish, [(rows,) for rows in even(f, ROWS)], cost=36 * f * c)
     return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
@@ -145,7 +145,7 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
     pairs = [(low, out + 2 - size - low) for size, out, (low, _) in zip(window.size, whole, window.padding)]
     aligned = type(window)(window.size, window.kernel, window.stride, window.dilation, tuple(pairs))
     tall, wide = (out // TILE for out in whole)
-    found = blocks(n, tall, wide, FEWEST, BLOCK // (36 * channels))
+    found = blocks(n, tall, wide, FEWEST, max(BLOCK // (36 * channels), FEWEST))
     bounds = [(samples, TILE * r.start, TILE * r.stop) for samples, r in found]
     return [(samples, slice(start, stop), aligned.rows(start, stop)) for samples, start, stop in bounds]
 

@@ -96,20 +96,23 @@ class Scratch(threading.local):
 
 _scratch = Scratch()
 
-WORTH_SHARING = 1 << 20  # multiplications: fewer take less time than waking a thread
+WORTH_SHARING = 1 << 20  # numbers: fewer are worked through in less time than it takes to wake a thread
+MULTIPLY_ADDS = 16  # of a matrix product, in the time that a number of an array takes
 
 
 def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
-    """``work(*item)`` for every item, in any order, on all threads if the `cost` (in multiplications) is worth it.
+    """``work(*item)`` for every item, in any order, on all threads if the `cost` (in numbers that are
+    read, worked on once and written) is worth it.
 
     Items must not write to the same place. What is computed does not depend on the number of threads.
     """
     workers = _get()
-    if workers.pool is None or cost < WORTH_SHARING:
+    if workers.pool is not None and cost >= WORTH_SHARING and len(items) > 1:
+        workers.share(work, items)
+        return
+    with one_blas_thread():
         for item in items:
             work(*item)
-    else:
-        workers.share(work, items)
 
 
 def one_blas_thread() -> AbstractContextManager[None]:
