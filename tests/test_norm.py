@@ -185,6 +185,8 @@ def sizes(chosen):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"FEW": 0, **chosen}.items():
             patch.setattr(kernels, name, value)
+        for plan in ("Rows", "Columns"):  # not those of other sizes, which are remembered
+            patch.setattr(kernels, plan.lower() + "_of", getattr(kernels, plan))
         yield
 
 

@@ -55,9 +55,10 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         for samples, at, part in items[k :: len(parts)]:
             values = cotangent[samples, at]
             product = scratch("product", values.shape, parts)
+            ones = np.ones(product.size // c, product.dtype)
             for i, seen in enumerate(_taps(x[samples], part)):
                 np.multiply(seen, values, out=product)
-                parts[k, i] += product.reshape(-1, c).sum(axis=0)
+                parts[k, i] += ones @ product.reshape(-1, c)
 
     share(work, [(k,) for k in range(len(parts))], cost=u.size * window.taps)
     return np.ascontiguousarray(parts.sum(axis=0).T).reshape(c, 1, *window.kernel)
@@ -73,4 +74,4 @@ def _taps(x: np.ndarray, part: Any) -> Any:
 
 
 def _strips(n: int, c: int, window: Any) -> list[tuple[slice, slice, Any]]:
-    return position_blocks(n, window, 16 * c, 1 << 16)
+    return position_blocks(n, window, 2 * c, 1 << 14)

@@ -24,9 +24,9 @@ from . import layout
 from .blocks import blocks, even
 from .workers import MULTIPLY_ADDS, scratch, share
 
-BLOCK = 1 << 19  # numbers in a block of columns, at most
-ENOUGH = 128  # positions in a block, at least: a thin matrix product is a slow one
-PIECES = 4  # items of work, at least: else the output channels are cut as well
+BLOCK = 1 << 20  # numbers in a block of columns, at most
+ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow one
+PIECES = 2  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
 GRAIN = 1 << 22  # multiply-adds of an item, at least: less is done before another thread has woken up
 PARTS = 4  # sums of weight gradients that are made apart and then added

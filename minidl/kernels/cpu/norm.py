@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -116,13 +117,16 @@ def cuts(stop: int, step: int, start: int = 0) -> Iterator[slice]:
     return (slice(i, min(i + step, stop)) for i in range(start, stop, step or 1))
 
 
+rows_of, columns_of = lru_cache(256)(Rows), lru_cache(256)(Columns)  # a plan follows from the shape alone
+
+
 def seen(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
     """How x (N, C, *size) is cut into blocks, and the matrix that they are blocks of (a copy if x has gaps)."""
     n, c, *size = x.shape
     p = math.prod(size)
     if not x.flags.c_contiguous and is_channels_last(x):
-        return Columns(n * p, c, 1), channels_last(x).reshape(n * p, c)
-    plan = Rows(n, c, p) if p >= IMAGE else Columns(n, c, p)
+        return columns_of(n * p, c, 1), channels_last(x).reshape(n * p, c)
+    plan = rows_of(n, c, p) if p >= IMAGE else columns_of(n, c, p)
     return plan, np.ascontiguousarray(x).reshape(plan.shape)
 
 

@@ -44,11 +44,11 @@ OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
 KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
 TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they see
 
-BLOCK = 1 << 18  # transformed entries (36, tiles, channels) of a block: they should stay in the second-level cache
+BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: they should stay in the second-level cache
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 16  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least
-KERNELS = 300  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
+KERNELS = 340  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
 ROWS = 32  # input or output channels whose kernels are transformed at a time
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 
@@ -87,7 +87,7 @@ def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
         part[...] = w[:, rows]
         np.matmul(transform, part.reshape(9, -1), out=kernels[:, rows].reshape(36, -1))
 
-    share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=4 * w.size)
+    share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=16 * w.size)
     return kernels
 
 
@@ -99,9 +99,9 @@ def _convolve(x: np.ndarray, kernels: np.ndarray, window: Any) -> np.ndarray:
     def work(samples: slice, rows: slice, part: Any) -> None:
         inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
         tiles = inputs.shape[1]
-        products = scratch("products", (36, tiles, f), y)
+        products = scratch("even", (36, tiles, f), y)
         np.matmul(inputs, kernels, out=products)
-        outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, tiles * f), "outputs")  # (4, 4, tiles * F)
+        outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, tiles * f), "odd", "even")  # (4, 4, tiles * F)
         _store(outputs, out[samples, rows])
 
     share(work, _blocks(len(x), max(c, f), window), cost=4 * y.size * c // MULTIPLY_ADDS)
@@ -119,7 +119,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         for samples, rows, part in items[k :: len(parts)]:
             cotangents = _output_tiles(u[samples, rows], part)  # (36, tiles, F)
             inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
-            sums = scratch("sums", (36, f, c), x)
+            sums = scratch("even", (36, f, c), x)
             np.matmul(cotangents.swapaxes(1, 2), inputs, out=sums)
             parts[k] += sums
 
@@ -135,7 +135,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         np.matmul(KERNEL.T, total.reshape(36, -1), out=kernels.reshape(9, -1))
         w[rows] = kernels.swapaxes(0, 1)  # (9, rows, C) -> (rows, 9, C)
 
-    share(finish, [(rows,) for rows in even(f, ROWS)], cost=36 * f * c)
+    share(finish, [(rows,) for rows in even(f, ROWS)], cost=100 * f * c)
     return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
@@ -145,7 +145,8 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
     pairs = [(low, out + 2 - size - low) for size, out, (low, _) in zip(window.size, whole, window.padding)]
     aligned = type(window)(window.size, window.kernel, window.stride, window.dilation, tuple(pairs))
     tall, wide = (out // TILE for out in whole)
-    found = blocks(n, tall, wide, FEWEST, max(BLOCK // (36 * channels), FEWEST))
+    least = max(min(FEWEST, n * tall * wide // 2), FEWEST // 2)  # two blocks rather than one
+    found = blocks(n, tall, wide, least, max(BLOCK // (36 * channels), least))
     bounds = [(samples, TILE * r.start, TILE * r.stop) for samples, r in found]
     return [(samples, slice(start, stop), aligned.rows(start, stop)) for samples, start, stop in bounds]
 
@@ -154,7 +155,7 @@ def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
     """B' x for the tiles of a block: (n, *size, C) -> (36, n * tiles, C)."""
     n, c = len(x), x.shape[-1]
     inside, cells = part.inner()
-    padded = scratch("padded", (n, *part.padded, c), x)
+    padded = scratch("even", (n, *part.padded, c), x)
     padded[...] = 0
     padded[(slice(None), *inside)] = x[(slice(None), *cells)]
     tall, wide = (out // TILE for out in part.output)
@@ -164,9 +165,9 @@ def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
         (SEEN, SEEN, n, tall, wide, c),
         (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
     )
-    tiles = scratch("tiles", view.shape, x)
+    tiles = scratch("odd", view.shape, x)
     tiles[...] = view
-    inputs = _both_axes(INPUT, tiles.reshape(SEEN, SEEN, -1), "inputs")
+    inputs = _both_axes(INPUT, tiles.reshape(SEEN, SEEN, -1), "even", "odd")
     return inputs.reshape(36, n * tall * wide, c)
 
 
@@ -175,7 +176,7 @@ def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
     n, height, width, f = u.shape
     whole = u
     if (height, width) != part.output:
-        whole = scratch("whole", (n, *part.output, f), u)
+        whole = scratch("odd", (n, *part.output, f), u)
         whole[:, height:], whole[:, :, width:] = 0, 0
         whole[:, :height, :width] = u
     tall, wide = (out // TILE for out in part.output)
@@ -185,16 +186,16 @@ def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
         (TILE, TILE, n, tall, wide, f),
         (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
     )
-    tiles = scratch("tiles", view.shape, u)
+    tiles = scratch("cotangents", view.shape, u)
     tiles[...] = view
-    cotangents = _both_axes(OUTPUT, tiles.reshape(TILE, TILE, -1), "cotangents")
+    cotangents = _both_axes(OUTPUT, tiles.reshape(TILE, TILE, -1), "even", "cotangents")
     return cotangents.reshape(36, n * tall * wide, f)
 
 
-def _both_axes(matrix: np.ndarray, tiles: np.ndarray, name: str) -> np.ndarray:
+def _both_axes(matrix: np.ndarray, tiles: np.ndarray, between: str, name: str) -> np.ndarray:
     """M t M^T for each of many tiles t: (k, k, R) -> (m, m, R), for M (m, k). This is M' of the definition above."""
     m, k = matrix.shape
-    half = scratch("half", (k, m, tiles.shape[2]), tiles)
+    half = scratch(between, (k, m, tiles.shape[2]), tiles)
     np.matmul(matrix, tiles, out=half)  # along the second axis of the tiles
     whole = scratch(name, (m, m, tiles.shape[2]), tiles)
     np.matmul(matrix, half.swapaxes(0, 1), out=whole.swapaxes(0, 1))  # (m, k, R) -> (m, m, R): along the first
@@ -210,6 +211,6 @@ def _store(outputs: np.ndarray, y: np.ndarray) -> None:
     if (height, width) == (TILE * tall, TILE * wide) and y.flags.c_contiguous:
         y.reshape(n, tall, TILE, wide, TILE, f)[...] = ordered
         return
-    whole = scratch("whole", (n, TILE * tall, TILE * wide, f), y)
+    whole = scratch("odd", (n, TILE * tall, TILE * wide, f), y)
     whole.reshape(ordered.shape)[...] = ordered
     y[...] = whole[:, :height, :width]
