@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import cpu, scaling
+from benchmarks import algorithms, cpu, scaling
 from benchmarks.libraries import Unsupported, is_installed, library
 from benchmarks.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
 from benchmarks.worker import Worker
+from minidl.kernels.cpu import convolution
+from minidl.ops.conv import dT_du, dT_dw, dT_dx
 
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -181,6 +183,76 @@ def test_a_series_is_measured_and_drawn(tmp_path):
     json.dumps(curve.json())
     scaling.draw([curve] * 4, tmp_path / "new" / "scaling.png")
     assert (tmp_path / "new" / "scaling.png").stat().st_size > 10_000
+
+
+CASES = {
+    algorithms.Case(2, 16, 16, 12): ["im2col", "shifted", "winograd"],
+    algorithms.Case(2, 16, 1, 12): ["im2col", "shifted", "winograd"],
+    algorithms.Case(1, 16, 16, 5, kernel=2, stride=2): ["im2col"],
+    algorithms.Case(1, 16, 16, 9, dilation=2, groups=16): ["im2col", "shifted", "depthwise"],
+    algorithms.Case(1, 4, 6, 9, groups=2): ["im2col", "shifted"],
+    algorithms.Case(4, 16, 16, 1): ["im2col", "shifted"],  # of the 3x3 taps one meets the image
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_way_that_is_named_is_the_way_that_is_taken(case, monkeypatch):
+    taken, choose = [], convolution.choose
+    monkeypatch.setattr(convolution, "choose", lambda *a: taken.append(choose(*a)) or taken[-1])
+    x, w, u = case.arrays()
+    for member, a, b in ((dT_du, x, w), (dT_dx, u, w), (dT_dw, x, u)):
+        named = case.way(member)
+        taken.clear()
+        member.cpu(a, b, window=case.window, groups=case.groups)
+        assert (taken or ["im2col"]) == [named]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_way_of_a_convolution_is_measured(case):
+    conv, transpose, weight = algorithms.measure(case, rounds=1)
+    assert [r.member for r in (conv, transpose, weight)] == ["conv", "conv_transpose", "conv_weight"]
+    assert list(conv.errors) == list(weight.errors) == CASES[case]
+    assert list(transpose.errors) == (CASES[case] if case.stride == 1 else ["im2col"])
+    for result in (conv, transpose, weight):
+        assert result.chosen in result.errors and result.speedup("im2col") == 1
+        assert all(0 < error < 5e-5 for error in result.errors.values())
+        assert all(min(seconds) > 0 for seconds in result.seconds.values())
+
+
+def test_the_table_of_ways_says_what_was_measured(tmp_path, capsys):
+    result = algorithms.Result("conv", "y = w * x", "winograd", {"im2col": 1e-7, "winograd": 2e-6})
+    result.seconds = {"im2col": [1e-3, 4e-3, 9e-3], "winograd": [2e-3, 1e-3, 3e-3]}
+    lines = [line.split() for line in algorithms.table([result]).splitlines()]
+    assert lines[0] == ["conv", "y", "=", "w", "*", "x"]
+    assert lines[2:] == [
+        ["conv", "im2col", "4.00", "1.00", "1e-07"],
+        ["shifted", "not", "possible"],
+        ["winograd", "*", "2.00", "2.00", "2e-06"],
+        ["depthwise", "not", "possible"],
+    ]
+    path = tmp_path / "found.json"
+    algorithms.main(["--shape", "1,8,8,6", "1,2,1,5", "--stride", "2", "--rounds", "1", "--json", str(path)])
+    found = json.loads(path.read_text())["convolutions"]
+    assert [c["convolution"]["side"] for c in found] == [6, 5]
+    assert found[0]["members"]["conv"]["ways"]["im2col"]["times_as_fast_as_im2col"] == 1
+    assert "1 x 8 x 6 x 6 to 8 maps, kernel 3x3, stride 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--shape 1,2,3", "'1,2,3' must be four whole numbers"),
+        ("--shape 0,8,8,9", "n is 0: it must be at least 1"),
+        ("--groups 3", "3 groups must divide 64 input and 64 output channels"),
+        ("--shape 1,1,1,1 --kernel 4", "a kernel of 4 with dilation 1 spans 4 cells, the padded input has 3"),
+        ("--threads 0", "--threads 0: from 1 to"),
+        ("--rounds 0", "--rounds 0: at least 1"),
+    ],
+)
+def test_a_convolution_that_cannot_be_is_one_clear_line(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        algorithms.parse(arguments.split())
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["dezero", "mygrad"])

@@ -5,6 +5,8 @@ They follow from shapes alone, so that the bits of a result do not depend on the
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 SHARES = 8  # blocks that a batch is cut into, if they are still large enough
 
 
@@ -12,7 +14,7 @@ def even(n: int, most: int) -> list[slice]:
     """0 ... n in slices of nearly equal length, none longer than `most`."""
     count = max(-(-n // max(most, 1)), 1)
     bounds = [n * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(bounds, bounds[1:]) if b > a]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]
 
 
 def blocks(n: int, rows: int, columns: int, least: int, most: int) -> list[tuple[slice, slice]]:

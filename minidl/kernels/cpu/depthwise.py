@@ -6,7 +6,6 @@ Source: Sifre, "Rigid-motion scattering for image classification", PhD thesis 20
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np

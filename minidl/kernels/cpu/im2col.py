@@ -81,7 +81,8 @@ def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarra
         if strip is None:
             return
         values = u[samples, positions]
-        for _, at, part in position_blocks(1, strip, depth, depth * f) if together == 1 else [(None, slice(None), strip)]:
+        whole = [(None, slice(None), strip)]
+        for _, at, part in position_blocks(1, strip, depth, depth * f) if together == 1 else whole:
             _put(_rows(values[:, at][..., g * f : (g + 1) * f]), matrix[g * f : (g + 1) * f], target, part)
 
     strips = _strips(window, -(-PIECES // max(len(batch) * groups, 1)))
@@ -125,8 +126,9 @@ def _put(values: np.ndarray, matrix: np.ndarray, x: np.ndarray, part: Any) -> No
         columns = columns.transpose(0, *range(rank + 1, 2 * rank + 1), *range(1, rank + 1), 2 * rank + 1)
         columns = columns[:, None]  # (n, 1, *kernel, *output, c)
         cells_of = layout.channels_last(x)[:, None]  # (n, 1, *size, c)
+    both = slice(None), slice(None)
     for tap, outputs, cells in part.shifts():
-        target, patch = cells_of[(slice(None), slice(None), *cells)], columns[(slice(None), slice(None), *tap, *outputs)]
+        target, patch = cells_of[(*both, *cells)], columns[(*both, *tap, *outputs)]
         if overlap:
             target += patch
         else:
@@ -154,7 +156,8 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
             np.matmul(values.T, columns, out=product)
             into += product
 
-    items = [(k, g, rows) for k in range(len(parts)) for g in range(groups) for rows in _pieces(f, len(parts) * groups, u.size * depth)]
+    pieces = _pieces(f, len(parts) * groups, u.size * depth)
+    items = [(k, g, rows) for k in range(len(parts)) for g in range(groups) for rows in pieces]
     share(work, items, cost=u.size * depth // MULTIPLY_ADDS)
     w = parts[0]
     for part in parts[1:]:
@@ -173,7 +176,7 @@ def _columns(x: np.ndarray, part: Any) -> np.ndarray:
     few = c < layout.FEW
     x = x.swapaxes(0, 1) if few else layout.channels_last(x)  # (C, n, *size) or (n, *size, C)
     x = padded_input(x, part, 2 if few else 1)
-    rank, strides = part.rank, x.strides[2:] if few else x.strides[1:-1]
+    strides = x.strides[2:] if few else x.strides[1:-1]
     by_tap = tuple(step * d for step, d in zip(strides, part.dilation))
     by_position = tuple(step * s for step, s in zip(strides, part.stride))
     if few:

@@ -4,7 +4,7 @@ that gives large arrays back to the system as soon as they are freed, to ask for
 training. Here it is told to keep them.
 
 That is glibc's `mallopt`, so it holds on Linux, for the whole process; elsewhere nothing changes. MINIDL_KEEP_MEMORY
-is the bound, in MiB: so much free memory at the end of the heap is kept and no more (0: leave the C library alone).
+is the bound, in MiB: when more than that is free at the end of the heap, it goes back (0: leave the C library alone).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 from .workers import forget_scratch
 
 KEEP = 2047  # MiB
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h: give the end back above; map separately above
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h: bytes that may be free at the end; arrays mapped on their own
 LARGEST = (1 << 31) - 1  # bytes: mallopt takes an int
 
 
@@ -28,7 +28,7 @@ def keep() -> bool:
     if mallopt is None or bound == "0":
         return False
     kept = min(int(bound) << 20, LARGEST)
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, kept))
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, kept))
 
 
 def release_memory() -> None:

@@ -11,8 +11,8 @@ respect to one argument is the transpose of its matrix, applied to the products 
     conv          y = A'^T [G' w * B' x]          conv_weight   w = G'^T [A' u * B' x], summed over tiles
 
 and the transposed convolution, with stride 1, is a convolution with the mirrored kernel. The sum over channels goes
-between: for each r one matrix product, tiles by channels. Tiles are worked on in blocks that fit the second-level
-cache, and blocks are shared among threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest
+between: for each r one matrix product, tiles by channels. Tiles are worked on in blocks, which are shared among
+threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest
 output (a tenth of that as a rule), and proofs in float64 should see the definition.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, section 4.3.
@@ -44,7 +44,7 @@ OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
 KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
 TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they see
 
-BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: they should stay in the second-level cache
+BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the interpreter
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 16  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least
@@ -55,7 +55,8 @@ PARTS = 4  # sums of weight gradients that are made apart and then added, whatev
 
 def can(dtype: Any, window: Any, groups: int) -> bool:
     """Is this a float32 convolution 3x3 of stride and dilation 1?"""
-    return dtype == np.float32 and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1) and groups == 1
+    ones = (1, 1)
+    return dtype == np.float32 and window.kernel == (3, 3) and window.stride == window.dilation == ones and groups == 1
 
 
 def pays(n: int, inputs: int, outputs: int, window: Any) -> bool:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class _Held(dict):
 class Scratch(threading.local):
     """The memory that each thread works in, by name."""
 
-    every: set[_Held] = weakref.WeakSet()  # of all threads
+    every: ClassVar[Any] = weakref.WeakSet()  # of all threads
 
     def __init__(self) -> None:
         self.held = _Held()
