@@ -225,6 +225,7 @@ class Shadow(Tensor):
     ndim = property(lambda self: self.form.ndim)
     size = property(lambda self: self.form.size)
     dtype = property(lambda self: self.form.dtype)
+    device = property(lambda self: device_of(self.form))
 
     @property
     def data(self) -> Any:

@@ -13,7 +13,7 @@ from ..primitive import override, primitive
 from ..tensor import Tensor
 
 
-@primitive(formula="exp(x)", elementwise=True)
+@primitive(formula="exp(x)", elementwise=True, reads=("y",))
 def exp(xp, x):
     """The exponential."""
     return xp.exp(x)
@@ -24,7 +24,7 @@ def _(g, y, x):
     return g * y
 
 
-@primitive(formula="log(x)", elementwise=True)
+@primitive(formula="log(x)", elementwise=True, reads=("x",))
 def log(xp, x):
     """The natural logarithm; 0 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log(x)
@@ -35,7 +35,7 @@ def _(g, y, x):
     return g / x
 
 
-@primitive(formula="sqrt(x)", elementwise=True)
+@primitive(formula="sqrt(x)", elementwise=True, reads=("y",))
 def sqrt(xp, x):
     """The square root; less than 0 gives NaN, with a warning, as NumPy's."""
     return xp.sqrt(x)
@@ -109,7 +109,7 @@ def _(g, y, x):
     return gated(g, gate=y.data)
 
 
-@primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True)
+@primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True, reads=())
 def gated(xp, x, *, gate, slope=0):
     """x where `gate` is positive, ``slope * x`` elsewhere: what activations do to gradients. The gate is an array of
     the shape of x, a constant as far as derivatives go."""
@@ -194,7 +194,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     return exponential_linear(x, alpha=alpha)
 
 
-@primitive(formula="1 / (1 + exp(-x))", elementwise=True)
+@primitive(formula="1 / (1 + exp(-x))", elementwise=True, reads=("y",))
 def sigmoid(xp, x):
     """The logistic function ``1 / (1 + exp(-x))``."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
@@ -208,7 +208,7 @@ def _(g, y, x):
     return g * (y - y * y)
 
 
-@primitive(formula="tanh(x)", elementwise=True)
+@primitive(formula="tanh(x)", elementwise=True, reads=("y",))
 def tanh(xp, x):
     """The hyperbolic tangent."""
     return xp.tanh(x)

@@ -10,7 +10,7 @@ from ..tensor import Tensor, as_tensor
 from .shape import broadcast_to, reshape, swapaxes
 
 
-@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]")
+@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]", reads=("a", "b"))
 def product(xp, a, b):
     """Matrix product of stacks of matrices: equal leading axes, (..., I, K) and (..., K, J) give (..., I, J)."""
     return xp.matmul(a, b)

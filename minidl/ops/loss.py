@@ -96,6 +96,7 @@ def smooth_l1_loss(x: Tensor, t: Any, *, beta: float = 1.0, reduction: str = "me
 @fused(
     name="cross_entropy",
     formula="y[n, s] = scale[n, s] * (log(sum over c of exp(x[n, c, s])) - x[n, target[n, s], s])",
+    reads=("logits",),
 )
 def of_classes(logits, *, target, scale):
     """Minus the log probability of the target class, times a scale; 0 where the scale is 0, whatever the logits."""

@@ -33,6 +33,7 @@ def _gap_to_largest(x, *, window):
     formula="y[n,c,o] = max over k of x[n,c, s*o + d*k - p]",
     kind="piecewise",
     kink=_gap_to_largest,
+    reads=("x", "y"),
 )
 def pooled_max(xp, x, *, window):
     """The largest entry of each window, padding left out: (N, C, *size) -> (N, C, *output)."""
@@ -226,7 +227,7 @@ def _is_last(xp: Any, indices: Any, cells: int) -> Any:
 # --- the sum and the mean of each window
 
 
-@primitive(name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear")
+@primitive(name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear", reads=())
 def window_sum(xp, x, *, window):
     """The sum over each window, padding counting as zero: (N, C, *size) -> (N, C, *output)."""
     for axis in range(window.rank):  # the sum over a box is taken axis by axis

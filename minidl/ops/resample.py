@@ -14,7 +14,7 @@ from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
 
-@primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear")
+@primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", reads=())
 def mixed(xp, x, *, axis, matrix):
     """A matrix (O, I) applied along one axis of x, of length I."""
     order = memory_order(x)
@@ -33,7 +33,7 @@ def _(g, y, x, *, axis, matrix):
     return mixed(g, axis=axis, matrix=matrix.T)
 
 
-@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear")
+@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", reads=())
 def picked(xp, x, *, axis, index):
     """The entries of x at `index` along one axis."""
     order = memory_order(x)

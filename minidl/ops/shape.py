@@ -27,7 +27,7 @@ def _(g, y, x):
     return g
 
 
-@primitive(formula="x as dtype", kind="linear")
+@primitive(formula="x as dtype", kind="linear", reads=())
 def cast(xp, x, *, dtype):
     """x in another dtype."""
     return x.astype(dtype)
@@ -49,7 +49,7 @@ def _(g, y, x, *, device_name):
     return copy_to(g, device_name=x.device)
 
 
-@primitive(formula="x, read in C order into shape", kind="linear")
+@primitive(formula="x, read in C order into shape", kind="linear", reads=())
 def reshaped(xp, x, *, shape):
     """The same entries in the same (C) order, in another shape."""
     return x.reshape(shape)
@@ -66,7 +66,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     return reshaped(x, shape=tuple(shape))
 
 
-@primitive(formula="y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]", kind="linear")
+@primitive(formula="y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]", kind="linear", reads=())
 def permuted(xp, x, *, axes):
     """x with its axes in another order: axis `axes[k]` of x becomes axis k."""
     return x.transpose(axes)
@@ -115,7 +115,7 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 SMALL = 256  # entries that are copied sooner than numpy.broadcast_to has made a view
 
 
-@primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear")
+@primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear", reads=())
 def broadcast(xp, x, *, shape):
     """x repeated along axes of length 1, and along new leading axes: a view, unless it is small."""
     if math.prod(shape) > SMALL or x.ndim > len(shape):  # an assignment would drop leading axes of length 1
@@ -146,7 +146,7 @@ def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     return summed(x, axis=tuple(range(lead)), keepdims=False) if lead else x
 
 
-@primitive(formula="x[index]", kind="linear")
+@primitive(formula="x[index]", kind="linear", reads=())
 def take(xp, x, *, index):
     """The entries at a NumPy index: slices, integers, None, Ellipsis, integer arrays, masks."""
     return x[index]
@@ -200,7 +200,7 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     return take(x, index=tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim)))
 
 
-@primitive(formula="x_0, x_1, ... one after another along axis", kind="linear")
+@primitive(formula="x_0, x_1, ... one after another along axis", kind="linear", reads=())
 def concatenated(xp, *tensors, axis):
     """The tensors one after another along an axis they already have."""
     return xp.concatenate(tensors, axis)
@@ -238,7 +238,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([expand_dims(t, axis) for t in tensors], axis=axis)
 
 
-@primitive(formula="where(condition, a, b)", kind="linear", elementwise=True)
+@primitive(formula="where(condition, a, b)", kind="linear", elementwise=True, reads=())
 def select(xp, a, b, *, condition):
     """a where the condition holds, b elsewhere."""
     return xp.where(condition, a, b)

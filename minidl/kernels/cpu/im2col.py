@@ -46,9 +46,9 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
         samples, at, part = block
         columns = _columns(x[samples, g * c : (g + 1) * c], part)
         target = out[samples, at][..., rows]  # (samples, *positions, rows)
-        product = scratch("product", (len(columns), rows.stop - rows.start), y)
         into = _as_matrix(target)
         if into is None:
+            product = scratch("product", (len(columns), rows.stop - rows.start), y)
             np.matmul(columns, matrix[rows].T, out=product)
             target[...] = product.reshape(target.shape)
         else:

@@ -51,6 +51,7 @@ POSITIONS = 256  # in the batch, at least
 KERNELS = 340  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
 ROWS = 32  # input or output channels whose kernels are transformed at a time
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
+HEAVY = 1 << 20  # entries of such a sum above which there are half as many
 
 
 def can(dtype: Any, window: Any, groups: int) -> bool:
@@ -114,15 +115,19 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     n, c, f = len(x), x.shape[1], u.shape[1]
     x, u = layout.channels_last(x), layout.channels_last(u)
     items = _blocks(n, max(c, f), window)
-    parts = np.zeros((max(min(PARTS, len(items)), 1), 36, f, c), np.float32)
+    most = PARTS if 36 * f * c < HEAVY else PARTS // 2
+    parts = np.empty((max(min(most, len(items)), 1), 36, f, c), np.float32)
 
     def work(k: int) -> None:
-        for samples, rows, part in items[k :: len(parts)]:
+        if not items:
+            parts[k] = 0
+        for i, (samples, rows, part) in enumerate(items[k :: len(parts)]):
             cotangents = _output_tiles(u[samples, rows], part)  # (36, tiles, F)
             inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
-            sums = scratch("even", (36, f, c), x)
+            sums = scratch("even", (36, f, c), x) if i else parts[k]
             np.matmul(cotangents.swapaxes(1, 2), inputs, out=sums)
-            parts[k] += sums
+            if i:
+                parts[k] += sums
 
     share(work, [(k,) for k in range(len(parts))], cost=4 * u.size * c // MULTIPLY_ADDS)
     w = np.empty((f, 9, c), np.float32)
