@@ -8,15 +8,15 @@
         F.cross_entropy(model(x), target).backward()
         optimiser.step()
 
-Keywords, defaults and equations are torch's. An update computes the new value in one fresh array, which replaces
-``p.data``: an array or a detached tensor that was taken from the parameter before keeps its numbers.
+Keywords, defaults and equations are torch's. An array or a detached tensor that was taken from a parameter before an
+update keeps its numbers: only where nobody has taken the array are the new numbers written into it (this saves memory).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,8 @@ import numpy as np
 from .device import namespace, to_device
 from .kernels.cpu.update import BLOCK, blockwise
 from .kernels.cpu.workers import scratch
+from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup  # noqa: F401  (used as optim.cosine)
 from .tensor import Parameter, Tensor, as_array
-
-Schedule = Callable[[int], float]
 
 
 class Optimiser:
@@ -106,17 +105,20 @@ class Optimiser:
                 state = self.state[p]
                 state["step"] = state.get("step", 0) + 1
                 xp = namespace([p.data])
+                alone = _is_alone(p)
                 w, g = p.data, p.grad.data
                 if not w.ndim:
                     w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
                 if not w.flags.c_contiguous:
                     w = _lying_as(xp.empty_like(w), w)  # without gaps
                 g = _lying_as(w, g)
-                new = self.update(xp, w, g, state, options)
+                entries, buffers = self.update(xp, w, g, state, options)
+                new = _entrywise(xp, entries, alone, w, g, *buffers)
                 p.data = new if p.data.ndim else new.reshape(())
 
-    def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        """The new value of an array w with gradient g, in a new array; neither w nor g is changed."""
+    def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Callable, list]:
+        """How an array w with gradient g changes: ``function(new, w, g, *buffers)`` that fills `new` with its new
+        entries, and the buffers, arrays of the state, which it may change; but neither w nor g."""
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     # --- the state as plain arrays
@@ -194,14 +196,38 @@ def _buffer(state: dict[str, Any], name: str, w: Any) -> Any:
     return state[name]
 
 
-def _entrywise(xp: Any, function: Callable[..., None], w: Any, *others: Any) -> Any:
-    """The array `new` that ``function(new, w, *others)`` fills entry by entry."""
-    new = xp.empty_like(w)
-    if xp is np and w.size > BLOCK:
-        blockwise(function, new, w, *others)
-    else:
+def _is_alone(p: Parameter) -> bool:
+    """Does nobody but p hold its array, so that nobody sees it change?"""
+    array = type(p.data) is np.ndarray and p.data.base is None and p.data.flags.writeable
+    return array and _references(p) == _NO_OTHERS
+
+
+def _references(p: Parameter) -> int:
+    return sys.getrefcount(p.data)
+
+
+_lonely = Parameter(np.zeros(1))
+_NO_OTHERS = _references(_lonely)
+
+
+def _entrywise(xp: Any, function: Callable[..., None], in_place: bool, w: Any, *others: Any) -> Any:
+    """The array `new` that ``function(new, w, *others)`` fills entry by entry: w itself if `in_place`."""
+    if xp is not np or w.size <= BLOCK:
+        new = xp.empty_like(w)
         function(new, w, *others)
-    return new
+        return new
+    if not in_place:
+        new = np.empty_like(w)
+        blockwise(function, new, w, *others)
+        return new
+
+    def replace(w: Any, *others: Any) -> None:
+        new = scratch("new", w.shape, w)
+        function(new, w, *others)
+        w[...] = new
+
+    blockwise(replace, w, *others)
+    return w
 
 
 class SGD(Optimiser):
@@ -250,7 +276,7 @@ class SGD(Optimiser):
                 xp.multiply(v if momentum else g, lr, out=new)
             xp.subtract(w, new, out=new)
 
-        return _entrywise(xp, entries, w, g, *buffers)
+        return entries, buffers
 
 
 class Adam(Optimiser):
@@ -302,7 +328,7 @@ class Adam(Optimiser):
             new *= -lr / (1 - b1**t)
             new += w
 
-        return _entrywise(xp, entries, w, g, *[_buffer(state, name, w) for name in names])
+        return entries, [_buffer(state, name, w) for name in names]
 
 
 class AdamW(Adam):
@@ -336,65 +362,3 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
         for p in params:
             p.grad = p.grad.data * factor
     return total
-
-
-# --- schedules: plain functions from the step, counted from 0, to the learning rate
-
-
-def constant(lr: float) -> Schedule:
-    """`lr` for ever."""
-    return lambda step: lr
-
-
-def step_decay(lr: float, steps: int | Sequence[int], gamma: float = 0.1) -> Schedule:
-    """`lr`, multiplied by `gamma` after every `steps` steps, or at each of the listed steps."""
-    if isinstance(steps, int):
-        if steps < 1:
-            raise ValueError(f"step_decay: steps must be at least 1, got {steps}")
-        return lambda step: lr * gamma ** (step // steps)
-    milestones = sorted(steps)
-    return lambda step: lr * gamma ** bisect_right(milestones, step)
-
-
-def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
-    """Half a cosine from `lr` at step 0 to `final` at step `steps`, and `final` after.
-
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
-    """
-    if steps < 1:
-        raise ValueError(f"cosine: steps must be at least 1, got {steps}")
-    return lambda step: _half_cosine(lr, final, min(step / steps, 1.0))
-
-
-def warmup(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
-    """For the first `steps` steps `schedule` times a factor that rises linearly from `start` to 1, then `schedule`.
-
-    The factor at step s is ``start + (1 - start) * (s + 1) / (steps + 1)``, so no step is lost on a rate of 0.
-    Source: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2.
-    """
-    return lambda step: schedule(step) * min(1.0, start + (1 - start) * (step + 1) / (steps + 1))
-
-
-def one_cycle(
-    max_lr: float, steps: int, pct_start: float = 0.3, div_factor: float = 25.0, final_div_factor: float = 1e4
-) -> Schedule:
-    """Half a cosine up from ``max_lr / div_factor`` over the first `pct_start` of the steps, then half a cosine down
-    to ``max_lr / div_factor / final_div_factor`` at the last step, ``steps - 1``.
-
-    Source: Smith and Topin, "Super-convergence", 2018, as torch's OneCycleLR has it.
-    """
-    peak, last = pct_start * steps - 1, steps - 1
-    if not 0 < peak < last:
-        raise ValueError(f"one_cycle: no room to rise and fall in {steps} steps with pct_start={pct_start}")
-    first = max_lr / div_factor
-
-    def schedule(step: int) -> float:
-        if step <= peak:
-            return _half_cosine(first, max_lr, step / peak)
-        return _half_cosine(max_lr, first / final_div_factor, min((step - peak) / (last - peak), 1.0))
-
-    return schedule
-
-
-def _half_cosine(begin: float, end: float, share: float) -> float:
-    return end + (begin - end) * (1 + math.cos(math.pi * share)) / 2

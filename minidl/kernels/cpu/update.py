@@ -9,7 +9,7 @@ import numpy as np
 from .layout import memory_order
 from .workers import share
 
-BLOCK = 1 << 16  # entries
+BLOCK = 1 << 17  # entries
 PASSES = 8  # multiplications: so long an entry takes to come from memory and go back
 
 
