@@ -35,7 +35,7 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
 
 def laid_out(x: np.ndarray) -> np.ndarray:
     """A copy of x (N, C, *size) that lies as `empty` has it. A weight (F, C, *kernel) is treated as F samples."""
-    copy = empty(x.shape, x.dtype)
+    copy = np.empty_like(empty(x.shape, x.dtype))  # not a view: an optimiser may write into it
     copy[...] = x
     return copy
 
