@@ -7,6 +7,10 @@
     depthwise   a multiplication and an addition for each tap, where a channel sees itself alone     depthwise.py
 
 `choose` decides by shape and dtype alone, so equal inputs give equal bits; `algorithm` overrules it.
+
+Rounding: all but Winograd's add up the n products of the definition, in some order, and err by at most n eps times the
+sum of their absolute values (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1); eps is 6e-8
+in float32, 1e-16 in float64. Winograd's, in float32 only, errs by less than 5e-5 of the largest output.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ respect to one argument is the transpose of its matrix, applied to the products 
 
 and the transposed convolution, with stride 1, is a convolution with the mirrored kernel. The sum over channels goes
 between: for each r one matrix product, tiles by channels. Tiles are worked on in blocks, which are shared among
-threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest
-output (a tenth of that as a rule), and proofs in float64 should see the definition.
+threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest output (a tenth of that as a rule), and
+proofs in float64 should see the definition.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, section 4.3.
 """
