@@ -81,12 +81,12 @@ class Case:
 
     def way(self, member: Primitive) -> str:
         """How a member of the family is computed, here and now."""
-        window = self.window.live()[1]  # without taps that meet padding only
+        window = self.window.live[1]  # without taps that meet padding only
         inputs, outputs = self.inputs, self.outputs
         if member is dT_dx:
             if self.stride > 1:
                 return "im2col"
-            inputs, outputs, window = outputs, inputs, window.mirrored()
+            inputs, outputs, window = outputs, inputs, window.mirrored
         return convolution.choose(self.n, inputs, outputs, np.dtype(np.float32), window, self.groups)
 
 

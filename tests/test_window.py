@@ -57,13 +57,13 @@ def test_shifts_enumerate_the_definition(window):
 @drawn
 @given(windows(strides=(1,)))
 def test_mirrored_exchanges_inputs_and_outputs(window):
-    mirrored = window.mirrored()
+    mirrored = window.mirrored
     swapped = sorted(
         (tuple(k - 1 - t for k, t in zip(window.kernel, tap)), cell, position) for tap, position, cell in cells(window)
     )
     assert incidence(mirrored) == swapped
     assert mirrored.output == window.size
-    assert mirrored.mirrored() == window
+    assert mirrored.mirrored == window
 
 
 @drawn

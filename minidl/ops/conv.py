@@ -23,7 +23,7 @@ from ..kernels.cpu import convolution
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import pad
-from .window import Window, add_patches, as_int, pad_array, padding_pairs, patches, per_axis, require_spatial
+from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 
 # --- the form
 
@@ -202,7 +202,7 @@ def _transposed_window(
                 "use less padding or a larger input"
             )
         output.append(out)
-    return Window(tuple(output), kernel, strides, dilations, pairs)
+    return interned(Window(tuple(output), kernel, strides, dilations, pairs))
 
 
 def _require_ranks(name: str, x: Tensor, weight: Tensor) -> None:

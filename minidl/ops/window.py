@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..primitive import primitive
@@ -50,7 +50,7 @@ class Window:
         output and its numbers.
         """
         window = cls.read(size, kernel, stride, padding, dilation)
-        window = window.grown() if ceil_mode else window
+        window = interned(window.grown() if ceil_mode else window)
         window._require_output()
         return window
 
@@ -142,6 +142,7 @@ class Window:
             pairs.append((low, s * out + span - n - low) if fits else (low, high))
         return Window(self.size, self.kernel, self.stride, self.dilation, tuple(pairs))
 
+    @cached_property
     def mirrored(self) -> Window:
         """With stride 1: the window in which input and output, first and last tap, change places.
 
@@ -157,6 +158,7 @@ class Window:
         high = self.stride[0] * (stop - start - 1) + self.span[0] - self.size[0] - low
         return Window(self.size, self.kernel, self.stride, self.dilation, ((low, high), *self.padding[1:]))
 
+    @cached_property
     def live(self) -> tuple[Slices, Window]:
         """(slices of the kernel, window of those taps): what is left without the outer taps that meet padding only.
 
@@ -194,6 +196,7 @@ class Window:
             taps, outputs, cells = zip(*combination)
             yield taps, outputs, cells
 
+    @cached_property
     def inner(self) -> tuple[Slices, Slices]:
         """(slices of the padded input, slices of the input): the cells that they share."""
         bounds = [(max(-low, 0), n - max(-high, 0), low) for n, (low, high) in zip(self.size, self.padding)]
@@ -210,6 +213,12 @@ class Window:
             met = {o for _, outputs, _ in self.axis_shifts(axis) for o in range(outputs.start, outputs.stop)}
             empty += [(axis, o) for o in range(self.output[axis]) if o not in met]
         return empty
+
+
+@lru_cache(maxsize=1024)
+def interned(window: Window) -> Window:
+    """The first window that equals this one: what it has worked out about itself serves every call of a layer."""
+    return window
 
 
 def per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
@@ -257,7 +266,7 @@ def pad_array(xp: Any, x: Any, window: Window) -> Any:
     if not any(map(any, window.padding)):
         return x
     padded = xp.zeros(x.shape[: -window.rank] + window.padded, x.dtype)
-    inside, cells = window.inner()
+    inside, cells = window.inner
     padded[(..., *inside)] = x[(..., *cells)]
     return padded
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ def _columns(x: np.ndarray, part: Any) -> np.ndarray:
 
 def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
     """What the window sees of x, whose spatial axes start at `first`: with zeros around, in memory without gaps."""
-    inside, cells = part.inner()
+    inside, cells = part.inner
     lead = (slice(None),) * first
     seen = x[(*lead, *cells)]
     if seen.shape[first : first + part.rank] == part.padded and seen.strides[-1] == seen.itemsize:
@@ -243,6 +244,7 @@ def _matrix(w: np.ndarray) -> np.ndarray:
 # --- what is worked on at a time
 
 
+@lru_cache(maxsize=1024)
 def position_blocks(n: int, window: Any, depth: int, work: int) -> list[tuple[slice, slice, Any]]:
     """(samples, range of the first spatial axis, window of that range) for blocks whose columns fit the cache.
 

@@ -87,7 +87,9 @@ class Columns:
 
     def beside(self, v: np.ndarray) -> np.ndarray:
         """(C,) -> (k * C * B,)"""
-        return np.tile(np.repeat(v, self.b), self.k)
+        table = np.empty((self.k, self.channels, self.b), v.dtype)
+        table[...] = v[:, None]
+        return table.reshape(-1)
 
     def chosen(self, coefficients: np.ndarray, block: Block) -> np.ndarray:
         rows, columns = block[1:]

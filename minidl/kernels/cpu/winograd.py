@@ -20,6 +20,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     """dT/dx: u (N, F, *output), w (F, C, 3, 3) give (N, C, *size): convolution with the mirrored kernels."""
     f, c = w.shape[:2]
     w = layout.channels_last(w).reshape(f, 9, c).swapaxes(0, 1)  # (9, F, C)
-    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), window.mirrored())
+    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), window.mirrored)
 
 
 def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -145,6 +146,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
+@lru_cache(maxsize=1024)
 def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]]:
     """(samples, rows of the output, window of those rows) for blocks of tiles; windows end with whole tiles."""
     whole = [-(-out // TILE) * TILE for out in window.output]
@@ -160,7 +162,7 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
 def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
     """B' x for the tiles of a block: (n, *size, C) -> (36, n * tiles, C)."""
     n, c = len(x), x.shape[-1]
-    inside, cells = part.inner()
+    inside, cells = part.inner
     padded = scratch("even", (n, *part.padded, c), x)
     padded[...] = 0
     padded[(slice(None), *inside)] = x[(slice(None), *cells)]
