@@ -48,23 +48,28 @@ def cross_entropy_backward(g: np.ndarray, x: np.ndarray, *, target: np.ndarray, 
     grads = stack(gx, last)
 
     def work(k: int, columns: slice) -> None:
-        e, total, at, _ = exponentials(logits[k, :, columns], targets[k, columns], last)
+        out = grads[k, :, columns]
+        e, total, at, _ = exponentials(logits[k, :, columns], targets[k, columns], last, out)
         e[at] -= total  # over the total: softmax - 1 at the target
-        np.multiply(as_block(e, len(total), last), scales[k, columns] / total, out=grads[k, :, columns])
+        np.multiply(as_block(e, len(total), last), scales[k, columns] / total, out=out)
 
     share_blocks(work, logits, last)
     return gx
 
 
 def exponentials(
-    x: np.ndarray, target: np.ndarray, last: bool
+    x: np.ndarray, target: np.ndarray, last: bool, into: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """exp(x - m) of a block (C, P) as it lies in memory, its sum over C, where the targets (P,) lie, and m.
 
     m is the largest of each column; or None for 0, where no sum overflows and no target's exponential vanishes.
+    The exponentials lie in `into`, if that is one piece of memory.
     """
     c, p = x.shape
-    e = scratch("exponentials", (c * p,), x)
+    if last and into is not None:
+        e = into.T.reshape(-1)
+    else:
+        e = scratch("exponentials", (c * p,), x)
     block = as_block(e, p, last)
     with np.errstate(over="ignore"):
         np.exp(x, out=block)
