@@ -27,6 +27,7 @@ from .workers import MULTIPLY_ADDS, scratch, share
 
 BLOCK = 1 << 20  # numbers in a block of columns, at most
 ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow one
+SHORT = 128  # rows of columns: with so few, the kernels had better be the matrix on the left
 PIECES = 2  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
 GRAIN = 1 << 22  # multiply-adds of an item, at least: less is done before another thread has woken up
@@ -47,11 +48,11 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
         samples, at, part = block
         columns = _columns(x[samples, g * c : (g + 1) * c], part)
         target = out[samples, at][..., rows]  # (samples, *positions, rows)
-        into = _as_matrix(target)
+        into = None if len(columns) <= SHORT else _as_matrix(target)
         if into is None:
-            product = scratch("product", (len(columns), rows.stop - rows.start), y)
-            np.matmul(columns, matrix[rows].T, out=product)
-            target[...] = product.reshape(target.shape)
+            product = scratch("product", (rows.stop - rows.start, len(columns)), y)
+            np.matmul(matrix[rows], columns.T, out=product)
+            target[...] = product.T.reshape(target.shape)
         else:
             np.matmul(columns, matrix[rows].T, out=into)
 
