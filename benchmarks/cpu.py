@@ -16,7 +16,8 @@ What is fair, and how it is kept:
 - Equal threads, all cores unless --threads says otherwise: set_num_threads for torch, MINIDL_NUM_THREADS and
   OPENBLAS_NUM_THREADS for minidl (and for DeZero and MyGrad, which run where they are installed and have the layers).
 - "tuned" is torch once more, with glibc told to keep memory rather than give it back (MALLOC_MMAP_MAX_=0 and a large
-  MALLOC_TRIM_THRESHOLD_): the best that its user can do about page faults from outside.
+  MALLOC_TRIM_THRESHOLD_): the best that its user can do about page faults from outside. minidl tells glibc the same by
+  itself (minidl/kernels/cpu/memory.py); its user need do nothing.
 - A convolution has its bias, as its class makes it. First layers (3 channels) need no input gradient, others do.
 - "of GEMM" is minidl's multiply-adds per second, counted by formula, over those of a float32 product of 1024 x 1024
   matrices measured in the same rounds, by NumPy or by torch, whichever is faster. A fast algorithm can exceed 100 %.

@@ -1,6 +1,8 @@
 """Work shared among threads: all of it is done, errors arrive, BLAS is left as found, bits do not depend on threads."""
 
+import contextlib
 import multiprocessing
+import os
 import threading
 
 import numpy as np
@@ -98,3 +100,19 @@ def test_a_bad_number_of_threads_is_one_clear_line(monkeypatch, value):
 def test_the_environment_asks_for_fewer_threads(monkeypatch):
     monkeypatch.setenv("MINIDL_NUM_THREADS", "1")
     assert workers.thread_count() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say which cores a thread may use")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_caller_may_use_the_cores_that_it_could_before(monkeypatch, fails):
+    monkeypatch.setattr(workers, "_workers", None)
+    monkeypatch.setattr(workers, "thread_count", lambda: 2)
+    before = os.sched_getaffinity(0)
+
+    def work(i):
+        if fails and i:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+        workers.share(work, [(i,) for i in range(8)], cost=1 << 40)
+    assert os.sched_getaffinity(0) == before

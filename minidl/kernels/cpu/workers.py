@@ -77,25 +77,22 @@ class Workers:
                 work(*item)
 
         helpers = min(thread_count(), len(items)) - 1
-        with self.blas:
-            allowed = self._keep_caller_apart()
-            others = [self.pool.submit(run) for _ in range(helpers)]
-            try:
-                run()
-            finally:
-                remaining.__setstate__(len(items))  # after an error nobody starts on the rest
-                for other in others:
-                    other.result()
-                if allowed:
-                    os.sched_setaffinity(0, allowed)
-
-    def _keep_caller_apart(self) -> set[int]:
-        """Hold the calling thread to the first core; those that it was allowed before, or none if nothing changed."""
         allowed = os.sched_getaffinity(0) if self.cores else set()
-        if self.cores and self.cores[0] in allowed and len(allowed) > 1:
-            os.sched_setaffinity(0, self.cores[:1])
-            return allowed
-        return set()
+        apart = len(allowed) > 1 and self.cores[0] in allowed
+        with self.blas:
+            try:
+                if apart:
+                    os.sched_setaffinity(0, self.cores[:1])
+                others = [self.pool.submit(run) for _ in range(helpers)]
+                try:
+                    run()
+                finally:
+                    remaining.__setstate__(len(items))  # after an error nobody starts on the rest
+                    for other in others:
+                        other.result()
+            finally:
+                if apart:
+                    os.sched_setaffinity(0, allowed)
 
 
 def _stay_on(cores: Iterator[int]) -> None:
