@@ -102,7 +102,7 @@ def test_the_environment_asks_for_fewer_threads(monkeypatch):
     assert workers.thread_count() == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say which cores a thread may use")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell a thread its cores")
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_caller_may_use_the_cores_that_it_could_before(monkeypatch, fails):
     monkeypatch.setattr(workers, "_workers", None)
