@@ -258,6 +258,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     if not 1 <= options.threads <= cores():
         parser.error(f"--threads {options.threads}: from 1 to the {cores()} cores that there are")
+    if options.json and not os.path.isdir(os.path.dirname(options.json) or "."):
+        parser.error(f"--json {options.json}: there is no folder {os.path.dirname(options.json)}")
     if options.memory_of and (options.memory_of not in COLUMNS or not is_installed(COLUMNS[options.memory_of][0])):
         parser.error(f"--memory-of {options.memory_of}: one of {', '.join(COLUMNS)}, if it is installed")
     return options

@@ -8,7 +8,8 @@ from . import data, functional, nn, optim, train
 from .calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .check import check_rules, gradcheck
 from .kernels.cpu.convolution import algorithm
-from .kernels.cpu.memory import keep, release_memory
+from .kernels.cpu.memory import keep as _keep_memory
+from .kernels.cpu.memory import release_memory
 from .mode import anomaly, definitions, enable_grad, no_grad
 from .nn.init import manual_seed
 from .ops import methods  # gives Tensor its operators
@@ -18,6 +19,6 @@ from .summary import summary
 from .tensor import Parameter, Tensor, tensor
 from .weights import WeightsError, load_weights, save_weights
 
-keep()
+_keep_memory()
 
 __version__ = "0.1.0"

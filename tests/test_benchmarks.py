@@ -166,6 +166,12 @@ def test_rows_are_chosen_by_name_part_or_group(capsys):
     assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "1x1x32x32x32"]
 
 
+def test_a_missing_folder_is_told_before_anything_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        cpu.main(["relu", "--json", "/no/such/folder/x.json"])
+    assert "there is no folder /no/such/folder" in capsys.readouterr().err
+
+
 def test_exponents_leave_the_smallest_out():
     x = [1, 2, 4, 8, 16]
     curve = scaling.Curve("pixels", x, 2, [5.0, 5.0, *(3 * n**1.5 for n in x[2:])], [n**2 for n in x])

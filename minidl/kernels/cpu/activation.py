@@ -1,4 +1,4 @@
-"""Activations, in blocks that stay in a core's cache and are shared among threads. No branches: NumPy's `where` on
+"""Activations, in blocks that are shared among threads. No branches: NumPy's `where` on
 signs that are as good as random is ten times as slow as a product or a maximum."""
 
 from __future__ import annotations

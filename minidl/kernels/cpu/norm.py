@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .layout import channels_first, channels_last, is_channels_last
-from .workers import one_blas_thread, scratch, share
+from .workers import scratch, share
 
 BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the interpreter more than they compute
 ROW = 1 << 13  # entries of a row with coefficients beside it: in shorter ones NumPy copies what it repeats
@@ -168,8 +168,7 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         plan.dot(weights, part, squares[place])
         count[place] = n
 
-    with one_blas_thread():
-        share(work, plan.blocks, COST * x.size)
+    share(work, plan.blocks, COST * x.size)
     return merged(*(plan.by_channel(v.astype(np.result_type(v, np.float64))) for v in (mean, rest, squares, count)))
 
 
@@ -253,7 +252,6 @@ def sums(g: np.ndarray, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, 
         plan.dot(ones, part, plain[place])
         plan.dot(ones, product, weighted[place])
 
-    with one_blas_thread():
-        share(work, plan.blocks, COST * x.size)
+    share(work, plan.blocks, COST * x.size)
     wide = np.result_type(g.dtype, np.float64)
     return tuple(plan.by_channel(v).sum((0, 2), dtype=wide) for v in (plain, weighted))

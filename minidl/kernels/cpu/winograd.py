@@ -166,17 +166,8 @@ def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
     padded = scratch("even", (n, *part.padded, c), x)
     padded[...] = 0
     padded[(slice(None), *inside)] = x[(slice(None), *cells)]
-    tall, wide = (out // TILE for out in part.output)
-    by_sample, by_row, by_column, by_channel = padded.strides
-    view = np.lib.stride_tricks.as_strided(
-        padded,
-        (SEEN, SEEN, n, tall, wide, c),
-        (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
-    )
-    tiles = scratch("odd", view.shape, x)
-    tiles[...] = view
-    inputs = _both_axes(INPUT, tiles.reshape(SEEN, SEEN, -1), "even", "odd")
-    return inputs.reshape(36, n * tall * wide, c)
+    inputs = _both_axes(INPUT, _tiles(padded, SEEN, part, "odd"), "even", "odd")
+    return inputs.reshape(36, -1, c)
 
 
 def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
@@ -187,17 +178,21 @@ def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
         whole = scratch("odd", (n, *part.output, f), u)
         whole[:, height:], whole[:, :, width:] = 0, 0
         whole[:, :height, :width] = u
-    tall, wide = (out // TILE for out in part.output)
-    by_sample, by_row, by_column, by_channel = whole.strides
+    cotangents = _both_axes(OUTPUT, _tiles(whole, TILE, part, "cotangents"), "even", "cotangents")
+    return cotangents.reshape(36, -1, f)
+
+
+def _tiles(x: np.ndarray, side: int, part: Any, name: str) -> np.ndarray:
+    """What the tiles of a block see of x (n, rows, columns, C), a square each: (side, side, n * tiles * C)."""
+    by_sample, by_row, by_column, by_channel = x.strides
     view = np.lib.stride_tricks.as_strided(
-        whole,
-        (TILE, TILE, n, tall, wide, f),
+        x,
+        (side, side, len(x), *(out // TILE for out in part.output), x.shape[-1]),
         (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
     )
-    tiles = scratch("cotangents", view.shape, u)
+    tiles = scratch(name, view.shape, x)
     tiles[...] = view
-    cotangents = _both_axes(OUTPUT, tiles.reshape(TILE, TILE, -1), "even", "cotangents")
-    return cotangents.reshape(36, n * tall * wide, f)
+    return tiles.reshape(side, side, -1)
 
 
 def _both_axes(matrix: np.ndarray, tiles: np.ndarray, between: str, name: str) -> np.ndarray:
