@@ -21,6 +21,7 @@ setup(
     packages=find_packages(include=["minidl", "minidl.*", "tasks", "tasks.*"]),
     python_requires=">=3.11",
     install_requires=["numpy>=2.0", "scipy>=1.13"],
+    package_data={"minidl.kernels.gpu": ["*.cu"]},
     extras_require={
         "tasks": TASKS,
         "test": TEST,

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from . import device
+from .dispatch import ArrayFunction, namespace
 from .mode import mode
 from .tensor import LARGE, Node, Shadow, Tensor, as_tensor
 
@@ -32,7 +32,6 @@ KINDS = ("linear", "analytic", "piecewise")  # decides which oracle proves the r
 registry: dict[str, Primitive] = {}  # every primitive there is, by name
 active_overrides: list[str] = []  # names of the primitives whose rules are replaced right now
 
-_modules = sys.modules  # CuPy is asked for only once somebody has imported it
 _NUMBERS = (int, float, complex, bool, type(None))  # stay as they are: NumPy treats them as weak
 
 
@@ -40,7 +39,7 @@ class AnomalyError(ArithmeticError):
     """An operation made a NaN or an infinity out of finite numbers."""
 
 
-class Primitive:
+class Primitive(ArrayFunction):
     """An array function and its derivative rules. Made by `@primitive`."""
 
     def __init__(
@@ -56,19 +55,17 @@ class Primitive:
     ):
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is unknown: one of {', '.join(KINDS)}")
-        self.forward = forward
+        super().__init__(forward)
         self.name = name or forward.__name__
         self.formula = formula
         self.kind = kind
         self.elementwise = elementwise  # the engine undoes broadcasting for these, and only for these
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
         self.reads = reads  # the arguments whose values its rules use, "y" for the output; None: all of them
-        self.cpu: Callable | None = None  # what runs instead of `forward` on NumPy arrays
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}
         self.arguments, self.variadic = self._read_signature(forward)
         self.__name__ = self.name
-        self.__doc__ = forward.__doc__
         self.__module__ = forward.__module__
         registry[self.name] = self
 
@@ -94,7 +91,7 @@ class Primitive:
                 arrays.append(x)
             else:  # an array or a list: a constant
                 return self(*[x if isinstance(x, _NUMBERS) else as_tensor(x) for x in inputs], **parameters)
-        xp = np if "cupy" not in _modules else device.namespace(arrays)
+        xp = namespace(arrays)
         try:
             y = Tensor(self.run(xp, arrays, parameters))
         except (ValueError, TypeError, IndexError) as error:
@@ -107,12 +104,6 @@ class Primitive:
             _watch_forward(self.name, arrays, y)
         return y
 
-    def run(self, xp: Any, arrays: Any, parameters: dict) -> Any:
-        """The value, by the array function or the kernel that stands for it."""
-        if self.cpu is None or xp is not np or mode.definitions:
-            return self.forward(xp, *arrays, **parameters)
-        return self.cpu(*arrays, **parameters)
-
     def kept(self, inputs: tuple) -> tuple:
         """The inputs as a node holds them: of a large one that no rule reads, here or where it was made, a Shadow."""
         if self.reads is None:
@@ -122,16 +113,6 @@ class Primitive:
             Shadow(x) if name not in self.reads and type(x) is Tensor and _is_unread(x) else x
             for name, x in zip(names, inputs)
         )
-
-    def on(self, device: str) -> Callable[[Callable], Callable]:
-        """Decorator: register a kernel ``f(*arrays, **parameters)`` that runs on this device ("cpu") instead of the
-        array function, which it must equal; inside `definitions()` the array function runs."""
-
-        def register(function: Callable) -> Callable:
-            setattr(self, device, function)
-            return function
-
-        return register
 
     # --- derivative
 
@@ -238,8 +219,7 @@ class Fused(Primitive):
     def __init__(self, definition: Callable, **options: Any):
         super().__init__(definition, **options)
         self.definition = definition
-        self.backward_kernel: Callable | None = None
-        self.cpu_backward: Callable | None = None  # what runs instead of `backward_kernel` on NumPy arrays
+        self.reverse: ArrayFunction | None = None  # gives the gradients: see `backward`
 
     def _read_signature(self, function: Callable) -> tuple[tuple[str, ...], bool]:
         signature = list(inspect.signature(function).parameters.values())
@@ -260,20 +240,15 @@ class Fused(Primitive):
         """Decorator: ``f(xp, g, y, *arrays, needed, **parameters)`` gives a gradient per input (None if not needed)."""
 
         def register(function: Callable) -> Callable:
-            self.backward_kernel = function
+            self.reverse = ArrayFunction(function)
             self.rule_formulas = {self.arguments[0]: formula}
             return function
 
         return register
 
     def backward_on(self, device: str) -> Callable[[Callable], Callable]:
-        """Decorator: register a backward kernel ``f(g, y, *arrays, needed, **parameters)`` for one device ("cpu")."""
-
-        def register(function: Callable) -> Callable:
-            setattr(self, f"{device}_backward", function)
-            return function
-
-        return register
+        """Decorator: register ``f(g, y, *arrays, needed, **parameters)``, the backward kernel of one device."""
+        return self.reverse.on(device)
 
     def pullback(self, g: Tensor, y: Tensor, useful: Any) -> list[tuple[Tensor, Tensor]]:
         node = y.node
@@ -286,11 +261,8 @@ class Fused(Primitive):
         if mode.recording:
             return self._pullback_of_definition(g, node.inputs, node.parameters, needed)
         arrays = [_form(x) if isinstance(x, Tensor) else x for x in (y, *node.inputs)]  # shadows are not read
-        xp = device.namespace(arrays)
-        if self.cpu_backward is None or xp is not np:
-            grads = self.backward_kernel(xp, g.data, *arrays, needed=needed, **node.parameters)
-        else:
-            grads = self.cpu_backward(g.data, *arrays, needed=needed, **node.parameters)
+        arrays.insert(0, g.data)
+        grads = self.reverse.run(namespace(arrays), arrays, {"needed": needed, **node.parameters})
         found = [
             (x, Tensor(gx), name)
             for gx, x, name in zip(grads, node.inputs, self.arguments, strict=True)

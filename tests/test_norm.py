@@ -239,11 +239,11 @@ def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, trai
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     with sizes(chosen):
         y = p.cpu(x, weight, bias, **parameters)
-        grads = p.cpu_backward(g, y, x, weight, bias, needed=needed, **parameters)
+        grads = p.reverse.cpu(g, y, x, weight, bias, needed=needed, **parameters)
     expected = p.forward(np, x, weight, bias, **parameters)
     assert y.dtype == expected.dtype == dtype
     assert_same(y, expected, tolerance)
-    others = p.backward_kernel(np, g, expected, x, weight, bias, needed=needed, **parameters)
+    others = p.reverse.forward(np, g, expected, x, weight, bias, needed=needed, **parameters)
     for a, b, need in zip(grads, others, needed, strict=True):
         assert (a is not None) == (b is not None) == need
         if need:
@@ -258,8 +258,8 @@ def test_results_lie_in_memory_as_the_input_does(how):
     needed = [True, False, False]
     with sizes({}):
         y, z = norm.normalised.cpu(x, None, None, **training), norm.normalised_by.cpu(x, None, None, **given)
-        gx, _, _ = norm.normalised.cpu_backward(np.ones(x.shape), y, x, None, None, needed=needed, **training)
-        gz, _, _ = norm.normalised_by.cpu_backward(x, z, x, None, None, needed=needed, **given)
+        gx, _, _ = norm.normalised.reverse.cpu(np.ones(x.shape), y, x, None, None, needed=needed, **training)
+        gz, _, _ = norm.normalised_by.reverse.cpu(x, z, x, None, None, needed=needed, **given)
     for a in (y, z, gx, gz):
         assert a.strides == x.strides
 

@@ -153,7 +153,7 @@ def metadata(p: Primitive, entry: Entry | None) -> Iterator[Finding]:
         yield Finding("metadata", p.name, "it has no oracle for its value")
     if not p.formula:
         yield Finding("metadata", p.name, "it has no formula")
-    if isinstance(p, Fused) and p.backward_kernel is None:
+    if isinstance(p, Fused) and p.reverse is None:
         yield Finding("metadata", p.name, "it is fused and has no backward kernel")
     if p.kind == "piecewise" and p.kink is None and not isinstance(p, Fused):
         yield Finding("metadata", p.name, "it is piecewise and has no kink function")

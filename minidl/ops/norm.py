@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..dispatch import ArrayFunction
 from ..kernels.cpu import norm as kernels
 from ..primitive import fused
 from ..tensor import Tensor, as_array, as_tensor
@@ -18,11 +19,17 @@ from .shape import reshape
 # --- statistics per channel, on arrays of shape (N, C, ...)
 
 
-def moments(x: Any) -> tuple[Any, Any]:
+@ArrayFunction
+def moments(xp: Any, x: Any) -> tuple[Any, Any]:
     """The mean and the (biased) variance of each channel of x, both (C,) in double precision."""
     axes, wide = others(x), np.result_type(x.dtype, np.float64)
     mean = x.mean(axes, dtype=wide)
     return mean, ((x - beside(mean, x)) ** 2).mean(axes, dtype=wide)
+
+
+@moments.on("cpu")
+def _(x):
+    return kernels.moments(x) if x.size >= kernels.FEW else NotImplemented
 
 
 def others(x: Any) -> tuple[int, ...]:
@@ -95,15 +102,15 @@ def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None):
 @normalised.on("cpu")
 def _(x, weight, bias, *, eps, statistics=None):
     if x.size < kernels.FEW:
-        return normalised.forward(np, x, weight, bias, eps=eps, statistics=statistics)
-    return standardise_on_cpu(x, weight, bias, *(statistics or kernels.moments(x)), eps)
+        return NotImplemented
+    return standardise_on_cpu(x, weight, bias, *(statistics or moments(x)), eps)
 
 
 @normalised.backward_on("cpu")
 def _(g, y, x, weight, bias, *, needed, eps, statistics=None):
     if x.size < kernels.FEW:
-        return normalised.backward_kernel(np, g, y, x, weight, bias, needed=needed, eps=eps, statistics=statistics)
-    mean, var = statistics or kernels.moments(x)
+        return NotImplemented
+    mean, var = statistics or moments(x)
     high, low = split(mean, x.dtype)
     sum_g, sum_gx = kernels.sums(g, x, high)
     sum_gx -= low * sum_g  # sum of g * (x - mean)
@@ -145,14 +152,14 @@ def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps):
 @normalised_by.on("cpu")
 def _(x, weight, bias, *, mean, var, eps):
     if x.size < kernels.FEW:
-        return standardise(np, x, weight, bias, mean, var, eps)
+        return NotImplemented
     return standardise_on_cpu(x, weight, bias, mean, var, eps)
 
 
 @normalised_by.backward_on("cpu")
 def _(g, y, x, weight, bias, *, needed, mean, var, eps):
     if x.size < kernels.FEW:
-        return normalised_by.backward_kernel(np, g, y, x, weight, bias, needed=needed, mean=mean, var=var, eps=eps)
+        return NotImplemented
     inverse = 1 / np.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
     gx = kernels.scaled(g, k) if needed[0] else None
@@ -231,7 +238,7 @@ def batch_norm(
             f"batch_norm in training needs more than one value per channel, x {x.shape} has "
             f"{' * '.join(str(m) for m in (x.shape[0], *x.shape[2:]))} = 1; use a larger batch or training=False"
         )
-    mean, var = (kernels.moments if xp is np and x.size >= kernels.FEW else moments)(x.data)
+    mean, var = moments(x.data)
     for running, batch in ((running_mean, mean), (running_var, var * n / (n - 1))):
         if running is not None:
             if not hasattr(running, "dtype"):

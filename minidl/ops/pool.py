@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import namespace, to_device
+from ..dispatch import ArrayFunction
 from ..kernels.cpu import pool as kernel
 from ..primitive import primitive
 from ..tensor import Tensor, as_array, as_tensor
@@ -58,21 +59,19 @@ def to_largest(xp, x, *, among, largest, window):
 
     `largest` is the maximum of each window of `among`, which is (N, C, *size); argmax its first position.
     """
-    indices = _argmax(xp, among, largest, window)
+    indices = _argmax(among, largest, window=window)
     return scattered.forward(xp, x, indices=indices, size=window.size, repeats=True)
 
 
 @to_largest.on("cpu")
 def _(x, *, among, largest, window):
-    if x.itemsize in kernel.BITS:
-        return kernel.to_largest(x, among, largest, window)
-    return to_largest.forward(np, x, among=among, largest=largest, window=window)
+    return kernel.to_largest(x, among, largest, window) if x.itemsize in kernel.BITS else NotImplemented
 
 
 @primitive(name="from_largest", formula="y[n,c,o] = x[n,c,argmax[n,c,o]]", kind="linear")
 def from_largest(xp, x, *, among, largest, window):
     """The entry where each window of `among` has its largest: (N, C, *size) -> (N, C, *output)."""
-    return gathered.forward(xp, x, indices=_argmax(xp, among, largest, window), repeats=True)
+    return gathered.forward(xp, x, indices=_argmax(among, largest, window=window), repeats=True)
 
 
 @to_largest.rule("x", formula="g[n,c,argmax[n,c,o]]")
@@ -140,7 +139,8 @@ def _lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind in "fc" else (np.iinfo(dtype).min if dtype.kind in "iu" else False)
 
 
-def _argmax(xp: Any, x: Any, y: Any, window: Window) -> Any:
+@ArrayFunction
+def _argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
     """The flat position in its map of each window's maximum y, the first among equals."""
     flat = xp.arange(math.prod(window.size)).reshape(window.size)
     indices = xp.zeros(y.shape, xp.int64)
@@ -169,7 +169,7 @@ def max_pool(
     window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     _require_cells("max_pool", window)
     y = pooled_max(x, window=window)
-    return (y, Tensor(_argmax(namespace([x.data]), x.data, y.data, window))) if return_indices else y
+    return (y, Tensor(_argmax(x.data, y.data, window=window))) if return_indices else y
 
 
 max_pool.primitive = pooled_max
