@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
+from minidl.kernels.algorithm import ON_CPU
 from minidl.kernels.cpu import convolution, layout
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
@@ -140,7 +141,7 @@ def measure(case: Case, rounds: int) -> list[Result]:
 
 def possible(case: Case, member: Primitive) -> Iterable[str]:
     """The ways that are taken when they are asked for."""
-    for way in convolution.ALGORITHMS:
+    for way in ON_CPU:
         with md.algorithm(way):
             if case.way(member) == way:
                 yield way
@@ -154,7 +155,7 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
 def table(results: list[Result]) -> str:
     lines = [["", "way", "ms", "x im2col", "error"]]
     for r in results:
-        for i, way in enumerate(convolution.ALGORITHMS):
+        for i, way in enumerate(ON_CPU):
             star = " *" if way == r.chosen else ""
             measured = ["not possible", "", ""]
             if way in r.errors:

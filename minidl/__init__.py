@@ -7,7 +7,7 @@ from minidl import functional as F, nn, optim
 from . import data, functional, nn, optim, train
 from .calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .check import check_rules, gradcheck
-from .kernels.cpu.convolution import algorithm
+from .kernels.algorithm import algorithm
 from .kernels.cpu.memory import keep as _keep_memory
 from .kernels.cpu.memory import release_memory
 from .mode import anomaly, definitions, enable_grad, no_grad

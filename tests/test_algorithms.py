@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.check.samples.conv import tensors
+from minidl.kernels.algorithm import ON_CPU
 from minidl.kernels.cpu import blocks, convolution, im2col, layout
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
@@ -58,7 +59,7 @@ def sizes(block, enough, shares):
 
 
 cuts = st.sampled_from([(1, 1, 100), (300, 1, 1), (300, 20, 8), (1 << 19, 128, 8)])
-names = st.sampled_from([None, *convolution.ALGORITHMS])
+names = st.sampled_from([None, *ON_CPU])
 
 
 @settings(drawn, max_examples=250)
@@ -111,13 +112,13 @@ def test_which_one_is_chosen():
 
 
 def test_a_way_can_be_forced_and_is_put_back():
-    for name in convolution.ALGORITHMS:
+    for name in ON_CPU:
         with md.algorithm(name):
             assert chosen(8, 64, 64, 56) == (name if name != "depthwise" else "winograd")  # where it is possible
             with md.algorithm("im2col"):
                 assert chosen(8, 64, 64, 56) == "im2col"
     assert chosen(8, 64, 64, 56) == "winograd"
-    expected = "algorithm 'fft' is unknown: one of im2col, shifted, winograd, depthwise"
+    expected = "algorithm 'fft' is unknown: one of im2col, shifted, winograd, depthwise, tensor_cores"
     with pytest.raises(ValueError, match=expected), md.algorithm("fft"):
         pass
 
@@ -135,7 +136,7 @@ def test_what_is_forced_is_what_runs(monkeypatch):
         assert calls.pop() == function and not calls
 
 
-@pytest.mark.parametrize("name", [None, *convolution.ALGORITHMS])
+@pytest.mark.parametrize("name", [None, *ON_CPU])
 def test_the_same_bits_on_one_thread_and_on_several(name, monkeypatch):
     from minidl.kernels.cpu import workers
 

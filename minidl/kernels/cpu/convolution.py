@@ -6,7 +6,7 @@
     winograd    36 products for 16 outputs of a 3x3 kernel instead of 144, in float32                winograd.py
     depthwise   a multiplication and an addition for each tap, where a channel sees itself alone     depthwise.py
 
-`choose` decides by shape and dtype alone, so equal inputs give equal bits; `algorithm` overrules it.
+`choose` decides by shape and dtype alone, so equal inputs give equal bits; `md.algorithm` overrules it.
 
 Rounding: all but Winograd's add up the n products of the definition, in some order, and err by at most n eps times the
 sum of their absolute values (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1); eps is 6e-8
@@ -15,35 +15,14 @@ in float32, 1e-16 in float64. Winograd's, in float32 only, errs by less than 5e-
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from ..algorithm import asked
 from . import depthwise, im2col, layout, winograd
 
-ALGORITHMS = ("im2col", "shifted", "winograd", "depthwise")
 SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
-
-_forced: ContextVar[str | None] = ContextVar("algorithm", default=None)
-
-
-@contextmanager
-def algorithm(name: str) -> Iterator[None]:
-    """Inside the block, convolutions and their derivatives are computed in this way wherever it is possible.
-
-    "im2col", "shifted" (stride 1), "winograd" (float32, 3x3, stride and dilation 1, no groups) or "depthwise"
-    (groups = channels); elsewhere, and outside of the block, `choose` decides. Raises ValueError for another name.
-    """
-    if name not in ALGORITHMS:
-        raise ValueError(f"algorithm {name!r} is unknown: one of {', '.join(ALGORITHMS)}")
-    token = _forced.set(name)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
 
 
 def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: int) -> str:
@@ -55,9 +34,9 @@ def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: i
         "winograd": winograd.can(dtype, window, groups),
         "depthwise": depthwise.suits(inputs, outputs, window, groups),
     }
-    forced = _forced.get()
-    if forced and possible[forced]:
-        return forced
+    way = asked.get()
+    if possible.get(way):
+        return way
     if possible["depthwise"]:
         return "depthwise"
     if possible["winograd"] and winograd.pays(n, inputs, outputs, window):

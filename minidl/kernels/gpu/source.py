@@ -48,7 +48,7 @@ def _read(file: str) -> str:
 
 def _declared(name: str, value: Any) -> str:
     if isinstance(value, tuple):
-        return f"constexpr int {name}[{len(value)}] = {{{', '.join(map(str, value))}}};"
+        return f"__device__ constexpr int {name}[{len(value)}] = {{{', '.join(map(str, value))}}};"
     return f"constexpr {'double' if isinstance(value, float) else 'int'} {name} = {value!r};"
 
 

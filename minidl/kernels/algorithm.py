@@ -1,0 +1,31 @@
+"""The way to compute convolutions that the user has asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+ON_CPU = ("im2col", "shifted", "winograd", "depthwise")
+ON_GPU = ("im2col", "tensor_cores")
+
+asked: ContextVar[str | None] = ContextVar("algorithm", default=None)
+
+
+@contextmanager
+def algorithm(name: str) -> Iterator[None]:
+    """Inside the block, convolutions and their derivatives are computed in this way wherever it is possible.
+
+    On a CPU: "im2col", "shifted" (stride 1), "winograd" (float32, 3x3, stride and dilation 1, no groups) or "depthwise"
+    (groups = channels). On a GPU: "im2col", or "tensor_cores" (float32, no groups, 8 channels or more; factors are
+    rounded to TF32, 10 bits of mantissa). Elsewhere, and outside of the block, what suits the shape is chosen; tensor
+    cores never are. Raises ValueError for another name.
+    """
+    known = tuple(dict.fromkeys(ON_CPU + ON_GPU))
+    if name not in known:
+        raise ValueError(f"algorithm {name!r} is unknown: one of {', '.join(known)}")
+    token = asked.set(name)
+    try:
+        yield
+    finally:
+        asked.reset(token)
