@@ -1,4 +1,4 @@
-"""Packaging: `pip install -e .` for the engine, `.[tasks]` for what runs on images, `.[test]` for the tests."""
+"""Packaging: `pip install -e .` for the engine, `.[tasks]` for what runs on images, `.[gpu]` for CUDA, `.[test]`."""
 
 from setuptools import find_packages, setup
 
@@ -21,9 +21,10 @@ setup(
     packages=find_packages(include=["minidl", "minidl.*", "tasks", "tasks.*"]),
     python_requires=">=3.11",
     install_requires=["numpy>=2.0", "scipy>=1.13"],
-    package_data={"minidl.kernels.gpu": ["*.cu"]},
+    package_data={"minidl.kernels.gpu": ["*.cu", "*.cuh"]},
     extras_require={
         "tasks": TASKS,
+        "gpu": ["cupy-cuda13x[ctk]>=14"],
         "test": TEST,
         "reference": ["torch==2.13.0"],
     },

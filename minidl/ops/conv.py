@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..kernels.cpu import convolution
+from ..kernels.cpu import convolution as on_cpu
+from ..kernels.gpu import convolution as on_gpu
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import pad
@@ -62,9 +63,13 @@ def dT_dw(xp, x, u, *, window, groups):
     return w.sum(axis=0).reshape(u.shape[1], x.shape[1] // groups, *window.kernel)
 
 
-dT_du.on("cpu")(convolution.convolve)  # the same three, fast: the ways are listed in kernels/cpu/convolution.py
-dT_dx.on("cpu")(convolution.transpose)
-dT_dw.on("cpu")(convolution.correlate)
+dT_du.on("cpu")(on_cpu.convolve)  # the same three, fast: the ways are listed in kernels/cpu/convolution.py
+dT_dx.on("cpu")(on_cpu.transpose)
+dT_dw.on("cpu")(on_cpu.correlate)
+
+dT_du.on("gpu")(on_gpu.convolve)
+dT_dx.on("gpu")(on_gpu.transpose)
+dT_dw.on("gpu")(on_gpu.correlate)
 
 
 def _kernels(w: Any, groups: int) -> Any:

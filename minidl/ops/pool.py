@@ -11,6 +11,7 @@ import numpy as np
 from ..device import namespace, to_device
 from ..dispatch import ArrayFunction
 from ..kernels.cpu import pool as kernel
+from ..kernels.gpu import pool as on_gpu
 from ..primitive import primitive
 from ..tensor import Tensor, as_array, as_tensor
 from .reduce import mean
@@ -151,6 +152,12 @@ def _argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
     return indices
 
 
+pooled_max.on("gpu")(on_gpu.max_pool)
+to_largest.on("gpu")(on_gpu.to_largest)
+from_largest.on("gpu")(on_gpu.from_largest)
+_argmax.on("gpu")(on_gpu.argmax)
+
+
 def max_pool(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -255,6 +262,10 @@ def _(x, *, window):
 @window_spread.on("cpu")
 def _(x, *, window):
     return kernel.spread(x, window)
+
+
+window_sum.on("gpu")(on_gpu.window_sum)
+window_spread.on("gpu")(on_gpu.window_spread)
 
 
 @window_sum.rule("x", formula="window_spread(g)")

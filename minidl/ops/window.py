@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from ..kernels.gpu import columns as on_gpu
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
@@ -304,6 +305,10 @@ def folded(xp, columns, *, window):
     y = xp.zeros((n, c, *window.size), columns.dtype)
     add_patches(y, columns.reshape(n, c, *window.kernel, *window.output), window)
     return y
+
+
+unfolded.on("gpu")(on_gpu.im2col)
+folded.on("gpu")(on_gpu.col2im)
 
 
 @unfolded.rule("x", formula="fold(g)")

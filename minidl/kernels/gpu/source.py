@@ -36,14 +36,14 @@ def supported(*arrays: Any) -> bool:
 
 
 def text(file: str, dtype: str, constants: Constants) -> str:
-    """What is compiled: T, the constants, and the file ``{file}.cu``."""
+    """What is compiled: T, the constants, and the file ``{file}.cu`` with ``window.cuh`` where it includes that."""
     lines = [f"typedef {DTYPES[dtype]} T;", *(_declared(name, value) for name, value in constants)]
-    return "\n".join([*lines, _read(file)])
+    return "\n".join([*lines, _read(file).replace('#include "window.cuh"', _read("window", "cuh"))])
 
 
 @cache
-def _read(file: str) -> str:
-    return resources.files(__package__).joinpath(f"{file}.cu").read_text(encoding="utf-8")
+def _read(file: str, suffix: str = "cu") -> str:
+    return resources.files(__package__).joinpath(f"{file}.{suffix}").read_text(encoding="utf-8")
 
 
 def _declared(name: str, value: Any) -> str:
@@ -52,6 +52,7 @@ def _declared(name: str, value: Any) -> str:
     return f"constexpr {'double' if isinstance(value, float) else 'int'} {name} = {value!r};"
 
 
+@lru_cache(maxsize=1024)
 def geometry(window: Any) -> dict[str, Any]:
     """A window as constants, always of three axes: one of rank 1 or 2 gets leading axes of a single cell."""
     missing = (1,) * (3 - window.rank)

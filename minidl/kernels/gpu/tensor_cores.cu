@@ -25,107 +25,97 @@
 // Rows in shared memory are PAD longer than they need be, so that the rows a warp reads at once start in different banks.
 
 #include <mma.h>
+#include "window.cuh"
 
 namespace wmma = nvcuda::wmma;
 
 constexpr int ROWS = 64, COLUMNS = 128, DEPTH = 16, PAD = 4, THREADS = 256;
-constexpr int W_STEP = DEPTH + PAD, X_STEP = COLUMNS + PAD;  // from row to row in shared memory
-constexpr int W_EACH = ROWS * DEPTH / THREADS, X_EACH = DEPTH * COLUMNS / THREADS;  // numbers that a thread copies
+constexpr int W_STEP = DEPTH + PAD, X_STEP = COLUMNS + PAD; // from row to row in shared memory
+constexpr int W_EACH = ROWS * DEPTH / THREADS, X_EACH = DEPTH * COLUMNS / THREADS; // numbers that a thread copies
 
 typedef wmma::fragment<wmma::matrix_a, 16, 16, 8, wmma::precision::tf32, wmma::row_major> Left;
 typedef wmma::fragment<wmma::matrix_b, 16, 16, 8, wmma::precision::tf32, wmma::row_major> Right;
 typedef wmma::fragment<wmma::accumulator, 16, 16, 8, float> Sum;
 
-// Where in its map output o meets tap k; -1 on padding.
-__device__ int cell(int o, int k) {
-    int o2 = o % OUTPUT[2], o1 = o / OUTPUT[2] % OUTPUT[1], o0 = o / (OUTPUT[1] * OUTPUT[2]);
-    int k2 = k % KERNEL[2], k1 = k / KERNEL[2] % KERNEL[1], k0 = k / (KERNEL[1] * KERNEL[2]);
-    int i0 = STRIDE[0] * o0 + DILATION[0] * k0 - LOW[0];
-    int i1 = STRIDE[1] * o1 + DILATION[1] * k1 - LOW[1];
-    int i2 = STRIDE[2] * o2 + DILATION[2] * k2 - LOW[2];
-    bool inside = 0 <= i0 && i0 < SIZE[0] && 0 <= i1 && i1 < SIZE[1] && 0 <= i2 && i2 < SIZE[2];
-    return inside ? (i0 * SIZE[1] + i1) * SIZE[2] + i2 : -1;
-}
-
 // What one thread copies of the step's two tiles, on its way from memory to shared memory.
 struct Load {
-    float w[W_EACH], x[X_EACH];
+  float w[W_EACH], x[X_EACH];
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) convolve(
-    const T* __restrict__ x, const T* __restrict__ w, T* __restrict__ y,
-    long long samples, long long inputs, long long outputs, long long x_sample, long long x_channel) {
-    // One array in turn for the tiles of W_k and X_k, and for the tile of y at the end.
-    __shared__ float shared[ROWS * X_STEP];
-    float* w_tile = shared;                   // [ROWS][W_STEP]
-    float* x_tile = shared + ROWS * W_STEP;   // [DEPTH][X_STEP]
+  const T* __restrict__ x, const T* __restrict__ w, T* __restrict__ y,
+  long long samples, long long inputs, long long outputs, long long x_sample, long long x_channel) {
+  // One array in turn for the tiles of W_k and X_k, and for the tile of y at the end.
+  alignas(32) __shared__ float shared[ROWS * X_STEP];
+  float* w_tile = shared; // [ROWS][W_STEP]
+  float* x_tile = shared + ROWS * W_STEP; // [DEPTH][X_STEP]
 
-    const int t = threadIdx.x, warp = t / 32;
-    const long long positions = samples * POSITIONS;
-    const long long first_m = (long long)blockIdx.x * COLUMNS;
-    const int first_f = blockIdx.y * ROWS;
-    const int C = (int)inputs, F = (int)outputs;
+  const int t = threadIdx.x, warp = t / 32;
+  const long long positions = samples * POSITIONS;
+  const long long first_m = (long long)blockIdx.x * COLUMNS;
+  const int first_f = blockIdx.y * ROWS;
+  const int C = (int)inputs, F = (int)outputs;
 
-    // In X_k a thread copies one column, every second row: neighbours in a warp read neighbours in a map.
-    const int column = t % COLUMNS, first_row = t / COLUMNS;
-    const long long m = first_m + column;
-    const bool real = m < positions;
-    const int o = real ? (int)(m % POSITIONS) : 0;
-    const T* const sample = x + (real ? m / POSITIONS : 0) * x_sample;
+  // In X_k a thread copies one column, every second row: neighbours in a warp read neighbours in a map.
+  const int column = t % COLUMNS, first_row = t / COLUMNS;
+  const long long m = first_m + column;
+  const bool real = m < positions;
+  const int o = real ? (int)(m % POSITIONS) : 0;
+  const T* const sample = x + (real ? m / POSITIONS : 0) * x_sample;
 
-    const int slices = (C + DEPTH - 1) / DEPTH;  // of the channels
-    const int steps = TAPS * slices;
+  const int slices = (C + DEPTH - 1) / DEPTH; // of the channels
+  const int steps = TAPS * slices;
 
-    auto load = [&](int step, Load& next) {
-        const int k = step / slices, first_c = step % slices * DEPTH;
-        const T* const w_k = w + (long long)k * F * C;
-        for (int i = 0; i < W_EACH; i++) {
-            int f = first_f + t / DEPTH + i * (THREADS / DEPTH), c = first_c + t % DEPTH;
-            next.w[i] = f < F && c < C ? w_k[(long long)f * C + c] : 0;
-        }
-        const int at = real ? cell(o, k) : -1;
-        for (int i = 0; i < X_EACH; i++) {
-            int c = first_c + first_row + i * (THREADS / COLUMNS);
-            next.x[i] = at >= 0 && c < C ? sample[c * x_channel + at] : 0;
-        }
-    };
-    auto store = [&](const Load& next) {
-        for (int i = 0; i < W_EACH; i++)
-            w_tile[(t / DEPTH + i * (THREADS / DEPTH)) * W_STEP + t % DEPTH] = wmma::__float_to_tf32(next.w[i]);
-        for (int i = 0; i < X_EACH; i++)
-            x_tile[(first_row + i * (THREADS / COLUMNS)) * X_STEP + column] = wmma::__float_to_tf32(next.x[i]);
-    };
-
-    const int warp_row = warp / 4 * 32, warp_column = warp % 4 * 32;
-    Sum sum[2][2];
-    for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 2; j++) wmma::fill_fragment(sum[i][j], 0.0f);
-
-    Load next;
-    load(0, next);
-    for (int step = 0; step < steps; step++) {
-        store(next);
-        __syncthreads();  // the tiles are there
-        if (step + 1 < steps) load(step + 1, next);
-        for (int d = 0; d < DEPTH; d += 8) {
-            Left left[2];
-            Right right[2];
-            for (int i = 0; i < 2; i++)
-                wmma::load_matrix_sync(left[i], w_tile + (warp_row + 16 * i) * W_STEP + d, W_STEP);
-            for (int j = 0; j < 2; j++)
-                wmma::load_matrix_sync(right[j], x_tile + d * X_STEP + warp_column + 16 * j, X_STEP);
-            for (int i = 0; i < 2; i++)
-                for (int j = 0; j < 2; j++) wmma::mma_sync(sum[i][j], left[i], right[j], sum[i][j]);
-        }
-        __syncthreads();  // nobody reads the tiles any more
+  auto load = [&](int step, Load& next) {
+    const int k = step / slices, first_c = step % slices * DEPTH;
+    const T* const w_k = w + (long long)k * F * C;
+    for (int i = 0; i < W_EACH; i++) {
+      int f = first_f + t / DEPTH + i * (THREADS / DEPTH), c = first_c + t % DEPTH;
+      next.w[i] = f < F && c < C ? w_k[(long long)f * C + c] : 0;
     }
+    const int at = real ? cell(o, k) : -1;
+    for (int i = 0; i < X_EACH; i++) {
+      int c = first_c + first_row + i * (THREADS / COLUMNS);
+      next.x[i] = at >= 0 && c < C ? sample[c * x_channel + at] : 0;
+    }
+  };
+  auto store = [&](const Load& next) {
+    for (int i = 0; i < W_EACH; i++)
+      w_tile[(t / DEPTH + i * (THREADS / DEPTH)) * W_STEP + t % DEPTH] = wmma::__float_to_tf32(next.w[i]);
+    for (int i = 0; i < X_EACH; i++)
+      x_tile[(first_row + i * (THREADS / COLUMNS)) * X_STEP + column] = wmma::__float_to_tf32(next.x[i]);
+  };
 
-    // Through shared memory to y: only what exists of the tile is written, in runs of COLUMNS.
-    for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 2; j++)
-            wmma::store_matrix_sync(shared + (warp_row + 16 * i) * X_STEP + warp_column + 16 * j, sum[i][j], X_STEP,
-                                    wmma::mem_row_major);
-    __syncthreads();
-    for (int row = first_row; row < ROWS && first_f + row < F; row += THREADS / COLUMNS)
-        if (real) y[(first_f + row) * positions + m] = shared[row * X_STEP + column];
+  const int warp_row = warp / 4 * 32, warp_column = warp % 4 * 32;
+  Sum sum[2][2];
+  for (int i = 0; i < 2; i++)
+    for (int j = 0; j < 2; j++) wmma::fill_fragment(sum[i][j], 0.0f);
+
+  Load next;
+  load(0, next);
+  for (int step = 0; step < steps; step++) {
+    store(next);
+    __syncthreads(); // the tiles are there
+    if (step + 1 < steps) load(step + 1, next);
+    for (int d = 0; d < DEPTH; d += 8) {
+      Left left[2];
+      Right right[2];
+      for (int i = 0; i < 2; i++)
+        wmma::load_matrix_sync(left[i], w_tile + (warp_row + 16 * i) * W_STEP + d, W_STEP);
+      for (int j = 0; j < 2; j++)
+        wmma::load_matrix_sync(right[j], x_tile + d * X_STEP + warp_column + 16 * j, X_STEP);
+      for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) wmma::mma_sync(sum[i][j], left[i], right[j], sum[i][j]);
+    }
+    __syncthreads(); // nobody reads the tiles any more
+  }
+
+  // Through shared memory to y: only what exists of the tile is written, in runs of COLUMNS.
+  for (int i = 0; i < 2; i++)
+    for (int j = 0; j < 2; j++)
+      wmma::store_matrix_sync(shared + (warp_row + 16 * i) * X_STEP + warp_column + 16 * j, sum[i][j], X_STEP,
+                              wmma::mem_row_major);
+  __syncthreads();
+  for (int row = first_row; row < ROWS && first_f + row < F; row += THREADS / COLUMNS)
+    if (real) y[(first_f + row) * positions + m] = shared[row * X_STEP + column];
 }
