@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-GUARD = 1 << 14  # bytes on either side of a buffer
+GUARD = 1 << 18  # bytes on either side of a buffer
 ALIGNMENT = 512  # of the memory that CuPy hands out
 LIMITS = {"grid": (2**31 - 1, 65535, 65535), "block": (1024, 1024, 64)}
 THREADS = 1024  # at most, in a block
