@@ -1,6 +1,7 @@
 """The public list of functions: ``from minidl import functional as F``."""
 
 from .ops.arithmetic import maximum, minimum
+from .ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, generalized_box_iou, nms
 from .ops.conv import conv, conv_transpose
 from .ops.elementwise import (
     absolute,
@@ -30,6 +31,7 @@ from .ops.norm import batch_norm, dropout, group_norm, local_response_norm
 from .ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool, max_unpool
 from .ops.reduce import log_softmax, logsumexp, softmax
 from .ops.resample import interpolate
+from .ops.roi import roi_align, roi_pool
 from .ops.shape import concat, flip, pad, stack, where
 from .ops.window import fold, unfold
 
