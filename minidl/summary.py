@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .device import namespace
-from .mode import no_grad
+from .mode import enable_grad, no_grad
 from .nn.conv import _Conv, _ConvTranspose
 from .nn.linear import Linear
 from .nn.module import Module, watch
-from .tensor import Tensor
+from .tensor import Parameter, Shadow, Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Row:
     output_shape: Any  # a tuple, or a tuple of tuples for a layer with several outputs
     parameters: int  # its own, at its first call; 0 after, and for parameters that an earlier layer shares
     macs: int
+    bytes: int  # of its output; 0 where that is its input, or a view of it
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,29 @@ class Summary:
     parameters: int  # of the whole model, those that no row shows included
     trainable: int
     macs: int
+    bytes: int  # of the outputs of all rows together
+    kept: int | None  # bytes that the backward pass needs, where training was asked for
 
     def __str__(self) -> str:
-        head = ("layer", "type", "output", "parameters", "MACs")
+        head = ("layer", "type", "output", "parameters", "MACs", "bytes")
         body = [
-            (r.name, r.type, _shape_text(r.output_shape), _count_text(r.parameters), _count_text(r.macs))
+            (r.name, r.type, _shape_text(r.output_shape), *map(_count_text, (r.parameters, r.macs, r.bytes)))
             for r in self.rows
         ]
-        widths = [max(len(line[i]) for line in [head, *body]) for i in range(5)]
+        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
         lines = ["  ".join(_aligned(line, widths)).rstrip() for line in [head, *body]]
-        rule = "-" * (sum(widths) + 8)
+        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
         inputs = " and ".join(map(str, self.input_shapes))
         total = f"{self.parameters:,} parameters, {self.trainable:,} trainable; {self.macs:,} MACs"
-        return "\n".join([f"{self.model} on {inputs}", rule, lines[0], rule, *lines[1:], rule, total])
+        memory = f"outputs {self.bytes:,} bytes"
+        if self.kept is not None:
+            memory += f"; the backward pass needs {self.kept:,} bytes kept"
+        return "\n".join([f"{self.model} on {inputs}", rule, lines[0], rule, *lines[1:], rule, total, memory])
 
     __repr__ = __str__
 
 
-def summary(model: Module, *input_shapes: Sequence[int]) -> Summary:
+def summary(model: Module, *input_shapes: Sequence[int], training: bool = False) -> Summary:
     """What each layer gives, has and costs when the model runs on zeros of these shapes, batch included.
 
         >>> md.summary(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (1, 3, 32, 32))
@@ -62,7 +68,12 @@ def summary(model: Module, *input_shapes: Sequence[int]) -> Summary:
     One row for each call of a module without children, or with parameters of its own. MACs are the multiplications
     of convolutions (``N * F * output * C/groups * kernel``), transposed convolutions (``N * C * input * F/groups *
     kernel``) and linear layers (``rows * in * out``) that are modules; biases, other layers and functions count 0.
-    The pass is in eval mode and without gradients; the mode of every module is put back.
+    Bytes are those of the outputs, all of which exist at once in no pass without gradients; what functions between
+    the modules make is in no row.
+    The pass is in eval mode and without gradients. With `training` it is as in training, recorded, and `kept` is what
+    the graph then holds until the backward pass: the model's input, outputs of modules and functions, masks;
+    parameters not counted, nor what layers need while they compute, nor gradients.
+    Modes, buffers and random streams are put back.
     """
     names = {}
     for name, module in model.named_modules():
@@ -75,12 +86,20 @@ def summary(model: Module, *input_shapes: Sequence[int]) -> Summary:
         if own or not any(module.children()):
             new = [p for p in own if p not in counted]
             counted.update(new)
-            size = sum(p.size for p in new)
-            row = Row(names.get(module, ""), type(module).__name__, _shape(output), size, macs(module, inputs, output))
-            rows.append(row)
+            rows.append(
+                Row(
+                    names.get(module, ""),
+                    type(module).__name__,
+                    _shape(output),
+                    sum(p.size for p in new),
+                    macs(module, inputs, output),
+                    _new_bytes(inputs, output),
+                )
+            )
 
-    with _eval_mode(model), no_grad(), watch(see):
-        model(*(_zeros(model, shape) for shape in input_shapes))
+    with _unchanged(model), enable_grad() if training else no_grad(), watch(see):
+        model.train(training)
+        outputs = model(*(_zeros(model, shape) for shape in input_shapes))
     parameters = list(model.parameters())
     return Summary(
         type(model).__name__,
@@ -89,6 +108,8 @@ def summary(model: Module, *input_shapes: Sequence[int]) -> Summary:
         sum(p.size for p in parameters),
         sum(p.size for p in parameters if p.requires_grad),
         sum(r.macs for r in rows),
+        sum(r.bytes for r in rows),
+        kept_bytes(outputs) if training else None,
     )
 
 
@@ -101,6 +122,46 @@ def macs(module: Module, inputs: tuple, output: Any) -> int:
     return 0
 
 
+def kept_bytes(outputs: Any) -> int:
+    """The bytes of all arrays that the graph below the outputs holds, the outputs included, parameters not."""
+    stack, seen = list(_tensors(outputs)), set()
+    arrays, parameters = [], []
+    while stack:
+        x = stack.pop()
+        if not isinstance(x, Shadow):
+            (parameters if isinstance(x, Parameter) else arrays).append(x.data)
+        if x.node is not None and x.node not in seen:
+            seen.add(x.node)
+            stack += [i for i in x.node.inputs or () if isinstance(i, Tensor)]
+            arrays += [value for value in (x.node.parameters or {}).values() if hasattr(value, "nbytes")]
+    owners = {id(owner): owner.nbytes for owner in map(_owner, arrays)}
+    for owner in map(_owner, parameters):  # of which an array may be a view: a transposed weight
+        owners.pop(id(owner), None)
+    return sum(owners.values())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value: itself, or those in its tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _new_bytes(inputs: tuple, output: Any) -> int:
+    """The memory of the output that is not that of an input: a view has none of its own."""
+    old = {id(_owner(x.data)) for x in _tensors(inputs)}
+    return sum(y.data.nbytes for y in _tensors(output) if id(_owner(y.data)) not in old)
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory it is."""
+    while hasattr(array.base, "nbytes"):
+        array = array.base
+    return array
+
+
 def _zeros(model: Module, shape: Sequence[int]) -> Tensor:
     """Zeros in the dtype and on the device of the model's first parameter; float32 on the CPU if it has none."""
     array = next((p.data for p in model.parameters()), None)
@@ -110,14 +171,19 @@ def _zeros(model: Module, shape: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def _eval_mode(model: Module) -> Iterator[None]:
-    before = {module: module.training for module in model.modules()}
-    model.eval()
+def _unchanged(model: Module) -> Iterator[None]:
+    """After the block, the modes, buffers and random streams of all modules are what they were before it."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = [(array, array.copy()) for array in model.buffers()]
+    streams = model.random_state()
     try:
         yield
     finally:
-        for module, training in before.items():
+        for module, training in modes.items():
             module.training = training
+        for array, before in buffers:
+            array[...] = before
+        model.load_random_state(streams)
 
 
 def _shape(output: Any) -> Any:

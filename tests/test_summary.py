@@ -1,5 +1,7 @@
 """The table of a model. MACs are counted by an oracle: with ones everywhere, a layer's outputs add up to its MACs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,12 +119,84 @@ def test_the_table_lines_up():
     text = str(md.summary(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)), (1, 4)))
     assert text.splitlines() == [
         "Sequential on (1, 4)",
-        "---------------------------------------",
-        "layer  type    output  parameters  MACs",
-        "---------------------------------------",
-        "0      Linear  (1, 5)          25    20",
-        "1      ReLU    (1, 5)           -     -",
-        "2      Linear  (1, 2)          12    10",
-        "---------------------------------------",
+        "----------------------------------------------",
+        "layer  type    output  parameters  MACs  bytes",
+        "----------------------------------------------",
+        "0      Linear  (1, 5)          25    20     20",
+        "1      ReLU    (1, 5)           -     -     20",
+        "2      Linear  (1, 2)          12    10      8",
+        "----------------------------------------------",
         "37 parameters, 37 trainable; 30 MACs",
+        "outputs 48 bytes",
     ]
+
+
+# --- memory
+
+
+def test_views_have_no_memory_of_their_own():
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 2)).to("float64")
+    s = md.summary(net, (5, 3, 2, 2))
+    assert [r.bytes for r in s.rows] == [0, 0, 0, 5 * 2 * 8] and s.bytes == 80
+    assert s.kept is None
+
+
+def test_outputs_of_several_parts_are_added_up():
+    rows = md.summary(Pair(), (2, 3), (4, 5)).rows
+    assert [r.bytes for r in rows] == [24, 0, 24]  # dropout in use gives its input back; the pair is the last product
+
+
+def test_what_a_linear_layer_keeps_is_its_input_and_what_is_held_of_its_output():
+    net = nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 2, bias=False))
+    s = md.summary(net, (3, 4), training=True)
+    outputs = 3 * 5 + 3 * 5 + 3 * 2
+    assert s.bytes == outputs * 4
+    assert s.kept == (3 * 4 + outputs) * 4  # arrays this small are not given up, needed or not
+    assert str(s).endswith(f"outputs {s.bytes} bytes; the backward pass needs {s.kept} bytes kept")
+    assert md.summary(net.requires_grad_(False), (3, 4), training=True).kept == 3 * 2 * 4
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_kept_memory_is_what_python_says_that_a_recorded_pass_has_left(activation):
+    """tracemalloc is the oracle: it knows every array of NumPy's."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), activation(), nn.MaxPool2d(2), nn.Residual(nn.Sequential(
+            nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), activation()), activation=activation()),
+        nn.DenseBlock(16, 8, 2), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Dropout(0.5), nn.Linear(32 * 49, 500),
+    )  # fmt: skip
+    shape = (8, 3, 64, 64)
+    kept = md.summary(net, shape, training=True).kept
+    tracemalloc.start()
+    try:
+        y = net(md.Tensor(np.zeros(shape, np.float32)))
+        md.release_memory()  # scratch memory of kernels
+        left = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    arrays = left.filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
+    found = sum(trace.size for trace in arrays.traces)
+    assert y.requires_grad and kept > 10_000_000
+    assert abs(found - kept) < 0.001 * kept
+
+
+def test_a_pass_as_in_training_leaves_no_trace():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0)).eval()
+    before, streams = net.state_dict(), net.random_state()
+    with md.no_grad():
+        s = md.summary(net, (6, 3), training=True)
+    assert s.kept > 0 and not net.training
+    assert net.random_state() == streams
+    assert all(np.array_equal(before[name], array) for name, array in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_rows_in_training_are_those_of_the_training_pass():
+    class Headed(nn.Module):
+        def __init__(self):
+            self.main, self.head = nn.Linear(2, 3), nn.Linear(2, 4)
+
+        def forward(self, x):
+            return (self.main(x), self.head(x)) if self.training else self.main(x)
+
+    assert [r.name for r in md.summary(Headed(), (1, 2)).rows] == ["main"]
+    assert [r.name for r in md.summary(Headed(), (1, 2), training=True).rows] == ["main", "head"]
