@@ -15,15 +15,15 @@ update keeps its numbers: only where nobody has taken the array are the new numb
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .device import namespace, to_device
-from .kernels.cpu.update import BLOCK, blockwise
-from .kernels.cpu.workers import scratch
+from . import optim_flat
+from .device import namespace, numbers, to_device
+from .kernels.gpu import update as kernels_on_gpu
+from .optim_entries import buffer, entrywise, is_alone, lying_as, room
 from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup  # noqa: F401  (used as optim.cosine)
 from .tensor import Parameter, Tensor, as_array
 
@@ -44,6 +44,7 @@ class Optimiser:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
+        self._flat = optim_flat.Groups()
         for group in groups:
             self.add_param_group(group)
 
@@ -96,25 +97,33 @@ class Optimiser:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
             # a NumPy float64 among the options would widen a float32 update
             options = {name: x.item() if isinstance(x, np.generic) else x for name, x in group.items()}
+            plan, at_once = FLAT.get(type(self).update), []
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                state["step"] = state.get("step", 0) + 1
-                xp = namespace([p.data])
-                alone = _is_alone(p)
-                w, g = p.data, p.grad.data
-                if not w.ndim:
-                    w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
-                if not w.flags.c_contiguous:
-                    w = _lying_as(xp.empty_like(w), w)  # without gaps
-                g = _lying_as(w, g)
-                entries, buffers = self.update(xp, w, g, state, options)
-                new = _entrywise(xp, entries, alone, w, g, *buffers)
-                p.data = new if p.data.ndim else new.reshape(())
+                if flat := plan is not None and optim_flat.takes(p):
+                    at_once.append(p)
+                if p.grad is not None:
+                    state = self.state[p]
+                    state["step"] = state.get("step", 0) + 1
+                    if not flat:
+                        self._update_one(p, state, options)
+            if at_once:
+                self._flat.step(number, at_once, self.state, lambda states, do=plan, o=options: do(self, states, o))
+
+    def _update_one(self, p: Parameter, state: dict[str, Any], options: dict[str, Any]) -> None:
+        xp = np if type(p.data) is np.ndarray else namespace([p.data])
+        alone = is_alone(p)
+        w, g = p.data, p.grad.data
+        if not w.ndim:
+            w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
+        if not w.flags.c_contiguous:
+            w = lying_as(xp.empty_like(w), w)  # without gaps
+        g = lying_as(w, g)
+        entries, buffers = self.update(xp, w, g, state, options)
+        new = entrywise(xp, entries, alone, w, g, *buffers)
+        p.data = new if p.data.ndim else new.reshape(())
 
     def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Callable, list]:
         """How an array w with gradient g changes: ``function(new, w, g, *buffers)`` that fills `new` with its new
@@ -179,57 +188,6 @@ def _shape(p: Parameter) -> tuple[int, ...]:
     return p.shape or (1,)
 
 
-def _lying_as(like: Any, a: Any) -> Any:
-    """An array in the dtype and the memory layout of `like`: `a` itself if it has them."""
-    if a.dtype == like.dtype and (
-        a.strides == like.strides or all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, like.strides))
-    ):
-        return a
-    copy = namespace([like]).empty_like(like)
-    copy[...] = a
-    return copy
-
-
-def _buffer(state: dict[str, Any], name: str, w: Any) -> Any:
-    """An array of the state that lies as w does, at first zeros."""
-    state[name] = _lying_as(w, state[name]) if name in state else namespace([w]).zeros_like(w)
-    return state[name]
-
-
-def _is_alone(p: Parameter) -> bool:
-    """Does nobody but p hold its array, so that nobody sees it change?"""
-    array = type(p.data) is np.ndarray and p.data.base is None and p.data.flags.writeable
-    return array and _references(p) == _NO_OTHERS
-
-
-def _references(p: Parameter) -> int:
-    return sys.getrefcount(p.data)
-
-
-_lonely = Parameter(np.zeros(1))
-_NO_OTHERS = _references(_lonely)
-
-
-def _entrywise(xp: Any, function: Callable[..., None], in_place: bool, w: Any, *others: Any) -> Any:
-    """The array `new` that ``function(new, w, *others)`` fills entry by entry: w itself if `in_place`."""
-    if xp is not np or w.size <= BLOCK:
-        new = xp.empty_like(w)
-        function(new, w, *others)
-        return new
-    if not in_place:
-        new = np.empty_like(w)
-        blockwise(function, new, w, *others)
-        return new
-
-    def replace(w: Any, *others: Any) -> None:
-        new = scratch("new", w.shape, w)
-        function(new, w, *others)
-        w[...] = new
-
-    blockwise(replace, w, *others)
-    return w
-
-
 class SGD(Optimiser):
     """Stochastic gradient descent with momentum.
 
@@ -259,11 +217,11 @@ class SGD(Optimiser):
     def update(self, xp: Any, w: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         lr, momentum, decay, nesterov = (group[name] for name in ("lr", "momentum", "weight_decay", "nesterov"))
         share = 1 - group["dampening"] if "momentum_buffer" in state else 1  # of the gradient in v
-        buffers = [_buffer(state, "momentum_buffer", w)] if momentum else []
+        buffers = [buffer(state, "momentum_buffer", w)] if momentum else []
 
         def entries(new: Any, w: Any, g: Any, v: Any = None) -> None:
             if decay:
-                decayed = xp.multiply(w, decay, out=scratch("decayed", w.shape, w))
+                decayed = xp.multiply(w, decay, out=room(xp, "decayed", w))
                 g = xp.add(decayed, g, out=decayed)
             if momentum:
                 v *= momentum
@@ -310,7 +268,7 @@ class Adam(Optimiser):
 
         def entries(new: Any, w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
             if decay:
-                decayed = xp.multiply(w, 1 - lr * decay if decoupled else decay, out=scratch("decayed", w.shape, w))
+                decayed = xp.multiply(w, 1 - lr * decay if decoupled else decay, out=room(xp, "decayed", w))
                 w, g = (decayed, g) if decoupled else (w, xp.add(decayed, g, out=decayed))
             xp.multiply(g, 1 - b1, out=new)  # one array serves all that follows
             m *= b1
@@ -328,7 +286,7 @@ class Adam(Optimiser):
             new *= -lr / (1 - b1**t)
             new += w
 
-        return entries, [_buffer(state, name, w) for name in names]
+        return entries, [buffer(state, name, w) for name in names]
 
 
 class AdamW(Adam):
@@ -346,19 +304,42 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
 
 
+# What a GPU does in one launch for all parameters of a group, by the `update` that it equals: a subclass that defines
+# its own, and parameters on the CPU or of other dtypes, are updated one by one.
+FLAT: dict[Callable, Callable[[Any, Any, dict[str, Any]], kernels_on_gpu.Step]] = {
+    SGD.update: lambda optimiser, states, options: kernels_on_gpu.sgd(states, options),
+    Adam.update: lambda optimiser, states, options: kernels_on_gpu.adam(states, options, optimiser.decoupled),
+}
+
+
 def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: float = 2.0) -> float:
     """Scale all gradients by one factor so that their joint norm is at most `max_norm`; returns the norm before.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
     """
-    params = [p for p in ([params] if isinstance(params, Tensor) else params) if p.grad is not None]
-    sizes = [abs(p.grad.data) for p in params if p.size]
+    params = [params] if isinstance(params, Tensor) else list(params)
+    total = joint_norm(numbers(norm_parts(params, norm_type)), norm_type)
+    scale_gradients(params, total, max_norm)
+    return total
+
+
+def norm_parts(params: Iterable[Parameter], norm_type: float = 2.0) -> list[Any]:
+    """What each gradient adds to the joint norm: the sum of its powers, or its largest entry. On its device still."""
+    sizes = [abs(p.grad.data) for p in params if p.grad is not None and p.size]
     if norm_type == math.inf:
-        total = max((float(size.max()) for size in sizes), default=0.0)
-    else:
-        total = sum(float((size**norm_type).sum(dtype="float64")) for size in sizes) ** (1 / norm_type)
-    factor = float(max_norm / (total + 1e-6))
+        return [size.max() for size in sizes]
+    return [(size**norm_type).sum(dtype="float64") for size in sizes]
+
+
+def joint_norm(parts: list[float], norm_type: float = 2.0) -> float:
+    """The norm of all gradients together, out of their `norm_parts` as numbers."""
+    return max(parts, default=0.0) if norm_type == math.inf else sum(parts) ** (1 / norm_type)
+
+
+def scale_gradients(params: Iterable[Parameter], norm: float, max_norm: float) -> None:
+    """Multiply all gradients by the factor that takes their joint norm down to `max_norm`, if it is larger."""
+    factor = float(max_norm / (norm + 1e-6))
     if factor < 1:
         for p in params:
-            p.grad = p.grad.data * factor
-    return total
+            if p.grad is not None:
+                p.grad = p.grad.data * factor

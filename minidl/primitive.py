@@ -258,7 +258,7 @@ class Fused(Primitive):
         needed = [
             isinstance(x, Tensor) and x.node is not None and (useful is None or x.node in useful) for x in node.inputs
         ]
-        if mode.recording:
+        if mode.recording or active_overrides:  # a rule that is replaced may be one of the definition's
             return self._pullback_of_definition(g, node.inputs, node.parameters, needed)
         arrays = [_form(x) if isinstance(x, Tensor) else x for x in (y, *node.inputs)]  # shadows are not read
         arrays.insert(0, g.data)

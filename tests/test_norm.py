@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
+from minidl import nn
 from minidl.kernels.cpu import layout, workers
 from minidl.kernels.cpu import norm as kernels
 from minidl.ops import norm
@@ -39,14 +40,14 @@ def assert_same(actual, expected, tolerance=1e-11):
 
 
 @drawn
-@given(batches(), st.booleans(), st.sampled_from([1e-5, 0.1]))
-def test_kernel_equals_definition(batch, training, eps):
+@given(batches(), st.booleans(), st.sampled_from([1e-5, 0.1]), st.booleans())
+def test_kernel_equals_definition(batch, training, eps, relu):
     rng, x, weight, bias = batch
     mean, var = rng.normal(size=x.shape[1]), rng.uniform(0.3, 2, x.shape[1])
     g = rng.normal(size=x.shape)
 
     def f(x, weight, bias):
-        return F.batch_norm(x, mean.copy(), var.copy(), weight, bias, training=training, eps=eps)
+        return F.batch_norm(x, mean.copy(), var.copy(), weight, bias, training=training, eps=eps, relu=relu)
 
     y, grads = gradients(f, (x, weight, bias), g)
     with md.definitions():
@@ -224,15 +225,16 @@ def test_moments_do_not_depend_on_blocks_or_layout(batch, how, chosen):
     st.sampled_from([np.float32, np.float64]),
     st.lists(st.booleans(), min_size=3, max_size=3),
     st.booleans(),
+    st.booleans(),
     cut(),
 )
-def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, training, chosen):
+def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, training, relu, chosen):
     rng, x, weight, bias = batch
     x = laid_out(x.astype(dtype), how)
     weight, bias = (None if v is None else v.astype(dtype) for v in (weight, bias))
     needed = [n and v is not None for n, v in zip(needed, (x, weight, bias), strict=True)]
     g = laid_out(rng.normal(size=x.shape).astype(dtype), how_g)
-    parameters = {"eps": 0.1}
+    parameters = {"eps": 0.1, "relu": relu}
     if not training:
         parameters |= {"mean": rng.normal(size=x.shape[1]), "var": rng.uniform(0.3, 2, x.shape[1])}
     p = norm.normalised if training else norm.normalised_by
@@ -249,6 +251,46 @@ def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, trai
         if need:
             assert a.dtype == b.dtype == dtype
             assert_same(a, b, tolerance)
+
+
+RULES = ["gradient", "guided", "deconvnet"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(4, 3, 5), (40, 3, 9, 9)])
+@pytest.mark.parametrize("rule", RULES)
+def test_relu_within_is_relu_after_whatever_its_rule(rule, shape, training):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape), *rng.normal(size=(2, 3))]
+    g, mean, var = rng.normal(size=shape), rng.normal(size=3), rng.uniform(0.5, 2, 3)
+    found = []
+    for within in (True, False):
+        x, weight, bias = (md.tensor(a, requires_grad=True) for a in arrays)
+        y = F.batch_norm(x, mean.copy(), var.copy(), weight, bias, training=training, relu=within)
+        y = y if within else F.relu(y)
+        with md.relu_rule(rule):
+            y.backward(g)
+        found.append([t.numpy() for t in (y, x.grad, weight.grad, bias.grad)])
+    for a, b in zip(*found, strict=True):
+        assert_same(a, b)
+    assert (found[0][0] >= 0).all() and (found[0][0] == 0).any()
+
+
+def test_the_rules_of_relu_within_differ():
+    values, results = np.random.default_rng(0).normal(size=(4, 3, 5)), []
+    for rule in RULES:
+        x = md.tensor(values, requires_grad=True)
+        with md.relu_rule(rule):
+            F.batch_norm(x, None, None, training=True, relu=True).backward(np.cos(np.arange(60.0).reshape(4, 3, 5)))
+        results.append(x.grad.numpy().tobytes())
+    assert len(set(results)) == 3
+
+
+def test_a_layer_takes_its_relu_along():
+    layer = nn.BatchNorm1d(3)
+    x = md.Tensor(np.random.default_rng(0).normal(size=(5, 3)).astype("f"))
+    plain, positive = layer(x), layer(x, relu=True)
+    np.testing.assert_array_equal(positive.numpy(), np.maximum(plain.numpy(), 0))
 
 
 @pytest.mark.parametrize("how", ["C order", "channels last"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn, optim, optim_entries
 from minidl.kernels.cpu import update, workers
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
@@ -253,9 +253,9 @@ LARGE = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 2, 1, 0)])
 def test_blocks_threads_layouts_and_saving_leave_the_bits(monkeypatch, name, options, dtype, layout):
-    monkeypatch.setattr(optim, "BLOCK", 1 << 40)  # whole
+    monkeypatch.setattr(optim_entries, "BLOCK", 1 << 40)  # whole
     whole, state = large_walk(name, options, dtype, (0, 1, 2, 3))
-    for module in (optim, update):
+    for module in (optim_entries, update):
         monkeypatch.setattr(module, "BLOCK", 1 << 14)
     monkeypatch.setattr(workers, "WORTH_SHARING", 0)
     for threads, saved_after in ((1, None), (2, 1)):

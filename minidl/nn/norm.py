@@ -19,7 +19,8 @@ class _BatchNorm(Module):
     """Each channel minus its mean over the batch, divided by its standard deviation; then ``weight * x + bias``.
 
     In use the running averages stand for those of the batch, unless there are none. `momentum` is the weight of the
-    newest batch in them; None makes them plain averages over all batches. See F.batch_norm.
+    newest batch in them; None makes them plain averages over all batches. ``layer(x, relu=True)`` is the relu of
+    ``layer(x)`` at less cost. See F.batch_norm.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
     """
 
@@ -37,7 +38,7 @@ class _BatchNorm(Module):
         self.register_buffer("running_var", init.ones((num_features,)) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", np.array(0) if track_running_stats else None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
             axes = " or ".join(map(str, self.ranks))
             raise ValueError(
@@ -51,7 +52,7 @@ class _BatchNorm(Module):
                 momentum = 1 / float(self.num_batches_tracked)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,
-            training=self.training or not self.track_running_stats, momentum=momentum or 0.0, eps=self.eps,
+            training=self.training or not self.track_running_stats, momentum=momentum or 0.0, eps=self.eps, relu=relu,
         )  # fmt: skip
 
     def extra_repr(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import device
 from ..kernels.cpu.loss import cross_entropy as cross_entropy_on_cpu
 from ..kernels.cpu.loss import cross_entropy_backward as cross_entropy_backward_on_cpu
+from ..kernels.gpu import loss as gpu
 from ..primitive import fused
 from ..tensor import Tensor, as_array, as_tensor
 from .elementwise import absolute, clip, exp, softplus
@@ -127,6 +128,16 @@ def _(g, y, x, *, needed, target, scale):
     return (cross_entropy_backward_on_cpu(g, x, target=target, scale=scale),)
 
 
+@of_classes.on("gpu")
+def _(x, *, target, scale):
+    return gpu.cross_entropy(x, target, scale) if gpu.can(x, scale) else NotImplemented
+
+
+@of_classes.backward_on("gpu")
+def _(g, y, x, *, needed, target, scale):
+    return (gpu.cross_entropy_backward(g, x, target, scale),) if gpu.can(x, g, scale) else NotImplemented
+
+
 def at(target: Any) -> tuple:
     """The index of the entries ``x[n, target[n, s...], s...]`` of x (N, C, *S): one array per axis of x."""
     xp = device.namespace([target])
@@ -193,7 +204,7 @@ def cross_entropy(
             f"cross_entropy: the target has shape {shape}; logits {logits.shape} need class numbers of shape "
             f"{logits.shape[:1] + logits.shape[2:]} or probabilities of shape {logits.shape}"
         )
-    target, scale = _classes(logits, beside(logits, target), weight, ignore_index)
+    target, scale = _classes(logits, as_array(target), weight, ignore_index)
     y = of_classes(logits, target=target, scale=scale)
     if reduction != "mean":
         return reduced(y, reduction)
@@ -221,17 +232,19 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
     if target.dtype.kind not in "iu" and target.size:
         raise TypeError(f"cross_entropy: class numbers must be integers, got {target.dtype}")
     target = target.astype(np.int64)
-    kept = np.True_ if ignore_index is None else target != ignore_index
-    if ignore_index is not None:
+    kept = None if ignore_index is None else target != ignore_index
+    if kept is not None:
         target *= kept
-    if target.size and not 0 <= target.min() <= target.max() < classes:
+    low, high = device.numbers([target.min(), target.max()]) if target.size else (0, 0)  # a GPU waits for this
+    if not 0 <= low <= high < classes:
         position = tuple(int(i[0]) for i in ((target < 0) | (target >= classes)).nonzero())
         raise IndexError(
             f"cross_entropy: target {int(target[position])} at position {position} is not one of the "
             f"{classes} classes, 0 to {classes - 1}; ignore_index is {ignore_index}"
         )
+    target = beside(logits, target)
     scale = device.namespace([target]).ones(target.shape, logits.dtype) if weight is None else weight[target]
-    return target, scale if ignore_index is None else scale * kept
+    return target, scale if kept is None else scale * beside(logits, kept)
 
 
 # --- independent yes-or-no questions

@@ -10,8 +10,10 @@ import numpy as np
 from .. import device
 from ..dispatch import ArrayFunction
 from ..kernels.cpu import norm as kernels
+from ..kernels.gpu import norm as gpu
 from ..primitive import fused
 from ..tensor import Tensor, as_array, as_tensor
+from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul
 from .shape import reshape
@@ -30,6 +32,24 @@ def moments(xp: Any, x: Any) -> tuple[Any, Any]:
 @moments.on("cpu")
 def _(x):
     return kernels.moments(x) if x.size >= kernels.FEW else NotImplemented
+
+
+@moments.on("gpu")
+def _(x):
+    return gpu.moments(x) if gpu.can(x) else NotImplemented
+
+
+@ArrayFunction
+def blend(xp: Any, running: Any, batch: Any, *, momentum: float, factor: float = 1) -> None:
+    """``running = (1 - momentum) * running + momentum * factor * batch`` in place, both (C,)."""
+    running[...] = (1 - momentum) * running + momentum * (factor * batch)
+
+
+@blend.on("gpu")
+def _(running, batch, *, momentum, factor=1):
+    if not gpu.supported(running) or not running.flags.c_contiguous or batch.dtype != np.float64:
+        return NotImplemented
+    return gpu.blend(running, batch, momentum, factor)
 
 
 def others(x: Any) -> tuple[int, ...]:
@@ -56,38 +76,43 @@ def per_channel(v: Tensor, ndim: int) -> Tensor:
     return reshape(v, (1, -1) + (1,) * (ndim - 2))
 
 
-def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """``x * weight + bias``, one weight and bias per channel."""
+def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None, relu: bool = False) -> Tensor:
+    """``x * weight + bias``, one weight and bias per channel; with `relu` the positive part of it."""
     if weight is not None:
         x = x * per_channel(weight, x.ndim)
-    return x if bias is None else x + per_channel(bias, x.ndim)
+    if bias is not None:
+        x = x + per_channel(bias, x.ndim)
+    return elementwise.relu(x) if relu else x
 
 
 @fused(
     name="batch_norm",
     formula="y = (x - m) / sqrt(v + eps) * weight + bias; per channel c: m = mean of x, v = mean of (x - m)^2",
-    reads=("x", "weight"),
+    reads=("x", "weight", "bias"),
 )
-def normalised(x, weight, bias, *, eps, statistics=None):
+def normalised(x, weight, bias, *, eps, statistics=None, relu=False):
     """Each channel of x (N, C, ...) with its own mean removed and its own deviation divided out, then scaled.
 
-    `statistics` are the mean and the variance, if they have been worked out already; they follow from x.
+    `statistics` are the mean and the variance, if they have been worked out already; they follow from x. With `relu`
+    negative entries of the result are 0. Where it is, the backward pass sees by x, not by y: it reads x anyway.
     """
     centred = x - x.mean(others(x), keepdims=True)
     variance = (centred * centred).mean(others(x), keepdims=True)
-    return scaled(centred / sqrt(variance + eps), weight, bias)
+    return scaled(centred / sqrt(variance + eps), weight, bias, relu)
 
 
 @normalised.forward_kernel
-def _(xp, x, weight, bias, *, eps, statistics=None):
-    return standardise(xp, x, weight, bias, *(statistics or moments(x)), eps)
+def _(xp, x, weight, bias, *, eps, statistics=None, relu=False):
+    return standardise(xp, x, weight, bias, *(statistics or moments(x)), eps, relu)
 
 
 @normalised.backward(
     formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
 )
-def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None):
+def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
     mean, var = statistics or moments(x)
+    if relu:
+        g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
     inverse = 1 / xp.sqrt(var + eps)
     h = ((x - beside(mean, x)) * beside(inverse, x)).astype(y.dtype)
     sum_g, sum_gh = g.sum(others(x)), (g * h).sum(others(x))
@@ -100,17 +125,19 @@ def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None):
 
 
 @normalised.on("cpu")
-def _(x, weight, bias, *, eps, statistics=None):
+def _(x, weight, bias, *, eps, statistics=None, relu=False):
     if x.size < kernels.FEW:
         return NotImplemented
-    return standardise_on_cpu(x, weight, bias, *(statistics or moments(x)), eps)
+    return kernels.affine(*on_cpu(x, weight, bias, *(statistics or moments(x)), eps), relu)
 
 
 @normalised.backward_on("cpu")
-def _(g, y, x, weight, bias, *, needed, eps, statistics=None):
+def _(g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
     if x.size < kernels.FEW:
         return NotImplemented
     mean, var = statistics or moments(x)
+    if relu:
+        g = kernels.gated(g, *on_cpu(x, weight, bias, mean, var, eps))
     high, low = split(mean, x.dtype)
     sum_g, sum_gx = kernels.sums(g, x, high)
     sum_gx -= low * sum_g  # sum of g * (x - mean)
@@ -124,24 +151,43 @@ def _(g, y, x, weight, bias, *, needed, eps, statistics=None):
     return gx, *affine_gradients(y, inverse * sum_gx, sum_g, needed)
 
 
+@normalised.on("gpu")
+def _(x, weight, bias, *, eps, statistics=None, relu=False):
+    if not gpu.can(x, weight, bias):
+        return NotImplemented
+    return gpu.affine(x, weight, bias, *(statistics or moments(x)), eps, relu)
+
+
+@normalised.backward_on("gpu")
+def _(g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
+    if not gpu.can(x, g, weight, bias):
+        return NotImplemented
+    return gpu.backward(g, x, weight, bias, *(statistics or moments(x)), eps, relu, False, needed)
+
+
 @fused(
     name="batch_norm_eval",
     formula="y = (x - mean) / sqrt(var + eps) * weight + bias; mean, var, weight and bias of channel c",
-    reads=("x", "weight"),
+    reads=("x", "weight", "bias"),
 )
-def normalised_by(x, weight, bias, *, mean, var, eps):
-    """Each channel of x (N, C, ...) with a given mean removed and a given deviation divided out, then scaled."""
+def normalised_by(x, weight, bias, *, mean, var, eps, relu=False):
+    """Each channel of x (N, C, ...) with a given mean removed and a given deviation divided out, then scaled.
+
+    With `relu` negative entries of the result are 0.
+    """
     mean, deviation = Tensor(mean.astype(x.dtype)), Tensor(((var + eps) ** 0.5).astype(x.dtype))
-    return scaled((x - per_channel(mean, x.ndim)) / per_channel(deviation, x.ndim), weight, bias)
+    return scaled((x - per_channel(mean, x.ndim)) / per_channel(deviation, x.ndim), weight, bias, relu)
 
 
 @normalised_by.forward_kernel
-def _(xp, x, weight, bias, *, mean, var, eps):
-    return standardise(xp, x, weight, bias, mean, var, eps)
+def _(xp, x, weight, bias, *, mean, var, eps, relu=False):
+    return standardise(xp, x, weight, bias, mean, var, eps, relu)
 
 
 @normalised_by.backward(formula="g * weight / sqrt(var + eps)")
-def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps):
+def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
+    if relu:
+        g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
     inverse = 1 / xp.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
     gx = g * beside(k.astype(y.dtype), x) if needed[0] else None
@@ -150,16 +196,18 @@ def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps):
 
 
 @normalised_by.on("cpu")
-def _(x, weight, bias, *, mean, var, eps):
+def _(x, weight, bias, *, mean, var, eps, relu=False):
     if x.size < kernels.FEW:
         return NotImplemented
-    return standardise_on_cpu(x, weight, bias, mean, var, eps)
+    return kernels.affine(*on_cpu(x, weight, bias, mean, var, eps), relu)
 
 
 @normalised_by.backward_on("cpu")
-def _(g, y, x, weight, bias, *, needed, mean, var, eps):
+def _(g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
     if x.size < kernels.FEW:
         return NotImplemented
+    if relu:
+        g = kernels.gated(g, *on_cpu(x, weight, bias, mean, var, eps))
     inverse = 1 / np.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
     gx = kernels.scaled(g, k) if needed[0] else None
@@ -171,19 +219,34 @@ def _(g, y, x, weight, bias, *, needed, mean, var, eps):
     return gx, *affine_gradients(y, sum_gx, sum_g, needed)
 
 
-def standardise(xp: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` of an array (N, C, ...), per channel."""
+@normalised_by.on("gpu")
+def _(x, weight, bias, *, mean, var, eps, relu=False):
+    return gpu.affine(x, weight, bias, mean, var, eps, relu) if gpu.can(x, weight, bias) else NotImplemented
+
+
+@normalised_by.backward_on("gpu")
+def _(g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
+    if not gpu.can(x, g, weight, bias):
+        return NotImplemented
+    return gpu.backward(g, x, weight, bias, mean, var, eps, relu, True, needed)
+
+
+def standardise(
+    xp: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float, relu: bool = False
+) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` of an array (N, C, ...), per channel; its positive part."""
     slope = 1 / xp.sqrt(var + eps) * (1 if weight is None else weight)
     y = (x - beside(mean, x)) * beside(slope, x) + (0 if bias is None else beside(bias, x))
-    return y.astype(common_dtype(x, weight, bias))
+    y = y.astype(common_dtype(x, weight, bias))
+    return xp.maximum(y, 0) if relu else y
 
 
-def standardise_on_cpu(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
-    """As `standardise`, in the precision of the inputs but for the mean, and by blocks."""
+def on_cpu(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> tuple:
+    """What `kernels.affine` takes to do as `standardise`, in the precision of the inputs but for the mean."""
     high, low = split(mean, x.dtype)
     slope = 1 / np.sqrt(var + eps) * (1 if weight is None else weight)
     shift = -low * slope + (0 if bias is None else bias)
-    return kernels.affine(x, high, slope, shift, common_dtype(x, weight, bias))
+    return x, high, slope, shift, common_dtype(x, weight, bias)
 
 
 def common_dtype(*arrays: Any) -> Any:
@@ -207,8 +270,9 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    relu: bool = False,
 ) -> Tensor:
-    """Batch normalisation: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, per channel.
+    """Batch normalisation: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, per channel; `relu` of it, if asked.
 
     x is (N, C) or (N, C, *spatial); weight, bias and the running arrays are (C,), weight and bias may be None.
     In training, mean and (biased) var are those of the batch, through which the gradient flows; the running arrays,
@@ -228,10 +292,10 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm needs running_mean and running_var; pass training=True to use the batch's own")
         mean, var = (as_array(v).astype(np.float64) for v in (running_mean, running_var))  # copies: they will change
-        return normalised_by(x, weight, bias, mean=mean, var=var, eps=eps)
+        return normalised_by(x, weight, bias, mean=mean, var=var, eps=eps, relu=relu)
     if not x.size:  # nothing to take a mean of
         none, one = xp.zeros(x.shape[1]), xp.ones(x.shape[1])
-        return normalised_by(x, weight, bias, mean=none, var=one, eps=eps)
+        return normalised_by(x, weight, bias, mean=none, var=one, eps=eps, relu=relu)
     n = x.size // x.shape[1]
     if n == 1:
         raise ValueError(
@@ -239,13 +303,12 @@ def batch_norm(
             f"{' * '.join(str(m) for m in (x.shape[0], *x.shape[2:]))} = 1; use a larger batch or training=False"
         )
     mean, var = moments(x.data)
-    for running, batch in ((running_mean, mean), (running_var, var * n / (n - 1))):
+    for running, batch, factor in ((running_mean, mean, 1), (running_var, var, n / (n - 1))):
         if running is not None:
             if not hasattr(running, "dtype"):
                 raise TypeError(f"batch_norm updates running arrays in place: a {type(running).__name__} will not do")
-            running = as_array(running)
-            running[...] = (1 - momentum) * running + momentum * batch
-    return normalised(x, weight, bias, eps=eps, statistics=(mean, var))
+            blend(as_array(running), batch, momentum=momentum, factor=factor)
+    return normalised(x, weight, bias, eps=eps, statistics=(mean, var), relu=relu)
 
 
 def check_channels(name: str, x: Tensor, **arrays: Any) -> None:

@@ -10,22 +10,22 @@ from ...ops.norm import normalised, normalised_by
 from . import Sample, samples
 
 
-def by_channel(x, weight, bias, *, eps, statistics=None):
+def by_channel(x, weight, bias, *, eps, statistics=None, relu=False):
     y = np.empty_like(x)
     for c in range(x.shape[1]):
         values = x[:, c]
         y[:, c] = (values - values.mean()) / np.sqrt(values.var() + eps)
         y[:, c] = y[:, c] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
-    return y
+    return np.where(y > 0, y, 0) if relu else y
 
 
-def by_entry(x, weight, bias, *, mean, var, eps):
+def by_entry(x, weight, bias, *, mean, var, eps, relu=False):
     y = np.empty_like(x)
     for i in np.ndindex(x.shape):
         c = i[1]
         y[i] = (x[i] - mean[c]) * (var[c] + eps) ** -0.5
         y[i] = y[i] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
-    return y
+    return np.where(y > 0, y, 0) if relu else y
 
 
 def cases(rng: np.random.Generator) -> Iterator[tuple]:
@@ -43,8 +43,9 @@ def cases(rng: np.random.Generator) -> Iterator[tuple]:
 
 @samples(normalised, oracle=by_channel)
 def _(rng):
-    for inputs in cases(rng):
-        yield Sample(inputs, {"eps": float(rng.choice([1e-5, 1e-2]))})
+    for relu in (False, True):
+        for inputs in cases(rng):
+            yield Sample(inputs, {"eps": float(rng.choice([1e-5, 1e-2])), "relu": relu})
 
 
 @samples(normalised_by, oracle=by_entry)
@@ -53,4 +54,5 @@ def _(rng):
     for inputs in (*cases(rng), empty):
         channels = inputs[0].shape[1]
         mean, var = rng.normal(size=channels), rng.uniform(0.2, 3, channels)
-        yield Sample(inputs, {"mean": mean, "var": var, "eps": 1e-3})
+        for relu in (False, True):
+            yield Sample(inputs, {"mean": mean, "var": var, "eps": 1e-3, "relu": relu})

@@ -183,8 +183,10 @@ def merged(mean: np.ndarray, rest: np.ndarray, squares: np.ndarray, count: np.nd
     return whole, (count * (squares - rest + mean)).sum((0, 2)) / n
 
 
-def affine(x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any) -> np.ndarray:
-    """``(x - centre) * slope + shift``, the coefficients per channel (C,)."""
+def affine(
+    x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any, relu: bool = False
+) -> np.ndarray:
+    """``(x - centre) * slope + shift``, the coefficients per channel (C,); with `relu` the positive part of it."""
     plan, matrix = seen(x)
     y = empty(x, dtype)
     out = seen(y)[1]
@@ -195,6 +197,29 @@ def affine(x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarr
         np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=part)
         part *= plan.chosen(slope, block)
         part += plan.chosen(shift, block)
+        if relu:
+            np.maximum(part, 0, out=part)
+
+    share(work, plan.blocks, COST * x.size)
+    return y
+
+
+def gated(
+    g: np.ndarray, x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any
+) -> np.ndarray:
+    """g where `affine` of the rest is positive, 0 elsewhere: through a relu back to what went into it."""
+    plan, matrix = seen(x)
+    y = empty(x, g.dtype)
+    out, g, like = seen(y)[1], beside(x, g), np.empty(0, dtype)
+    centre, slope, shift = plan.beside(centre), plan.beside(slope.astype(dtype)), plan.beside(shift.astype(dtype))
+
+    def work(*block: Any) -> None:
+        part = plan.part(matrix, block)
+        value = scratch("norm", part.shape, like)
+        np.subtract(part, plan.chosen(centre, block), out=value)
+        value *= plan.chosen(slope, block)
+        value += plan.chosen(shift, block)
+        np.multiply(plan.part(g, block), value > 0, out=plan.part(out, block))
 
     share(work, plan.blocks, COST * x.size)
     return y

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import scipy  # loads scipy.sparse when it is first asked for: not everybody who imports this waits for it
 
 DTYPES = "fdFD"  # of the maps: what sparse matrices multiply
 
@@ -38,8 +38,10 @@ def _channels_second(y: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(y.reshape(*shape, y.shape[1]).transpose(0, 3, 1, 2))
 
 
-def interpolation(rows: np.ndarray, columns: np.ndarray, images: np.ndarray, n: int) -> scipy.sparse.csr_matrix:
+def interpolation(rows: np.ndarray, columns: np.ndarray, images: np.ndarray, n: int) -> Any:
     """The matrix (R * P * Q, N * H * W) with rows[r,p,i] * columns[r,q,j] for bin r,p,q and cell images[r],i,j."""
+    from scipy.sparse import csr_matrix  # 0.1 s that nobody else should wait for
+
     (r, p, h), (_, q, w) = rows.shape, columns.shape
     of_row, i, a = _entries(rows.reshape(r * p, h))
     of_column, j, b = _entries(columns.reshape(r * q, w))
@@ -52,7 +54,7 @@ def interpolation(rows: np.ndarray, columns: np.ndarray, images: np.ndarray, n: 
     down, right = np.divmod(np.arange(starts[-1]) - starts[bins], across[bins])  # which row and column of the bin's
     down, right = down + of_row[row[bins]], right + of_column[column[bins]]
     cells = images[bins // max(p * q, 1)] * (h * w) + i[down] * w + j[right]
-    return scipy.sparse.csr_matrix((a[down] * b[right], cells, starts), shape=(math.prod(shape), n * h * w))
+    return csr_matrix((a[down] * b[right], cells, starts), shape=(math.prod(shape), n * h * w))
 
 
 def _entries(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
