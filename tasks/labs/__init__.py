@@ -1,0 +1,34 @@
+"""Small experiments, one claim of the course each: a command, numbers, a figure and a page that says what to see.
+
+A lab is a module in this folder. The first line of its docstring says what it shows, and it has
+
+    @dataclass(frozen=True)
+    class Settings:
+        seed: int = 0  # decides all that is random
+
+        def __post_init__(self): ...   may raise UsageError for settings that are impossible together
+
+    QUICK = Settings(...)              seconds, for tests; the numbers mean little
+    measure(settings, progress)        a dict of plain numbers, as JSON has them; finite, or None
+    claims(numbers)                    sentences with the numbers in them: what is to be seen, or that it is not
+    draw(numbers)                      a matplotlib Figure
+
+Every field of Settings is an option of the command, and the comment on its line is the option's help. A field is an
+int (of at least 1, or of at least 0 if that is its default), a float of at least 0, a bool, a str, or a tuple of ints
+or floats. `progress` shows how far the work is: ``with progress("training", steps) as step:`` and ``step()`` after
+each piece. `claims` and `draw` are given the dict as it comes back from the file: keys are strings, tuples are lists.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "main"]
+
+# colours that every eye tells apart (Okabe and Ito)
+BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
+
+
+def main(argv: list[str]) -> int:
+    """Run ``python -m tasks labs`` with these arguments; the exit code."""
+    from .cli import main
+
+    return main(argv)

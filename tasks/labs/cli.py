@@ -1,0 +1,125 @@
+"""The command line of the labs: list them, or run one and leave its numbers and its figure."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from .. import command, labs
+from ..command import Parser, UsageError, progress, suggestion, writable
+
+PROGRAM = "python -m tasks labs"
+NUMBERS, FIGURE = "numbers.json", "figure.png"
+DPI = 110
+
+
+def names() -> list[str]:
+    """The modules in this folder that are labs: not this one, nor parts of a lab, which have a _ in their name."""
+    found = (module.name for module in pkgutil.iter_modules(labs.__path__))
+    return sorted(name for name in found if name != "cli" and "_" not in name)
+
+
+def describe(name: str) -> str:
+    """The first line of a lab's docstring, read without importing it."""
+    source = Path(labs.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "no description").splitlines()[0]
+
+
+def main(argv: list[str]) -> int:
+    """List the labs, or run the one that is named; the exit code."""
+    known = names()
+    if not argv or argv[0].startswith("-"):
+        _list(known).parse_args(argv)
+        _list(known).print_help()
+        return 0
+    name = argv[0]
+    if name not in known:
+        hint = suggestion(name, known) or f"; there is {', '.join(known)}"
+        raise UsageError(f"{name!r} is not a lab{hint}")
+    conduct(importlib.import_module(f"tasks.labs.{name}"), f"{PROGRAM} {name}", f"runs/labs/{name}", argv[1:])
+    return 0
+
+
+def conduct(lab: ModuleType, program: str, out: str, argv: list[str]) -> None:
+    """Run one lab with the options in `argv`; `out` is where results go unless they say otherwise."""
+    options = parser(lab, program, out).parse_args(argv)
+    run(lab, chosen(lab, options), writable(options.out), options.quiet)
+
+
+def _list(known: list[str]) -> Parser:
+    width = max(map(len, known))
+    lines = "\n".join(f"  {name:<{width}}  {describe(name)}" for name in known)
+    epilog = f"labs:\n{lines}\n\n{PROGRAM} NAME --help shows the options of one; docs/labs/NAME.md says what to see."
+    return Parser(prog=PROGRAM, usage=f"{PROGRAM} NAME [options]", epilog=epilog)
+
+
+def parser(lab: ModuleType, program: str, out: str) -> Parser:
+    """An option for each field of the lab's Settings; one that is not given is absent."""
+    top = Parser(prog=program, description=lab.__doc__.splitlines()[0])
+    add = top.add_argument_group("settings", argument_default=argparse.SUPPRESS).add_argument
+    types, helps = get_type_hints(lab.Settings), comments(lab.Settings)
+    for field in fields(lab.Settings):
+        default = getattr(lab.Settings(), field.name)
+        said = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        how = reading(types[field.name], default)
+        add(f"--{field.name.replace('_', '-')}", help=f"{helps[field.name]} ({said})".replace("%", "%%"), **how)
+    add = top.add_argument_group("running").add_argument
+    add("--quick", action="store_true", help="a small case, in seconds: its numbers mean little")
+    add("--out", default=out, metavar="DIR", help=f"where results go ({out})")
+    add("--quiet", action="store_true", help="no progress, results only")
+    return top
+
+
+def comments(settings: type) -> dict[str, str]:
+    """The comment on the line of each field: what the field is for."""
+    return dict(re.findall(r"^    (\w+):.*?  # (.+)$", inspect.getsource(settings), re.MULTILINE))
+
+
+def reading(kind: Any, default: Any) -> dict[str, Any]:
+    """How argparse is to read a field of this type."""
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is tuple:
+        return {**reading(get_args(kind)[0], min(default)), "nargs": "+"}
+    if kind is int:
+        return {"type": command.whole(min(1, default)), "metavar": "N"}
+    if kind is float:
+        return {"type": command.real(0), "metavar": "X"}
+    return {"metavar": "NAME"}
+
+
+def chosen(lab: ModuleType, options: argparse.Namespace) -> Any:
+    """The settings: what is given, and for the rest the defaults, or the small case."""
+    given = {field.name: getattr(options, field.name) for field in fields(lab.Settings) if hasattr(options, field.name)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return replace(lab.QUICK if options.quick else lab.Settings(), **given)
+
+
+def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:
+    """Measure; leave the numbers and the figure in `out`; print what is to be seen."""
+    start = time.perf_counter()
+    numbers = measured(lab, settings, partial(progress, quiet=quiet))
+    seconds = time.perf_counter() - start
+    claims = lab.claims(numbers)
+    content = {"settings": asdict(settings), "claims": claims, "numbers": numbers}
+    (out / NUMBERS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    lab.draw(numbers).savefig(out / FIGURE, dpi=DPI)
+    print("\n".join(claims))
+    print(f"measured in {seconds:.0f} s; in {out}: {NUMBERS}, {FIGURE}")
+
+
+def measured(lab: ModuleType, settings: Any, progress: Callable) -> dict[str, Any]:
+    """What the lab measures, as it comes back from a file. Raises ValueError if a number is not finite."""
+    return json.loads(json.dumps(lab.measure(settings, progress), allow_nan=False))
