@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..primitive import primitive
 from ..tensor import Tensor, as_array
 
@@ -98,7 +100,8 @@ def _(g, y, a, b):
 
 @power.rule("b", formula="g * y * log(a)")
 def _(g, y, a, b):
-    a = a if isinstance(a, Tensor) else Tensor(y.data.dtype.type(a))
+    if not isinstance(a, Tensor):
+        return g * (y * (np.log(a).item() if a != 0 else 0.0))
     vanishing = a == 0  # y log(a) -> 0 as a -> 0
     return g * y * log(where(vanishing, 1.0, a))
 

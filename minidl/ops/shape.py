@@ -183,15 +183,15 @@ def _repeats(index: Any) -> bool:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]`` as NumPy has it; tensors, lists and inner tuples in the index count as arrays."""
     parts = index if isinstance(index, tuple) else (index,)
-    return take(x, index=tuple([_index_part(p) for p in parts]))
+    return take(x, index=tuple([_index_part(p, x) for p in parts]))
 
 
-def _index_part(part: Any) -> Any:
+def _index_part(part: Any, x: Tensor) -> Any:
     if isinstance(part, Tensor):
         return part.data
     if isinstance(part, (list, tuple, range)):
-        return np.asarray(part, dtype=None if len(part) else np.intp)
-    return part
+        part = np.asarray(part, dtype=None if len(part) else np.intp)
+    return device.to_device(part, x.device) if isinstance(part, np.ndarray) else part
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """CUDA source on the CPU: what `cupy.RawModule` is in the stand-in for CuPy.
 
 g++ compiles the text of a `.cu` file behind `cuda_on_cpu.h`; a launch runs it on copies of its arguments, each between
-two guards of 0xFF bytes (NaN), and looks afterwards at every byte that the kernel had no right to change.
+two guards of NaNs, and looks afterwards at every byte that the kernel had no right to change.
 """
 
 from __future__ import annotations
@@ -177,9 +177,10 @@ def _require(where: str, parameter: Parameter, argument: Any) -> None:
 class Buffer:
     """A copy of the memory that some arguments of a launch occupy, between guards."""
 
-    def __init__(self, low: int, high: int, offset: int):
+    def __init__(self, low: int, high: int, offset: int, number: int):
         self.low, self.size = low, high - low
-        self.room = np.full(self.size + 2 * GUARD + ALIGNMENT, 0xFF, np.uint8)
+        # a NaN of its own, so that what a kernel reads outside of one argument is a change outside of another
+        self.room = np.full((self.size + 2 * GUARD + ALIGNMENT) // 4 + 1, 0xFFF00001 + number, np.uint32).view(np.uint8)
         start = self.room.ctypes.data + GUARD
         self.start = GUARD + (offset - start) % ALIGNMENT  # as far from a multiple of ALIGNMENT as on a device
         ctypes.memmove(self.room.ctypes.data + self.start, low, self.size)
@@ -232,7 +233,7 @@ def guarded(parameters: tuple[Parameter, ...], args: tuple) -> list[Buffer]:
             groups.append((low, high, [i]))
     buffers = []
     for low, high, members in groups:
-        buffer = Buffer(low, high, low - allocation(arrays[members[0]]).ctypes.data if high else 0)
+        buffer = Buffer(low, high, low - allocation(arrays[members[0]]).ctypes.data if high else 0, min(members))
         buffer.members = {i: (parameters[i], arrays[i]) for i in sorted(members)}
         buffers.append(buffer)
     return buffers

@@ -207,18 +207,6 @@ class ndarray:
             "explicitly."
         )
 
-    def __bool__(self) -> bool:
-        return bool(self._array)
-
-    def __int__(self) -> int:
-        return int(self._array.item())
-
-    def __float__(self) -> float:
-        return float(self._array.item())
-
-    def __complex__(self) -> complex:
-        return complex(self._array.item())
-
     def __repr__(self) -> str:
         return repr(self._array)
 
@@ -307,6 +295,8 @@ COMPARISONS = {
 }  # fmt: skip
 SIGNS = {"neg": operator.neg, "pos": operator.pos, "abs": operator.abs, "invert": operator.invert}
 
+for _type in (bool, int, float, complex):
+    setattr(ndarray, f"__{_type.__name__}__", lambda self, type_=_type: type_(self._array.item()))
 for _name, _parameters in cupy_has.METHODS.items():
     setattr(ndarray, _name, _method(_name, _parameters))
 for _name, _ufunc in OPERATORS.items():
