@@ -34,7 +34,8 @@ from minidl.ops.window import Window
 from minidl.primitive import Primitive
 
 from .cpu import as_text, calls_per_turn, cores, machine
-from .worker import environ, timed
+from .meters import timed
+from .worker import environ
 
 SHAPE = (8, 64, 64, 56)
 

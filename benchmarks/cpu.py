@@ -37,7 +37,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,15 +46,15 @@ import numpy as np
 
 from .libraries import Unsupported, is_installed
 from .rows import ROWS, Row
-from .worker import Worker
+from .worker import Column, Worker
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
-COLUMNS: dict[str, tuple[str, dict[str, str]]] = {  # what is timed: the library and its environment
-    "minidl": ("minidl", {}),
-    "torch": ("torch", {}),
-    "tuned": ("torch", KEEP_MEMORY),
-    "dezero": ("dezero", {}),
-    "mygrad": ("mygrad", {}),
+COLUMNS = {
+    "minidl": Column("minidl"),
+    "torch": Column("torch"),
+    "tuned": Column("torch", KEEP_MEMORY),
+    "dezero": Column("dezero"),
+    "mygrad": Column("mygrad"),
 }
 TURN = 0.1  # seconds
 PAUSE = 0.05
@@ -74,6 +74,7 @@ class Result:
     seconds: dict[str, list[float]]
     memory: dict[str, int]
     gemm: dict[str, list[float]] = field(default_factory=dict)
+    differences: dict[str, dict[str, float]] = field(default_factory=dict)  # from minidl, of outputs and gradients
 
     def median(self, column: str) -> float:
         return statistics.median(self.seconds[column])
@@ -104,6 +105,7 @@ class Result:
             "peak_bytes": self.memory,
             "gemm_gflops": {c: statistics.median(rates) / 1e9 for c, rates in self.gemm.items()},
             "share_of_gemm": self.share_of_gemm(),
+            "differences": self.differences,
         }
 
 
@@ -111,12 +113,14 @@ class Disagreement(Exception):
     """Two libraries give different numbers for one row."""
 
 
-def measure(row: Row, columns: Iterable[str], threads: int, rounds: int, tiny: bool = False) -> Result:
+def measure(
+    row: Row, names: Iterable[str], threads: int, rounds: int, tiny: bool = False, *,
+    columns: Mapping[str, Column] = COLUMNS, tolerances: Mapping[str, float] = TOLERANCES,
+    also: Callable[[Mapping[str, Worker]], None] = lambda workers: None,
+) -> Result:  # fmt: skip
+    """Measure a row in the columns of these names. ``also(workers)`` may ask for more at the end."""
     with ExitStack() as stack:
-        workers = {}
-        for column in columns:
-            name, environment = COLUMNS[column]
-            workers[column] = stack.enter_context(Worker(name, row, threads, tiny=tiny, environment=environment))
+        workers = {name: stack.enter_context(Worker(columns[name], row, threads, tiny=tiny)) for name in names}
         for worker in workers.values():  # all at once: importing takes longest
             worker.send("memory")
         memory = {}
@@ -125,10 +129,13 @@ def measure(row: Row, columns: Iterable[str], threads: int, rounds: int, tiny: b
                 memory[column] = worker.receive()
             except Unsupported:
                 del workers[column]
-        require_agreement(row, {column: worker.ask("results") for column, worker in workers.items()})
+        found = {column: worker.ask("results") for column, worker in workers.items()}
+        differences = require_agreement(row, found, tolerances)
         macs = workers["minidl"].ask("macs")
         result = Result(row.name, row.group, row.tiny if tiny else row.shape, macs, {c: [] for c in workers}, memory)
+        result.differences = differences
         take_turns(result, workers, rounds)
+        also(workers)
     return result
 
 
@@ -149,16 +156,26 @@ def calls_per_turn(seconds: float) -> int:
     return min(max(round(TURN / seconds), 1), 200)
 
 
-def require_agreement(row: Row, results: dict[str, dict[str, np.ndarray]]) -> None:
-    """Disagreement if a column differs from minidl's: the benchmark never times a wrong thing."""
+def require_agreement(
+    row: Row, results: dict[str, dict[str, np.ndarray]], tolerances: Mapping[str, float] = TOLERANCES
+) -> dict[str, dict[str, float]]:
+    """By column, how far its output and the worst of its gradients are from minidl's.
+
+    Disagreement if that is too far: the benchmark never times a wrong thing.
+    """
     ours = results["minidl"]
+    found: dict[str, dict[str, float]] = {}
     for column, theirs in results.items():
         if set(theirs) != set(ours):
             raise Disagreement(f"minidl gives {', '.join(ours)}, {column} {', '.join(theirs)}")
+        worst = found[column] = dict.fromkeys(tolerances, 0.0)
         for name, expected in ours.items():
-            error = difference(expected, theirs[name])
-            if not error <= TOLERANCES[name.split()[0]]:
+            error, kind = difference(expected, theirs[name]), name.split()[0]
+            if not error <= tolerances[kind]:
                 raise Disagreement(f"{name}: {column} differs from minidl by {error:.1e} of its norm")
+            worst[kind] = max(worst[kind], error)
+    del found["minidl"]
+    return found
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -260,34 +277,37 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(f"--threads {options.threads}: from 1 to the {cores()} cores that there are")
     if options.json and not os.path.isdir(os.path.dirname(options.json) or "."):
         parser.error(f"--json {options.json}: there is no folder {os.path.dirname(options.json)}")
-    if options.memory_of and (options.memory_of not in COLUMNS or not is_installed(COLUMNS[options.memory_of][0])):
+    if options.memory_of and (options.memory_of not in COLUMNS or not is_installed(COLUMNS[options.memory_of].library)):
         parser.error(f"--memory-of {options.memory_of}: one of {', '.join(COLUMNS)}, if it is installed")
     return options
 
 
-def select(parts: list[str]) -> list[Row]:
+def select(parts: list[str], rows: Sequence[Row] = ROWS) -> list[Row]:
     """The rows that are meant: by the whole name or group, else by a part of it; all if nothing is said."""
     found: list[Row] = []
     for part in parts:
-        rows = [r for r in ROWS if part in (r.name, r.group)] or [r for r in ROWS if part in r.name or part in r.group]
-        if not rows:
+        meant = [r for r in rows if part in (r.name, r.group)] or [r for r in rows if part in r.name or part in r.group]
+        if not meant:
             raise LookupError(f"no row contains {part!r}; --list prints them")
-        found += rows
-    return [r for r in ROWS if r in found or not parts]
+        found += meant
+    return [r for r in rows if r in found or not parts]
+
+
+def listed(rows: Iterable[Row]) -> str:
+    return "\n".join(f"{r.name:32}{r.group:16}{'x'.join(map(str, r.shape))}" for r in rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     if options.list:
-        print("\n".join(f"{r.name:32}{r.group:16}{'x'.join(map(str, r.shape))}" for r in options.chosen))
+        print(listed(options.chosen))
         return
     if options.memory_of:
-        name, environment = COLUMNS[options.memory_of]
         for row in options.chosen:
-            with Worker(name, row, options.threads, tiny=options.quick, environment=environment) as worker:
+            with Worker(COLUMNS[options.memory_of], row, options.threads, tiny=options.quick) as worker:
                 print(f"{row.name:32}{worker.ask('memory') / 2**20:10.1f} MiB")
         return
-    columns = [c for c, (library, _) in COLUMNS.items() if is_installed(library)]
+    columns = [name for name, column in COLUMNS.items() if is_installed(column.library)]
     rounds = options.rounds or (2 if options.quick else 11)
     results, failures = [], []
     for i, row in enumerate(options.chosen):

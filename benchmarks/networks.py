@@ -85,24 +85,71 @@ def resnet18(library: Library, classes: int = 1000, width: int = 64) -> Any:
 
     Source: He et al., "Deep residual learning for image recognition", CVPR 2016.
     """
+    return _resnet(library, _basic_block(library), 1, (2, 2, 2, 2), classes, width)
+
+
+def resnet50(library: Library, classes: int = 1000, width: int = 64) -> Any:
+    """torchvision's ResNet-50, names included: 25,557,032 parameters. The stride is that of the 3x3 convolution.
+
+    Source: He et al., as above; the place of the stride: Goyal et al., "Accurate, large minibatch SGD", 2017.
+    """
+    return _resnet(library, _bottleneck(library), 4, (3, 4, 6, 3), classes, width)
+
+
+def _basic_block(library: Library) -> type:
     nn = library.nn
 
     class BasicBlock(nn.Module):
-        def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        def __init__(self, inputs: int, width: int, stride: int) -> None:
             super().__init__()
-            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-            self.bn1 = nn.BatchNorm2d(outputs)
-            self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-            self.bn2 = nn.BatchNorm2d(outputs)
+            self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
             self.relu = nn.ReLU()
-            self.downsample = None
-            if stride != 1 or inputs != outputs:
-                project = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-                self.downsample = nn.Sequential(project, nn.BatchNorm2d(outputs))
+            self.downsample = _shortcut(nn, inputs, width, stride)
 
         def forward(self, x: Any) -> Any:
             y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
             return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+    return BasicBlock
+
+
+def _bottleneck(library: Library) -> type:
+    nn = library.nn
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs: int, width: int, stride: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+            self.relu = nn.ReLU()
+            self.downsample = _shortcut(nn, inputs, 4 * width, stride)
+
+        def forward(self, x: Any) -> Any:
+            y = self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))))
+            return self.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
+
+    return Bottleneck
+
+
+def _shortcut(nn: Any, inputs: int, outputs: int, stride: int) -> Any:
+    """What brings a block's input to the shape of its output; None if it has it."""
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _resnet(library: Library, Block: type, expansion: int, counts: tuple[int, ...], classes: int, width: int) -> Any:
+    """A stem and four stages of blocks; a block of width w has expansion * w outputs."""
+    nn = library.nn
+
+    def stage(inputs: int, width: int, count: int, stride: int) -> Any:
+        later = [Block(expansion * width, width, 1) for _ in range(count - 1)]
+        return nn.Sequential(Block(inputs, width, stride), *later)
 
     class ResNet(nn.Module):
         def __init__(self) -> None:
@@ -110,12 +157,12 @@ def resnet18(library: Library, classes: int = 1000, width: int = 64) -> Any:
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
             self.bn1, self.relu = nn.BatchNorm2d(width), nn.ReLU()
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-            self.layer1 = nn.Sequential(BasicBlock(width, width, 1), BasicBlock(width, width, 1))
-            self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2), BasicBlock(2 * width, 2 * width, 1))
-            self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, 2), BasicBlock(4 * width, 4 * width, 1))
-            self.layer4 = nn.Sequential(BasicBlock(4 * width, 8 * width, 2), BasicBlock(8 * width, 8 * width, 1))
+            self.layer1 = stage(width, width, counts[0], 1)
+            self.layer2 = stage(expansion * width, 2 * width, counts[1], 2)
+            self.layer3 = stage(2 * expansion * width, 4 * width, counts[2], 2)
+            self.layer4 = stage(4 * expansion * width, 8 * width, counts[3], 2)
             self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-            self.fc = nn.Linear(8 * width, classes)
+            self.fc = nn.Linear(8 * expansion * width, classes)
 
         def forward(self, x: Any) -> Any:
             x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -6,37 +6,47 @@ the other's.
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import multiprocessing
 import os
-import resource
-import sys
-import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import numpy as np
 
+from .ceiling import Cost, costs
 from .libraries import Library, Unsupported, library
 from .rows import Job, Row, macs
 
-GEMM = 1024  # side of the square product that measures the peak
+GEMM = {"cpu": 1024, "gpu": 8192}  # side of the square product that measures the peak
+TINY_GEMM = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is timed: a library, where it runs, and how."""
+
+    library: str
+    environment: dict[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    tf32: bool = False  # may it round the factors of float32 products?
+    algorithm: str | None = None  # that convolutions are asked to take
 
 
 class Worker:
     """The other end of the process: `ask` sends a command and waits for what it gives."""
 
-    def __init__(
-        self, name: str, row: Row, threads: int, *, tiny: bool = False, environment: dict[str, str] | None = None
-    ):
+    def __init__(self, column: Column | str, row: Row, threads: int, *, tiny: bool = False):
+        column = Column(column) if isinstance(column, str) else column
         context = multiprocessing.get_context("spawn")
-        self.name = name
+        self.name = column.library
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, row, threads, tiny), daemon=True)
-        with environ(thread_limits(threads) | (environment or {})):
+        self.process = context.Process(target=serve, args=(theirs, column, row, threads, tiny), daemon=True)
+        with environ(thread_limits(threads) | column.environment):
             self.process.start()
         theirs.close()
 
@@ -98,7 +108,7 @@ def environ(variables: dict[str, str]) -> Iterator[None]:
 # --- inside the process
 
 
-def serve(pipe: Connection, name: str, row: Row, threads: int, tiny: bool) -> None:
+def serve(pipe: Connection, column: Column, row: Row, threads: int, tiny: bool) -> None:
     runner: Any = None
     while True:
         try:
@@ -107,7 +117,7 @@ def serve(pipe: Connection, name: str, row: Row, threads: int, tiny: bool) -> No
             return
         try:
             if runner is None:
-                runner = Runner(name, row, threads, tiny)
+                runner = Runner(column, row, threads, tiny)
             pipe.send(("ok", getattr(runner, command)(*arguments)))
         except Unsupported as error:
             pipe.send(("unsupported", str(error)))
@@ -118,32 +128,40 @@ def serve(pipe: Connection, name: str, row: Row, threads: int, tiny: bool) -> No
 class Runner:
     """The commands. The first measures memory, while nothing but model and input is there."""
 
-    def __init__(self, name: str, row: Row, threads: int, tiny: bool):
-        self.library: Library = library(name, threads)
-        self.row, self.tiny = row, tiny
+    def __init__(self, column: Column, row: Row, threads: int, tiny: bool):
+        self.column, self.row, self.tiny = column, row, tiny
+        self.library: Library = library(column.library, threads, column.device, column.tf32)
+        self.asked = ExitStack()  # kept: the algorithm is asked for as long as this is there
+        self.asked.enter_context(self.library.algorithm(column.algorithm))
         Job(row, self.library, tiny=True).run()  # so that code is loaded and threads are there
         self.job = Job(row, self.library, tiny)
         self.matrix: Any = None
 
     def memory(self) -> int:
         """Bytes at the peak of two calls, above those in use once the library, model and input are there."""
-        before = forget_peak()
+        return self.library.meter.memory(self._two_calls)
+
+    def _two_calls(self) -> None:
         for _ in range(2):
             self.job.run()
-        return peak() - before
+
+    def taken(self) -> int:
+        """Bytes that the library keeps for itself."""
+        return self.library.meter.taken()
 
     def results(self) -> dict[str, np.ndarray]:
         return self.job.results()
 
     def times(self, calls: int) -> list[float]:
         """Seconds of each call."""
-        return [timed(self.job.run) for _ in range(calls)]
+        return self.library.meter.times(self.job.run, calls)
 
     def gemm(self) -> float:
         """FLOP/s of the library's own float32 matrix product: the best of three."""
+        side = TINY_GEMM if self.tiny else GEMM[self.column.device]
         if self.matrix is None:
-            self.matrix = self.library.tensor(np.random.default_rng(0).standard_normal((GEMM, GEMM), np.float32))
-        return 2 * GEMM**3 / min(timed(lambda: self.library.matmul(self.matrix, self.matrix)) for _ in range(3))
+            self.matrix = self.library.tensor(np.random.default_rng(0).standard_normal((side, side), np.float32))
+        return 2 * side**3 / min(self.library.meter.times(lambda: self.library.matmul(self.matrix, self.matrix), 3))
 
     def macs(self) -> int:
         """Multiply-adds of a call by formula: minidl counts those of a forward pass."""
@@ -151,35 +169,15 @@ class Runner:
 
         return macs(self.row, md.summary(self.job.model, self.row.tiny if self.tiny else self.row.shape))
 
+    def costs(self) -> list[Cost]:
+        """What each layer costs by formula, in a call of minidl's."""
+        return costs(self.row, self.job.model, self.job.x)
 
-def timed(call: Any) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def forget_peak() -> int:
-    """Give free memory back, and let the peak start from what is in use now; that, in bytes.
-
-    Where the system cannot reset the peak (Linux can), it is that of the process so far.
-    """
-    if hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        pass
-    return peak()
-
-
-def peak() -> int:
-    """The most memory that was in use, in bytes.
-
-    Linux: VmHWM, not ru_maxrss, in which a process inherits the peak of the one that started it.
-    """
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    def digest(self, calls: int) -> str:
+        """A hash of all bits of the last output and of the parameters after so many calls."""
+        found = hashlib.sha256()
+        for _ in range(calls):
+            y = self.job.run()
+        for tensor in (y, *self.job.model.parameters()):
+            found.update(np.ascontiguousarray(self.library.array(tensor)))
+        return found.hexdigest()

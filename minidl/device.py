@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+NAMES = ("cpu", "gpu", "auto")  # that a command takes
+INSTALL = 'pip install "cupy-cuda13x[ctk]" (with a driver for CUDA 12: "cupy-cuda12x[ctk]")'
 
 
 def namespace(arrays: Any) -> ModuleType:
@@ -47,12 +51,45 @@ def as_dtype(target: Any) -> np.dtype:
         raise ValueError(f'{target!r} is neither a device, "cpu" or "gpu", nor a dtype') from None
 
 
+def resolve(name: str) -> str:
+    """The device that `name` means: "cpu", "gpu", or for "auto" the gpu if one answers, else the cpu.
+
+    Raises RuntimeError in one line if the gpu is asked for and none answers.
+    """
+    if name not in NAMES:
+        raise ValueError(f"device {name!r} is unknown: use one of {', '.join(NAMES)}")
+    if name == "cpu":
+        return name
+    try:
+        gpu()
+    except RuntimeError:
+        if name == "gpu":
+            raise
+        return "cpu"
+    return "gpu"
+
+
+def numbers(scalars: Iterable[Any]) -> list[float]:
+    """Python numbers from arrays of one entry and numbers; all that lie on the GPU come in one transfer."""
+    scalars = list(scalars)
+    cupy = sys.modules.get("cupy")
+    there = [i for i, s in enumerate(scalars) if isinstance(s, cupy.ndarray)] if cupy else []
+    if there:
+        found = cupy.stack([scalars[i].reshape(()).astype("float64") for i in there]).get().tolist()
+        for i, number in zip(there, found):
+            scalars[i] = number
+    return [float(s.item() if hasattr(s, "item") else s) for s in scalars]
+
+
 def gpu() -> ModuleType:
     """The cupy module, if it is installed and a device answers; else RuntimeError with one line."""
     try:
         import cupy
-    except ImportError:
-        raise RuntimeError('no GPU: CuPy is not installed; pip install "cupy-cuda13x[ctk]", or use the cpu') from None
+    except ModuleNotFoundError:
+        raise RuntimeError(f"no GPU: CuPy is not installed; {INSTALL}, or use the cpu") from None
+    except ImportError as error:  # its own message has many lines
+        cause = str(error).strip().splitlines()[-1]
+        raise RuntimeError(f"no GPU: CuPy cannot be imported ({cause}); {INSTALL}, or use the cpu") from None
     if not cupy.is_available():
         raise RuntimeError("no GPU: CuPy is installed but no CUDA device answers; use the cpu")
     return cupy

@@ -29,11 +29,12 @@ from typing import Any
 import numpy as np
 
 from .checkpoint import Diverged, Run, load_model, not_finite
+from .device import numbers
 from .mode import anomaly, no_grad
 from .nn import Module
-from .optim import Optimiser, clip_grad_norm
+from .optim import Optimiser, joint_norm, norm_parts, scale_gradients
 from .primitive import AnomalyError
-from .tensor import Tensor
+from .tensor import Tensor, as_array
 
 __all__ = ["Diverged", "fit", "load_model"]
 
@@ -114,15 +115,19 @@ def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | 
     before, batch = run.random_state(), batches(step)
     parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
 
-    def backward() -> Record:
-        total, record = _total(loss(run.model, batch))
+    def backward() -> dict[str, Any]:
+        total, terms = _total(loss(run.model, batch))
         for optimiser in run.optimisers.values():
             optimiser.zero_grad()
         total.backward()
-        return {**record, "loss": total.item()}
+        return {**terms, "loss": total.data}
 
-    record = backward()
-    record["grad_norm"] = clip_grad_norm(parameters, math.inf if clip is None else clip)
+    terms = backward()
+    read = numbers([*terms.values(), *norm_parts(parameters)])  # all at once: a GPU stops for each reading
+    record = dict(zip(terms, read))
+    record["grad_norm"] = joint_norm(read[len(terms) :])
+    if clip is not None:
+        scale_gradients(parameters, record["grad_norm"], clip)
     if not (math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])):
         run.load_random_state(before)
         raise Diverged(f"step {step}: {_summary(record)}: {_cause(run.model, backward)}. {run.where()}")
@@ -132,20 +137,21 @@ def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | 
 
 
 def _manual_step(run: Run, loss: Callable, batches: Callable, step: int) -> Record:
-    record = {name: float(value) for name, value in loss(run.model, batches(step)).items()}
+    terms = loss(run.model, batches(step))
+    record = dict(zip(terms, numbers(map(as_array, terms.values()))))
     if not all(map(math.isfinite, record.values())):
         raise Diverged(f"step {step}: {_summary(record)}. {run.where()}")
     return record
 
 
-def _total(terms: Any) -> tuple[Tensor, Record]:
-    """The Tensor to train and the value of every term."""
+def _total(terms: Any) -> tuple[Tensor, dict[str, Any]]:
+    """The Tensor to train and the value of every term, where it lies."""
     named = terms if isinstance(terms, Mapping) else {"loss": terms}
     chosen = [named["loss"]] if "loss" in named else named.values()
     trained = [term for term in chosen if isinstance(term, Tensor) and term.requires_grad]
     if not trained or any(term.size != 1 for term in trained):
         raise TypeError(f"loss gives a scalar Tensor that requires a gradient, or a dict of them; got {terms!r:.99}")
-    return sum(trained[1:], trained[0]), {name: float(value) for name, value in named.items()}
+    return sum(trained[1:], trained[0]), {name: as_array(value) for name, value in named.items()}
 
 
 def _cause(model: Module, again: Callable[[], Any]) -> str:

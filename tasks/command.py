@@ -1,12 +1,18 @@
-"""What the command lines of all tasks share: a parser that fails in one line, and the kinds of numbers it takes."""
+"""What the command lines of all tasks share: a parser that fails in one line, kinds of numbers, progress, folders."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import math
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
+
+from minidl.device import NAMES, resolve
 
 
 class UsageError(Exception):
@@ -31,6 +37,19 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """'; did you mean NAME?', or nothing if no known name is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def add_device(add: Callable[..., Any]) -> None:
+    """The option --device of every task; `add` is the add_argument of a parser or of a group."""
+    add("--device", choices=NAMES, default="cpu", help="auto: the gpu if there is one (cpu)")
+
+
+def device(name: str) -> str:
+    """"cpu" or "gpu" for what --device says. Raises UsageError if there is no such device here."""
+    try:
+        return resolve(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: {error}") from None
 
 
 def whole(low: int) -> Callable[[str], int]:
@@ -62,3 +81,26 @@ def real(low: float, *, above: bool = False) -> Callable[[str], float]:
         return value
 
     return number
+
+
+@contextmanager
+def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, a line elsewhere, nothing if quiet; what it gives is called after each piece of work."""
+    if quiet or not sys.stderr.isatty():
+        if not quiet:
+            print(f"{label} ...", file=sys.stderr, flush=True)
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
+        yield bar.update
+
+
+def writable(name: str) -> Path:
+    """The folder of results, made if need be."""
+    out = Path(name)
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise PermissionError(13, "cannot be written to; choose another --out", name)
+    return out

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from minidl.data import image_files
-from minidl.device import gpu
 
 from .. import command
-from ..command import Parser, UsageError
+from ..command import Parser, UsageError, progress, writable
 from .data import TEST, TRAIN, photographs, read_files
 from .model import TARGETS, Denoiser
 from .picture import Picture
-from .report import compare, progress, restore
+from .report import compare, restore
 from .train import BLIND, CHECKPOINT, MODELS, Settings, contradictions, load, saved_settings, settings_of, train
 
 PROGRAM = "python -m tasks denoise"
@@ -55,7 +53,7 @@ def parser() -> Parser:
     add = top.add_argument_group("running").add_argument
     add("--resume", action="store_true", help="go on with the run in --out; the result is as if it never stopped")
     add("--out", default="runs/denoise", metavar="DIR", help="where results go (runs/denoise)")
-    add("--device", choices=("cpu", "gpu", "auto"), default="cpu", help="auto: the gpu if there is one (cpu)")
+    command.add_device(add)
     add("--quiet", action="store_true", help="no progress, results only")
     add = top.add_argument_group("using a trained network").add_argument
     add("--checkpoint", metavar="FILE", help="do not train: take these weights, and the settings.json beside them")
@@ -73,7 +71,7 @@ def main(argv: list[str]) -> int:
     """Run the task with these arguments; the exit code."""
     options = parser().parse_args(argv)
     settings = choose_settings(options)
-    device = choose_device(options.device)
+    device = command.device(options.device)
     picture = Picture.read(options.image) if options.image else None
     out = writable(options.out)
     model = load(settings, options.checkpoint).to(device) if options.checkpoint else None
@@ -109,28 +107,6 @@ def choose_settings(options: argparse.Namespace) -> Settings:
     if "depth" in given and settings.model != "dncnn":
         raise UsageError("--depth is for --model dncnn: the lecture's network has four layers")
     return settings
-
-
-def choose_device(name: str) -> str:
-    """"cpu" or "gpu"; for "auto" the gpu if one answers."""
-    if name == "cpu":
-        return name
-    try:
-        gpu()
-    except RuntimeError:
-        if name == "gpu":
-            raise
-        return "cpu"
-    return "gpu"
-
-
-def writable(name: str) -> Path:
-    """The folder of results, made if need be."""
-    out = Path(name)
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise PermissionError(13, "cannot be written to; choose another --out", name)
-    return out
 
 
 def read_photographs(settings: Settings, quiet: bool) -> dict:

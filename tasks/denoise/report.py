@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from minidl import data
 
+from ..command import progress
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
 from .evaluate import psnr, scores, table, verdict
@@ -21,20 +20,6 @@ from .picture import Picture
 from .train import BLIND, LOG, Settings
 
 OURS = "ours"
-
-
-@contextmanager
-def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal, a line elsewhere, nothing if quiet; what it gives is called after each piece of work."""
-    if quiet or not sys.stderr.isatty():
-        if not quiet:
-            print(f"{label} ...", file=sys.stderr, flush=True)
-        yield lambda: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
-        yield bar.update
 
 
 def compare(

@@ -5,11 +5,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 
-from benchmarks import cpu, networks  # noqa: E402
+from benchmarks import cpu, gpu, networks  # noqa: E402
 from benchmarks.libraries import library  # noqa: E402
 from benchmarks.rows import ROWS, Job  # noqa: E402
 
 pytestmark = pytest.mark.reference
+
+
+ROWS = [*ROWS, *(row for row in gpu.ROWS if row.network is networks.resnet50)]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,9 @@ def test_networks_are_those_that_they_are_named_after(libraries):
         resnet = networks.resnet18(each)
         assert sum(np.prod(p.shape) for p in resnet.parameters()) == 11_689_512
         assert "layer2.0.downsample.0.weight" in resnet.state_dict()
+        resnet = networks.resnet50(each)
+        assert sum(np.prod(p.shape) for p in resnet.parameters()) == 25_557_032
+        assert {"layer1.0.downsample.1.weight", "layer4.2.conv3.weight"} <= set(resnet.state_dict())
         dncnn = networks.dncnn(each)
         assert sum(np.prod(p.shape) for p in dncnn.parameters()) == 556_096
         vgg = networks.vgg16(each, width=1, hidden=2, classes=3)

@@ -1,0 +1,254 @@
+"""Speed and memory on a GPU, against PyTorch on the same one: training steps and inference.
+
+    python -m benchmarks.gpu [ROW ...] [--cpu] [--json PATH] [--markdown] [--quick] [--rounds N] [--list]
+    python -m benchmarks.gpu --repeat [ROW ...]
+
+A ROW is the name of a row, a part of one, or of its group: "unet", "resnet", "step". Torch runs eager, as pip installs
+it, with its own choice of algorithms. Everything is measured twice:
+
+- float32: TF32 is off on both sides.
+- TF32: both may round the factors of products to 10 bits of mantissa. minidl's products are cuBLAS's (CUPY_TF32=1);
+  in the column "cores" its convolutions take the kernel on tensor cores, md.algorithm("tensor_cores").
+
+What is fair, and how it is kept, beyond what benchmarks.cpu says of weights, turns, processes and medians:
+
+- Before anything is timed outputs and gradients must agree; in TF32 outputs alone, since what rounding does to the
+  gradients of a deep network with batch norm is no one's fault. How far both are apart is in the JSON.
+- Times are those between events of the device, after warm-up, in a queue that is not waited for between calls.
+- "ceiling": the least time by bytes and FLOPs, layer by layer, at the peak rates of the device: benchmarks/ceiling.py.
+  "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured in the same rounds.
+- MiB: the peak of arrays in use in two calls, above model and input: of CuPy's pool, and torch.cuda's own count. What
+  each keeps from the device is "taken_bytes" in the JSON.
+- --cpu adds minidl on this machine's CPU, all cores.
+
+--repeat trains every step twice for 20 steps, in two processes, and compares all bits of the weights.
+
+Results go to benchmarks/results/NAME OF THE DEVICE.json, unless rows are named or --json says otherwise.
+With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing and are not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from minidl.device import gpu
+
+from . import cpu
+from .ceiling import Peaks
+from .cpu import Disagreement, Result, as_markdown, as_text, cores, listed, number, select
+from .libraries import is_installed
+from .networks import denoiser, dncnn, resnet18, resnet50, unet, vgg16
+from .rows import INFERENCE, STEP, Row, step
+from .worker import Column, Worker
+
+RESULTS = Path(__file__).with_name("results")
+REPEATED = 20  # steps
+TF32 = {"CUPY_TF32": "1"}
+NO_TF32 = {"CUPY_TF32": "0"}
+COLUMNS: dict[str, dict[str, Column]] = {
+    "float32": {
+        "minidl": Column("minidl", NO_TF32, "gpu"),
+        "torch": Column("torch", {}, "gpu"),
+        "cpu": Column("minidl"),
+    },
+    "TF32": {
+        "minidl": Column("minidl", TF32, "gpu", tf32=True),
+        "torch": Column("torch", {}, "gpu", tf32=True),
+        "cores": Column("minidl", TF32, "gpu", tf32=True, algorithm="tensor_cores"),
+    },
+}
+TOLERANCES = {"float32": cpu.TOLERANCES, "TF32": {"output": 5e-2, "gradient": float("inf")}}
+
+ROWS = [
+    step("denoiser", denoiser, (128, 1, 40, 40), (2, 1, 12, 12), "MSE", "SGD", width=8),
+    step("dncnn17", dncnn, (128, 1, 40, 40), (2, 1, 10, 10), "MSE", "Adam", width=8, depth=5),
+    step("unet", partial(unet, base=64), (8, 1, 256, 256), (2, 1, 16, 16), "CrossEntropy", "SGD", base=8, levels=2),
+    step("resnet18", resnet18, (32, 3, 224, 224), (3, 3, 72, 72), "CrossEntropy", "SGD", classes=10, width=8),
+    step("resnet50", resnet50, (32, 3, 224, 224), (3, 3, 72, 72), "CrossEntropy", "SGD", classes=10, width=4),
+    Row("vgg16-inference", INFERENCE, vgg16, (32, 3, 224, 224), (1, 3, 64, 64), {"width": 8, "hidden": 32}),
+]
+
+
+@dataclass
+class Found:
+    """What was measured of one row in one precision."""
+
+    precision: str
+    result: Result
+    ceiling: float | None  # seconds
+    taken: dict[str, int] = field(default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        ours = self.result.median("minidl")
+        return {
+            "precision": self.precision,
+            **self.result.json(),
+            "ceiling_ms": self.ceiling and 1e3 * self.ceiling,
+            "share_of_ceiling": self.ceiling and self.ceiling / ours,
+            "taken_bytes": self.taken,
+        }
+
+
+def measure(row: Row, precision: str, names: list[str], rounds: int, tiny: bool, peaks: Peaks) -> Found:
+    """One row in the columns of a precision."""
+    columns, extra = COLUMNS[precision], {}
+
+    def ask(workers: Mapping[str, Worker]) -> None:
+        extra["costs"] = workers["minidl"].ask("costs")
+        extra["taken"] = {name: workers[name].ask("taken") for name in workers if columns[name].device == "gpu"}
+
+    result = cpu.measure(
+        row, names, cores(), rounds, tiny, columns=columns, tolerances=TOLERANCES[precision], also=ask
+    )  # fmt: skip
+    return Found(precision, result, peaks.seconds(extra["costs"], precision == "TF32"), extra["taken"])
+
+
+def columns_here(with_cpu: bool) -> dict[str, list[str]]:
+    """By precision, the columns that can be measured on this machine."""
+    torch = is_installed("torch") and _torch_has_a_device()
+    lacking = {*([] if torch else ["torch"]), *([] if with_cpu else ["cpu"])}
+    return {precision: [name for name in columns if name not in lacking] for precision, columns in COLUMNS.items()}
+
+
+def _torch_has_a_device() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def repeats(row: Row, tiny: bool) -> bool:
+    """Do two trainings in two processes end in the same bits?"""
+    digests = set()
+    for _ in range(2):
+        with Worker(COLUMNS["float32"]["minidl"], row, cores(), tiny=tiny) as worker:
+            digests.add(worker.ask("digest", REPEATED))
+    return len(digests) == 1
+
+
+# --- as text
+
+
+def table(found: list[Found], markdown: bool) -> str:
+    """A line for each row that was measured in one precision."""
+    others = [c for c in dict.fromkeys(c for f in found for c in f.result.seconds) if c != "minidl"]
+    head = ["row", "input", "minidl ms", *(f"{c} ms" for c in others), *(f"{c}/minidl" for c in others)]
+    lines = [[*head, "ceiling ms", "of ceiling", "of GEMM", "minidl MiB", "torch MiB"]]
+    for f in found:
+        r = f.result
+        times = [number(1e3 * r.median(c)) if c in r.seconds else "-" for c in ["minidl", *others]]
+        bound = ["-", "-"] if f.ceiling is None else [number(1e3 * f.ceiling), f"{f.ceiling / r.median('minidl'):.0%}"]
+        gemm = "-" if (s := r.share_of_gemm()) is None else f"{s:.0%}"
+        mib = [number(r.memory[c] / 2**20) if c in r.memory else "-" for c in ("minidl", "torch")]
+        ratios = [number(r.ratio(c)) for c in others]
+        lines.append([r.row, "x".join(map(str, r.shape)), *times, *ratios, *bound, gemm, *mib])
+    return as_markdown(lines) if markdown else as_text(lines)
+
+
+def about(cupy: Any, peaks: Peaks, torch: bool) -> dict[str, Any]:
+    """The device and the versions of what ran on it."""
+    runtime = cupy.cuda.runtime
+    found = {"cuda_runtime": runtime.runtimeGetVersion(), "cuda_driver": runtime.driverGetVersion()}
+    names = ["minidl", "numpy", *(["torch"] if torch else [])]
+    return {"device": peaks.json(), "cupy": cupy.__version__, **found, **{name: version(name) for name in names}}
+
+
+def summary(about: dict[str, Any], peaks: Peaks) -> str:
+    rates = {"float32": peaks.flops(), "TF32": peaks.flops(tf32=True)}
+    known = ", ".join(f"{name} {rate / 1e12:.0f} TFLOP/s" for name, rate in rates.items() if rate)
+    versions = ", ".join(f"{name} {value}" for name, value in about.items() if name != "device")
+    return f"{peaks.name}: {known or 'FLOP/s not known'}, {peaks.bandwidth / 1e12:.1f} TB/s; {versions}"
+
+
+# --- the command
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="a name, a group, or a part of one (all)")
+    parser.add_argument("--cpu", action="store_true", help="minidl on the CPU beside it")
+    parser.add_argument("--json", metavar="PATH", help="write everything measured there")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, two rounds: a trial")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each library (11; 2 with --quick)")
+    parser.add_argument("--list", action="store_true", help="print the rows and stop")
+    parser.add_argument("--repeat", action="store_true", help=f"train twice for {REPEATED} steps and compare all bits")
+    options = parser.parse_args(arguments)
+    try:
+        options.chosen = select(options.rows, ROWS)
+    except LookupError as error:
+        parser.error(str(error))
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: at least 1")
+    if options.json and not os.path.isdir(os.path.dirname(options.json) or "."):
+        parser.error(f"--json {options.json}: there is no folder {os.path.dirname(options.json)}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.list:
+        print(listed(options.chosen))
+        return 0
+    try:
+        cupy = gpu()
+    except RuntimeError as error:
+        print(f"python -m benchmarks.gpu: {error}", file=sys.stderr)
+        return 2
+    return check_bits(options) if options.repeat else benchmark(options, cupy)
+
+
+def check_bits(options: argparse.Namespace) -> int:
+    same = {row.name: repeats(row, options.quick) for row in options.chosen if row.group == STEP}
+    for name, equal in same.items():
+        print(f"{name:16}{REPEATED} steps, twice: {'the same bits' if equal else 'DIFFERENT bits'}")
+    return 0 if all(same.values()) else 1
+
+
+def benchmark(options: argparse.Namespace, cupy: Any) -> int:
+    peaks, names = Peaks.of(cupy), columns_here(options.cpu)
+    found, failures = [], []
+    for precision in COLUMNS:
+        for row in options.chosen:
+            print(f"{row.name}, {precision}", file=sys.stderr)
+            try:
+                rounds = options.rounds or (2 if options.quick else 11)
+                found.append(measure(row, precision, names[precision], rounds, options.quick, peaks))
+            except (Disagreement, RuntimeError) as error:
+                failures.append(f"{row.name}, {precision}: {error}")
+                print(failures[-1], file=sys.stderr)
+    facts = about(cupy, peaks, "torch" in names["float32"])
+    print(summary(facts, peaks))
+    for precision in COLUMNS:
+        if rows := [f for f in found if f.precision == precision]:
+            print(f"\n{precision}\n\n{table(rows, options.markdown)}")
+    path = Path(options.json) if options.json else default_path(peaks, options)
+    if path:
+        path.parent.mkdir(exist_ok=True)
+        everything = {**facts, "quick": options.quick, "rows": [f.json() for f in found], "failures": failures}
+        path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    if failures:
+        print(f"{len(failures)} of {2 * len(options.chosen)} measurements failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def default_path(peaks: Peaks, options: argparse.Namespace) -> Path | None:
+    """Where the results of all rows are kept: a trial, and a part of them, are not."""
+    if options.quick or options.rows:
+        return None
+    return RESULTS / f"{re.sub(r'[^A-Za-z0-9]+', '-', peaks.name).strip('-')}.json"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

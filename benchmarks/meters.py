@@ -1,0 +1,146 @@
+"""How long a call takes and how much memory: on the CPU by the clock and the system, on a GPU by its own events.
+
+A GPU works on after a call has returned. Its events stand in the same queue as the work: the time between two is that
+of the work between them, and of the waiting where Python is too slow to keep the queue filled, as its user sees it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, Protocol
+
+Call = Callable[[], Any]
+
+
+class Meter(Protocol):
+    def times(self, call: Call, calls: int) -> list[float]:
+        """Seconds of each of so many calls, one after the other."""
+
+    def memory(self, call: Call) -> int:
+        """Bytes at the peak of a call, above those in use before it."""
+
+    def taken(self) -> int:
+        """Bytes that are taken from the system (or the device) now, those kept for later included."""
+
+
+# --- CPU
+
+
+class Clock:
+    """The meter of the CPU."""
+
+    def times(self, call: Call, calls: int) -> list[float]:
+        return [timed(call) for _ in range(calls)]
+
+    def memory(self, call: Call) -> int:
+        before = forget_peak()
+        call()
+        return peak() - before
+
+    def taken(self) -> int:
+        return peak()
+
+
+def timed(call: Call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def forget_peak() -> int:
+    """Give free memory back, and let the peak start from what is in use now; that, in bytes.
+
+    Where the system cannot reset the peak (Linux can), it is that of the process so far.
+    """
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+    return peak()
+
+
+def peak() -> int:
+    """The most memory that was in use, in bytes.
+
+    Linux: VmHWM, not ru_maxrss, in which a process inherits the peak of the one that started it.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# --- GPU
+
+
+def between_events(event: Callable[[], Any], milliseconds: Callable[[Any, Any], float], call: Call, calls: int) -> list:
+    """Seconds between events that stand before, between and after the calls; waited for is the last alone."""
+    events = [event() for _ in range(calls + 1)]
+    events[0].record()
+    for done in events[1:]:
+        call()
+        done.record()
+    events[-1].synchronize()
+    return [milliseconds(a, b) / 1e3 for a, b in pairwise(events)]
+
+
+class OfCuPy:
+    """The meter of CuPy. Its pool does not know its peak: a hook looks after each allocation."""
+
+    def __init__(self, cupy: Any):
+        self.cupy, self.pool = cupy, cupy.get_default_memory_pool()
+
+    def times(self, call: Call, calls: int) -> list[float]:
+        cuda = self.cupy.cuda
+        return between_events(cuda.Event, cuda.get_elapsed_time, call, calls)
+
+    def memory(self, call: Call) -> int:
+        self.pool.free_all_blocks()
+        before = highest = self.pool.used_bytes()
+
+        class Watch(self.cupy.cuda.MemoryHook):
+            name = "peak"
+
+            def malloc_postprocess(_, **about: Any) -> None:
+                nonlocal highest
+                highest = max(highest, self.pool.used_bytes())
+
+        with Watch():
+            call()
+        return highest - before
+
+    def taken(self) -> int:
+        return self.pool.total_bytes()
+
+
+class OfTorch:
+    """The meter of PyTorch on CUDA."""
+
+    def __init__(self, torch: Any):
+        self.cuda = torch.cuda
+
+    def times(self, call: Call, calls: int) -> list[float]:
+        event = partial(self.cuda.Event, enable_timing=True)
+        return between_events(event, lambda a, b: a.elapsed_time(b), call, calls)
+
+    def memory(self, call: Call) -> int:
+        self.cuda.synchronize()
+        self.cuda.empty_cache()
+        self.cuda.reset_peak_memory_stats()
+        before = self.cuda.memory_allocated()
+        call()
+        self.cuda.synchronize()
+        return self.cuda.max_memory_allocated() - before
+
+    def taken(self) -> int:
+        return self.cuda.max_memory_reserved()
