@@ -24,7 +24,7 @@ setup(
     package_data={"minidl.kernels.gpu": ["*.cu", "*.cuh"]},
     extras_require={
         "tasks": TASKS,
-        "gpu": ["cupy-cuda13x[ctk]>=14"],
+        "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores
         "test": TEST,
         "reference": ["torch==2.13.0"],
     },

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.gpu import entries
 from ..primitive import primitive
 from ..tensor import Tensor, as_array
 
@@ -14,6 +15,9 @@ from ..tensor import Tensor, as_array
 def add(xp, a, b):
     """The sum ``a + b``."""
     return a + b
+
+
+add.on("gpu")(entries.add)
 
 
 @add.rule("a", formula="g")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..device import namespace
 from ..kernels.cpu import activation as kernels
+from ..kernels.gpu import entries
 from ..primitive import override, primitive
 from ..tensor import Tensor
 
@@ -234,6 +235,8 @@ def _(g, y, x):
 relu.on("cpu")(kernels.relu)
 leaky.on("cpu")(kernels.leaky)
 gated.on("cpu")(kernels.gated)
+relu.on("gpu")(entries.relu)
+gated.on("gpu")(entries.gated)
 
 clip.primitive, leaky_relu.primitive, elu.primitive = clipped, leaky, exponential_linear
 

@@ -30,6 +30,7 @@ NOTHING: dict[str, dict[str, Any]] = {"": {}}
 # file: (constants by name, dtypes)
 TABLE: dict[str, tuple[dict[str, dict[str, Any]], tuple[str, ...]]] = {
     "columns": (WINDOWS, DTYPES),
+    "entries": (CELLS, DTYPES),
     "loss": (CELLS, DTYPES),
     "nms": (NOTHING, DTYPES),
     "norm": (CELLS, DTYPES),

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 BLOCK = 256  # threads
+ROWS = 2**16 - 1  # of blocks that a grid may have; a thread goes on with the channels beyond
 DTYPES = {"float32": "float", "float64": "double"}  # that a kernel's T may stand for
 
 Constants = tuple[tuple[str, Any], ...]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .source import BLOCK, blocks, geometry, launch, maps, strides, supported
+from .source import BLOCK, ROWS, blocks, geometry, launch, maps, strides, supported
 
 INDICES = 2**31  # an index within a map is an int
-ROWS = 2**16 - 1  # of blocks that a grid may have; a thread goes on with the channels beyond
 
 
 def takes(window: Any, *arrays: Any) -> bool:
