@@ -1,4 +1,4 @@
-"""The switches that a `with` block turns: recording, definitions, anomaly. One set per thread."""
+"""The switches that a `with` block turns: recording, definitions, anomaly, drawing. One set per thread."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ class Mode(threading.local):
     recording = True  # does an operation remember its inputs?
     definitions = False  # do fused primitives run as the compositions that define them?
     anomaly = False  # does the first NaN or infinity stop the program?
+    drawing = True  # are the first weights of layers drawn, or left at 0?
     passive = False  # neither recording nor anomaly: an operation is its array function, and no more
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from minidl.data import image_files
 
 from .. import command
 from ..command import Parser, UsageError, progress, writable
+from ..run import CHECKPOINT, given_settings, known_settings, resumable
 from .data import TEST, TRAIN, photographs, read_files
 from .model import TARGETS, Denoiser
 from .picture import Picture
 from .report import compare, restore
-from .train import BLIND, CHECKPOINT, MODELS, Settings, contradictions, load, saved_settings, settings_of, train
+from .train import BLIND, MODELS, Settings, load, settings_of, train
 
 PROGRAM = "python -m tasks denoise"
 EXAMPLES = f"""examples:
@@ -87,23 +86,10 @@ def main(argv: list[str]) -> int:
 
 def choose_settings(options: argparse.Namespace) -> Settings:
     """The settings that the command line, the run that is gone on with, and the defaults make together."""
-    given = {field.name: getattr(options, field.name) for field in fields(Settings) if hasattr(options, field.name)}
+    given = given_settings(Settings, options)
     if options.add_noise and not options.image:
         raise UsageError("--add-noise is for the image that --image names")
-    if options.checkpoint and options.resume:
-        raise UsageError("--checkpoint uses a trained network, --resume goes on with training: give one of them")
-    known: dict[str, Any] = {}
-    if options.checkpoint:
-        if not Path(options.checkpoint).is_file():
-            raise FileNotFoundError(f"{options.checkpoint}: no such checkpoint; train one without --checkpoint")
-        known = saved_settings(options.checkpoint)
-    elif options.resume:
-        known = saved_settings(Path(options.out, CHECKPOINT))
-        if not known or not Path(options.out, CHECKPOINT).exists():
-            raise UsageError(f"there is no run in {options.out}; leave --resume out, or name the --out of the run")
-        if wrong := contradictions(given, known):
-            raise UsageError(f"in the run of {options.out} {', '.join(wrong)}: only --steps may change on --resume")
-    settings = settings_of(given, known)
+    settings = settings_of(given, known_settings(Settings, options, given))
     if "depth" in given and settings.model != "dncnn":
         raise UsageError("--depth is for --model dncnn: the lecture's network has four layers")
     return settings
@@ -122,9 +108,5 @@ def run_training(
     settings: Settings, images: dict, test: dict, out: Path, device: str, options: argparse.Namespace
 ) -> Denoiser:
     """Train; if Ctrl-C stops it, say how to go on."""
-    try:
+    with resumable(PROGRAM, options.out):
         return train(settings, images, test, out, resume=options.resume, device=device, quiet=options.quiet)
-    except KeyboardInterrupt as stop:
-        if not str(stop):
-            raise
-        raise KeyboardInterrupt(f"{stop}; go on with: {PROGRAM} --resume --out {options.out}") from None

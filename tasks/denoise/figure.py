@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..plot import BLUE, GREY, ORANGE, pyplot, running_mean, save, show
 from .evaluate import Score
 
 CROP = 80  # side of the squares that are enlarged
 CORNERS = {"camera": (88, 212), "coins": (15, 182), "chelsea": (85, 110), "astronaut": (70, 180)}  # top, left
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # told apart by every eye (Okabe and Ito)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _show(axes: Any, image: np.ndarray, below: str = "") -> None:
-    """An image of shape (H, W) or (C, H, W), every pixel a square, with a line of text below."""
-    if image.ndim == 3:
-        image = image[0] if len(image) == 1 else image.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
-    axes.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(below, fontsize=11, labelpad=3)
 
 
 def comparison(
@@ -43,41 +22,37 @@ def comparison(
     title: str,
 ) -> None:
     """A row per test image, a column per method: the same crop, enlarged, and the PSNR of the whole image."""
-    pyplot = _pyplot()
     methods = list(next(iter(estimates.values())))
     rows, columns = len(clean), len(methods) + 2
-    figure, grid = pyplot.subplots(rows, columns, figsize=(2.1 * columns, 2.35 * rows + 0.7), squeeze=False)
+    figure, grid = pyplot().subplots(rows, columns, figsize=(2.1 * columns, 2.35 * rows + 0.7), squeeze=False)
     for axes, (name, image) in zip(grid, clean.items()):
         top, left = CORNERS.get(name, tuple((n - CROP) // 2 for n in image.shape))
         area = (slice(top, top + CROP), slice(left, left + CROP))
-        _show(axes[0], image, f"{image.shape[1]} x {image.shape[0]}")
+        show(axes[0], image, f"{image.shape[1]} x {image.shape[0]}")
         axes[0].set_ylabel(name, fontsize=12)
-        axes[0].add_patch(pyplot.Rectangle((left, top), CROP, CROP, fill=False, edgecolor=ORANGE, linewidth=2))
-        _show(axes[1], image[area])
+        axes[0].add_patch(pyplot().Rectangle((left, top), CROP, CROP, fill=False, edgecolor=ORANGE, linewidth=2))
+        show(axes[1], image[area])
         best = max(score.psnr for score in results[name].values())
         for a, method in zip(axes[2:], methods):
             value = results[name][method].psnr
-            _show(a, estimates[name][method][area], f"{value:.2f} dB")
+            show(a, estimates[name][method][area], f"{value:.2f} dB")
             a.xaxis.label.set_fontweight("bold" if value == best else "normal")
     for axes, text in zip(grid[0], ["photograph", "clean", *methods]):
         axes.set_title(text, fontsize=12)
     figure.suptitle(title, fontsize=13)
-    _save(figure, path)
+    save(figure, path)
 
 
-def curve(path: str | os.PathLike, log: str | os.PathLike, noisy: float, title: str) -> None:
+def curve(path: str | os.PathLike, log: Sequence[Mapping[str, float]], noisy: float, title: str) -> None:
     """PSNR on the patches of every step, its running mean, and that on the test crops that were watched.
 
-    log: what `fit` has written. noisy: the PSNR of the noisy patches themselves, the line to leave behind.
+    log: the lines that `fit` has written. noisy: the PSNR of the noisy patches themselves, the line to leave behind.
     """
-    lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
-    steps = np.array([line["step"] + 1 for line in lines])
-    loss = np.array([line["loss"] for line in lines])
-    span = max(1, min(50, len(loss) // 10))
-    smooth = np.convolve(loss, np.ones(span) / span, mode="valid")
-    watched = [(line["step"] + 1, line["test_psnr"]) for line in lines if "test_psnr" in line]
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    steps = np.array([line["step"] + 1 for line in log])
+    loss = np.array([line["loss"] for line in log])
+    smooth, span = running_mean(loss)
+    watched = [(line["step"] + 1, line["test_psnr"]) for line in log if "test_psnr" in line]
+    figure, axes = pyplot().subplots(figsize=(8, 4.5))
     axes.plot(steps, -10 * np.log10(loss), color=BLUE, alpha=0.25, linewidth=0.7)
     label = f"training patches, mean of {span} steps"
     axes.plot(steps[span - 1 :], -10 * np.log10(smooth), color=BLUE, linewidth=2, label=label)
@@ -87,26 +62,19 @@ def curve(path: str | os.PathLike, log: str | os.PathLike, noisy: float, title: 
     axes.set_ylim(bottom=noisy - 1)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.12))  # above the line of the noisy patches
-    _save(figure, path)
+    save(figure, path)
 
 
 def before_after(path: str | os.PathLike, images: Mapping[str, np.ndarray], title: str) -> None:
     """Images of one size beside each other, and below each its central part, enlarged."""
-    pyplot = _pyplot()
-    figure, grid = pyplot.subplots(2, len(images), figsize=(4.2 * len(images), 8.6), squeeze=False)
+    figure, grid = pyplot().subplots(2, len(images), figsize=(4.2 * len(images), 8.6), squeeze=False)
     for (whole, part), (name, image) in zip(grid.T, images.items()):
         height, width = image.shape[-2:]
         side = min(CROP, height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        _show(whole, image)
+        show(whole, image)
         whole.set_title(name, fontsize=12)
-        whole.add_patch(pyplot.Rectangle((left, top), side, side, fill=False, edgecolor=BLUE, linewidth=2))
-        _show(part, image[..., top : top + side, left : left + side], f"the {side} x {side} pixels in the frame")
+        whole.add_patch(pyplot().Rectangle((left, top), side, side, fill=False, edgecolor=BLUE, linewidth=2))
+        show(part, image[..., top : top + side, left : left + side], f"the {side} x {side} pixels in the frame")
     figure.suptitle(title, fontsize=13)
-    _save(figure, path)
-
-
-def _save(figure: Any, path: str | os.PathLike) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    _pyplot().close(figure)
+    save(figure, path)

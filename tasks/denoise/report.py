@@ -11,13 +11,14 @@ import numpy as np
 from minidl import data
 
 from ..command import progress
+from ..run import LOG, read_log
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
 from .evaluate import psnr, scores, table, verdict
 from .inference import TILE, denoise, tiles
 from .model import Denoiser
 from .picture import Picture
-from .train import BLIND, LOG, Settings
+from .train import BLIND, Settings
 
 OURS = "ours"
 
@@ -58,7 +59,7 @@ def compare(
     figure.comparison(out / "figure.png", test, estimates, results, title)
     written = ["table.txt", "scores.json", "figure.png"]
     if (out / LOG).exists():
-        figure.curve(out / "curve.png", out / LOG, level(settings), settings.describe())
+        figure.curve(out / "curve.png", read_log(out), level(settings), settings.describe())
         written.append("curve.png")
     print(f"in {out}: {', '.join(written)}")
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minidl import Tensor, data, load_weights, optim
+from minidl import Tensor, data, optim
 from minidl import functional as F
 from minidl.device import to_device
-from minidl.train import fit, load_model
+from minidl.train import fit
 
+from ..run import CHECKPOINT, LOG, begin, load_state, read_state
 from .data import WATCH, WEIGHTS, Patches, add_noise
 from .evaluate import psnr
 from .inference import denoise
 from .model import Denoiser, DnCNN, LectureDenoiser
 
-CHECKPOINT, LOG, SETTINGS = "checkpoint.npz", "log.jsonl", "settings.json"
 BLIND = (0.0, 55.0)  # the range of sigma that a blind model is trained on
 WATCHED = 128  # side of the crops of test images that are looked at while training
 
@@ -56,9 +55,6 @@ class Settings:
         noise = f"blind, sigma {BLIND[0]:g} to {BLIND[1]:g}" if self.blind else f"sigma {self.sigma:g}"
         return f"{MODELS[self.model]}, {noise}, {self.steps} steps"
 
-    def save(self, folder: Path) -> None:
-        (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
 
 MODELS = {"lecture": "lecture's network", "dncnn": "DnCNN"}
 OF_MODEL: dict[str, dict[str, Any]] = {  # where its defaults differ
@@ -73,36 +69,10 @@ def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
     return Settings(**{**OF_MODEL[chosen.get("model", Settings.model)], **chosen})
 
 
-def saved_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
-    """The settings in the file beside a checkpoint; nothing if there is none."""
-    path = Path(checkpoint).with_name(SETTINGS)
-    if not path.exists():
-        return {}
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        Settings(**saved)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} does not hold the settings of a run ({error}); delete it") from None
-    return saved
-
-
-def contradictions(given: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
-    """What a resumed run was asked to do differently. More steps are no contradiction."""
-    names = [field.name for field in fields(Settings) if field.name != "steps"]
-    return [f"{n} is {saved.get(n)}, not {given[n]}" for n in names if n in given and given[n] != saved.get(n)]
-
-
 def load(settings: Settings, checkpoint: str | os.PathLike) -> Denoiser:
     """The model of the settings with the weights of a checkpoint, or of any file of weights that fits."""
     model = settings.build()
-    weights = load_weights(checkpoint)
-    try:
-        if "structure" in weights:
-            load_model(checkpoint, model)
-        else:
-            model.load_state_dict(weights)
-    except ValueError as error:
-        raise ValueError(f"{checkpoint} is of another model: {error}\nname its --model, --width and --depth") from None
+    load_state(model, read_state(checkpoint), checkpoint, "name its --model, --width and --depth")
     return model
 
 
@@ -121,9 +91,7 @@ def train(
     sigma = BLIND if settings.blind else settings.sigma
     patches = Patches(photographs, settings.patch, settings.batch, sigma, settings.seed)
     every = max(1, settings.steps // 20)
-    if not resume:  # or it would stand beside settings that are not its own until the first save
-        (out / CHECKPOINT).unlink(missing_ok=True)
-    settings.save(out)
+    begin(out, settings, resume)
     fit(
         model,
         optim.Adam(model.parameters(), settings.lr),

@@ -1,0 +1,189 @@
+"""Pictures and their classes: digits, MNIST, CIFAR-10, or a folder per class. All are bytes, (N, C, side, side)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from ..command import progress
+from .models.googlenet import MEAN, STD
+
+WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
+SHARE = 0.75  # of each class, to train on, where the data do not say
+SIDE = 64  # of pictures from a folder, unless --size says otherwise
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TEST_FOLDERS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures, uint8 (N, C, side, side), and the class of each, int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is trained on, what is tested on, and the names of the classes."""
+
+    name: str
+    classes: list[str]
+    train: Part
+    test: Part
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def side(self) -> int:
+        return self.train.images.shape[2]
+
+
+def read(folder: str | None, side: int | None = None, quiet: bool = True) -> Dataset:
+    """scikit-learn's digits for None; else MNIST, CIFAR-10 or a folder per class: what is found in the folder.
+
+    side: pictures are made this large. Raises OSError or ValueError in one line.
+    """
+    if folder is None:
+        return digits(side)
+    root = Path(folder)
+    if any(root.rglob("*idx3-ubyte*")):
+        names, load = [str(i) for i in range(10)], data.mnist
+    elif any(root.rglob("data_batch_1")):
+        names, load = list(CIFAR10), data.cifar10
+    else:
+        return _folders(root, side or SIDE, quiet)
+    train, test = (load(root, train=training) for training in (True, False))
+    return Dataset(root.name, names, *(Part(resized(images, side), labels) for images, labels in (train, test)))
+
+
+def digits(side: int | None = None) -> Dataset:
+    """scikit-learn's 1797 handwritten digits, 8x8, split by a seed that never changes."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None]  # 0..16, (N, 8, 8) -> (N, 1, 8, 8)
+    names = [str(i) for i in range(10)]
+    return _split("scikit-learn's digits", names, resized(images, side), found.target.astype(np.int64))
+
+
+def _folders(root: Path, side: int, quiet: bool) -> Dataset:
+    """A folder per class, in root, or in its folders train and test (or val)."""
+    held_out = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    if not (root / "train").is_dir() or held_out is None:
+        part, names = _folder(root, side, quiet)
+        return _split(root.name, names, part.images, part.labels)
+    train, names = _folder(root / "train", side, quiet)
+    test, others = _folder(held_out, side, quiet)
+    if names != others:
+        odd = sorted(set(names) ^ set(others))
+        raise ValueError(f"{root}: train and {held_out.name} have different classes: {', '.join(odd[:5])} in one only")
+    return Dataset(root.name, names, train, test)
+
+
+def _folder(root: Path, side: int, quiet: bool) -> tuple[Part, list[str]]:
+    files, labels, names = data.class_folders(root)
+    images = np.empty((len(files), 3, side, side), np.uint8)
+    with progress(f"reading {len(files)} pictures of {len(names)} classes", len(files), quiet) as show:
+        for place, file in zip(images, files):
+            place[...] = square(data.read_image(file), side, side)
+            show()
+    return Part(images, labels), names
+
+
+def _split(name: str, classes: list[str], images: np.ndarray, labels: np.ndarray) -> Dataset:
+    train, test = stratified(labels, SHARE)
+    return Dataset(name, classes, Part(images[train], labels[train]), Part(images[test], labels[test]))
+
+
+def stratified(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two parts, `share` of each class in the first and at least one picture of it in either."""
+    parts: tuple[list, list] = ([], [])
+    for c in range(int(labels.max()) + 1):
+        members = np.flatnonzero(labels == c)
+        if len(members) < 2:
+            raise ValueError(f"class {c} has {len(members)} pictures: one to train on and one to test on are needed")
+        order = members[data.split(len(members), (1,), seed=c)[0]]
+        cut = min(max(1, round(share * len(members))), len(members) - 1)
+        parts[0].append(order[:cut])
+        parts[1].append(order[cut:])
+    first, second = (np.sort(np.concatenate(part)) for part in parts)
+    return first, second
+
+
+# --- pixels
+
+
+def square(image: np.ndarray, short: int, side: int) -> np.ndarray:
+    """The central square of an image: float (C, H, W) in [0, 1] gives uint8 (C, side, side).
+
+    The shorter side is first made `short` pixels long, bilinear over all pixels that one of the result covers; the
+    longer one is rounded down, the crop's place to the nearest pixel: Resize and CenterCrop of torchvision.
+    """
+    from PIL import Image
+
+    pixels = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)  # (C, H, W) -> (H, W, C)
+    height, width = pixels.shape[:2]
+    size = tuple(int(short * n / min(height, width)) for n in (width, height))
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    left, top = (round((n - side) / 2) for n in size)
+    picture = picture.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + side, top + side))
+    return np.asarray(picture).reshape(side, side, -1).transpose(2, 0, 1)  # (side, side, C) -> (C, side, side)
+
+
+def resized(images: np.ndarray, side: int | None) -> np.ndarray:
+    """Square pictures made larger or smaller; themselves for None."""
+    if side is None or side == images.shape[2]:
+        return images
+    return np.stack([square(image.astype(np.float32) / 255, side, side) for image in images])
+
+
+def pictures(files: Sequence[str], channels: int, short: int, side: int) -> np.ndarray:
+    """A user's image files as pictures, uint8 (N, channels, side, side)."""
+    return np.stack([square(data.read_image(file, gray=channels == 1), short, side) for file in files])
+
+
+def standardised(images: np.ndarray) -> np.ndarray:
+    """What networks see of pictures: colours less ImageNet's mean, divided by its standard deviation; float32.
+
+    Gray pictures (N, 1, H, W) are treated with the means of the three colours' constants.
+    """
+    mean, std = (v if images.shape[1] == 3 else v.mean(keepdims=True) for v in (MEAN, STD))
+    scale, offset = (v.astype(np.float32).reshape(-1, 1, 1) for v in (1 / (255 * std), -mean / std))
+    return images * scale + offset
+
+
+class Batches:
+    """``batches(step)`` is that step's batch: standardised pictures, and their classes.
+
+    Each picture is moved by up to `shift` pixels along each axis, black coming in, and with `mirror` every other one
+    is turned left to right. An epoch sees every picture once but for the rest that fills no batch.
+    """
+
+    def __init__(self, part: Part, batch: int, *, shift: int, mirror: bool, seed: int):
+        self.part, self.shift, self.mirror, self.seed = part, shift, mirror, seed
+        n = len(part.labels)
+        self.order = data.Batches(n, min(batch, n), seed=seed, drop_last=True)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng, chosen = data.generator(self.seed, SHIFTS, step), self.order(step)
+        images = shifted(self.part.images[chosen], self.shift, rng)
+        if self.mirror:
+            turned = rng.random(len(images)) < 0.5
+            images[turned] = images[turned][..., ::-1]
+        return standardised(images), self.part.labels[chosen]
+
+
+def shifted(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Each picture moved by -most to most pixels along each axis, independently; black comes in."""
+    padded = np.pad(images, [(0, 0), (0, 0), (most, most), (most, most)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[2:], axis=(2, 3))  # (N, C, shifts, H, W)
+    down, right = rng.integers(0, 2 * most + 1, (2, len(images)))
+    return windows[np.arange(len(images)), :, down, right]
