@@ -1,0 +1,302 @@
+"""What is wrong with a folder of pictures and masks: each fault one line that names the file.
+
+images/ and masks/ hold files of equal names; the endings may differ. A mask holds class numbers 0, 1, 2, ..., or 0 and
+one other value for two classes (0 and 255 is common); with more classes, 255 is where nothing is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minidl import data
+from minidl.data import IMAGE_ENDINGS
+
+from .data import IGNORED
+
+CLASSES = 64  # at most; more values than that are shades
+PARTS = ("training", "validation", "test")
+SHARES = (0.7, 0.15, 0.15)
+
+
+class Finding(NamedTuple):
+    """A fault of a file. An error stops, a warning does not, a note says what was understood."""
+
+    kind: str
+    file: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.file}: {self.text}"
+
+
+class Pair(NamedTuple):
+    """A picture, its mask, and the part of the data that they fall into."""
+
+    image: Path
+    mask: Path
+    part: str
+
+
+class Seen(NamedTuple):
+    """What a pair of files holds: is it gray, the digest of the picture, each value in the mask and its pixels."""
+
+    gray: bool
+    digest: str
+    values: dict[int, int]
+
+
+@dataclass
+class Checkup:
+    """What was found. table: for each value in the masks the class that it means, IGNORED where nothing is known."""
+
+    folder: str
+    findings: list[Finding] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    table: dict[int, int] = field(default_factory=dict)
+    gray: bool = True
+
+    @property
+    def classes(self) -> int:
+        known = [c for c in self.table.values() if c != IGNORED]
+        return max([1, *known]) + 1
+
+    def count(self, kind: str) -> int:
+        return sum(finding.kind == kind for finding in self.findings)
+
+    def add(self, kind: str, file: object, text: str) -> None:
+        self.findings.append(Finding(kind, str(file), text))
+
+    def summary(self) -> str:
+        parts = Counter(pair.part for pair in self.pairs)
+        split = ", ".join(f"{parts[name]} {name}" for name in PARTS)
+        return (
+            f"{self.folder}: {len(self.pairs)} pictures with masks ({split}), {self.classes} classes; "
+            f"{self.count('error')} errors, {self.count('warning')} warnings"
+        )
+
+
+def examine(
+    folder: str | os.PathLike, *, patch: int, seed: int, ignore: int | None = None, show: Callable = lambda: None
+) -> Checkup:
+    """Look through a folder. patch: what no picture may be smaller than. ``show()`` is called after each pair.
+
+    Raises FileNotFoundError if the folder, or one of the two in it, is not there.
+    """
+    checkup = Checkup(str(folder))
+    found = pairs(Path(folder), checkup)
+    seen: dict[Path, Seen] = {}
+    for image, mask in found:
+        if (pair := look(image, mask, patch, checkup)) is not None:
+            seen[mask] = pair
+        show()
+    kept = [(image, mask) for image, mask in found if mask in seen]
+    checkup.pairs = [Pair(*files, part) for files, part in zip(kept, split(len(kept), seed))]
+    if len(kept) < len(PARTS):
+        checkup.add("error", folder, f"{len(kept)} usable pairs; 3 are the least: to train, to validate, to test")
+    checkup.gray = all(pair.gray for pair in seen.values())
+    understand({mask: pair.values for mask, pair in seen.items()}, ignore, checkup)
+    leaks(checkup, {pair.image: seen[pair.mask].digest for pair in checkup.pairs})
+    return checkup
+
+
+def split(n: int, seed: int) -> list[str]:
+    """The part of each of n pairs, drawn by the seed: SHARES, at least one in each where there are three."""
+    least = max(1, round(SHARES[1] * n))
+    parts = np.full(n, PARTS[0], dtype=object)
+    order = data.split(n, (1,), seed=seed)[0] if n else []
+    parts[order[:least]] = PARTS[2]
+    parts[order[least : 2 * least]] = PARTS[1]
+    return list(parts)
+
+
+# --- files
+
+
+def pairs(folder: Path, checkup: Checkup) -> list[tuple[Path, Path]]:
+    """Pictures and masks of equal names."""
+    images, masks = (by_name(folder / name, checkup) for name in ("images", "masks"))
+    for name in sorted(images.keys() - masks.keys()):
+        near = f"{folder / 'masks' / name}.png"
+        checkup.add("error", images[name], f"has no mask: add {near}, or take the picture away")
+    for name in sorted(masks.keys() - images.keys()):
+        checkup.add("warning", masks[name], f"has no picture in {folder / 'images'}: left out")
+    return [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
+
+
+def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
+    """The image files in a folder by their names without ending."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; --data needs images/ and masks/ with files of equal names")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix.lower() not in IMAGE_ENDINGS:
+            checkup.add("warning", path, "no image by its ending: left out")
+        elif path.stem in files:
+            checkup.add("error", path, f"has the name of {files[path.stem].name}: keep one of them")
+        else:
+            files[path.stem] = path
+    return files
+
+
+def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Seen | None:
+    """Read a pair; None if it cannot be used."""
+    before = checkup.count("error")
+    pixels = labels = None
+    try:
+        pixels = data.read_image(image)
+    except (ValueError, OSError) as error:
+        checkup.add("error", image, _cause(image, error))
+    try:
+        labels = read_values(mask)
+    except (ValueError, OSError) as error:
+        checkup.add("error", mask, _cause(mask, error))
+    if pixels is None or labels is None:
+        return None
+    height, width = pixels.shape[1:]
+    if labels.shape != (height, width):
+        sizes = f"{labels.shape[1]}x{labels.shape[0]}, the picture {image.name} is {width}x{height}"
+        checkup.add("error", mask, f"the mask is {sizes}: they must be of one size")
+    if min(height, width) < patch:
+        advice = f"--patch {min(height, width) // 16 * 16}" if min(height, width) >= 16 else "a larger picture"
+        checkup.add("error", image, f"{width}x{height} is smaller than a patch of {patch}x{patch}; use {advice}")
+    if pixels.min() == pixels.max():
+        checkup.add("warning", image, f"every pixel is {round(255 * float(pixels.min()))}: there is nothing to see")
+    if checkup.count("error") > before:
+        return None
+    values = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True))))
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return Seen(bool((pixels == pixels[:1]).all()), digest, values)
+
+
+def read_values(path: Path) -> np.ndarray:
+    """What a mask says of each pixel, (H, W): gray values, or the numbers of a palette. Raises ValueError."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            if file.mode == "1":
+                return np.asarray(file).astype(np.uint8)
+            pixels = np.asarray(file)
+            bands = file.getbands()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Pillow raises whatever its decoders do
+        raise ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})") from None
+    if pixels.ndim == 3:
+        colours = pixels[..., : 3 if len(bands) >= 3 else 1]  # without alpha
+        if (colours != colours[..., :1]).any():
+            count = len(np.unique(colours.reshape(-1, colours.shape[-1]), axis=0))
+            raise ValueError(f"{path}: a colour mask ({count} colours); save one number per class, as gray or palette")
+        pixels = colours[..., 0]
+    if pixels.dtype.kind == "f":
+        if (pixels != np.rint(pixels)).any():
+            raise ValueError(f"{path}: a mask of fractions; save one whole number per class")
+        pixels = pixels.astype(np.int64)
+    return pixels
+
+
+def _cause(path: Path, error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).removeprefix(f"{path}: ")
+
+
+# --- what the values mean
+
+
+def understand(values: dict[Path, dict[int, int]], ignore: int | None, checkup: Checkup) -> None:
+    """Find the class of each value; name the masks with values that mean none, and those with one class only."""
+    shades = {mask: len(v) for mask, v in values.items() if len(v) > CLASSES}
+    for mask, count in shades.items():
+        jpeg = "a JPEG" if mask.suffix.lower() in (".jpg", ".jpeg") else "smoothed, or once a JPEG"
+        checkup.add("error", mask, f"{count} gray values are no classes: {jpeg}? save masks as PNG, not resampled")
+    plain = {mask: set(v) - {ignore} for mask, v in values.items() if mask not in shades}
+    if not plain:
+        return
+    accepted = meaning(plain, checkup)
+    for mask, present in plain.items():
+        if odd := sorted(present - accepted.keys()):
+            listed = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
+            jpeg = " (a JPEG changes values: save masks as PNG)" if mask.suffix.lower() in (".jpg", ".jpeg") else ""
+            text = f"unexpected value{'s' * (len(odd) > 1)} {listed}; most masks have {_few(accepted)}{jpeg}"
+            checkup.add("error", mask, f"{text}; --ignore N leaves a value out" if not jpeg else text)
+    checkup.table = accepted if ignore is None else {**accepted, ignore: IGNORED}
+    one_sided({mask: values[mask] for mask, present in plain.items() if present <= accepted.keys()}, checkup)
+
+
+def meaning(masks: dict[Path, set[int]], checkup: Checkup) -> dict[int, int]:
+    """The class of each value that most masks have: 0, 1, 2, ...; two values 0 and v; 255 for the unknown."""
+    common = Counter(value for present in masks.values() for value in present)
+    large = {v for v in common if v >= CLASSES}
+    small = {v for v in common if 0 <= v < CLASSES}
+    numbered = sum(bool(present & (small - {0})) for present in masks.values())
+    bright = sum(bool(present & large and not present & (small - {0})) for present in masks.values())
+    if bright > numbered:
+        return _binary(common, large, checkup)
+    table = {value: value for value in range(max(small, default=1) + 1)}
+    if 255 in large:
+        _tell_unknown(masks, checkup)
+        table[255] = IGNORED
+    for missing in sorted(set(table) - set(common) - {0}):
+        checkup.add("warning", checkup.folder, f"no mask has class {missing}, but some have higher ones")
+    return table
+
+
+def _binary(common: Counter, large: set[int], checkup: Checkup) -> dict[int, int]:
+    value = max(large, key=lambda v: (common[v], v))
+    checkup.add("note", checkup.folder, f"masks hold 0 and {value}: {value} is taken for class 1")
+    return {0: 0, value: 1}
+
+
+def _tell_unknown(masks: dict[Path, set[int]], checkup: Checkup) -> None:
+    """Say that 255 is ignored, unless some masks are of 0 and 1 and others of 0 and 255."""
+    both = any({1, 255} <= present for present in masks.values())
+    top = max(v for present in masks.values() for v in present if v < CLASSES)
+    if not both and top == 1:
+        odd = next(mask for mask, present in masks.items() if 255 in present)
+        checkup.add("error", odd, "is of 0 and 255, others are of 0 and 1: save all masks alike")
+    else:
+        checkup.add("note", checkup.folder, "the value 255 is taken for unknown: such pixels count for nothing")
+
+
+def one_sided(values: dict[Path, dict[int, int]], checkup: Checkup) -> None:
+    """Warn of masks without background, or without anything else; an error if all are empty."""
+    empty = 0
+    for mask, pixels in values.items():
+        classes = {checkup.table.get(value, 0) for value in pixels} - {IGNORED}
+        if not classes:
+            checkup.add("warning", mask, "every pixel is unknown: nothing can be learnt from it")
+        elif classes == {0}:
+            empty += 1
+            checkup.add("warning", mask, "empty: every pixel is background")
+        elif 0 not in classes and len(classes) == 1:
+            checkup.add("warning", mask, f"all foreground: every pixel is of class {classes.pop()}")
+    if values and empty == len(values):
+        checkup.add("error", checkup.folder, "all masks are empty: there is nothing to learn")
+
+
+def _few(accepted: dict[int, int]) -> str:
+    names = [str(v) for v in accepted]
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
+
+
+def leaks(checkup: Checkup, digests: dict[Path, str]) -> None:
+    """Name pictures that are there twice: an error if one is trained on and the other tested."""
+    first: dict[str, Pair] = {}
+    for pair in checkup.pairs:
+        other = first.setdefault(digests[pair.image], pair)
+        if other is pair:
+            continue
+        if other.part != pair.part:
+            text = f"a leak: the same picture as {other.image.name}; one is {pair.part}, the other {other.part} data"
+            checkup.add("error", pair.image, f"{text}: keep one")
+        else:
+            checkup.add("warning", pair.image, f"the same picture as {other.image.name}, both {pair.part} data")

@@ -1,0 +1,61 @@
+"""A user's own pictures and masks, checked and read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from ..command import progress
+from .data import Dataset, Part
+from .doctor import PARTS, Checkup, Pair, by_name, examine, read_values
+
+
+def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bool) -> Checkup:
+    """The doctor's findings on a folder."""
+    count = len(by_name(Path(folder) / "images", Checkup(folder)))
+    with progress(f"checking {count} pictures", count, quiet) as show:
+        return examine(folder, patch=patch, seed=seed, ignore=ignore, show=show)
+
+
+def read(checkup: Checkup, quiet: bool) -> Dataset:
+    """The pictures of a folder and what they show, in their three parts.
+
+    What the doctor found goes to stderr: errors always, the rest unless quiet. Raises ValueError if there are errors.
+    """
+    for finding in checkup.findings:
+        if finding.kind == "error" or not quiet:
+            print(finding, file=sys.stderr)
+    stop_on_errors(checkup)
+    with progress("reading the pictures", len(checkup.pairs), quiet) as show:
+        parts = {name: _part([p for p in checkup.pairs if p.part == name], checkup, show) for name in PARTS}
+    names = ["background", *(["object"] if checkup.classes == 2 else map("class {}".format, range(1, checkup.classes)))]
+    return Dataset(Path(checkup.folder).name, names, parts["training"], parts["test"], parts["validation"])
+
+
+def stop_on_errors(checkup: Checkup) -> None:
+    """Raise ValueError if the doctor found any."""
+    if count := checkup.count("error"):
+        found = "the error above" if count == 1 else f"the {count} errors above"
+        raise ValueError(f"{checkup.folder}: mend {found} first; --check looks again without training")
+
+
+def _part(pairs: list[Pair], checkup: Checkup, show: object) -> Part:
+    part = Part([], [], [])
+    for pair in pairs:
+        part.names.append(str(pair.image))
+        part.images.append(data.read_image(pair.image, gray=checkup.gray))
+        part.labels.append(classes(read_values(pair.mask), checkup.table))
+        show()
+    return part
+
+
+def classes(values: np.ndarray, table: dict[int, int]) -> np.ndarray:
+    """The class of each pixel for the value in its mask, uint8."""
+    result = np.zeros(values.shape, np.uint8)
+    for value, number in table.items():
+        result[values == value] = number
+    return result

@@ -1,0 +1,186 @@
+"""What a trained network is shown to do: Dice and IoU beside the classical methods, counts, a user's picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from ..command import progress
+from ..run import LOG, read_log
+from . import baselines, figure, metrics
+from .data import IGNORED, Dataset, Part
+from .inference import probabilities as probabilities_of
+from .inference import segment
+from .instances import SPECK, Matching, components, matching
+from .train import CLASSES, Settings, foreground_dice, pooled
+from .unet import UNet
+
+OURS, PLAIN = "ours", "ours, no borders"
+WIDE = 12  # classes: with more, the matrix is not printed
+
+
+def report(
+    models: Mapping[str, UNet],
+    settings: Settings,
+    dataset: Dataset,
+    out: Path,
+    *,
+    device: str = "cpu",
+    average: bool = True,
+    quiet: bool = False,
+) -> None:
+    """Print the scores on the test part; leave them, the figure and the curve in `out`.
+
+    models: OURS, and PLAIN if there is one that was trained without the weights of the borders.
+    """
+    test, classes = dataset.test, len(dataset.classes)
+    masks, chosen = classical(dataset, quiet)
+    with progress("segmenting the test pictures", len(models) * len(test.names), quiet) as show:
+        probabilities = {
+            name: segment(model, test, device, average=average, show=show) for name, model in models.items()
+        }
+    masks |= {name: [p.argmax(axis=0) for p in each] for name, each in probabilities.items()}
+    matrices = {name: pooled(each, test, classes) for name, each in masks.items()}
+    matches = {}
+    if test.instances:
+        matches = {name: matching([components(m) for m in each], test.instances) for name, each in masks.items()}
+    text = [
+        f"test part of {dataset.name}: {pictures(test)}; {OURS}: {settings.describe()}",
+        table(matrices, dataset.classes),
+        f"{OURS}, pixels of each true class (row) by what they are taken for (column):",
+        matrix_table(matrices[OURS], dataset.classes),
+    ]
+    if dataset.validation is not None:
+        said = segment(models[OURS], dataset.validation, device, average=average)
+        known = foreground_dice(said, dataset.validation, classes)
+        text.append(f"{OURS} on the validation part ({pictures(dataset.validation)}): mean Dice {known:.4f}")
+    if matches:
+        text += [f"objects, as connected pieces of at least {SPECK} pixels:", counts(matches)]
+    if chosen:
+        text.append("settings, the best on the training part: " + "; ".join(map(_setting, chosen.items())))
+    print("\n".join(text))
+    (out / "table.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    (out / "scores.json").write_text(json.dumps(scores(matrices, matches), indent=1) + "\n")
+    if matches:
+        figure.cells(out / "figure.png", test, masks, probabilities, matches, settings.describe())
+    else:
+        figure.comparison(out / "figure.png", test, masks, probabilities[OURS], matrices, dataset, settings.describe())
+    written = ["table.txt", "scores.json", "figure.png"]
+    if (out / LOG).exists():
+        figure.curve(out / "curve.png", read_log(out), settings.describe())
+        written.append("curve.png")
+    print(f"in {out}: {', '.join(written)}")
+
+
+def classical(dataset: Dataset, quiet: bool) -> tuple[dict[str, list[np.ndarray]], dict[str, baselines.Setting]]:
+    """The masks of the classical methods and their settings; none for more than two classes, of which they know not."""
+    if len(dataset.classes) > 2:
+        return {}, {}
+    label = "choosing the settings of Otsu and watershed on the training part"
+    with progress(label, baselines.trials(dataset.train), quiet) as show:
+        chosen = baselines.tune(dataset.train, show)
+    return baselines.apply(dataset.test, chosen), chosen
+
+
+# --- tables
+
+
+def pictures(part: Part) -> str:
+    """How many pictures and pixels there are."""
+    n, pixels = len(part.names), sum(int((labels != IGNORED).sum()) for labels in part.labels)
+    return f"{n} picture{'s' * (n > 1)}, {pixels} pixels"
+
+
+def table(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
+    """Dice and IoU of each class in a column per method; the best of each is starred."""
+    first, width = max(map(len, classes)), max(16, *(len(name) + 2 for name in matrices))
+    lines = [" " * first + "".join(f"{name:>{width}} " for name in matrices)]
+    lines.append(" " * first + f"{'Dice    IoU':>{width}} " * len(matrices))
+    both = {name: np.stack([metrics.dice(m), metrics.iou(m)], axis=1) for name, m in matrices.items()}
+    for c in [*range(1, len(classes)), 0]:  # the background last
+        best = np.max([values[c] for values in both.values()], axis=0)
+        cells = []
+        for values in both.values():
+            starred = [f"{v:.4f}{'*' if v == b and len(both) > 1 else ' '}" for v, b in zip(values[c], best)]
+            cells.append(f"{' '.join(starred):>{width + 1}}")
+        lines.append(f"{classes[c]:<{first}}" + "".join(cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def matrix_table(matrix: np.ndarray, classes: Sequence[str]) -> str:
+    """The confusion matrix and what share of each class was found; of many classes only the shares."""
+    first, total = max(map(len, classes)), matrix.sum(axis=1)
+    width = max(len(str(matrix.max())), *(len(name) for name in classes)) + 2
+    narrow = len(classes) <= WIDE
+    lines = [" " * first + "".join(f"{name:>{width}}" for name in classes)] if narrow else []
+    for name, row, n in zip(classes, matrix, total):
+        cells = "".join(f"{count:>{width}}" for count in row) if narrow else ""
+        share = f"{row[classes.index(name)] / n:8.2%} right" if n else "   not in the test part"
+        lines.append(f"{name:<{first}}{cells}{share}")
+    return "\n".join(lines)
+
+
+def counts(matches: Mapping[str, Matching]) -> str:
+    """True objects, pieces found, the error of the count, and how many match."""
+    first = max(map(len, matches))
+    lines = [f"{'':<{first}}  true  found  mean error of a picture's count  matched (IoU > 0.5)     F1"]
+    best = max(m.f1 for m in matches.values())
+    for name, m in matches.items():
+        star = "*" if m.f1 == best else ""
+        lines.append(
+            f"{name:<{first}}{m.true:>6}{m.found:>7}{m.count_error:>33.2f}{m.matched:>21}{m.f1:>7.3f}{star}"
+        )
+    return "\n".join(lines)
+
+
+def scores(matrices: Mapping[str, np.ndarray], matches: Mapping[str, Matching]) -> dict:
+    """Everything as plain numbers; null where a class does not occur."""
+    result = {}
+    for name, matrix in matrices.items():
+        dice, iou = (
+            [None if np.isnan(v) else float(v) for v in f(matrix)] for f in (metrics.dice, metrics.iou)
+        )
+        result[name] = {"dice": dice, "iou": iou, "confusion": matrix.tolist()}
+        if name in matches:
+            result[name]["objects"] = {**matches[name]._asdict(), "f1": matches[name].f1}
+    return result
+
+
+def _setting(item: tuple[str, baselines.Setting]) -> str:
+    name, values = item
+    return f"{name} " + " ".join(f"{key} {value}" for key, value in values.items())
+
+
+# --- a user's picture
+
+
+def segment_picture(
+    model: UNet, file: str, names: Sequence[str], out: Path, *, device: str, average: bool, quiet: bool
+) -> None:
+    """Segment a picture; leave its mask (0 and 255, or class numbers) and a figure in `out`."""
+    from PIL import Image
+
+    channels = model.encoder[0].conv1.weight.shape[1]
+    image = data.read_image(file, gray=channels == 1)
+    with progress("segmenting the picture", 1, quiet) as show:
+        probability = probabilities_of(model, image, device, average=average)
+        show()
+    mask = probability.argmax(axis=0).astype(np.uint8)
+    stem, binary = Path(file).stem, len(probability) == 2
+    Image.fromarray(mask * 255 if binary else mask).save(out / f"{stem}-mask.png")
+    figure.picture(out / f"{stem}-figure.png", image, probability, stem)
+    shares = np.bincount(mask.ravel(), minlength=len(probability)) / mask.size
+    print("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares)) + " of the pixels")
+    print(f"in {out}: {stem}-mask.png ({'0 and 255' if binary else 'class numbers'}), {stem}-figure.png")
+
+
+def class_names(checkpoint: str, count: int) -> list[str]:
+    """The names of the classes beside a checkpoint, or their numbers."""
+    beside = Path(checkpoint).with_name(CLASSES)
+    names = beside.read_text(encoding="utf-8").splitlines() if beside.exists() else []
+    return names if len(names) == count else [f"class {i}" for i in range(count)]

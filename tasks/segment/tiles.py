@@ -1,0 +1,109 @@
+"""A trained network on an image of any size, tile by tile: memory does not grow with the image.
+
+The result is that of the whole image at once, because of two things. Each tile is given all the pixels that its logits
+depend on; beyond the border of the image these are mirrored (Figure 2 of the U-Net paper), or, for a network whose
+convolutions pad, what the network makes of the border. And tiles start at multiples of the network's period, 16 pixels
+for a U-Net of depth 4: moved by less, max pooling would group other pixels together. The paper's output of 388 pixels
+is therefore stepped by 384. What is left is rounding: a matrix product of another shape may add in another order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import Tensor, no_grad
+from minidl.device import to_device
+
+TILE = 388
+
+
+class Piece(NamedTuple):
+    """Along one axis: the logits that a tile gives, the pixels that it sees, the place of the former in its output."""
+
+    inner: slice
+    outer: slice
+    kept: slice
+
+
+@no_grad()
+def predict(
+    net: Any, image: np.ndarray, *, tile: int | None = TILE, device: str = "cpu", show: Callable | None = None
+) -> np.ndarray:
+    """Logits (K, H, W) of an image (C, H, W), the network being in evaluation mode from now on.
+
+    `net` says whether it is `padded` (its logits have the size of its input), its `period`, and its `radius` or, if it
+    is not padded, `sizes` and `input_size`: UNet, FCN and SimpleNet do. `tile` is the number of logits that a tile
+    gives along each axis: at least one period, rounded to what the network can do, None for one tile. ``show()`` is
+    called after each tile, `count` says how many there are.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3:
+        raise ValueError(f"predict needs an image of shape (C, H, W), got {image.shape}")
+    net.eval()
+    rows, columns = (_pieces(net, n, tile) for n in image.shape[1:])
+    if not net.padded:
+        image = mirrored(net, image)
+    result = None
+    for row in rows:
+        for column in columns:
+            x = np.ascontiguousarray(image[:, row.outer, column.outer])[None]  # (C, h, w) -> (1, C, h, w)
+            y = net(Tensor(to_device(x, device))).numpy()[0]
+            if result is None:
+                result = np.empty((len(y), rows[-1].inner.stop, columns[-1].inner.stop), y.dtype)
+            result[:, row.inner, column.inner] = y[:, row.kept, column.kept]
+            if show is not None:
+                show()
+    return result
+
+
+def count(net: Any, shape: tuple[int, int], tile: int | None = TILE) -> int:
+    """How many tiles `predict` makes of an image of this height and width."""
+    return math.prod(len(_pieces(net, n, tile)) for n in shape)
+
+
+def mirrored(net: Any, image: np.ndarray) -> np.ndarray:
+    """The image (C, H, W) with mirrored borders, so large that a network without padding gives logits for each pixel.
+
+    The logits of pixel (0, 0) are the first; beyond the last pixels there may be some that belong to none.
+    """
+    pairs = [(0, 0)]
+    for n in image.shape[1:]:
+        size = net.input_size(n)
+        low = (size - net.sizes(size).output) // 2
+        pairs.append((low, size - n - low))
+    return np.pad(image, pairs, mode="reflect")
+
+
+def _pieces(net: Any, n: int, tile: int | None) -> list[Piece]:
+    if n < 1 or (tile is not None and tile < 1):
+        raise ValueError(f"predict needs an image of at least 1x1 and a tile of at least 1, got {n} and {tile}")
+    return _padded(net, n, tile or n) if net.padded else _valid(net, n, tile or n)
+
+
+def _padded(net: Any, n: int, tile: int) -> list[Piece]:
+    """Tiles of whole periods, each with a margin of whole periods wherever the image goes on."""
+    step, margin = (net.period * math.ceil(m / net.period) for m in (tile, net.radius))
+    pieces = []
+    for start in range(0, n, step):
+        stop, first = min(start + step, n), max(start - margin, 0)
+        outer = slice(first, min(stop + margin, n))
+        pieces.append(Piece(slice(start, stop), outer, slice(start - first, stop - first)))
+    return pieces
+
+
+def _valid(net: Any, n: int, tile: int) -> list[Piece]:
+    """Tiles that start whole periods apart, the last one where the mirrored image ends."""
+    whole = net.sizes(net.input_size(n)).output
+    size = net.input_size(min(tile, n))
+    while net.sizes(size).output < net.period:  # no step could be made
+        size += net.period
+    output = net.sizes(size).output
+    if output >= whole:
+        return [Piece(slice(0, n), slice(0, net.input_size(n)), slice(0, n))]
+    step = output // net.period * net.period
+    starts = [*range(0, whole - output, step), whole - output]
+    return [Piece(slice(s, min(s + output, n)), slice(s, s + size), slice(0, min(output, n - s))) for s in starts]
