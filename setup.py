@@ -11,7 +11,7 @@ TASKS = [
     "threadpoolctl>=3.2",
     "tqdm>=4.66",
 ]
-TEST = [*TASKS, "hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"]
+TEST = [*TASKS, "hypothesis>=6.100", "pycocotools>=2.0.8", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"]
 
 setup(
     name="minidl",

@@ -1,0 +1,40 @@
+"""Detect objects: their boxes, their masks, their keypoints."""
+
+from __future__ import annotations
+
+from .anchors import Anchors
+from .backbone import (
+    FPN,
+    Stages,
+    resnet50_fpn,
+    resnet_small_fpn,
+    resnet_small_stages,
+    resnet_stages,
+    vgg16_map,
+    vgg_small_map,
+    vgg_stage,
+)
+from .faster_rcnn import (
+    FasterRCNN,
+    faster_rcnn_resnet50_fpn,
+    faster_rcnn_small,
+    faster_rcnn_small_vgg,
+    faster_rcnn_vgg16,
+)
+from .heads import HeadSettings
+from .records import Detections, Target
+from .rpn import RPNSettings
+
+__all__ = [
+    "FPN", "Anchors", "Detections", "FasterRCNN", "HeadSettings", "RPNSettings", "Stages", "Target",
+    "faster_rcnn_resnet50_fpn", "faster_rcnn_small", "faster_rcnn_small_vgg", "faster_rcnn_vgg16", "main",
+    "resnet50_fpn", "resnet_small_fpn", "resnet_small_stages", "resnet_stages", "vgg16_map", "vgg_small_map",
+    "vgg_stage",
+]  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    """Run ``python -m tasks detect`` with these arguments; the exit code."""
+    from .cli import main
+
+    return main(argv)

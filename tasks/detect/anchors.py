@@ -1,0 +1,66 @@
+"""Anchors: boxes of chosen sizes and shapes at every cell of every map, from which a detector counts its steps.
+
+They are data: NumPy arrays, wherever the network is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RATIOS = (0.5, 1.0, 2.0)  # height / width
+
+# The side of the square anchor, or several, on each level. The papers', for pictures of 600 to 800 pixels:
+SINGLE_MAP = ((128, 256, 512),)  # Ren et al., "Faster R-CNN", 2015, section 3.3: one map, of stride 16
+PYRAMID = ((32,), (64,), (128,), (256,), (512,))  # Lin et al., "Feature pyramid networks", 2017, section 4.1: 4 to 64
+SMALL_SINGLE_MAP = ((12, 18, 27, 40),)  # for pictures of about 96 pixels
+SMALL_PYRAMID = ((12, 17), (24, 34), (48, 68))  # strides 4, 8, 16
+
+
+def shapes(sizes: Sequence[float], ratios: Sequence[float] = RATIOS) -> np.ndarray:
+    """Widths and heights of the anchors of one cell: (S * R, 2), all ratios of the first size first.
+
+    Definition: width * height = size^2, height / width = ratio.
+    """
+    size, root = np.asarray(sizes, float)[:, None], np.sqrt(ratios)
+    return np.stack([size / root, size * root], axis=-1).reshape(-1, 2)  # (S, R, 2) -> (S * R, 2)
+
+
+def grid(cells: tuple[int, int], stride: float, shapes: np.ndarray) -> np.ndarray:
+    """Anchors of these shapes (K, 2) centred on each cell of a map (h, w): float32 (h * w * K, 4), cell by cell.
+
+    The centre of cell (i, j) is x = (j + 1/2) stride, y = (i + 1/2) stride.
+    """
+    y, x = ((np.arange(n) + 0.5) * stride for n in cells)
+    centres = np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1)[:, :, None]  # (h, w, 1, 2)
+    half = np.asarray(shapes) / 2
+    return np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """The anchors of several maps: those of ``shapes[i]`` at each cell of map i, whose stride is ``strides[i]``."""
+
+    shapes: tuple[np.ndarray, ...]  # (K, 2) each
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, sizes: Sequence[Sequence[float]], strides: Sequence[int], ratios: Sequence[float] = RATIOS
+    ) -> Anchors:
+        """Every ratio of every size of a level. Raises ValueError unless there are as many levels as strides."""
+        if len(sizes) != len(strides):
+            raise ValueError(f"anchors for {len(sizes)} levels, but {len(strides)} maps, of strides {tuple(strides)}")
+        return cls(tuple(shapes(level, ratios) for level in sizes), tuple(strides))
+
+    @property
+    def per_cell(self) -> tuple[int, ...]:
+        """How many anchors a cell of each level has."""
+        return tuple(len(level) for level in self.shapes)
+
+    def boxes(self, maps: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        """All anchors for maps of these sizes (h, w), float32 (A, 4), and the level of each, (A,)."""
+        levels = [grid(cells, *level) for cells, *level in zip(maps, self.strides, self.shapes, strict=True)]
+        return np.concatenate(levels), np.repeat(np.arange(len(levels)), [len(level) for level in levels])

@@ -1,0 +1,95 @@
+"""Pictures and what a file of annotations says about them, before anything is believed: what the readers give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from .outlines import masked
+from .records import Target
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object as its file has it. `box` is x1, y1, x2, y2 in our convention, `raw` the four numbers in the file."""
+
+    where: str  # "instances.json, annotations[12]"
+    name: str | None  # of its class; None if the file does not say
+    box: tuple[float, float, float, float]
+    raw: tuple[float, float, float, float]
+    crowd: bool = False
+    outline: list | dict | None = None  # polygons or run lengths, as in COCO
+    keypoints: list | None = None  # x, y, visible, x, y, visible ...
+    area: float | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file with an image, its (height, width) as the annotations have it (None if they do not), and its objects."""
+
+    where: str
+    path: Path
+    size: tuple[int, int] | None
+    things: list[Thing] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """``catalogue[i]`` is an image, float32 (3, H, W) in [0, 1], read when asked for, and its `Target`.
+
+    classes: their names; a label is the position in them. form: what the boxes are in the file, "xywh" or "xyxy".
+    points: the names of the keypoints, empty if there are none. strays: objects of pictures that are not listed.
+    """
+
+    classes: tuple[str, ...]
+    pictures: list[Picture]
+    form: str
+    points: tuple[str, ...] = ()
+    strays: tuple[Thing, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, Target]:
+        image = data.read_image(self.pictures[i].path)
+        return image, self.target(i, image.shape[1:])
+
+    def target(self, i: int, size: tuple[int, int] | None = None) -> Target:
+        """What is in picture i. Masks are given if all its objects have an outline; size is needed if unlisted.
+
+        Raises ValueError, naming the object, for a class that is not known and for what has no meaning.
+        """
+        picture = self.pictures[i]
+        things, size = picture.things, size or picture.size
+        for thing in things:
+            if thing.name not in self.classes:
+                raise ValueError(f"{thing.where}: class {thing.name!r} is not one of {', '.join(self.classes)}")
+        masks = points = areas = None
+        if things and all(thing.outline for thing in things):
+            masks = np.stack([masked(thing.outline, size, thing.where) for thing in things])
+        if self.points:
+            points = np.stack([_points(thing, len(self.points)) for thing in things]) if things else None
+            points = np.zeros((0, len(self.points), 3)) if points is None else points
+        if things and all(thing.area is not None for thing in things):
+            areas = [thing.area for thing in things]
+        boxes, labels = [thing.box for thing in things], [self.classes.index(thing.name) for thing in things]
+        return Target(boxes, labels, masks, points, [thing.crowd for thing in things], areas)
+
+    def split(self, fractions: Sequence[float], seed: int) -> list[Catalogue]:
+        """Disjoint parts of the pictures, shuffled: see `minidl.data.split`."""
+        return [
+            replace(self, pictures=[self.pictures[i] for i in part])
+            for part in data.split(len(self), fractions, seed=seed)
+        ]
+
+
+def _points(thing: Thing, count: int) -> np.ndarray:
+    numbers = thing.keypoints or [0] * (3 * count)
+    if len(numbers) != 3 * count:
+        raise ValueError(f"{thing.where}: {count} keypoints are {3 * count} numbers, got {len(numbers)}")
+    return np.array(numbers, np.float32).reshape(count, 3)

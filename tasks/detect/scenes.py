@@ -1,0 +1,126 @@
+"""Pictures to detect digits in: real handwritten digits, 1 to 6, on real textures.
+
+The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers); the last 400
+are tested with and never trained on, so neither digits nor backgrounds of a test picture were seen in training.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy import ndimage
+
+from minidl import data
+
+from .records import Target, around
+from .textures import grayed, ink, paint, require, stacked, texture
+
+CLASSES = tuple("0123456789")
+TESTED = 400  # the last of the 1797 digits
+PURPOSE = {"train": 0, "test": 1}  # keep the draws of the two apart
+HIDDEN = 0.2  # the share of a digit that others may cover
+TRIES = 20  # places tried for a digit before it is left out
+
+
+class Scenes:
+    """``scenes(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target`: boxes and masks.
+
+    It depends on the seed, the split and the index only. The 8 rows of a digit become `sides` pixels; its ink may take
+    a little less. There are `count` of them, fewer where no place is left; a later one lies on top, and at most a fifth
+    of each is hidden. Box and mask are those of the ink that can be seen, areas are those of the boxes. Pictures have
+    colours, or three equal channels if `gray`.
+    """
+
+    classes = CLASSES
+    sizes = (14, 20)  # for `coco_ap`: about a third of the digits are small, a third large
+
+    def __init__(
+        self,
+        seed: int,
+        split: str = "train",
+        size: int = 96,
+        *,
+        gray: bool = False,
+        count: tuple[int, int] = (1, 6),
+        sides: tuple[float, float] = (12, 40),
+    ):
+        require(split, size, count, sides)
+        self.seed, self.split, self.size, self.gray, self.count, self.sides = seed, split, size, gray, count, sides
+
+    def __call__(self, index: int) -> tuple[np.ndarray, Target]:
+        rng = data.generator(self.seed, PURPOSE[self.split], index)
+        picture = texture(rng, self.split, self.size)
+        owner = np.full((self.size, self.size), -1)  # which digit each pixel shows
+        labels, drawn = [], []  # drawn: how many pixels each has
+        for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
+            alpha, label = self._digit(rng)
+            place = self._place(rng, alpha > 0.5, owner, drawn)
+            if place is None:
+                continue
+            paint(picture, alpha, place, ink(rng, picture[(slice(None), *place)].reshape(3, -1)))
+            owner[place][alpha > 0.5] = len(labels)
+            labels.append(label)
+            drawn.append(np.count_nonzero(alpha > 0.5))
+        masks = owner == np.arange(len(labels))[:, None, None]  # (K, H, W)
+        boxes = around(masks)
+        target = Target(boxes, labels, masks, areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        return grayed(picture) if self.gray else picture, target
+
+    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
+        """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
+        return stacked(self, step, n)
+
+    def _digit(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """How much ink is where, in [0, 1], cut off around the ink; and which digit it is."""
+        digits, labels = _digits(self.split)
+        chosen = rng.integers(len(digits))
+        side = np.exp(rng.uniform(*np.log(self.sides)))
+        return _turned(digits[chosen], side, rng.uniform(-0.25, 0.25)), int(labels[chosen])
+
+    def _place(self, rng: np.random.Generator, ink: np.ndarray, owner: np.ndarray, drawn: list[int]):
+        """Where to put it, as two slices, such that no digit below is hidden too much; None if none was found."""
+        for _ in range(TRIES):
+            corner = [int(rng.integers(self.size - n + 1)) for n in ink.shape]
+            place = tuple(slice(start, start + n) for start, n in zip(corner, ink.shape))
+            after = owner.copy()
+            after[place][ink] = -1
+            left = np.bincount(after[after >= 0], minlength=len(drawn))
+            below = np.unique(owner[place][owner[place] >= 0])  # digits whose pixels lie in the same box
+            if (left >= (1 - HIDDEN) * np.array(drawn)).all() and _apart(ink, place, owner, below):
+                return place
+        return None
+
+
+def _apart(ink: np.ndarray, place: tuple, owner: np.ndarray, below: np.ndarray) -> bool:
+    """Whether the box of the new digit shares at most 0.3 (IoU) with that of each below it: two can be told apart."""
+    height, width = ink.shape
+    for k in below:
+        x1, y1, x2, y2 = around((owner == k)[None])[0]
+        shared = max(0, min(x2, place[1].stop) - max(x1, place[1].start))
+        shared *= max(0, min(y2, place[0].stop) - max(y1, place[0].start))
+        if shared > 0.3 * (height * width + (x2 - x1) * (y2 - y1) - shared):
+            return False
+    return True
+
+
+@cache
+def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images, float64 (N, 8, 8) in [0, 1], and which digit each is."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    part = slice(-TESTED, None) if split == "test" else slice(None, -TESTED)
+    return bunch.images[part] / 16, bunch.target[part]
+
+
+def _turned(digit: np.ndarray, side: float, angle: float) -> np.ndarray:
+    """The 8 x 8 digit as `side` pixels of height and with sharp strokes, turned, cut off around its ink: (h, w)."""
+    scale, n = 8 / side, int(np.ceil(1.5 * side)) + 2
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+    offset = 3.5 - turn @ np.full(2, (n - 1) / 2)  # centre to centre
+    ink = ndimage.affine_transform(np.pad(digit, 2), turn, offset + 2, (n, n), order=1)
+    ink = np.clip((ink - 0.25) / 0.55, 0, 1)  # sharper borders; what is half inked within a loop stays half inked
+    rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return ink.astype(np.float32)

@@ -1,0 +1,89 @@
+"""What the made pictures share: backgrounds and paint.
+
+Backgrounds are pieces of real textures and photographs, other ones for training than for testing. All are bundled with
+scikit-image and scikit-learn; nothing is downloaded. china and flower are by danielbuechele and vultilion on Flickr,
+CC BY 2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+SPLITS = {
+    "train": ("brick", "grass", "coffee", "rocket", "motorcycle", "china", "flower"),
+    "test": ("gravel", "chelsea", "astronaut", "camera"),  # never trained on
+}
+LARGEST = 300  # the shortest side of any of them
+
+
+@cache
+def photograph(name: str) -> np.ndarray:
+    """A bundled picture, uint8 (H, W, 3)."""
+    if name in ("china", "flower"):
+        from sklearn.datasets import load_sample_image
+
+        return load_sample_image(f"{name}.jpg")
+    from skimage import data
+
+    picture = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+
+
+def texture(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
+    """A square of one of the split's pictures, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1]."""
+    names = SPLITS[split]
+    picture = photograph(names[rng.integers(len(names))])
+    top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
+    piece = picture[top : top + size, left : left + size]
+    piece = piece[:, ::-1] if rng.integers(2) else piece
+    return np.ascontiguousarray(piece.transpose(2, 0, 1), np.float32) / 255  # (H, W, 3) -> (3, H, W)
+
+
+def require(split: str, size: int, count: tuple[int, int], sides: tuple[float, float]) -> None:
+    """See that pictures with these settings can be made. Raises ValueError in one line."""
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
+    if not 0 <= count[0] <= count[1]:
+        raise ValueError(f"count={count} must be the fewest and the most objects in a picture, at least 0")
+    if not 8 <= sides[0] <= sides[1] <= size / 2 or size > LARGEST:
+        raise ValueError(
+            f"objects of {sides[0]} to {sides[1]} pixels in pictures of {size}x{size}: sides must lie within 8 and "
+            f"half the picture's, {size / 2:g}, and the backgrounds end at {LARGEST}x{LARGEST}"
+        )
+
+
+def ink(rng: np.random.Generator, around: np.ndarray) -> np.ndarray:
+    """A colour, float32 (3,) in [0, 1], that stands out from pixels (3, N): by 0.35 to 0.9 in its brightness.
+
+    Where there is no room for it on one side, bright or dark, it is taken from the other.
+    """
+    mean = around.mean(axis=1)
+    contrast = rng.uniform(0.35, 0.9)
+    sign = 1 if rng.random() < 0.5 else -1
+    grey = mean.mean()
+    if not 0 <= grey + sign * contrast <= 1:
+        sign = 1 if grey < 0.5 else -1
+    brightness = np.clip(grey + sign * contrast, 0, 1)
+    tint = rng.uniform(-0.35, 0.35, 3)
+    return np.clip(brightness + tint - tint.mean(), 0, 1).astype(np.float32)
+
+
+def paint(picture: np.ndarray, alpha: np.ndarray, place: tuple[slice, slice], colour: np.ndarray) -> None:
+    """Lay a colour (3,) over a part of a picture (3, H, W), in place; alpha (h, w) is how much of it covers."""
+    part = picture[(slice(None), *place)]
+    part += alpha * (colour[:, None, None] - part)
+
+
+def grayed(picture: np.ndarray) -> np.ndarray:
+    """The ITU-R 601 luma of a picture (3, H, W), three times."""
+    luma = np.tensordot(np.float32([0.299, 0.587, 0.114]), picture, 1)
+    return np.repeat(luma[None], 3, axis=0)
+
+
+def stacked(pictures: Callable, step: int, n: int) -> tuple[np.ndarray, list]:
+    """`n` pictures of a step as one array, and their targets."""
+    images, targets = zip(*(pictures(step * n + i) for i in range(n)))
+    return np.stack(images), list(targets)

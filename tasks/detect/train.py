@@ -1,0 +1,121 @@
+"""Settings of a training run, and the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import Tensor, data, nn, optim
+from minidl.device import to_device
+from minidl.train import fit
+
+from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from .faster_rcnn import faster_rcnn_small
+from .records import Target
+from .retinanet import RetinaNet
+from .scenes import Scenes
+from .ssd import SSD
+from .yolo import YOLO
+
+WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
+CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector are rough
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "faster_rcnn": faster_rcnn_small,
+    "yolo": YOLO.small,
+    "ssd": SSD.small,
+    "retinanet": RetinaNet.small,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the outcome of a training run, to the last bit."""
+
+    model: str = "faster_rcnn"
+    steps: int = 800
+    batch: int = 8
+    lr: float = 2e-3
+    warmup: float = 0.05
+    seed: int = 0
+
+    def build(self) -> nn.Module:
+        """The detector of digits, with its initial weights."""
+        return MODELS[self.model](len(Scenes.classes), rng=data.generator(self.seed, WEIGHTS))
+
+    def describe(self) -> str:
+        """What a caption says of the run."""
+        return f"{self.model}, {self.steps} steps of {self.batch}"
+
+
+OF_MODEL: dict[str, dict[str, Any]] = {
+    "faster_rcnn": {},
+    "yolo": {"steps": 2000},
+    "ssd": {"steps": 1200},
+    "retinanet": {"steps": 700},
+}
+
+
+def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
+    """Settings: what is given; else what is known of the run already; else the defaults of the model."""
+    chosen = {**known, **given}
+    return Settings(**{**OF_MODEL[chosen.get("model", Settings.model)], **chosen})
+
+
+def load(settings: Settings, checkpoint: str | os.PathLike) -> nn.Module:
+    """The detector of the settings with the weights of a checkpoint."""
+    with nn.init.undrawn():
+        model = settings.build()
+    load_state(model, read_state(checkpoint), checkpoint, "name its --model")
+    return model
+
+
+def standardised(images: np.ndarray) -> np.ndarray:
+    """What networks see of pictures in [0, 1]: numbers around 0, of about unit size."""
+    return (images - np.float32(0.5)) / np.float32(0.25)
+
+
+class Batches:
+    """``batches(step)``: standardised training scenes (batch, 3, size, size), their targets, and the step."""
+
+    def __init__(self, settings: Settings):
+        self.scenes, self.batch = Scenes(settings.seed, "train"), settings.batch
+
+    def __call__(self, step: int) -> tuple[np.ndarray, list[Target], int]:
+        images, targets = self.scenes.batch(step, self.batch)
+        return standardised(images), targets, step
+
+
+def train(
+    settings: Settings, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False
+) -> nn.Module:
+    """Train a detector on digit scenes; leave checkpoint, log and settings in `out`."""
+    model = settings.build().to(device)
+    begin(out, settings, resume)
+    fit(
+        model,
+        optim.Adam(model.parameters(), settings.lr),
+        lambda model, batch: losses(model, *batch, settings.seed, device),
+        data.Prefetch(Batches(settings)),
+        settings.steps,
+        schedule=optim.warmup(optim.cosine(settings.lr, settings.steps), int(settings.warmup * settings.steps)),
+        clip=CLIP,
+        checkpoint=out / CHECKPOINT,
+        save_every=max(1, settings.steps // 10),
+        resume=resume,
+        log=out / LOG,
+        progress=not quiet,
+    )
+    return model
+
+
+def losses(
+    model: nn.Module, images: np.ndarray, targets: Sequence[Target], step: int, seed: int, device: str
+) -> dict[str, Tensor]:
+    """The named losses of a batch; what a detector samples depends on the seed and the step only."""
+    return model.losses(Tensor(to_device(images, device)), targets, data.generator(seed, SAMPLES, step))
