@@ -1,0 +1,14 @@
+"""Learn new classes from few labels with a pretrained network: from scratch, with frozen features, fine-tuned."""
+
+from __future__ import annotations
+
+from .methods import METHODS, features, freeze, head, learn, replace_head, thaw
+
+__all__ = ["METHODS", "features", "freeze", "head", "learn", "main", "replace_head", "thaw"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``python -m tasks transfer`` with these arguments; the exit code."""
+    from .cli import main
+
+    return main(argv)

@@ -1,0 +1,117 @@
+"""What transfer learning is made of: another head, freezing the rest, features that are computed once, training.
+
+    model = pretrained.load("resnet18", "resnet18.pth")
+    replace_head(model, classes=3, rng=0)
+    freeze(model)                                  # all but the head
+    x = features(model, images)                    # once: they do not change any more
+    learn(layer(model), order, 1e-2, steps=200)    # frozen features: the head alone, on (x, labels)
+    thaw(model)
+    learn(model, batches, 1e-4, steps=200)         # fine-tuning: all layers, on (images, labels)
+
+Source: Donahue et al., "DeCAF", ICML 2014 (frozen); Yosinski et al., "How transferable are features in deep neural
+networks?", NIPS 2014 (against fine-tuning); Kumar et al., "Fine-tuning can distort pretrained features and underperform
+out-of-distribution", ICLR 2022 (first the head, then all layers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import Tensor, data, nn, no_grad, optim
+from minidl.device import to_device
+from minidl.train import fit
+
+from ..classify.data import standardised
+from ..classify.train import terms
+
+METHODS = {"scratch": "from scratch", "frozen": "frozen features", "finetune": "fine-tuned"}
+
+
+def head(model: nn.Module) -> tuple[nn.Module, str]:
+    """Where the last layer of a network of tasks.classify is: the module that has it, and its name there.
+
+    It is fc (ResNet, GoogLeNet), classifier (DenseNet), or the last of classifier (AlexNet, VGG).
+    """
+    name = "fc" if hasattr(model, "fc") else "classifier"
+    last = getattr(model, name)
+    if isinstance(last, nn.Sequential):
+        return last, [child for child, _ in last.named_children()][-1]
+    return model, name
+
+
+def layer(model: nn.Module) -> nn.Linear:
+    """The head itself."""
+    return getattr(*head(model))
+
+
+def replace_head(model: nn.Module, classes: int, rng: Any) -> None:
+    """Put a new linear layer, for other classes, in the place of the head. `rng` decides its first weights."""
+    owner, name = head(model)
+    setattr(owner, name, nn.Linear(layer(model).in_features, classes, rng=rng))
+
+
+def freeze(model: nn.Module) -> None:
+    """Let nothing but the head be trained.
+
+    That takes two things: no gradients, and eval mode. Batch norm in training mode would normalise by the batch and
+    move its running averages, which are no parameters and know nothing of requires_grad; dropout would drop. A later
+    ``model.train()`` undoes the second: train the head alone, ``layer(model)``, or call ``freeze`` once more.
+    """
+    model.requires_grad_(False).eval()
+    layer(model).requires_grad_(True).train()
+
+
+def thaw(model: nn.Module) -> None:
+    """Let all layers be trained again, batch norm's averages among them."""
+    model.requires_grad_(True).train()
+
+
+@no_grad()
+def features(
+    model: nn.Module, images: np.ndarray, batch: int = 64, *, device: str = "cpu", show: Callable = lambda: None
+) -> np.ndarray:
+    """What a frozen model's head is given for each picture: uint8 (N, C, H, W) gives float (N, features).
+
+    The model is left in eval mode but for its head. ``show()`` is called after each of ``ceil(N / batch)`` batches.
+    """
+    owner, name = head(model)
+    kept = getattr(owner, name)
+    model.eval()
+    setattr(owner, name, nn.Identity())
+    parts = []
+    try:
+        for start in range(0, len(images), batch):
+            x = standardised(images[start : start + batch])
+            parts.append(model(Tensor(to_device(x, device))).numpy())
+            show()
+    finally:
+        setattr(owner, name, kept.train())
+    return np.concatenate(parts)
+
+
+class FeatureBatches:
+    """As `classify.data.Batches`, in the same order, over features that are there already."""
+
+    def __init__(self, x: np.ndarray, labels: np.ndarray, batch: int, *, seed: int):
+        self.x, self.labels = x, labels
+        self.order = data.Batches(len(labels), min(batch, len(labels)), seed=seed, drop_last=True)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order(step)
+        return self.x[chosen], self.labels[chosen]
+
+
+def learn(module: nn.Module, batches: Callable, lr: float, steps: int, *, device: str = "cpu", **options: Any) -> None:
+    """Train what requires a gradient by Adam, the learning rate half a cosine down to 0; `options` are those of fit."""
+    fit(
+        module,
+        optim.Adam([p for p in module.parameters() if p.requires_grad], lr),
+        lambda module, batch: terms(module, *batch, device),
+        batches,
+        steps,
+        schedule=optim.cosine(lr, steps),
+        **options,
+    )

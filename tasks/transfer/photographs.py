@@ -1,0 +1,210 @@
+"""A user's own photographs, a folder for each class, and any network of tasks.classify, pretrained or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import data, nn, no_grad
+from minidl import functional as F
+
+from ..classify import MODELS, pretrained
+from ..classify.data import Batches, Part, square
+from ..classify.evaluate import Result, predict
+from ..classify.models import GoogLeNet
+from ..classify.train import CLASSES
+from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
+
+PARTS = (0.6, 0.2, 0.2)  # of each class: to train on, to choose by, to test on
+LEAST = 3  # photographs of a class: one for each part
+HEAD_RATES, HEAD_STEPS = (1e-4, 1e-3, 1e-2), 300
+RATES = {"finetune": 1e-4, "scratch": 1e-3}
+SPLITS, WEIGHTS, HEAD = range(3)  # keep the draws for each purpose apart
+NOT_CLASSES = {"train", "training", "val", "valid", "validation", "test"}
+
+
+@dataclass(frozen=True)
+class Own:
+    """What decides the outcome."""
+
+    data: str
+    model: str = "resnet18"
+    weights: str | None = None
+    size: int | None = None  # None: what the network is made for
+    epochs: int = 10
+    batch: int = 16
+    lr: float | None = None  # None: that of the method
+    seed: int = 0
+
+    @property
+    def side(self) -> int:
+        return self.size or (32 if self.model.endswith("_small") else pretrained.SIDE)
+
+    def pretrained(self) -> nn.Module:
+        """The network with the weights of the file, or with random ones."""
+        if self.weights is None:
+            return self.build(2, data.generator(self.seed, WEIGHTS))
+        model = pretrained.load(self.model, self.weights)
+        if isinstance(model, GoogLeNet):  # its other heads are for the old classes
+            model.aux_logits, model.aux1, model.aux2 = False, None, None
+        return model
+
+    def build(self, classes: int, rng: Any) -> nn.Module:
+        """The network with random weights, for photographs prepared as torchvision's networks need them."""
+        options = {"aux_logits": False, "transform_input": True} if self.model == "googlenet" else {}
+        return MODELS[self.model](num_classes=classes, rng=rng, **options)
+
+
+def read(root: str, side: int, progress: Callable) -> tuple[Part, list[str]]:
+    """The photographs in the folders of `root`, cut to squares, and the names of the folders, which are the classes.
+
+    As torchvision prepares them: the shorter side to 256 pixels, the central 224 (in this proportion for other sizes).
+    They are kept as bytes: 150 kB each at 224. Raises OSError or ValueError in one line that names folder or file.
+    """
+    files, labels, names = data.class_folders(root)
+    if set(map(str.lower, names)) <= NOT_CLASSES:
+        raise ValueError(f"{root}: {', '.join(names)} are parts, not classes; give --data {Path(root, names[0])}")
+    if len(names) < 2:
+        raise ValueError(f"{root} has one folder only, {names[0]}: that is one class, and at least two are needed")
+    for name, count in zip(names, np.bincount(labels).tolist()):
+        if count < LEAST:
+            needed = f"at least {LEAST} of each class are needed: to train on, to choose by, to test on"
+            raise ValueError(f"{Path(root, name)}: {count} image{'s' * (count > 1)}; {needed}")
+    short = round(side * pretrained.SHORT / pretrained.SIDE)
+    images = np.empty((len(files), 3, side, side), np.uint8)
+    with progress(f"reading {len(files)} photographs of {len(names)} classes", len(files)) as step:
+        for place, file in zip(images, files):
+            place[...] = square(data.read_image(file), short, side)
+            step()
+    return Part(images, labels), names
+
+
+def three_parts(part: Part, seed: int) -> list[Part]:
+    """To train on, to choose by (validation), to test on: of each class about PARTS, and at least one in each."""
+    chosen: tuple[list, ...] = ([], [], [])
+    for c in range(int(part.labels.max()) + 1):
+        members = data.generator(seed, SPLITS, c).permutation(np.flatnonzero(part.labels == c))
+        validation, test = (max(1, round(share * len(members))) for share in PARTS[1:])
+        cuts = [len(members) - validation - test, len(members) - test]
+        for indices, some in zip(chosen, np.split(members, cuts)):
+            indices.append(some)
+    together = [np.concatenate(indices) for indices in chosen]
+    return [Part(part.images[i], part.labels[i]) for i in together]
+
+
+class Best:
+    """Remembers the weights that were best on the validation part: by accuracy, then by loss."""
+
+    def __init__(self, module: nn.Module, score: Callable[[], Result]):
+        self.module, self.score = module, score
+        self.key: tuple[float, float] = (-1.0, 0.0)
+        self.state: dict[str, np.ndarray] = {}
+
+    def __call__(self, step: int) -> dict[str, float]:
+        result = self.score()
+        if (key := (result.accuracy, -result.loss)) > self.key:
+            self.key, self.state = key, self.module.state_dict()
+        return {"validation_accuracy": result.accuracy}
+
+
+@dataclass
+class Task:
+    """The three parts of the photographs, and how each method learns them."""
+
+    own: Own
+    parts: list[Part]
+    classes: int
+    device: str
+    progress: Callable
+    quiet: bool
+    head: Best | None = None  # trained when it is first needed: it serves frozen features and fine-tuning
+
+    def learned(self, method: str) -> tuple[nn.Module, float]:
+        """The network of a method, the best on the validation part, and its accuracy there."""
+        rng = data.generator(self.own.seed, HEAD)
+        if method == "scratch":
+            model = self.own.build(self.classes, rng).to(self.device)
+            return model, self.all_layers(model, method)
+        model, accuracy = self.with_head(rng)
+        if method == "finetune":
+            thaw(model)
+            accuracy = self.all_layers(model, method)
+        return model, accuracy
+
+    def with_head(self, rng: np.random.Generator) -> tuple[nn.Module, float]:
+        """The pretrained network, frozen, with a head that has been trained."""
+        model = self.own.pretrained()
+        replace_head(model, self.classes, rng)
+        freeze(model.to(self.device))
+        if self.head is None:
+            self.head = self.train_head(model)
+        layer(model).load_state_dict(self.head.state)
+        return model, self.head.key[0]
+
+    def train_head(self, model: nn.Module) -> Best:
+        """Train a frozen network's head on features computed once; of HEAD_RATES the best on the validation part."""
+        train, validation = self.parts[:2]
+        batch = self.own.batch
+        with self.progress("features", sum(ceil(len(p.labels) / batch) for p in (train, validation))) as step:
+            x, other = (features(model, p.images, batch, device=self.device, show=step) for p in (train, validation))
+        top = layer(model)
+        first = top.state_dict()
+        best = Best(top, lambda: Result(probabilities(top, other, self.device), validation.labels))
+        batches = FeatureBatches(x, train.labels, batch, seed=self.own.seed)
+        with self.progress("training the head", len(HEAD_RATES)) as step:
+            for rate in HEAD_RATES:
+                top.load_state_dict(first)
+                learn(top, batches, rate, HEAD_STEPS, device=self.device, progress=False)
+                best(HEAD_STEPS)
+                step()
+        return best
+
+    def all_layers(self, model: nn.Module, method: str) -> float:
+        """Train all layers; keep what is best on the validation part, after an epoch or before the first; its accuracy
+        there."""
+        train, validation = self.parts[:2]
+        batches = Batches(train, self.own.batch, shift=0, mirror=True, seed=self.own.seed)
+        score = partial(predict, model, validation.images, self.own.batch, device=self.device)
+        best = Best(model, lambda: Result(score(), validation.labels))
+        best(0)
+        epoch = len(batches.order)
+        learn(
+            model, batches, self.own.lr or RATES[method], self.own.epochs * epoch, device=self.device,
+            evaluate=best, evaluate_every=epoch, progress=not self.quiet,
+        )  # fmt: skip
+        model.load_state_dict(best.state)
+        return best.key[0]
+
+
+@no_grad()
+def probabilities(top: nn.Module, x: np.ndarray, device: str) -> np.ndarray:
+    """What a head says of features: (N, classes), rows that add up to 1."""
+    return F.softmax(top(md.Tensor(x).to(device)), axis=1).numpy()
+
+
+def save(model: nn.Module, method: str, names: list[str], out: Path) -> Path:
+    """Leave the weights under torchvision's names and the names of the classes in `out`."""
+    (out / CLASSES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    md.save_weights(path := out / f"{method}.safetensors", model.state_dict())
+    return path
+
+
+def describe(own: Own, parts: list[Part]) -> str:
+    """What a caption says of the run."""
+    train, validation, test = (len(part.labels) for part in parts)
+    sizes = f"{train} photographs to train on, {validation} to choose by, {test} to test on"
+    return f"{own.model} at {own.side}x{own.side}; {sizes}"
+
+
+def note(own: Own, methods: list[str]) -> str | None:
+    """What has to be said of a network without weights."""
+    if own.weights is not None or methods == ["scratch"]:
+        return None
+    return f"no --weights: {METHODS['frozen']} are those of random weights, and nothing is transferred"
