@@ -10,7 +10,6 @@ import tasks.__main__ as frame
 from minidl.device import gpu, numbers, resolve
 from tasks import command
 
-
 # labs and mlp measure nets so small that a GPU would only wait; all others take --device
 TASKS = [name for name in frame.names() if name not in ("labs", "mlp")]
 
