@@ -87,11 +87,11 @@ class YOLO(SingleStage):
         self.head = nn.Sequential(*layers, nn.Conv2d(inputs, 5 * settings.boxes + num_classes, 1, rng=rng))
 
     @classmethod
-    def small(cls, num_classes: int, rng: Any = None, channels: int = 32, **options: Any) -> YOLO:
+    def small(cls, num_classes: int, rng: Any = None, channels: int = 24, **options: Any) -> YOLO:
         """For pictures of about 96 pixels: cells of 8 pixels, a backbone that begins with `channels` maps."""
         rng = stream(rng)
         backbone = resnet_small_stages(channels, (1, 2), rng=rng)
-        return cls(backbone, num_classes, **{"hidden": 2, "width": 128, "rng": rng} | options)
+        return cls(backbone, num_classes, **{"hidden": 2, "width": 96, "rng": rng} | options)
 
     def forward(self, images: Tensor) -> Found:
         x = self.head(self.backbone(images)[-1])
