@@ -1,0 +1,112 @@
+"""Volumes to train and to test on: generated ones, or a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minidl import data
+
+from .pipeline import ORGANS
+from .speckle import Volume, generate, standardised
+
+TRAIN, TEST, WEIGHTS, ORDER, FLIPS = range(5)  # keep the draws for each purpose apart
+SHARE = 0.8  # of a user's volumes that is trained on
+
+
+def generated(seed: int, purpose: int, count: int, size: int, show: Callable[[], object]) -> list[Volume]:
+    """Volumes that depend on seed, purpose and size only. ``show()`` is called after each."""
+    volumes = []
+    for i in range(count):
+        volumes.append(generate(data.generator(seed, purpose, i), size))
+        show()
+    return volumes
+
+
+def volume_files(folder: str) -> list[Path]:
+    """What --data FOLDER names: images/NAME.npy with masks/NAME.npy, or NAME.npz with an "image" and a "mask"."""
+    root = Path(folder)
+    files = sorted(root.glob("images/*.npy")) + sorted(root.glob("*.npz"))
+    if len(files) < 2:
+        raise FileNotFoundError(
+            f"{len(files)} volumes in {folder}, at least 2 are needed, to train and to test; looked for "
+            'images/NAME.npy with masks/NAME.npy, and for NAME.npz with the arrays "image" and "mask"'
+        )
+    return files
+
+
+def read_volumes(files: Sequence[Path], multiple: int, show: Callable[[], object] = lambda: None) -> list[Volume]:
+    """The user's volumes, standardised and padded. Raises ValueError in one line that names the guilty file."""
+    volumes = []
+    for file in files:
+        volumes.append(padded(checked(file, *_arrays(file)), multiple))
+        show()
+    return volumes
+
+
+def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask, as they are in the files."""
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                return arrays["image"], arrays["mask"]
+        mask = file.parent.parent / "masks" / file.name
+        if not mask.exists():
+            raise FileNotFoundError(2, f"no such mask, which {file} needs", str(mask))
+        return np.load(file, allow_pickle=False), np.load(mask, allow_pickle=False)
+    except (ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{file}: not a volume ({error})") from None
+
+
+def checked(file: Path, image: np.ndarray, mask: np.ndarray) -> Volume:
+    """The volume, if image and mask are what they should be."""
+    if image.ndim != 3 or image.dtype.kind not in "fiu" or not image.size:
+        raise ValueError(f"{file}: an image must be numbers of shape (D, H, W), this is {image.dtype} {image.shape}")
+    if mask.shape != image.shape:
+        raise ValueError(f"{file}: the mask has shape {mask.shape}, the image {image.shape}; they must be equal")
+    if not np.isfinite(image).all():
+        raise ValueError(f"{file}: the image holds NaN or infinite voxels")
+    found = np.unique(mask)
+    if not np.isin(found, (0, 1, 2)).all():
+        said = ", ".join(f"{v:g}" for v in found[:6]) + (", ..." if len(found) > 6 else "")
+        raise ValueError(f"{file}: the mask holds {said}; it must hold 0 (none), 1 (small organ), 2 (large organ)")
+    for label, organ in enumerate(ORGANS, 1):
+        if label not in found:
+            raise ValueError(f"{file}: the mask has no {organ} organ, label {label}; leave the volume out")
+    return Volume(standardised(image), mask.astype(np.uint8))
+
+
+def padded(volume: Volume, multiple: int) -> Volume:
+    """Sides that divide by `multiple`: the image repeats its last slices, the labels are 0 there."""
+    ends = [(0, -n % multiple) for n in volume.labels.shape]
+    return Volume(np.pad(volume.image, ends, mode="edge"), np.pad(volume.labels, ends))
+
+
+def split(volumes: Sequence[Volume], seed: int) -> tuple[list[Volume], list[Volume]]:
+    """Those to train and those to test on; at least one of each."""
+    order = data.generator(seed, ORDER).permutation(len(volumes))
+    cut = min(max(1, round(SHARE * len(volumes))), len(volumes) - 1)
+    return [volumes[i] for i in order[:cut]], [volumes[i] for i in order[cut:]]
+
+
+def masks(labels: np.ndarray) -> np.ndarray:
+    """(D, H, W) labels to (1, 2, D, H, W) float32 of 0 and 1: a channel per organ."""
+    return np.stack([labels == i + 1 for i in range(len(ORGANS))])[None].astype(np.float32)
+
+
+class Batches:
+    """``batches(step)``: that step's volumes, each mirrored along a random choice of axes."""
+
+    def __init__(self, volumes: Sequence[Volume], batch: int, seed: int):
+        self.volumes, self.seed = volumes, seed
+        self.order = data.Batches(len(volumes), min(batch, len(volumes)), seed=seed, drop_last=True)
+
+    def __call__(self, step: int) -> list[Volume]:
+        rng = data.generator(self.seed, FLIPS, step)
+        batch = []
+        for i in self.order(step):
+            flip = tuple(slice(None, None, 1 if keep else -1) for keep in rng.integers(2, size=3))
+            batch.append(Volume(*(np.ascontiguousarray(array[flip]) for array in self.volumes[i])))
+        return batch

@@ -1,0 +1,59 @@
+"""What a run is shown to do: the table of each seed and of all, the figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ..command import progress
+from . import figure
+from .evaluate import Result, evaluate, order, table
+from .pipeline import Pipeline
+from .speckle import Volume
+from .train import CONTROL, ROWS, Row, Settings
+
+
+def report(
+    trained: Mapping[Row, Pipeline], settings: Settings, test: Sequence[Volume], out: Path, device: str, quiet: bool
+) -> dict[str, Result]:
+    """Print the table of a seed; leave it, the scores and the figure in `out`."""
+    results = {}
+    with progress("segmenting the test volumes", len(trained), quiet) as show:
+        for row, model in trained.items():
+            results[row.name] = evaluate(model, test, refine=row.second, device=device)
+            show()
+    title = f"seed {settings.seed}: Dice on {len(test)} volumes never trained on; {settings.describe()}"
+    text = "\n".join([title, table(results), order(results)])
+    print(text)
+    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    plain = {name: {"dice": result.dice, "seconds": result.seconds} for name, result in results.items()}
+    (out / "scores.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    chosen = {row: trained[row] for row in ROWS}
+    figure.comparison(out / "figure.png", test[: figure.SHOWN], chosen, device, title)
+    print(f"in {out}: table.txt, scores.json, figure.png")
+    return results
+
+
+def together(of_seeds: Sequence[Mapping[str, Result]], out: Path) -> None:
+    """Print the table of all seeds' volumes, and in how many seeds the lecture's order held."""
+    pooled = {
+        row.name: Result(
+            [d for results in of_seeds for d in results[row.name].dice],
+            [t for results in of_seeds for t in results[row.name].seconds],
+        )
+        for row in (*ROWS, CONTROL)
+    }
+    text = "\n".join([f"all {len(of_seeds)} seeds", table(pooled), order(pooled), steps_up(of_seeds)])
+    print(text)
+    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+
+
+def steps_up(of_seeds: Sequence[Mapping[str, Result]]) -> str:
+    """For each step from a row to the next: in how many seeds it goes up, for each organ."""
+    parts = []
+    for below, above in pairwise(ROWS):
+        up = [sum(r[above.name].means()[i] > r[below.name].means()[i] for r in of_seeds) for i in range(2)]
+        parts.append(f"{above.said} over {below.said}: small {up[0]}, large {up[1]}")
+    return f"seeds of {len(of_seeds)} in which a row is above the one before it:\n  " + "\n  ".join(parts)
