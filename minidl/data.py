@@ -150,6 +150,8 @@ def image_folder(folder: str | os.PathLike, *, gray: bool = False) -> list[np.nd
 
 def class_folders(root: str | os.PathLike) -> tuple[list[Path], np.ndarray, list[str]]:
     """A folder per class: (image files, the class index of each, class names in alphabetical order)."""
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; one is needed that holds a folder per class")
     classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise FileNotFoundError(f"{root} has no folders; one per class is needed, with the images in it")

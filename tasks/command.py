@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import re
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError, with a suggestion for an option that is misspelt."""
+    """An ArgumentParser that raises UsageError, with a suggestion for an option or a choice that is misspelt."""
 
     def __init__(self, **options: Any):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
@@ -30,6 +31,8 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(prefix):
             asked = message.removeprefix(prefix).split()[0]
             message = f"{asked} is not an option of {self.prog}{suggestion(asked, self._option_string_actions)}"
+        elif chosen := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            message += suggestion(chosen[1], [name.strip(" '") for name in chosen[2].split(",")])
         raise UsageError(f"{message}; see {self.prog} --help")
 
 

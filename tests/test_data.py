@@ -156,6 +156,8 @@ def test_a_folder_per_class(tmp_path):
     assert [path.parent.name for path in files] == ["cat", "cat", "dog"]
     with pytest.raises(FileNotFoundError, match="one per class"):
         data.class_folders(tmp_path / "cat")
+    with pytest.raises(FileNotFoundError, match="dog: no such folder"):
+        data.class_folders(tmp_path / "none" / "dog")
 
 
 # --- MNIST and CIFAR-10

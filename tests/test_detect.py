@@ -248,7 +248,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("argv, code, said", [
-    (["--model", "yollo"], 2, "invalid choice: 'yollo'"),
+    (["--model", "yollo"], 2, "did you mean yolo?"),
     (["--steps", "0"], 2, "must be a whole number of at least 1, got '0'"),
     (["--test", "0"], 2, "must be a whole number of at least 1, got '0'"),
     (["--lr", "-1"], 2, "must be a number above 0, got '-1'"),
