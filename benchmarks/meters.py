@@ -7,13 +7,13 @@ of the work between them, and of the waiting where Python is too slow to keep th
 from __future__ import annotations
 
 import ctypes
-import resource
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
+
+from minidl.kernels.cpu.memory import peak_memory
 
 Call = Callable[[], Any]
 
@@ -41,10 +41,10 @@ class Clock:
     def memory(self, call: Call) -> int:
         before = forget_peak()
         call()
-        return peak() - before
+        return peak_memory() - before
 
     def taken(self) -> int:
-        return peak()
+        return peak_memory()
 
 
 def timed(call: Call) -> float:
@@ -65,19 +65,7 @@ def forget_peak() -> int:
             file.write("5")
     except OSError:
         pass
-    return peak()
-
-
-def peak() -> int:
-    """The most memory that was in use, in bytes.
-
-    Linux: VmHWM, not ru_maxrss, in which a process inherits the peak of the one that started it.
-    """
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()
 
 
 # --- GPU

@@ -474,7 +474,7 @@ def bad(name, argv, code, said):
     bad("nothing to resume", ["--resume"], 2, "there is no run in"),
     bad("no checkpoint", ["--checkpoint", "{tmp}/none.npz"], 1, "no such checkpoint"),
     bad("not a checkpoint", ["--checkpoint", "{tmp}/text.png"], 1, "neither .npz"),
-    bad("no folder", ["--data", "{tmp}/nowhere"], 1, "nowhere: No such file"),
+    bad("no folder", ["--data", "{tmp}/nowhere"], 1, "nowhere: no such folder"),
     bad("no classes", ["--data", "{tmp}/empty"], 1, "one per class is needed"),
     bad("a class without images", ["--data", "{tmp}"], 1, "no images in"),
     bad("broken picture", ["--data", "{tmp}/broken"], 1, "a.png: not a readable image"),

@@ -379,7 +379,7 @@ def test_what_is_wrong_with_a_folder_is_one_line_that_names_it(counts, spoil, sa
     [
         (["--model", "resnet18"], 2, "--model: for your own photographs; name their folder with --data"),
         (["--data", "x", "--labels", "3"], 2, "--labels cannot be with --data"),
-        (["--data", "nowhere"], 1, "nowhere: No such file"),
+        (["--data", "nowhere"], 1, "nowhere: no such folder"),
         (["--labels", "1000", "--steps", "1", "--variants", "1", "--width", "1"], 2, "--labels 1000: class 0 has"),
         (["--metod", "all"], 2, "did you mean --method?"),
     ],

@@ -9,21 +9,16 @@ import numpy as np
 
 from minidl import data
 
-# Bundled with scikit-image and scikit-learn. china and flower: by danielbuechele and vultilion on Flickr, CC BY 2.0.
+from ..photographs import photograph as bundled
+
 TRAIN = ("coffee", "rocket", "brick", "grass", "gravel", "moon", "motorcycle", "china", "flower")
 TEST = ("camera", "coins", "chelsea", "astronaut")  # never trained on
 WEIGHTS, PATCHES, TEST_NOISE, CROPS, WATCH = range(5)  # keep the draws for each purpose apart
 
 
 def photograph(name: str) -> np.ndarray:
-    """A bundled photograph, gray. Nothing is downloaded."""
-    if name in ("china", "flower"):
-        from sklearn.datasets import load_sample_image
-
-        return gray(load_sample_image(f"{name}.jpg"))
-    from skimage import data as bundled
-
-    return gray(bundled.stereo_motorcycle()[0] if name == "motorcycle" else getattr(bundled, name)())
+    """A bundled photograph, gray."""
+    return gray(bundled(name))
 
 
 def gray(image: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, Crop, HeadSettings, choose, 
 from .keypoints import KeypointHead, keypoints_of
 from .ledger import Ledger
 from .masks import MaskHead, paste
-from .records import Detections, Target
+from .records import Detections, Target, require_targets
 from .rpn import PAPER_RPN, RPN, SMALL_RPN, RPNSettings
 from .suppression import keep, suppression
 
@@ -66,7 +66,7 @@ class FasterRCNN(nn.Module):
         Approximate joint training (Ren et al., section 3.2): proposals are taken as data, no gradient flows through
         their boxes. `rng` draws the samples. The ledger, if there is one, gets what every stage did.
         """
-        _check(targets, images, self.num_classes)
+        require_targets(targets, images, self.num_classes)
         maps = self.backbone(images)
         found = self.rpn(maps)
         losses = self.rpn.losses(found, targets, rng, ledger)
@@ -154,14 +154,6 @@ def in_use(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _check(targets: Sequence[Target], images: Tensor, num_classes: int) -> None:
-    if images.ndim != 4 or len(targets) != len(images):
-        raise ValueError(f"losses need images (N, 3, H, W) and N targets, got {images.shape} and {len(targets)}")
-    for n, target in enumerate(targets):
-        if (target.labels >= num_classes).any():
-            raise ValueError(f"target {n} has label {target.labels.max()}, the classes are 0 to {num_classes - 1}")
 
 
 # --- the papers' networks, and one for pictures of about 96 pixels

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minidl import Tensor
+
 MISSING, HIDDEN, VISIBLE = 0, 1, 2  # the third number of a keypoint
 
 
@@ -134,6 +136,15 @@ class Detections:
         """Some of them: by positions in ascending order, a slice or one bool each."""
         masks, points = _optional(self, index)
         return Detections(self.boxes[index], self.labels[index], self.scores[index], masks, points)
+
+
+def require_targets(targets: Sequence[Target], images: Tensor, num_classes: int) -> None:
+    """Raise ValueError unless there is a target for each image (N, 3, H, W), with labels below num_classes."""
+    if images.ndim != 4 or len(targets) != len(images):
+        raise ValueError(f"losses need images (N, 3, H, W) and N targets, got {images.shape} and {len(targets)}")
+    for n, target in enumerate(targets):
+        if (target.labels >= num_classes).any():
+            raise ValueError(f"target {n} has label {target.labels.max()}, the classes are 0 to {num_classes - 1}")
 
 
 def _check(record: Target | Detections) -> None:

@@ -24,10 +24,9 @@ from tasks.classify.models.initial import redraw, stream
 
 from .anchors import Anchors
 from .backbone import resnet50_fpn, resnet_small_fpn
-from .faster_rcnn import _check as check
 from .ledger import Ledger, total
 from .matching import IGNORED, POSITIVE, match
-from .records import Target
+from .records import Target, require_targets
 from .rpn import encoded, per_anchor
 from .single import Positives, Scored, SingleStage, positives
 
@@ -117,7 +116,7 @@ class RetinaNet(SingleStage):
     ) -> dict[str, Tensor]:  # fmt: skip
         """By the number of positive anchors in all images (1 if there are none): "class", the focal losses of all
         anchors that are not ignored, over all classes; "box", the smooth L1 losses of the positive ones' steps."""
-        check(targets, images, self.num_classes)
+        require_targets(targets, images, self.num_classes)
         s, found = self.settings, self(images)
         matches = [match(found.anchors, t, positive=s.positive, negative=s.negative, best=s.best) for t in targets]
         labels = np.stack([m.labels for m in matches])  # (N, A)

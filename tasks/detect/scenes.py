@@ -14,7 +14,7 @@ from scipy import ndimage
 from minidl import data
 
 from .records import Target, around
-from .textures import grayed, ink, paint, require, stacked, texture
+from .textures import Pictures, grayed, ink, paint, texture
 
 CLASSES = tuple("0123456789")
 TESTED = 400  # the last of the 1797 digits
@@ -23,7 +23,7 @@ HIDDEN = 0.2  # the share of a digit that others may cover
 TRIES = 20  # places tried for a digit before it is left out
 
 
-class Scenes:
+class Scenes(Pictures):
     """``scenes(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target`: boxes and masks.
 
     It depends on the seed, the split and the index only. The 8 rows of a digit become `sides` pixels; its ink may take
@@ -34,19 +34,7 @@ class Scenes:
 
     classes = CLASSES
     sizes = (14, 20)  # for `coco_ap`: about a third of the digits are small, a third large
-
-    def __init__(
-        self,
-        seed: int,
-        split: str = "train",
-        size: int = 96,
-        *,
-        gray: bool = False,
-        count: tuple[int, int] = (1, 6),
-        sides: tuple[float, float] = (12, 40),
-    ):
-        require(split, size, count, sides)
-        self.seed, self.split, self.size, self.gray, self.count, self.sides = seed, split, size, gray, count, sides
+    count, sides = (1, 6), (12, 40)
 
     def __call__(self, index: int) -> tuple[np.ndarray, Target]:
         rng = data.generator(self.seed, PURPOSE[self.split], index)
@@ -66,10 +54,6 @@ class Scenes:
         boxes = around(masks)
         target = Target(boxes, labels, masks, areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
         return grayed(picture) if self.gray else picture, target
-
-    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
-        """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
-        return stacked(self, step, n)
 
     def _digit(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """How much ink is where, in [0, 1], cut off around the ink; and which digit it is."""

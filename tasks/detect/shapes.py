@@ -15,7 +15,7 @@ import numpy as np
 from minidl import data
 
 from .records import HIDDEN, MISSING, VISIBLE, Target, around
-from .textures import grayed, ink, paint, require, stacked, texture
+from .textures import Pictures, grayed, ink, paint, texture
 
 CLASSES = ("circle", "square", "triangle")
 POINTS = (
@@ -64,7 +64,7 @@ class Shape:
         return fine.mean(axis=(1, 3), dtype=np.float32), (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
-class Shapes:
+class Shapes(Pictures):
     """``shapes(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target` with masks and keypoints.
 
     It depends on the seed, the split and the index only. A later shape lies on top, at most 35 % of each are hidden;
@@ -75,19 +75,7 @@ class Shapes:
 
     classes, points, swapped = CLASSES, POINTS, SWAPPED
     sizes = (18, 25)  # for `coco_ap`: about a third of the shapes are small, a third large
-
-    def __init__(
-        self,
-        seed: int,
-        split: str = "train",
-        size: int = 96,
-        *,
-        gray: bool = False,
-        count: tuple[int, int] = (1, 4),
-        sides: tuple[float, float] = (16, 44),
-    ):
-        require(split, size, count, sides)
-        self.seed, self.split, self.size, self.gray, self.count, self.sides = seed, split, size, gray, count, sides
+    count, sides = (1, 4), (16, 44)
 
     def __call__(self, index: int) -> tuple[np.ndarray, Target]:
         rng = data.generator(self.seed, PURPOSE[self.split], index)
@@ -106,10 +94,6 @@ class Shapes:
         masks = owner == np.arange(len(shapes))[:, None, None]  # (K, H, W)
         target = Target(around(masks), [shape.label for shape in shapes], masks, keypoints(shapes))
         return grayed(picture) if self.gray else picture, target
-
-    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
-        """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
-        return stacked(self, step, n)
 
     def _fitting(self, rng: np.random.Generator, owner: np.ndarray, drawn: list[int]) -> Shape | None:
         """A shape inside the picture that hides no other too much; None if none was found."""

@@ -34,14 +34,14 @@ class SingleStage(nn.Module):
 
     def scored(self, images: Tensor, ledger: Ledger | None = None) -> Scored:
         """Every box with its class scores, images (N, 3, H, W)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no scored(self, images, ledger)")
 
     def losses(
         self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None,
         ledger: Ledger | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """The named losses, whose sum is trained. Nothing is drawn at random; `rng` is for detectors that sample."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no losses(self, images, targets, rng, ledger)")
 
     def detect(
         self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int = 100,

@@ -22,10 +22,9 @@ from tasks.classify.models.initial import redraw, stream
 
 from .anchors import Anchors
 from .backbone import Stages, resnet_small_stages
-from .faster_rcnn import _check as check
 from .ledger import Ledger, total
 from .matching import NEGATIVE, POSITIVE, match
-from .records import Target
+from .records import Target, require_targets
 from .rpn import encoded, per_anchor
 from .single import Scored, SingleStage, positives
 
@@ -156,7 +155,7 @@ class SSD(SingleStage):
 
         An image without objects has no positive boxes, hence no hard negatives: nothing is learned from it.
         """
-        check(targets, images, self.num_classes)
+        require_targets(targets, images, self.num_classes)
         s, found = self.settings, self(images)
         limits = {"positive": s.positive, "negative": s.positive, "best": True, "claimed": True}
         matches = [match(found.anchors, t, **limits) for t in targets]

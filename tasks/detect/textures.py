@@ -1,16 +1,14 @@
-"""What the made pictures share: backgrounds and paint.
+"""What the made pictures share: how they are asked for, backgrounds and paint.
 
-Backgrounds are pieces of real textures and photographs, other ones for training than for testing. All are bundled with
-scikit-image and scikit-learn; nothing is downloaded. china and flower are by danielbuechele and vultilion on Flickr,
-CC BY 2.0.
+Backgrounds are pieces of real textures and photographs, other ones for training than for testing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
+
+from ..photographs import photograph
+from .records import Target
 
 SPLITS = {
     "train": ("brick", "grass", "coffee", "rocket", "motorcycle", "china", "flower"),
@@ -19,23 +17,38 @@ SPLITS = {
 LARGEST = 300  # the shortest side of any of them
 
 
-@cache
-def photograph(name: str) -> np.ndarray:
-    """A bundled picture, uint8 (H, W, 3)."""
-    if name in ("china", "flower"):
-        from sklearn.datasets import load_sample_image
+class Pictures:
+    """``pictures(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target`.
 
-        return load_sample_image(f"{name}.jpg")
-    from skimage import data
+    It depends on the seed, the split and the index only, and shows `count` objects, the fewest and the most, whose
+    sides are in `sides`; the defaults are those of the kind of picture. It has three equal channels if `gray`.
+    """
 
-    picture = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+    count: tuple[int, int]
+    sides: tuple[float, float]
+
+    def __init__(
+        self, seed: int, split: str = "train", size: int = 96, *, gray: bool = False,
+        count: tuple[int, int] | None = None, sides: tuple[float, float] | None = None,
+    ):  # fmt: skip
+        self.seed, self.split, self.size, self.gray = seed, split, size, gray
+        self.count, self.sides = count or self.count, sides or self.sides
+        require(split, size, self.count, self.sides)
+
+    def __call__(self, index: int) -> tuple[np.ndarray, Target]:
+        raise NotImplementedError(f"{type(self).__name__} makes no pictures")
+
+    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
+        """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
+        images, targets = zip(*(self(step * n + i) for i in range(n)))
+        return np.stack(images), list(targets)
 
 
 def texture(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
     """A square of one of the split's pictures, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1]."""
     names = SPLITS[split]
     picture = photograph(names[rng.integers(len(names))])
+    picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
     top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
     piece = picture[top : top + size, left : left + size]
     piece = piece[:, ::-1] if rng.integers(2) else piece
@@ -81,9 +94,3 @@ def grayed(picture: np.ndarray) -> np.ndarray:
     """The ITU-R 601 luma of a picture (3, H, W), three times."""
     luma = np.tensordot(np.float32([0.299, 0.587, 0.114]), picture, 1)
     return np.repeat(luma[None], 3, axis=0)
-
-
-def stacked(pictures: Callable, step: int, n: int) -> tuple[np.ndarray, list]:
-    """`n` pictures of a step as one array, and their targets."""
-    images, targets = zip(*(pictures(step * n + i) for i in range(n)))
-    return np.stack(images), list(targets)

@@ -30,10 +30,9 @@ from minidl import functional as F
 from tasks.classify.models.initial import stream
 
 from .backbone import resnet_small_stages
-from .faster_rcnn import _check as check
 from .ledger import Ledger, total
 from .matching import IGNORED, gathered, match, overlap
-from .records import Target
+from .records import Target, require_targets
 from .single import Positives, Scored, SingleStage
 
 
@@ -113,7 +112,7 @@ class YOLO(SingleStage):
         Of several objects with their centre in one cell the largest counts. Boxes half inside a crowd region are left
         out of "no_object".
         """
-        check(targets, images, self.num_classes)
+        require_targets(targets, images, self.num_classes)
         s, size, found = self.settings, images.shape[2:], self(images)
         boxes, shape = found.boxes(size), found.confidence.shape
         yes = answering(targets, found.cells, size)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable
 from multiprocessing import get_context
 from time import perf_counter
 
 from minidl import Tensor, data, optim
+from minidl.kernels.cpu.memory import peak_memory
 from minidl.summary import kept_bytes
 
 from .data import WEIGHTS, masks
@@ -67,7 +66,7 @@ def _step(name: str, parameters: list, compute: Callable[[], Tensor]) -> str:
         optimiser.step()
         del value
     seconds = perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_memory()
     count = sum(p.size for p in parameters)
     return (
         f"  {name:<30}{count:>12,} parameters; kept for the backward pass {kept / GIB:.2f} GiB; "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 from .workers import forget_scratch
 
@@ -37,6 +38,20 @@ def release_memory() -> None:
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had in use, in bytes.
+
+    Linux: VmHWM, not ru_maxrss, in which a process inherits the peak of the one that started it.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    except OSError:
+        import resource  # not on Windows
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _c_library() -> ctypes.CDLL | None:
