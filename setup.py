@@ -11,7 +11,15 @@ TASKS = [
     "threadpoolctl>=3.2",
     "tqdm>=4.66",
 ]
-TEST = [*TASKS, "hypothesis>=6.100", "pycocotools>=2.0.8", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"]
+TEST = [
+    *TASKS,
+    "hypothesis>=6.100",
+    "playwright>=1.40",  # drives a browser that is installed; it brings none
+    "pycocotools>=2.0.8",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "ruff>=0.6",
+]
 
 setup(
     name="minidl",
@@ -21,7 +29,8 @@ setup(
     packages=find_packages(include=["minidl", "minidl.*", "tasks", "tasks.*"]),
     python_requires=">=3.11",
     install_requires=["numpy>=2.0", "scipy>=1.13"],
-    package_data={"minidl.kernels.gpu": ["*.cu", "*.cuh"]},
+    package_data={"minidl.kernels.gpu": ["*.cu", "*.cuh"], "": ["*.css", "*.js"]},
+    entry_points={"console_scripts": ["minidl=minidl.__main__:main"]},
     extras_require={
         "tasks": TASKS,
         "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores

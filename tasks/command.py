@@ -1,45 +1,20 @@
-"""What the command lines of all tasks share: a parser that fails in one line, kinds of numbers, progress, folders."""
+"""What the command lines of all tasks share: kinds of numbers, progress, folders."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from minidl.command import Parser, UsageError, suggestion
 from minidl.device import NAMES, resolve
 
-
-class UsageError(Exception):
-    """The command line asks for something impossible. The message is one line; the exit code is 2."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError, with a suggestion for an option or a choice that is misspelt."""
-
-    def __init__(self, **options: Any):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        prefix = "unrecognized arguments: "
-        if message.startswith(prefix):
-            asked = message.removeprefix(prefix).split()[0]
-            message = f"{asked} is not an option of {self.prog}{suggestion(asked, self._option_string_actions)}"
-        elif chosen := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
-            message += suggestion(chosen[1], [name.strip(" '") for name in chosen[2].split(",")])
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """'; did you mean NAME?', or nothing if no known name is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+__all__ = ["Parser", "UsageError", "add_device", "device", "progress", "real", "suggestion", "whole", "writable"]
 
 
 def add_device(add: Callable[..., Any]) -> None:

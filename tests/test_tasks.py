@@ -3,6 +3,7 @@
 import pytest
 
 import tasks.__main__ as frame
+from minidl.command import Commands
 from tasks import command
 
 
@@ -45,16 +46,16 @@ def test_a_typo_is_one_line_with_a_suggestion_and_2(argv, capsys):
     ],
 )
 def test_what_becomes_of_an_exception(raised, code, said, capsys, monkeypatch):
-    def run(argv):
+    def run(self, argv):
         raise raised
 
-    monkeypatch.setattr(frame, "run", run)
+    monkeypatch.setattr(Commands, "run", run)
     assert frame.main([]) == code
     assert capsys.readouterr().err.endswith(said)
 
 
 def test_traceback_lets_an_exception_through(monkeypatch):
-    monkeypatch.setattr(frame, "run", lambda argv: 1 / 0)
+    monkeypatch.setattr(Commands, "run", lambda self, argv: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         frame.main(["--traceback", "denoise"])
 

@@ -1,4 +1,4 @@
-"""``python -m minidl.check``: check every rule of every primitive."""
+"""Check every rule of every primitive: ``python -m minidl check``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,12 @@
+"""Fixtures that tests of several files take."""
+
+import pytest
+
+from tests import browser as pages
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Opens pages in a real browser without network: see tests/browser.py."""
+    with pages.running() as running:
+        yield running
