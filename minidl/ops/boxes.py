@@ -158,10 +158,15 @@ def _suppressed(name: str, boxes: Any, scores: Any, classes: Any, threshold: flo
     return Tensor(order[_kept(boxes[order], classes[order], threshold=float(threshold))])
 
 
+FEW = 600  # boxes up to which the IoU of every pair is cheaper than a search for those that meet
+
+
 @ArrayFunction
 def _kept(xp: Any, boxes: Any, classes: Any, *, threshold: float) -> Any:
     """The positions (K,) of the boxes (N, 4) that no better one suppresses. Boxes come best first."""
     x1, y1, x2, y2 = boxes.T
+    if len(boxes) <= FEW:
+        return _kept_of_few(xp, boxes, classes, threshold)
     sides = xp.stack([x1, y1, x2, y2, (x2 - x1).clip(0, None) * (y2 - y1).clip(0, None)])  # (5, N)
     rest, kept = xp.arange(len(boxes)), []
     while rest.size:
@@ -182,6 +187,28 @@ def _kept(xp: Any, boxes: Any, classes: Any, *, threshold: float) -> Any:
             stays[near] = False
             rest, sides = rest[stays], sides[:, stays]
     return xp.concatenate(kept)
+
+
+def _kept_of_few(xp: Any, boxes: Any, classes: Any, threshold: float) -> Any:
+    """As `_kept`, by the IoU of every pair."""
+    x1, y1, x2, y2 = xp.ascontiguousarray(boxes.T)
+    shared = _along(xp, x1, x2)
+    shared *= _along(xp, y1, y2)
+    area = (x2 - x1).clip(0, None) * (y2 - y1).clip(0, None)
+    union = area + area[:, None] - shared
+    drops = (shared / xp.where(union == 0, 1, union) > threshold) & (classes[:, None] == classes)
+    dropped = xp.zeros(len(boxes), bool)
+    for i in range(len(boxes)):
+        if not dropped[i]:
+            dropped[i + 1 :] |= drops[i, i + 1 :]
+    return (~dropped).nonzero()[0]
+
+
+def _along(xp: Any, low: Any, high: Any) -> Any:
+    """What every two of N stretches share: (N, N)."""
+    shared = xp.minimum(high[:, None], high)
+    shared -= xp.maximum(low[:, None], low)
+    return shared.clip(0, None, out=shared)
 
 
 _kept.on("gpu")(gpu_kernel.kept)
