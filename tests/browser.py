@@ -10,7 +10,6 @@ skipped, unless MINIDL_NEED_BROWSER is set, as it is where every submission is t
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,10 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from minidl.doctor import BROWSERS, executable
+
 LOUD = ("error", "warning")
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
-
-
-def executable() -> str | None:
-    """The browser's path, or None."""
-    return os.environ.get("MINIDL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def why_not() -> str | None:
@@ -34,7 +29,7 @@ def why_not() -> str | None:
         import playwright.sync_api  # noqa: F401
     except ImportError:
         return "playwright is not installed"
-    return None if executable() else f"there is no browser: none of {', '.join(NAMES)} on the PATH"
+    return None if executable() else f"there is no browser: none of {', '.join(BROWSERS)} on the PATH"
 
 
 class Browser:

@@ -1,0 +1,118 @@
+"""Settings of a training run, and the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import Tensor, data, nn, optim
+from minidl import functional as F
+from minidl.device import to_device
+from minidl.train import fit
+
+from ..classify.evaluate import predict
+from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from . import evidence, faces
+from .model import Networks, prepared
+
+FACES, EVIDENCE, TEST = range(3)  # keep the draws for each purpose apart
+WARMUP = 0.05
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the outcome of a training run, to the last bit."""
+
+    steps: int = 400
+    batch: int = 32  # pictures with planted evidence per step and network; faces: twice as many squares
+    lr: float = 0.01
+    seed: int = 0
+    seeds: int = 1  # networks on planted evidence, of seeds seed, seed + 1, ...
+
+    def build(self) -> Networks:
+        """The networks, with their initial weights."""
+        return Networks(len(faces.CLASSES), len(evidence.CLASSES), seed=self.seed, seeds=self.seeds)
+
+    def describe(self) -> str:
+        """What a caption says of the run."""
+        return f"{self.steps} steps; seed {self.seed}" + (f" to {self.seed + self.seeds - 1}" if self.seeds > 1 else "")
+
+
+Part = tuple[np.ndarray, np.ndarray]  # images in [0, 1], labels
+
+
+def batches(settings: Settings) -> Any:
+    """The function from a step to its batches: of faces, and of planted evidence for each seed."""
+
+    def batch(step: int) -> tuple[Part, list[Part]]:
+        squares = faces.batch(2 * settings.batch, data.generator(settings.seed, FACES, step))
+        pictures = []
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            rng = data.generator(seed, EVIDENCE, step)
+            scenes = evidence.scenes(evidence.balanced(settings.batch, rng), rng, test=False)
+            pictures.append((scenes.images, scenes.labels))
+        return squares, pictures
+
+    return batch
+
+
+def train(settings: Settings, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False) -> Networks:
+    """Train the networks; leave checkpoint, log and settings in `out`. They come back in eval mode."""
+    networks = settings.build().to(device)
+    every = max(1, settings.steps // 10)
+    begin(out, settings, resume)
+    fit(
+        networks,
+        optim.Adam(networks.parameters(), settings.lr),
+        lambda networks, batch: terms(networks, *batch, device),
+        batches(settings),
+        settings.steps,
+        schedule=optim.warmup(optim.cosine(settings.lr, settings.steps), int(WARMUP * settings.steps)),
+        checkpoint=out / CHECKPOINT,
+        save_every=every,
+        resume=resume,
+        log=out / LOG,
+        progress=not quiet,
+    )
+    return networks.eval()
+
+
+def terms(networks: Networks, squares: Part, pictures: list[Part], device: str) -> Mapping[str, Tensor]:
+    """The cross entropy of each network."""
+    losses = [loss(network, *part, device) for network, part in zip(networks.evidence, pictures)]
+    return {"faces": loss(networks.faces, *squares, device), "evidence": sum(losses[1:], losses[0])}
+
+
+def loss(network: nn.Module, images: np.ndarray, labels: np.ndarray, device: str) -> Tensor:
+    """The cross entropy of a batch."""
+    return F.cross_entropy(network(Tensor(to_device(prepared(images), device))), to_device(labels, device))
+
+
+def load(settings: Settings, checkpoint: str | os.PathLike) -> Networks:
+    """The networks of a checkpoint, in eval mode. Raises ValueError in one line if it is of something else."""
+    state = read_state(checkpoint)
+    found = len({name.split(".")[1] for name in state if name.startswith("evidence.")})
+    if not found:
+        raise ValueError(f"{checkpoint} is no checkpoint of this task; a classifier's is named by --weights")
+    if found != settings.seeds:
+        wanted = f"not {settings.seeds}; say --seeds {found}"
+        raise ValueError(f"{checkpoint} has {found} networks on planted evidence, {wanted}")
+    networks = settings.build()
+    load_state(networks, state, checkpoint, "train anew, without --checkpoint")
+    return networks.eval()
+
+
+def accuracy(network: nn.Module, images: np.ndarray, labels: np.ndarray, device: str) -> float:
+    """The share of images in [0, 1] that a network gives their class."""
+    return float((predict(network, prepared(images), device=device).argmax(axis=1) == labels).mean())
+
+
+def test_scenes(seed: int, n: int) -> evidence.Scenes:
+    """n pictures with planted evidence that no network of this seed was trained on: other textures."""
+    rng = data.generator(seed, TEST)
+    return evidence.scenes(evidence.balanced(n, rng), rng, test=True)
