@@ -1,6 +1,7 @@
 """Boxes: overlap, coding, and which to keep, against loops and hand-worked numbers."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
+from minidl.ops import boxes as module
 
 rng = np.random.default_rng(0)
 GRID = st.integers(0, 12).map(lambda n: n / 2)  # a coarse grid: equal boxes, touching boxes, boxes without area
@@ -147,25 +149,27 @@ def test_clip():
 # --- non-maximum suppression
 
 
+@pytest.mark.parametrize("few", [0, module.FEW])  # both ways of doing it
 @SETTINGS
 @given(BOXES, st.data())
-def test_nms_keeps_what_its_definition_keeps(boxes, data):
+def test_nms_keeps_what_its_definition_keeps(few, boxes, data):
     n = len(boxes)
     scores = data.draw(st.lists(st.integers(-2, 2), min_size=n, max_size=n))  # many equal ones
     classes = data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
     threshold = data.draw(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]))  # values that boxes on a grid do have
-    for dtype in (np.float32, np.float64):
-        found = F.nms(boxes.astype(dtype), np.array(scores, dtype), threshold)
-        assert found.dtype == np.int64
-        assert found.tolist() == kept(boxes.tolist(), scores, threshold, [0] * n)
-    found = F.batched_nms(boxes, scores, classes, threshold).tolist()
+    with mock.patch.object(module, "FEW", few):
+        for dtype in (np.float32, np.float64):
+            found = F.nms(boxes.astype(dtype), np.array(scores, dtype), threshold)
+            assert found.dtype == np.int64
+            assert found.tolist() == kept(boxes.tolist(), scores, threshold, [0] * n)
+        found = F.batched_nms(boxes, scores, classes, threshold).tolist()
     assert found == kept(boxes.tolist(), scores, threshold, classes)
 
 
 def test_nms_agrees_with_box_iou_on_many_boxes():
-    corner = rng.uniform(0, 100, (300, 2))
-    boxes, scores = np.concatenate([corner, corner + rng.uniform(5, 40, (300, 2))], axis=1), rng.random(300)
-    table, left, truth = F.box_iou(boxes, boxes).data, np.ones(300, bool), []
+    corner = rng.uniform(0, 100, (700, 2))
+    boxes, scores = np.concatenate([corner, corner + rng.uniform(5, 40, (700, 2))], axis=1), rng.random(700)
+    table, left, truth = F.box_iou(boxes, boxes).data, np.ones(700, bool), []
     for i in np.argsort(-scores):
         if left[i]:
             truth.append(i)

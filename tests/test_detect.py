@@ -44,8 +44,8 @@ def test_settings_are_what_is_given_then_what_is_known_then_the_models_own():
     assert settings_of({}, {}) == Settings()
     assert settings_of({"model": "yolo"}, {}).steps == OF_MODEL["yolo"]["steps"] != Settings.steps
     known = {"model": "ssd", "steps": 7, "lr": 1.0}
-    assert settings_of({"steps": 9}, known) == Settings(model="ssd", steps=9, lr=1.0)
-    assert settings_of({"model": "yolo"}, {}).batch == Settings.batch
+    assert settings_of({"steps": 9}, known) == Settings(model="ssd", steps=9, lr=1.0, batch=OF_MODEL["ssd"]["batch"])
+    assert settings_of({"model": "yolo"}, {}).lr == Settings.lr
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -88,7 +88,7 @@ def moved(truths, by=0.0):
 def test_the_table_has_the_six_of_coco_and_vocs_for_all_and_for_each_class():
     _, truths = Scenes(0, "test").batch(0, 12)
     found = moved(truths, 4.0)
-    coco, voc = coco_ap(truths, found, 10, sizes=(14, 20)), voc_ap(truths, found, 10)
+    coco, voc = coco_ap(truths, found, 10, sizes=Scenes.sizes), voc_ap(truths, found, 10)
     head, *rows = (line.split() for line in report.table(truths, found).splitlines())
     assert head == ["class", "AP", "AP50", "AP75", "small", "medium", "large", "VOC"]
     assert [row[0] for row in rows] == ["all", *Scenes.classes]

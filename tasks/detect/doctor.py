@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,12 +62,22 @@ def require_sound(
 ) -> None:
     """`examine`, show the first `most` errors and as many warnings, and raise ValueError if there are errors."""
     faults = examine(catalogue, anchors)
+    tell(faults, show, most)
+    require_none(faults)
+
+
+def tell(faults: Sequence[Fault], show: Callable[[str], object], most: int) -> None:
+    """Show the first `most` errors and as many warnings."""
     for kind in (True, False):
         chosen = [fault for fault in faults if fault.error is kind]
         for fault in chosen[:most]:
             show(str(fault))
         if len(chosen) > most:
             show(f"... and {len(chosen) - most} more {'errors' if kind else 'warnings'}")
+
+
+def require_none(faults: Sequence[Fault]) -> None:
+    """Raise ValueError if there are errors among them."""
     errors = [fault.line for fault in faults if fault.error]
     if errors:
         raise ValueError(f"the annotations have {len(errors)} errors, the first: {errors[0]}")

@@ -19,7 +19,7 @@ from tasks.classify.models.initial import stream
 from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, Anchors
 from .backbone import resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
 from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, Crop, HeadSettings, choose, with_image
-from .keypoints import KeypointHead, keypoints_of
+from .keypoints import KeypointHead, grown, keypoints_of
 from .ledger import Ledger
 from .masks import MaskHead, paste
 from .records import Detections, Target, require_targets
@@ -33,7 +33,7 @@ class FasterRCNN(nn.Module):
     backbone: see backbone.py. sizes: of the anchors on each of its maps, see anchors.py. levels: how many maps regions
     are cropped from, the finest (all). canonical, method: see `heads.Crop`. hidden: units of the box head. masks,
     num_keypoints: with these heads, `mask_width` and `keypoint_width` maps in each of their layers (mask_layers,
-    keypoint_layers). Labels are 0 to num_classes - 1.
+    keypoint_layers); keypoint_margin: see `KeypointHead`. Labels are 0 to num_classes - 1.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FasterRCNN(nn.Module):
         rpn: RPNSettings = PAPER_RPN, head: HeadSettings = PAPER_HEAD, levels: int | None = None,
         canonical: float = 224, method: str = "align", hidden: int = 1024, masks: bool = False, num_keypoints: int = 0,
         mask_width: int = 256, mask_layers: int = 4, keypoint_width: int = 512, keypoint_layers: int = 8,
-        rng: Any = None,
+        keypoint_margin: float = 0.0, rng: Any = None,
     ):  # fmt: skip
         rng = stream(rng)
         channels = backbone.channels[0]
@@ -53,7 +53,8 @@ class FasterRCNN(nn.Module):
         if masks:
             self.mask = MaskHead(channels, num_classes, width=mask_width, layers=mask_layers, rng=rng)
         if num_keypoints:
-            self.keypoint = KeypointHead(channels, num_keypoints, width=keypoint_width, layers=keypoint_layers, rng=rng)
+            options = {"width": keypoint_width, "layers": keypoint_layers, "margin": keypoint_margin}
+            self.keypoint = KeypointHead(channels, num_keypoints, **options, rng=rng)
 
     # --- training
 
@@ -76,7 +77,8 @@ class FasterRCNN(nn.Module):
         losses |= self.head.losses(logits, deltas, regions, targets, ledger)
         for name, head in (("mask", self.mask), ("keypoint", self.keypoint)):
             if head is not None:
-                seen = head(self.crop(maps, regions.boxes[regions.positive], head.size))
+                shown = grown(regions.boxes[regions.positive], head.margin)
+                seen = head(self.crop(maps, shown, head.size))
                 losses[name] = head.loss(seen, regions, targets, ledger)
         return losses
 
@@ -124,7 +126,9 @@ class FasterRCNN(nn.Module):
             seen = self.mask(self.crop(maps, places, self.mask.size)).numpy()[np.arange(len(kept)), labels]
             masks = paste(1 / (1 + np.exp(-seen)), boxes, size)
         if self.keypoint is not None:
-            points = keypoints_of(self.keypoint(self.crop(maps, places, self.keypoint.size)).numpy(), boxes)
+            places = grown(places, self.keypoint.margin)
+            seen = self.keypoint(self.crop(maps, places, self.keypoint.size)).numpy()
+            points = keypoints_of(seen, places[:, 1:])
         return Detections(boxes, labels, scores[kept], masks, points)
 
     def trace(self, image: Tensor, target: Target, rng: np.random.Generator, **options: Any) -> Ledger:
@@ -174,13 +178,13 @@ def faster_rcnn_resnet50_fpn(num_classes: int, *, rng: Any = None, **options: An
 
 
 SMALL = {
-    "rpn": SMALL_RPN, "head": SMALL_HEAD, "hidden": 128, "canonical": 56, "mask_width": 32, "keypoint_width": 32,
+    "rpn": SMALL_RPN, "head": SMALL_HEAD, "hidden": 192, "canonical": 112, "mask_width": 32, "keypoint_width": 32,
     "keypoint_layers": 4,
 }  # fmt: skip
 
 
 def faster_rcnn_small(
-    num_classes: int, *, width: int = 24, pyramid: int = 48, rng: Any = None, **options: Any
+    num_classes: int, *, width: int = 48, pyramid: int = 48, rng: Any = None, **options: Any
 ) -> FasterRCNN:
     """For pictures of about 96 pixels: a ResNet of three blocks with a pyramid of strides 4, 8 and 16."""
     rng = stream(rng)

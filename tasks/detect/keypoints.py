@@ -22,13 +22,18 @@ class KeypointHead(nn.Module):
     """Eight 3x3 convolutions, a 4x4 transposed one that doubles the size, bilinear sampling that doubles it again.
 
     Features (R, channels, 14, 14) give logits (R, P, 56, 56) whatever the class. Weights start from He's
-    initialisation (by fan-out), biases at 0.
+    initialisation (by fan-out), biases at 0. margin: regions are cut out larger on each side by this share of their
+    sides, for points that lie on their borders; the paper has 0.
     """
 
     size = 14  # of a region's features
 
-    def __init__(self, channels: int, num_keypoints: int, *, width: int = 512, layers: int = 8, rng: Any = None):
+    def __init__(
+        self, channels: int, num_keypoints: int, *, width: int = 512, layers: int = 8, margin: float = 0.0,
+        rng: Any = None,
+    ):  # fmt: skip
         rng = stream(rng)
+        self.margin = margin
         self.convs = nn.ModuleList(
             nn.Conv2d(width if i else channels, width, 3, padding=1, rng=rng) for i in range(layers)
         )
@@ -53,7 +58,7 @@ class KeypointHead(nn.Module):
                 raise ValueError(f"the keypoint head needs keypoints, target {n} has keypoints=None")
         known = [np.zeros((0, logits.shape[1], 3), np.float32) if t.keypoints is None else t.keypoints for t in targets]
         points = gathered(known, image, regions.truth[at])
-        cell, inside = keypoint_cells(points, regions.boxes[at, 1:], cells)
+        cell, inside = keypoint_cells(points, grown(regions.boxes[at], self.margin)[:, 1:], cells)
         region, point = inside.nonzero()
         flat = logits.reshape(*logits.shape[:2], cells**2)[region, point]  # (V, 56 * 56)
         terms = F.cross_entropy(flat, cell[region, point], reduction="none")
@@ -62,6 +67,12 @@ class KeypointHead(nn.Module):
                 "region": at[region], "point": point, "cell": cell[region, point], "logits": flat.numpy()
             }  # fmt: skip
         return total("keypoint", terms / max(len(region), 1), ledger, image[region], at[region])
+
+
+def grown(regions: np.ndarray, margin: float) -> np.ndarray:
+    """Regions (R, 5), image, x1, y1, x2, y2 each, larger by a share of their sides on each side."""
+    more = margin * (regions[:, 3:] - regions[:, 1:3])
+    return regions + np.concatenate([np.zeros_like(more[:, :1]), -more, more], axis=1)
 
 
 def keypoint_cells(points: np.ndarray, boxes: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ class MaskHead(nn.Module):
     """
 
     size = 14  # of a region's features
+    margin = 0.0  # by which regions are cut out larger
 
     def __init__(self, channels: int, num_classes: int, *, width: int = 256, layers: int = 4, rng: Any = None):
         rng = stream(rng)

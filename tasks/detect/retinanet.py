@@ -98,7 +98,7 @@ class RetinaNet(SingleStage):
     def small(cls, num_classes: int, rng: Any = None, **options: Any) -> RetinaNet:
         """For pictures of about 96 pixels: strides 4, 8 and 16, sizes 10 to 63, two convolutions a subnet."""
         rng = stream(rng)
-        backbone = resnet_small_fpn(24, 48, rng=rng)
+        backbone = resnet_small_fpn(rng=rng)
         options = {"depth": 2, "std": None, "settings": SMALL_RETINANET, "rng": rng} | options
         return cls(backbone, octaves(backbone.strides, 2.5), num_classes, **options)
 

@@ -1,7 +1,8 @@
 """Pictures to detect digits in: real handwritten digits, 1 to 6, on real textures.
 
-The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers); the last 400
-are tested with and never trained on, so neither digits nor backgrounds of a test picture were seen in training.
+The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers), divided as
+the task classify divides them: neither digits nor backgrounds of a test picture were seen in training. Training
+pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and zoomed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import numpy as np
 from scipy import ndimage
 
 from minidl import data
+from tasks.classify.data import SHARE, stratified
 
 from .records import Target, around
 from .textures import Pictures, grayed, ink, paint, texture
 
 CLASSES = tuple("0123456789")
-TESTED = 400  # the last of the 1797 digits
 PURPOSE = {"train": 0, "test": 1}  # keep the draws of the two apart
 HIDDEN = 0.2  # the share of a digit that others may cover
+SPREAD = 0.2  # of shear and of the logarithm of width / height in training
 TRIES = 20  # places tried for a digit before it is left out
 
 
@@ -33,8 +35,8 @@ class Scenes(Pictures):
     """
 
     classes = CLASSES
-    sizes = (14, 20)  # for `coco_ap`: about a third of the digits are small, a third large
-    count, sides = (1, 6), (12, 40)
+    sizes = (18, 24)  # for `coco_ap`: about a third of the digits are small, a third large
+    count, sides = (1, 6), (16, 44)
 
     def __call__(self, index: int) -> tuple[np.ndarray, Target]:
         rng = data.generator(self.seed, PURPOSE[self.split], index)
@@ -60,7 +62,9 @@ class Scenes(Pictures):
         digits, labels = _digits(self.split)
         chosen = rng.integers(len(digits))
         side = np.exp(rng.uniform(*np.log(self.sides)))
-        return _turned(digits[chosen], side, rng.uniform(-0.25, 0.25)), int(labels[chosen])
+        slant, stretch, faint = rng.uniform(-1, 1, 3) if self.split == "train" else np.zeros(3)
+        ink = _drawn(digits[chosen], side, _shape(rng.uniform(-0.25, 0.25), SPREAD * slant, SPREAD * stretch), faint)
+        return ink, int(labels[chosen])
 
     def _place(self, rng: np.random.Generator, ink: np.ndarray, owner: np.ndarray, drawn: list[int]):
         """Where to put it, as two slices, such that no digit below is hidden too much; None if none was found."""
@@ -94,17 +98,23 @@ def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    part = slice(-TESTED, None) if split == "test" else slice(None, -TESTED)
+    part = stratified(bunch.target, SHARE)[split == "test"]
     return bunch.images[part] / 16, bunch.target[part]
 
 
-def _turned(digit: np.ndarray, side: float, angle: float) -> np.ndarray:
-    """The 8 x 8 digit as `side` pixels of height and with sharp strokes, turned, cut off around its ink: (h, w)."""
-    scale, n = 8 / side, int(np.ceil(1.5 * side)) + 2
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+def _shape(angle: float, slant: float, stretch: float) -> np.ndarray:
+    """What takes a place in the picture to one in the digit that is turned, slanted and stretched: (2, 2)."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return turn @ np.array([[1.0, 0.0], [slant, np.exp(stretch)]])
+
+
+def _drawn(digit: np.ndarray, side: float, shape: np.ndarray, faint: float) -> np.ndarray:
+    """The 8 x 8 digit as `side` pixels of height and with sharp strokes, cut off around its ink: (h, w)."""
+    n = int(np.ceil(1.5 * side)) + 2
+    turn = shape * (8 / side)
     offset = 3.5 - turn @ np.full(2, (n - 1) / 2)  # centre to centre
-    ink = ndimage.affine_transform(np.pad(digit, 2), turn, offset + 2, (n, n), order=1)
-    ink = np.clip((ink - 0.25) / 0.55, 0, 1)  # sharper borders; what is half inked within a loop stays half inked
+    ink = ndimage.affine_transform(np.pad(digit, 2), turn, offset + 2, (n, n), order=3)
+    ink = np.clip((ink - 0.3 - 0.1 * faint) / 0.6, 0, 1)  # sharper borders; what is half inked in a loop stays so
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return ink.astype(np.float32)

@@ -83,10 +83,10 @@ class Shapes(Pictures):
         owner = np.full((self.size, self.size), -1)  # which shape each pixel shows
         shapes, drawn = [], []  # drawn: how many pixels each has
         for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
-            shape = self._fitting(rng, owner, drawn)
-            if shape is None:
+            fitting = self._fitting(rng, owner, drawn)
+            if fitting is None:
                 continue
-            alpha, place = shape.coverage(self.size)
+            shape, alpha, place = fitting
             paint(picture, alpha, place, ink(rng, picture[(slice(None), *place)].reshape(3, -1)))
             owner[place][alpha > 0.5] = len(shapes)
             shapes.append(shape)
@@ -95,8 +95,10 @@ class Shapes(Pictures):
         target = Target(around(masks), [shape.label for shape in shapes], masks, keypoints(shapes))
         return grayed(picture) if self.gray else picture, target
 
-    def _fitting(self, rng: np.random.Generator, owner: np.ndarray, drawn: list[int]) -> Shape | None:
-        """A shape inside the picture that hides no other too much; None if none was found."""
+    def _fitting(
+        self, rng: np.random.Generator, owner: np.ndarray, drawn: list[int]
+    ) -> tuple[Shape, np.ndarray, tuple[slice, slice]] | None:
+        """A shape inside the picture that hides no other too much, and its `coverage`; None if none was found."""
         label, side = int(rng.integers(3)), np.exp(rng.uniform(*np.log(self.sides)))
         angle, aspect = np.deg2rad(rng.uniform(-30, 30)), rng.uniform(0.6, 1.2)
         for _ in range(TRIES):
@@ -108,7 +110,7 @@ class Shapes(Pictures):
             after[place][alpha > 0.5] = -1
             left = np.bincount(after[after >= 0], minlength=len(drawn))
             if (left >= (1 - COVERED) * np.array(drawn)).all():
-                return shape
+                return shape, alpha, place
         return None
 
 

@@ -21,7 +21,7 @@ from minidl import functional as F
 from tasks.classify.models.initial import redraw, stream
 
 from .anchors import Anchors
-from .backbone import Stages, resnet_small_stages
+from .backbone import Stages, layer, resnet_small_stages
 from .ledger import Ledger, total
 from .matching import NEGATIVE, POSITIVE, match
 from .records import Target, require_targets
@@ -88,12 +88,6 @@ class Extended(nn.Module):
         return maps
 
 
-def layer(inputs: int, outputs: int, kernel: int, stride: int, rng: Any) -> list[nn.Module]:
-    """Convolution, batch norm, relu."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False, rng=rng)
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
 class Found(NamedTuple):
     """What the network says of each of A default boxes in N images, and the boxes."""
 
@@ -131,8 +125,7 @@ class SSD(SingleStage):
     def small(cls, num_classes: int, rng: Any = None, **options: Any) -> SSD:
         """For pictures of about 96 pixels: maps of strides 4 to 32, scales 0.1 to 0.5."""
         rng = stream(rng)
-        bottom = resnet_small_stages(32, (2, 1, 1), rng=rng)
-        backbone = Extended(bottom, (64,), rng)
+        backbone = Extended(resnet_small_stages(rng=rng), (64,), rng)
         anchors = default_boxes(96, backbone.strides, 0.1, 0.5)
         return cls(backbone, anchors, num_classes, **{"settings": SMALL_SSD, "rng": rng} | options)
 

@@ -14,6 +14,7 @@ SPLITS = {
     "train": ("brick", "grass", "coffee", "rocket", "motorcycle", "china", "flower"),
     "test": ("gravel", "chelsea", "astronaut", "camera"),  # never trained on
 }
+ZOOM = 2.0
 LARGEST = 300  # the shortest side of any of them
 
 
@@ -45,14 +46,33 @@ class Pictures:
 
 
 def texture(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
-    """A square of one of the split's pictures, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1]."""
+    """A square of one of the split's pictures, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1].
+
+    In training it is also turned, zoomed by up to ZOOM, its channels are permuted, contrast and brightness drawn: a few
+    pictures stand for many.
+    """
     names = SPLITS[split]
     picture = photograph(names[rng.integers(len(names))])
     picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
-    top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
-    piece = picture[top : top + size, left : left + size]
+    side = size
+    if split == "train":
+        side = min(round(size * np.exp(rng.uniform(-1, 1) * np.log(ZOOM))), *picture.shape[:2])
+    top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
+    piece = picture[top : top + side, left : left + side]
     piece = piece[:, ::-1] if rng.integers(2) else piece
+    if split == "train":
+        piece = _varied(rng, piece, size)
     return np.ascontiguousarray(piece.transpose(2, 0, 1), np.float32) / 255  # (H, W, 3) -> (3, H, W)
+
+
+def _varied(rng: np.random.Generator, piece: np.ndarray, size: int) -> np.ndarray:
+    """A square (S, S, 3) in 0 to 255 turned, resized, recoloured: float32 (size, size, 3)."""
+    from PIL import Image
+
+    piece = np.ascontiguousarray(np.rot90(piece, rng.integers(4))[..., rng.permutation(3)])
+    piece = np.asarray(Image.fromarray(piece).resize((size, size), Image.Resampling.BILINEAR), np.float32)
+    contrast, brightness = rng.uniform(0.4, 1.3), rng.uniform(60, 196)
+    return np.clip((piece - piece.mean()) * contrast + brightness, 0, 255)
 
 
 def require(split: str, size: int, count: tuple[int, int], sides: tuple[float, float]) -> None:
@@ -69,12 +89,13 @@ def require(split: str, size: int, count: tuple[int, int], sides: tuple[float, f
 
 
 def ink(rng: np.random.Generator, around: np.ndarray) -> np.ndarray:
-    """A colour, float32 (3,) in [0, 1], that stands out from pixels (3, N): by 0.35 to 0.9 in its brightness.
+    """A colour, float32 (3,) in [0, 1], that stands out from pixels (3, N): by 0.35 to 0.9 in its brightness, and by
+    more than their own brightness varies (one standard deviation more).
 
     Where there is no room for it on one side, bright or dark, it is taken from the other.
     """
-    mean = around.mean(axis=1)
-    contrast = rng.uniform(0.35, 0.9)
+    mean, spread = around.mean(axis=1), around.mean(axis=0).std()
+    contrast = rng.uniform(min(0.35 + spread, 0.9), 0.9)
     sign = 1 if rng.random() < 0.5 else -1
     grey = mean.mean()
     if not 0 <= grey + sign * contrast <= 1:

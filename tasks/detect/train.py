@@ -15,14 +15,18 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from .doctor import Fault
 from .faster_rcnn import faster_rcnn_small
+from .own import Own, Source
 from .records import Target
 from .retinanet import RetinaNet
 from .scenes import Scenes
 from .ssd import SSD
+from .textures import Pictures
 from .yolo import YOLO
 
 WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
+TEST_SEED = 0  # one set of test scenes for all runs, so that they can be compared
 CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector are rough
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -34,19 +38,42 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Source):
     """What decides the outcome of a training run, to the last bit."""
 
     model: str = "faster_rcnn"
-    steps: int = 800
+    steps: int = 2200
     batch: int = 8
     lr: float = 2e-3
     warmup: float = 0.05
     seed: int = 0
 
+    kinds = ("boxes",)  # of average precision
+    points = ()  # keypoints of each class
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes or Scenes.classes
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the pictures and what is in them are called."""
+        return ("pictures", "objects") if self.data else ("scenes", "digits")
+
+    def faults(self) -> list[Fault]:
+        """What makes a user's data unfit for this task, besides what the doctor finds."""
+        return []
+
     def build(self) -> nn.Module:
-        """The detector of digits, with its initial weights."""
-        return MODELS[self.model](len(Scenes.classes), rng=data.generator(self.seed, WEIGHTS))
+        """The detector of these classes, with its initial weights."""
+        return MODELS[self.model](len(self.names), rng=data.generator(self.seed, WEIGHTS))
+
+    def pictures(self, part: str) -> Pictures | Own:
+        """Those of "train" or "test"."""
+        if self.data:
+            return Own(self, self.seed, part)
+        return Scenes(self.seed if part == "train" else TEST_SEED, part, self.size)
 
     def describe(self) -> str:
         """What a caption says of the run."""
@@ -55,9 +82,9 @@ class Settings:
 
 OF_MODEL: dict[str, dict[str, Any]] = {
     "faster_rcnn": {},
-    "yolo": {"steps": 2000},
-    "ssd": {"steps": 1200},
-    "retinanet": {"steps": 700},
+    "yolo": {"steps": 2000, "batch": 16},
+    "ssd": {"steps": 1800, "batch": 16},
+    "retinanet": {"steps": 2000},
 }
 
 
@@ -67,11 +94,11 @@ def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
     return Settings(**{**OF_MODEL[chosen.get("model", Settings.model)], **chosen})
 
 
-def load(settings: Settings, checkpoint: str | os.PathLike) -> nn.Module:
+def load(settings: Settings, checkpoint: str | os.PathLike, advice: str = "name its --model") -> nn.Module:
     """The detector of the settings with the weights of a checkpoint."""
     with nn.init.undrawn():
         model = settings.build()
-    load_state(model, read_state(checkpoint), checkpoint, "name its --model")
+    load_state(model, read_state(checkpoint), checkpoint, advice)
     return model
 
 
@@ -81,20 +108,20 @@ def standardised(images: np.ndarray) -> np.ndarray:
 
 
 class Batches:
-    """``batches(step)``: standardised training scenes (batch, 3, size, size), their targets, and the step."""
+    """``batches(step)``: standardised training pictures (batch, 3, size, size), their targets, and the step."""
 
     def __init__(self, settings: Settings):
-        self.scenes, self.batch = Scenes(settings.seed, "train"), settings.batch
+        self.pictures, self.batch = settings.pictures("train"), settings.batch
 
     def __call__(self, step: int) -> tuple[np.ndarray, list[Target], int]:
-        images, targets = self.scenes.batch(step, self.batch)
+        images, targets = self.pictures.batch(step, self.batch)
         return standardised(images), targets, step
 
 
 def train(
     settings: Settings, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False
 ) -> nn.Module:
-    """Train a detector on digit scenes; leave checkpoint, log and settings in `out`."""
+    """Train the detector of the settings on its pictures; leave checkpoint, log and settings in `out`."""
     model = settings.build().to(device)
     begin(out, settings, resume)
     fit(

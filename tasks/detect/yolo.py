@@ -86,7 +86,7 @@ class YOLO(SingleStage):
         self.head = nn.Sequential(*layers, nn.Conv2d(inputs, 5 * settings.boxes + num_classes, 1, rng=rng))
 
     @classmethod
-    def small(cls, num_classes: int, rng: Any = None, channels: int = 24, **options: Any) -> YOLO:
+    def small(cls, num_classes: int, rng: Any = None, channels: int = 48, **options: Any) -> YOLO:
         """For pictures of about 96 pixels: cells of 8 pixels, a backbone that begins with `channels` maps."""
         rng = stream(rng)
         backbone = resnet_small_stages(channels, (1, 2), rng=rng)
