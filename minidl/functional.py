@@ -6,6 +6,7 @@ from .ops.conv import conv, conv_transpose
 from .ops.elementwise import (
     absolute,
     clip,
+    cos,
     elu,
     exp,
     leaky_relu,
@@ -13,6 +14,7 @@ from .ops.elementwise import (
     prelu,
     relu,
     sigmoid,
+    sin,
     softplus,
     sqrt,
     tanh,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
@@ -10,15 +11,18 @@ from .primitive import stop_at_anomaly
 from .tensor import Leaf, Node, Tensor, as_tensor
 
 
-def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> dict[Node, Tensor]:
+def walk(
+    output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool, pull: Callable | None = None
+) -> dict[Node, Tensor]:
     """Carry the cotangent `g` of `output` back; return the cotangents of leaves, or of the `wanted` nodes.
 
     Nodes are visited from the newest to the oldest: a node is older than all its consumers, so its
     cotangent is complete when its turn comes. No recursion: depth is bounded by memory alone.
+    ``pull(g, y, useful)`` stands in for the pullback of y's primitive, to look at each step.
     """
     useful = None if wanted is None else _leads_to(wanted, output.node)
     found: dict[Node, Tensor] = {}
-    anomaly = mode.anomaly
+    pull = pull or (_watched if mode.anomaly else None)
     pending = {output.node: g}
     heap = [(-output.node.order, output)]
     while heap:
@@ -35,7 +39,7 @@ def walk(output: Tensor, g: Tensor, wanted: set[Node] | None, release: bool) -> 
                 f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
                 "pass retain_graph=True to the first pass"
             )
-        found_below = _watched(g, y, useful) if anomaly else node.primitive.pullback(g, y, useful)
+        found_below = pull(g, y, useful) if pull else node.primitive.pullback(g, y, useful)
         for x, gx in found_below:
             key = x.node
             if key in pending:

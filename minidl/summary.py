@@ -97,7 +97,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
                 )
             )
 
-    with _unchanged(model), enable_grad() if training else no_grad(), watch(see):
+    with unchanged(model), enable_grad() if training else no_grad(), watch(see):
         model.train(training)
         outputs = model(*(_zeros(model, shape) for shape in input_shapes))
     parameters = list(model.parameters())
@@ -124,7 +124,7 @@ def macs(module: Module, inputs: tuple, output: Any) -> int:
 
 def kept_bytes(outputs: Any) -> int:
     """The bytes of all arrays that the graph below the outputs holds, the outputs included, parameters not."""
-    stack, seen = list(_tensors(outputs)), set()
+    stack, seen = list(tensors(outputs)), set()
     arrays, parameters = [], []
     while stack:
         x = stack.pop()
@@ -140,19 +140,19 @@ def kept_bytes(outputs: Any) -> int:
     return sum(owners.values())
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
     """The tensors in a value: itself, or those in its tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
+            yield from tensors(part)
 
 
 def _new_bytes(inputs: tuple, output: Any) -> int:
     """The memory of the output that is not that of an input: a view has none of its own."""
-    old = {id(_owner(x.data)) for x in _tensors(inputs)}
-    return sum(y.data.nbytes for y in _tensors(output) if id(_owner(y.data)) not in old)
+    old = {id(_owner(x.data)) for x in tensors(inputs)}
+    return sum(y.data.nbytes for y in tensors(output) if id(_owner(y.data)) not in old)
 
 
 def _owner(array: Any) -> Any:
@@ -171,7 +171,7 @@ def _zeros(model: Module, shape: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def _unchanged(model: Module) -> Iterator[None]:
+def unchanged(model: Module) -> Iterator[None]:
     """After the block, the modes, buffers and random streams of all modules are what they were before it."""
     modes = {module: module.training for module in model.modules()}
     buffers = [(array, array.copy()) for array in model.buffers()]

@@ -1,8 +1,11 @@
 """gradcheck on functions of a user: verdicts, oracles, kinks, errors, the report."""
 
+import html
 import json
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -344,11 +347,20 @@ def test_html_is_one_offline_page(failure, tmp_path):
     assert '<html lang="en">' in text
     assert "prefers-color-scheme: dark" in text
     assert "<script" not in text
-    assert "http" not in text
+    assert not re.search(r"https?://|src=|href=", text)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     assert "&lt;lambda&gt;" in text
     assert "<lambda>" not in text
     assert "<svg" in text and "<title id=" in text
-    assert md.gradcheck(lambda x: x, np.ones(2)).html().count("<svg") == 0
+    assert md.gradcheck(F.relu, np.zeros(2)).html().count("<svg") == 0  # on a kink there is nothing to sweep
+
+
+def test_a_notebook_shows_the_page_and_elsewhere_the_curve(failure):
+    bundle = failure._repr_mimebundle_()
+    assert html.escape(failure.html()) in bundle["text/html"]
+    assert bundle["text/plain"] == failure.text()
+    assert bundle["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    ElementTree.fromstring(bundle["image/svg+xml"])
 
 
 def test_truth_is_the_verdict(failure):

@@ -103,7 +103,9 @@ def test_heat_tables_say_what_they_leave_out():
         ("a - (b - c)", ["<mi>a</mi><mo>−</mo><mo>(</mo><mi>b</mi>"]),
         ("(a - b) - c", ["<mi>a</mi><mo>−</mo><mi>b</mi><mo>−</mo><mi>c</mi>"]),
         ("exp(-x) >= 0", ["<msup><mi>e</mi>", "<mo>≥</mo>"]),
-        ("(-x)**2", ["<msup><mrow><mo>(</mo><mo>−</mo>"]),
+        ("(-x)**2", ['<msup><mrow><mo>(</mo><mo form="prefix">−</mo>']),
+        ("a * -2", ['<mo>·</mo><mo>(</mo><mo form="prefix">−</mo><mn>2</mn><mo>)</mo>']),
+        ("conv_transpose(g, w_1)", ["<mi>conv_transpose</mi><mo>(</mo>", "<msub><mi>w</mi><mi>1</mi></msub>"]),
     ],
 )  # fmt: skip
 def test_formulas_become_mathml(formula, parts):

@@ -16,6 +16,15 @@ FLOOR = 1e-3  # of the largest scale: entries that are zero by cancellation carr
 WIDE = 1e-4  # an error bar wider than this, relatively, proves nothing
 
 
+@dataclass(frozen=True)
+class Entries:
+    """A gradient entry by entry, under one cotangent: the slope's, the rules', and their relative distance."""
+
+    expected: np.ndarray
+    got: np.ndarray
+    error: np.ndarray
+
+
 @dataclass
 class Comparison:
     """How far the rules are from the slope. Errors are relative to ``sum over outputs of |J u|``."""
@@ -32,6 +41,7 @@ class Comparison:
     cotangent: np.ndarray = field(default_factory=lambda: np.zeros(0))
     gradient: np.ndarray = field(default_factory=lambda: np.zeros(0))  # what the rules gave for it
     jacobian: np.ndarray | None = None  # (outputs, entries of that input), if it was compared whole
+    entries: dict[int, Entries] = field(default_factory=dict)  # of each input, then, under the worst cotangent
 
     @property
     def verdict(self) -> str:
@@ -93,6 +103,7 @@ def _whole(problem, xs, slope, y, largest, pull, us, tolerance) -> Comparison:
             size = abs(J).T @ weights
             size = size + FLOOR * size.max() + rounding(xs, largest, u)
             bar = bars.T @ weights
+            _keep_entries(worst, k, x.shape, expected, got, size)
             _keep_worst(worst, k, x.shape, expected, got, bar, size, tolerance, u, grads[k], J)
     return worst
 
@@ -112,6 +123,12 @@ def _directions(problem, xs, slope, y, largest, pull, us, rng, tolerance) -> Com
             bar = 3 * np.sqrt(((u * bars) ** 2).sum())  # rounding errors of many entries: they add in squares
             _keep_worst(worst, k, (1,), expected, got, bar, size, tolerance, u, grads[k], None)
     return worst
+
+
+def _keep_entries(worst, k, shape, expected, got, size) -> None:
+    error = np.nan_to_num(abs(got - expected) / size, nan=np.inf)
+    if k not in worst.entries or error.max() > worst.entries[k].error.max():
+        worst.entries[k] = Entries(expected.reshape(shape), got.reshape(shape), error.reshape(shape))
 
 
 def _keep_worst(worst, k, shape, expected, got, bar, size, tolerance, u, gradient, J) -> None:

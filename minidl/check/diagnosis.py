@@ -255,7 +255,7 @@ def _support(s: Suspect, J: np.ndarray | None) -> Iterator[tuple[str, str]]:
         yield "extra term", f"{int(extra.sum())} entries of the Jacobian should be zero and are not"
         return
     rank = np.linalg.matrix_rank(J - G, tol=1e-7 * abs(J).max())
-    if rank <= min(J.shape) / 3 and rank < np.linalg.matrix_rank(J):
+    if 0 < rank <= min(J.shape) / 3 and rank < np.linalg.matrix_rank(J):
         size = f"{J.shape[0]} x {J.shape[1]}"
         yield "missing term", f"the error has rank {rank} in a Jacobian of {size}, as a sum or a mean over an axis has"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,11 +13,12 @@ from ..device import to_device
 from ..primitive import Fused, Primitive, active_overrides
 from ..tensor import Node, Tensor
 from . import slopes
-from .compare import BAR, Comparison, compare
+from .compare import BAR, Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate
 from .kinks import Place, find_place
 from .problem import Gradient, Problem, Trace
-from .report import Report
+from .report import Compared, Report
+from .sweep import Sweep, sweep
 
 EXACT = 1e-12  # tolerance of complex step and adjoint pairs, relative to sum |v u|
 DIFFERENCES = 1e-9  # and of differences, beside their error bar
@@ -116,7 +118,18 @@ def _read(f: Callable, inputs: Any, report: Report) -> tuple[Callable, list[np.n
         return f(*arguments)
 
     call.__name__ = getattr(f, "__name__", "f")
-    return call, xs, device, [f"input {i}" for i in slots]
+    names = _argument_names(f, len(every))
+    return call, xs, device, [f"input {i}{names[i]}" for i in slots]
+
+
+def _argument_names(f: Callable, count: int) -> list[str]:
+    """' (x)' for each argument whose name can be told, '' for the others."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        parameters = []
+    names = [f" ({p.name})" for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [*names, *[""] * count][:count]
 
 
 def _require_output(problem: Problem, xs: list[np.ndarray]) -> None:
@@ -233,12 +246,13 @@ def check_order(
             result.verdict,
         )
     )
+    report.compared = [Compared(f"order {order}, {names[k]}", e) for k, e in result.entries.items()]
+    report.measure = lambda: _sweep(result, problem, xs, slope)
     if result.verdict == "PASS":
         return True
     report.verdict = result.verdict
     if result.verdict == "FAIL":
         report.findings.append(_explain(result, problem, xs, slope, names, rng, met, order))
-        report.sweep = _sweep(result, problem, xs, rng)
     else:
         message = f"the error bar of the differences is {result.bar:.0e} wide: f is too rough, or too steep, to tell"
         report.findings.append(Finding("inconclusive", "f", message))
@@ -279,11 +293,14 @@ def _explain(
     return Finding(kind, where, message, result.index, result.expected, result.got)
 
 
-def _sweep(result: Comparison, problem: Problem, xs: list[np.ndarray], rng: np.random.Generator) -> list:
-    vs = [np.zeros_like(x) for x in xs]
-    vs[result.argument] = rng.standard_normal(xs[result.argument].shape)
-    claimed = float((vs[result.argument] * result.gradient).sum())
-    return slopes.sweep(problem, xs, vs, result.cotangent, claimed)
+def _sweep(result: Comparison, problem: Problem, xs: list[np.ndarray], slope: slopes.Slope) -> Sweep:
+    """Along the input that is worst; if none is wrong at all, along the first that is not empty."""
+    u, gradient, k = result.cotangent, result.gradient, result.argument
+    if not gradient.size:
+        k = next(i for i, x in enumerate(xs) if x.size)
+        u = cotangent(problem.value(xs), np.random.default_rng(0))
+        gradient = problem.pullback(xs)(u)[k]
+    return sweep(problem, xs, k, u, gradient, slope, seed=0)
 
 
 def find_culprit(met: Trace, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:

@@ -1,66 +1,44 @@
-"""The report as one HTML page: offline, light and dark, no scripts."""
+"""The report as one HTML page: offline, light and dark, no script."""
 
 from __future__ import annotations
 
 import math
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .report import shape_of
+from ..page import Page, heat_table, number
+from .sweep import Sweep
 
 if TYPE_CHECKING:
     from .report import Report
 
-STYLE = """
-.check { --ink: #1b1f24; --paper: #ffffff; --soft: #f3f5f7; --line: #d5dae0;
-  --good: #116329; --bad: #a40e26; --warn: #7a4d00;
-  font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 76rem; margin: 0 auto; padding: 1.5rem; }
-@media (prefers-color-scheme: dark) {
-  body { background: #14171a; }
-  .check { --ink: #e7eaee; --paper: #14171a; --soft: #1e2328; --line: #3a424b;
-    --good: #6fdd8b; --bad: #ff9492; --warn: #f0c060; } }
-.check h1 { font-size: 1.4rem; display: flex; gap: .8rem; align-items: baseline; flex-wrap: wrap; }
-.check h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem; }
-.check .verdict { border: 2px solid; border-radius: .4rem; padding: 0 .6rem; font-weight: 700; }
-.check .PASS { color: var(--good); } .check .FAIL { color: var(--bad); }
-.check .KINK, .check .INCONCLUSIVE, .check .NONDETERMINISTIC { color: var(--warn); }
-.check .scroll { overflow-x: auto; }
-.check table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-.check th, .check td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-.check .finding { background: var(--soft); border-left: 4px solid var(--bad); padding: .6rem 1rem; margin: .6rem 0; }
-.check .finding p { margin: .2rem 0; }
-.check code { font-family: ui-monospace, monospace; font-size: .92em; }
-.check svg { max-width: 100%; height: auto; } .check svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
-.check .curve { fill: none; stroke: var(--bad); stroke-width: 2; } .check .axis { stroke: var(--line); }
-"""
+MAPS = 3  # inputs whose gradients are shown entry by entry
+PICTURE = (  # the style of a curve that stands alone
+    "<style>text { font: 12px sans-serif; } .curve { fill: none; stroke-width: 2.5; } .axis { stroke: #c3cad2; } "
+    ".rules { stroke: #a40e26; fill: #a40e26; } .oracle { stroke: #0b57b0; fill: #0b57b0; } "
+    "polyline.curve { fill: none; }</style>"
+)
+NOISE = 1e-6  # an error that is smaller, beside the gradient, gets no strong colour
+TOP = 12  # pixels above the curve
+LEAST = 1e-17  # an error of 0 has no logarithm
 
 
-def page(report: Report) -> str:
-    """The whole page."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(report.title)}: {report.verdict}</title>\n<style>body {{ margin: 0; }}</style>\n</head>\n"
-        f"<body>\n{body(report)}\n</body>\n</html>\n"
-    )
+def page(report: Report) -> Page:
+    """The page; a notebook that shows no HTML gets the curve."""
+    curve = _curve(report.sweep) if report.sweep and report.sweep.points else ""
+    body = [*_outcome(report), *_findings(report), *_table(report), *_sweep(report.sweep, curve)]
+    body += [*_worst(report), *_maps(report), *_notes(report)]
+    style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+    picture = curve.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("\n", f"\n{PICTURE}\n", 1)
+    return Page(report.title, "\n".join(body), style=style, picture=picture)
 
 
-def body(report: Report) -> str:
-    """What stands on the page: also what a notebook shows."""
-    parts = [
-        f"<style>{STYLE}</style>",
-        '<main class="check">',
-        f'<h1>{escape(report.title)} <span class="verdict {report.verdict}">{report.verdict}</span></h1>',
-        *_findings(report),
-        *_table(report),
-        *_sweep(report.sweep),
-        *_notes(report),
-        "</main>",
+def _outcome(report: Report) -> list[str]:
+    return [
+        f'<p class="outcome"><span class="verdict {report.verdict}">{report.verdict}</span> '
+        f"<span>{escape(report.advice)}</span></p>"
     ]
-    return "\n".join(parts)
 
 
 def _findings(report: Report) -> list[str]:
@@ -77,13 +55,44 @@ def _findings(report: Report) -> list[str]:
     return lines
 
 
+def _worst(report: Report) -> list[str]:
+    if not report.worst:
+        return []
+    rows = [(w.name, str(list(w.index)), number(w.expected), number(w.got), f"{w.error:.1e}") for w in report.worst]
+    head = ("gradient of", "entry", "oracle", "rules", "relative error")
+    return ["<h2>The worst entries</h2>", *_rows("the worst entries", "numbers", head, rows)]
+
+
+def _maps(report: Report) -> list[str]:
+    """The gradients of the inputs with the largest errors, as heat tables."""
+    inputs = sorted(report.compared, key=lambda c: -float(c.entries.error.max()))[:MAPS]
+    lines = ["<h2>Entry by entry, under one cotangent</h2>"] if inputs else []
+    size = max((float(abs(c.entries.expected).max()) for c in inputs), default=0.0)
+    farthest = max((float(abs(c.entries.got - c.entries.expected).max()) for c in inputs), default=0.0)
+    for c in inputs:
+        e = c.entries
+        largest = float(max(abs(e.expected).max(), abs(e.got).max()))
+        lines += [
+            f'<h3>{escape(c.name)}</h3><div class="maps">',
+            heat_table(e.got - e.expected, "error: rules minus oracle", largest=max(farthest, NOISE * size)),
+            heat_table(e.expected, "oracle", largest=largest),
+            heat_table(e.got, "rules", largest=largest),
+            "</div>",
+        ]
+    return lines
+
+
 def _table(report: Report) -> list[str]:
     if not report.rows:
         return []
-    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in report.columns)
-    lines = ["<h2>What was compared</h2>", '<div class="scroll" tabindex="0" role="region" aria-label="comparisons">']
-    lines.append(f"<table><thead><tr>{head}</tr></thead><tbody>")
-    for row in report.rows:
+    return ["<h2>What was compared</h2>", *_rows("comparisons", "compared", report.columns, report.rows)]
+
+
+def _rows(label: str, kind: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">']
+    names = "".join(f'<th scope="col">{escape(c)}</th>' for c in head)
+    lines.append(f"<thead><tr>{names}</tr></thead><tbody>")
+    for row in rows:
         first, *rest = (escape(cell) for cell in row)
         cells = "".join(f'<td class="{cell}">{cell}</td>' if cell.isupper() else f"<td>{cell}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
@@ -96,21 +105,36 @@ def _notes(report: Report) -> list[str]:
     return ["<h2>Notes</h2>", "<ul>", *(f"<li>{escape(note)}</li>" for note in report.notes), "</ul>"]
 
 
-def _sweep(sweep: list[tuple[float, float]], width: int = 560, height: int = 240, margin: int = 46) -> list[str]:
-    """Error against step, both on logarithmic axes."""
-    if not sweep:
+def _sweep(sweep: Sweep | None, curve: str) -> list[str]:
+    if sweep is None:
         return []
-    xs = [math.log10(h) for h, _ in sweep]
-    ys = [math.log10(max(error, 1e-17)) for _, error in sweep]
-    left, right, low, high = min(xs), max(xs), math.floor(min(ys)), math.ceil(max(ys)) + 1
+    sentence = sweep.sentence()
+    lines = ["<h2>Central differences</h2>", f"<p>{escape(sentence[0].upper() + sentence[1:])}.</p>"]
+    if curve:
+        lines += [
+            f'<div class="scroll" tabindex="0" role="region" aria-label="error against step size">{curve}</div>',
+            '<p class="note legend"><span class="key"></span>distance from what the rules say'
+            '<span class="key oracle"></span>distance from what the oracle says</p>',
+        ]
+    return lines
+
+
+def _curve(sweep: Sweep, width: int = 640, height: int = 270, margin: int = 60) -> str:
+    """Error against step, both on logarithmic axes."""
+    xs = [math.log10(p.step) for p in sweep.points]
+    curves = {
+        "oracle": [math.log10(max(p.oracle, LEAST)) for p in sweep.points],
+        "rules": [math.log10(max(p.rules, LEAST)) for p in sweep.points],
+    }
+    every = [y for ys in curves.values() for y in ys]
+    left, right, low, high = min(xs), max(xs), math.floor(min(every)), math.ceil(max(every) + 0.2)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return (
             margin + (x - left) / (right - left or 1) * (width - 2 * margin),
-            height - margin - (y - low) / (high - low) * (height - 2 * margin),
+            height - margin - (y - low) / (high - low) * (height - margin - TOP),
         )
 
-    points = " ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, xs, ys))
     marks = [
         f'<text x="{margin - 8}" y="{at(left, y)[1] + 4:.1f}" text-anchor="end">1e{y}</text>'
         f'<line class="axis" x1="{margin}" x2="{width - margin}" y1="{at(left, y)[1]:.1f}" y2="{at(left, y)[1]:.1f}"/>'
@@ -119,13 +143,16 @@ def _sweep(sweep: list[tuple[float, float]], width: int = 560, height: int = 240
         f'<text x="{at(x, low)[0]:.1f}" y="{height - margin + 18}" text-anchor="middle">1e{x}</text>'
         for x in range(math.ceil(left), math.floor(right) + 1, 2)
     ]
-    return [
-        "<h2>Central differences</h2>",
-        f"<p>{escape(shape_of(sweep).capitalize())}.</p>",
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-labelledby="sweep-title">',
-        f'<title id="sweep-title">Error against step size: {escape(shape_of(sweep))}</title>',
-        *marks,
-        f'<polyline class="curve" points="{points}"/>',
-        f'<text x="{width / 2}" y="{height - 6}" text-anchor="middle">step size</text>',
-        "</svg>",
+    lines = [
+        f'<polyline class="curve {name}" points="{" ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, xs, ys))}"/>'
+        + "".join(f'<circle class="dot {name}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in map(at, xs, ys))
+        for name, ys in curves.items()
     ]
+    return "\n".join([
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-labelledby="sweep-title">',
+        f'<title id="sweep-title">Error against step size: {escape(sweep.sentence())}</title>',
+        *marks, *lines,
+        f'<text x="{width / 2}" y="{height - 6}" text-anchor="middle">step size</text>',
+        f'<text x="12" y="{height / 2}" text-anchor="middle" transform="rotate(-90 12 {height / 2})">error</text>',
+        "</svg>",
+    ])  # fmt: skip

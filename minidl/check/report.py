@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .compare import Entries
 from .diagnosis import Finding
+from .sweep import Sweep
+
+if TYPE_CHECKING:
+    from ..page import Page
 
 VERDICTS = ("PASS", "FAIL", "KINK", "INCONCLUSIVE", "NONDETERMINISTIC")
+WORST = 8  # entries in the table of the worst
+
+ADVICE = {
+    "PASS": "Nothing to do: rules and oracle agree within the tolerance.",
+    "FAIL": "Look at the worst entry first, and derive the rule again there.",
+    "KINK": "Choose other inputs, away from the point where f has no derivative: no gradient is right there.",
+    "INCONCLUSIVE": "Choose inputs where f is finite and smooth, or make f smoother; as it stands nothing was shown.",
+    "NONDETERMINISTIC": "Draw random numbers from a generator made inside f from a fixed seed, then check again.",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The gradient with respect to one input, entry by entry."""
+
+    name: str
+    entries: Entries
+
+
+@dataclass(frozen=True)
+class Worst:
+    """One entry of a gradient: the oracle's value, the rules', and their distance, relatively."""
+
+    name: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    error: float
 
 
 @dataclass
@@ -18,7 +55,8 @@ class Report:
 
     ``verdict`` is one of PASS, FAIL, KINK (on a point without derivative, and no way off it), INCONCLUSIVE (the error
     bars are too wide to tell) and NONDETERMINISTIC. ``rows`` under ``columns`` are the table of what was compared;
-    ``findings`` say what is wrong; ``sweep`` is (step, error) of central differences in one direction.
+    ``findings`` say what is wrong, ``advice`` what to do; ``compared`` holds gradients entry by entry, where the whole
+    Jacobian was compared; ``sweep`` is the error of central differences at many steps in one direction, or None.
     """
 
     title: str
@@ -27,7 +65,8 @@ class Report:
     rows: list[tuple[str, ...]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    sweep: list[tuple[float, float]] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    measure: Callable[[], Sweep] | None = None  # works the sweep out, the first time that it is asked for
 
     def __bool__(self) -> bool:
         return self.verdict == "PASS"
@@ -35,19 +74,39 @@ class Report:
     def __repr__(self) -> str:
         return self.text()
 
-    def _repr_html_(self) -> str:
-        from .page import body
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
 
-        return body(self)
+    @property
+    def advice(self) -> str:
+        """One sentence: what to do."""
+        return next((f.advice for f in self.findings if f.advice), ADVICE[self.verdict])
+
+    @cached_property
+    def sweep(self) -> Sweep | None:
+        return self.measure() if self.measure else None
+
+    @property
+    def worst(self) -> list[Worst]:
+        """The entries that are farthest from the oracle, the farthest first."""
+        entries = []
+        for c in self.compared:
+            order = np.argsort(-c.entries.error, axis=None, kind="stable")[:WORST]
+            for i in order:
+                at = tuple(int(j) for j in np.unravel_index(i, c.entries.error.shape))
+                entries.append(
+                    Worst(c.name, at, *(float(a[at]) for a in (c.entries.expected, c.entries.got, c.entries.error)))
+                )
+        return sorted(entries, key=lambda w: -w.error)[:WORST]
 
     def text(self) -> str:
         """A few lines: the verdict, the table, what is wrong and what to do."""
         lines = [f"{self.title}: {self.verdict}", *_table(self.columns, self.rows)]
         lines += [line for finding in self.findings for line in finding.text().splitlines()]
         lines += [f"note: {note}" for note in self.notes]
-        if self.sweep:
-            lines.append(f"central differences: {shape_of(self.sweep)}")
-            lines += [f"  step {h:.0e}  error {error:.1e}" for h, error in self.sweep[::2]]
+        if not self and self.sweep:
+            lines.append(f"central differences: {self.sweep.sentence()}")
+            lines += [f"  step {p.step:.0e}  error {p.rules:.1e}" for p in self.sweep.points[::2]]
         return "\n".join(lines)
 
     def json(self) -> str:
@@ -55,30 +114,35 @@ class Report:
         content: dict[str, Any] = {
             "title": self.title,
             "verdict": self.verdict,
+            "advice": self.advice,
             "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
             "findings": [finding.json() for finding in self.findings],
             "notes": self.notes,
-            "sweep": self.sweep,
+            "worst": [vars(w) for w in self.worst],
+            "sweep": None,
         }
-        return json.dumps(content, indent=2)
+        if self.sweep:
+            content["sweep"] = {
+                "shape": self.sweep.shape,
+                "sentence": self.sweep.sentence(),
+                "points": [vars(p) for p in self.sweep.points],
+            }
+        from ..page import plain
 
-    def html(self, path: str | Path | None = None) -> str:
-        """The report as one page that needs no network and no script; written to `path` if given."""
+        return json.dumps(plain(content), indent=2)
+
+    def page(self) -> Page:
+        """The report as one page that needs no network and no script."""
         from .page import page
 
-        text = page(self)
+        return page(self)
+
+    def html(self, path: str | Path | None = None) -> str:
+        """The page as HTML; written to `path` if given."""
+        made = self.page()
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
-
-
-def shape_of(sweep: list[tuple[float, float]]) -> str:
-    """Does the error fall with the step? Wrong rules leave it flat; rounding and truncation make a U."""
-    errors = [e for _, e in sweep]
-    low, high = min(errors), sorted(errors)[len(errors) // 2]
-    if high <= 3 * low:
-        return f"the error is flat at {low:.1e} at every step, so the rule is wrong, not the step"
-    return f"the error falls to {low:.1e} and rises again, a U-curve, as rounding and truncation make it"
+            made.save(path)
+        return made.text()
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

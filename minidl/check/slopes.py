@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..mode import definitions
-from .kinks import crossed, safe_step
+from .kinks import safe_step
 from .problem import Arrays, Problem
 
 Slope = Callable[[Problem, Arrays, Arrays], tuple[np.ndarray, np.ndarray]]
@@ -94,15 +94,3 @@ def central(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndar
     slope = (high - low) / (2 * h)
     eps = np.finfo(high.dtype).eps
     return slope, eps * (abs(high) + abs(low) + abs(slope)) / h
-
-
-def sweep(problem: Problem, xs: Arrays, vs: Arrays, u: np.ndarray, claimed: float) -> list[tuple[float, float]]:
-    """``(h, |u J v - claimed|)`` over a wide range of steps: flat for a wrong rule, a U for an imprecise function."""
-    points = []
-    with np.errstate(all="ignore"):
-        for h in np.logspace(-1, -12, 23):
-            slope, _ = central(problem, xs, vs, h)
-            error = float(abs((slope * u).sum() - claimed))
-            if np.isfinite(error) and not crossed(problem, xs, vs, h):
-                points.append((float(h), error))
-    return points

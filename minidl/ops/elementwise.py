@@ -47,6 +47,28 @@ def _(g, y, x):
     return g / (2 * y)
 
 
+@primitive(formula="sin(x)", elementwise=True, reads=("x",))
+def sin(xp, x):
+    """The sine of an angle in radians."""
+    return xp.sin(x)
+
+
+@sin.rule("x", formula="g * cos(x)")
+def _(g, y, x):
+    return g * cos(x)
+
+
+@primitive(formula="cos(x)", elementwise=True, reads=("x",))
+def cos(xp, x):
+    """The cosine of an angle in radians."""
+    return xp.cos(x)
+
+
+@cos.rule("x", formula="-g * sin(x)")
+def _(g, y, x):
+    return -g * sin(x)
+
+
 @primitive(formula="abs(x)", kind="piecewise", elementwise=True, kink=lambda x: abs(x))
 def absolute(xp, x):
     """The absolute value; its derivative at 0 is taken as 0."""

@@ -62,14 +62,15 @@ def _of(node: ast.expr) -> str:
         case ast.Attribute():
             return f"<mi>{escape(ast.unparse(node))}</mi>"
         case ast.UnaryOp():
-            return f"<mo>{OPERATORS[type(node.op)]}</mo>{_bracketed(node.operand, _rank(node))}"
+            return f'<mo form="prefix">{OPERATORS[type(node.op)]}</mo>{_bracketed(node.operand, _rank(node))}'
         case ast.BinOp(op=ast.Div()):
             return f"<mfrac><mrow>{_of(node.left)}</mrow><mrow>{_of(node.right)}</mrow></mfrac>"
         case ast.BinOp(op=ast.Pow()):
             return f"<msup><mrow>{_bracketed(node.left, ATOM)}</mrow><mrow>{_of(node.right)}</mrow></msup>"
         case ast.BinOp():
             rank = _rank(node)
-            left, right = _bracketed(node.left, rank), _bracketed(node.right, rank + 1)
+            signed = isinstance(node.right, ast.UnaryOp)  # 2 · (−1), not 2 · −1
+            left, right = _bracketed(node.left, rank), _bracketed(node.right, ATOM if signed else rank + 1)
             return f"{left}<mo>{OPERATORS[type(node.op)]}</mo>{right}"
         case ast.BoolOp():
             between = f"<mo>{OPERATORS[type(node.op)]}</mo>"
@@ -80,7 +81,8 @@ def _of(node: ast.expr) -> str:
                 parts.append(f"<mo>{escape(OPERATORS[type(op)])}</mo>{_bracketed(side, 5)}")
             return "".join(parts)
         case ast.IfExp():
-            return f"{_of(node.body)}<mtext> if </mtext>{_of(node.test)}<mtext> else </mtext>{_of(node.orelse)}"
+            condition = f"<mtext>&#160;if&#160;</mtext>{_of(node.test)}<mtext>&#160;else&#160;</mtext>"
+            return f"{_of(node.body)}{condition}{_of(node.orelse)}"
         case ast.Subscript():
             return f"<msub><mrow>{_bracketed(node.value, ATOM)}</mrow><mrow>{_listed(node.slice)}</mrow></msub>"
         case ast.Tuple() | ast.List():
@@ -94,7 +96,7 @@ def _of(node: ast.expr) -> str:
         case ast.Call():
             said = [_of(x) for x in node.args]
             said += [f"<mi>{escape(str(k.arg))}</mi><mo>=</mo>{_of(k.value)}" for k in node.keywords]
-            return f"{_of(node.func)}<mo>(</mo>{'<mo>,</mo>'.join(said)}<mo>)</mo>"
+            return f"{_function(node.func)}<mo>(</mo>{'<mo>,</mo>'.join(said)}<mo>)</mo>"
     raise ValueError(f"no MathML for {type(node).__name__}")
 
 
@@ -107,6 +109,12 @@ def _name(name: str) -> str:
     stem, _, index = name.partition("_")
     letter = f"<mi>{escape(NAMES.get(stem, stem))}</mi>"
     return f"<msub>{letter}<mi>{escape(NAMES.get(index, index))}</mi></msub>" if stem and index else letter
+
+
+def _function(node: ast.expr) -> str:
+    """What is called: a name such as conv_transpose is one word, f_1 has an index."""
+    word = isinstance(node, ast.Name) and len(node.id.partition("_")[2]) > 2
+    return f"<mi>{escape(node.id)}</mi>" if word else _of(node)
 
 
 def _rank(node: ast.expr) -> int:

@@ -33,6 +33,8 @@ def wide(rng: np.random.Generator) -> Iterator[Sample]:
 samples(elementwise.exp, each(math.exp))(anywhere)
 samples(elementwise.log, each(math.log))(positive)
 samples(elementwise.sqrt, each(math.sqrt))(positive)
+samples(elementwise.sin, each(math.sin))(anywhere)
+samples(elementwise.cos, each(math.cos))(anywhere)
 samples(elementwise.absolute, each(lambda x: x if x > 0 else -x))(anywhere)
 samples(elementwise.relu, each(lambda x: x if x > 0 else 0.0))(anywhere)
 samples(elementwise.tanh, each(math.tanh))(wide)

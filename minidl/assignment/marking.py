@@ -1,0 +1,236 @@
+"""Marking an answer: compared with every oracle in every case, and, where it is wrong, what the mistake is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..page import number
+from .diagnosis import TINY, Diagnosis, diagnose, same
+from .question import Inputs, Outputs, Question
+from .questions import QUESTIONS
+
+CASES = 20  # seeds 0, 1, ... that an answer is tried on, unless more are asked for
+VERDICTS = {"passed": 0, "wrong": 1, "failed": 3, "not answered": 4, "inconclusive": 4}  # and their exit codes
+
+
+@dataclass
+class Result:
+    """What a check found.
+
+    verdict: a key of VERDICTS; "failed": the student's code raised, or was stopped at a limit. right: cases in which
+    all is right, of `cases`. problems: what can be said before numbers are compared. pattern: what parts the right
+    cases from the wrong ones. worst: the entry that is farthest off. printed: what the student's code wrote, cut off.
+    """
+
+    question: str
+    verdict: str
+    right: int = 0
+    cases: int = 0
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    pattern: str = ""
+    worst: str = ""
+    printed: str = ""
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command."""
+        return VERDICTS[self.verdict]
+
+    @property
+    def share(self) -> str:
+        """How many cases are right, "-" if none was compared."""
+        return f"{self.right}/{self.cases}" if self.verdict == "passed" or not self.problems else "-"
+
+    @property
+    def summary(self) -> str:
+        """The diagnosis in a few words, for a table."""
+        if self.problems:
+            return self.problems[0]
+        if self.verdict == "wrong" and not self.diagnoses:
+            return "differs, no known mistake matches"
+        return " or ".join(dict.fromkeys(d.name + (f" (in {d.output})" if d.output else "") for d in self.diagnoses))
+
+    def text(self) -> str:
+        """What the command prints."""
+        lines = [f"{self.question}: {self.verdict}"]
+        if self.verdict == "passed":
+            oracles = ", ".join(QUESTIONS[self.question].oracles)
+            lines = [f"{self.question}: local checks passed ({self.right} of {self.cases})", f"  against: {oracles}"]
+        elif self.verdict == "wrong" and not self.problems:
+            lines = [f"{self.question}: wrong in {self.cases - self.right} of {self.cases} cases"]
+            lines += self._mistakes()
+        lines += [f"  {problem}" for problem in self.problems]
+        lines += [f"  {self.pattern}"] if self.pattern else []
+        lines += [f"  worst entry: {self.worst}"] if self.worst else []
+        if self.printed:
+            lines += ["  your code printed:", *(f"  | {line}" for line in self.printed.splitlines())]
+        return "\n".join(lines)
+
+    def _mistakes(self) -> list[str]:
+        if not self.diagnoses:
+            return ["  It differs, and no known mistake matches: derive it again for the worst entry."]
+        about = [d.output for d in self.diagnoses]
+        if len(about) == len(set(about)):
+            return [f"  {d}" for d in self.diagnoses]
+        return ["  Each of these explains it:", *(f"  - {d}" for d in self.diagnoses)]
+
+    def json(self) -> dict[str, Any]:
+        """The same as what JSON can hold."""
+        return {
+            "question": self.question,
+            "verdict": self.verdict,
+            "right": self.right,
+            "cases": self.cases,
+            "diagnoses": [{"name": d.name, "words": d.words, "output": d.output or None} for d in self.diagnoses],
+            "problems": self.problems,
+            "pattern": self.pattern or None,
+            "worst": self.worst or None,
+        }
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What cases 0, 1, ... of a question are compared with."""
+
+    cases: list[Inputs]
+    right: list[Outputs]
+    complaint: str = ""  # if two oracles do not agree
+
+
+@lru_cache(maxsize=256)
+def truth(question: str, cases: int) -> Truth:
+    """The right answers are those of the first oracle, once all others have agreed with it."""
+    q = QUESTIONS[question]
+    inputs = [q.case(seed) for seed in range(cases)]
+    (first, way), *others = q.oracles.items()
+    right = [q.values(way, case) for case in inputs]
+    for name, other in others:
+        for seed, (case, expected) in enumerate(zip(inputs, right, strict=True)):
+            if not all(same(a, b) for a, b in zip(q.values(other, case), expected, strict=True)):
+                complaint = f"{first} and {name} do not agree in case {seed}: there is nothing to compare with"
+                return Truth(inputs, right, complaint)
+    return Truth(inputs, right)
+
+
+@lru_cache(maxsize=256)
+def mistaken(question: str, cases: int) -> dict[str, list[Outputs]]:
+    """What each known mistake answers to cases 0, 1, ..."""
+    q = QUESTIONS[question]
+    return {
+        name: [q.values(mistake.function, case) for case in truth(question, cases).cases]
+        for name, mistake in q.mistakes.items()
+    }
+
+
+def mark(question: Question, answers: Sequence[Outputs]) -> Result:
+    """Compare the answers to cases 0, 1, ... with the right ones."""
+    true = truth(question.id, len(answers))
+    result = Result(question.id, "inconclusive", cases=len(answers))
+    if true.complaint or not answers:
+        result.problems.append(true.complaint or "no case was tried")
+        return result
+    pairs = list(zip(answers, true.right, strict=True))
+    fits = [all(same(a, b) for a, b in zip(got, want, strict=True)) for got, want in pairs]
+    result.right = sum(fits)
+    result.verdict = "passed" if all(fits) else "wrong"
+    if not all(fits):
+        result.diagnoses = diagnose(question, true.cases, true.right, mistaken(question.id, len(answers)), answers)
+        if not result.diagnoses:
+            result.problems += _form(question, true.right, answers)
+            result.pattern = pattern(true.cases, fits)
+        result.worst = _worst(question, true.cases, true.right, answers)
+    return result
+
+
+def pattern(cases: Sequence[Inputs], fits: Sequence[bool]) -> str:
+    """The one fact about the arguments that parts the right cases from the wrong ones, if there is one."""
+    if not 1 < sum(fits) < len(fits) - 1:
+        return ""
+    table = [_facts(case) for case in cases]
+    for fact in dict.fromkeys(fact for row in table for fact in row):
+        holds = [fact in row for row in table]
+        if holds == list(fits):
+            return f"It is right exactly where {fact}."
+        if holds == [not fit for fit in fits]:
+            return f"It is wrong exactly where {fact}."
+    return ""
+
+
+def _facts(inputs: Inputs) -> list[str]:
+    """What an answer may have to tell apart: choices, sizes, images that are empty."""
+    facts = []
+    for name, value in inputs.items():
+        if isinstance(value, (str, int)):
+            facts.append(f"{name} is {value!r}")
+        elif isinstance(value, np.ndarray):
+            facts += [f"{name}.shape[{axis}] is {n}" for axis, n in enumerate(value.shape)]
+            if value.ndim > 1 and not value.reshape(len(value), -1).any(axis=1).all():
+                facts.append(f"some {name}[i] is all zero")
+    return facts
+
+
+def _form(question: Question, right: Sequence[Outputs], answers: Sequence[Outputs]) -> list[str]:
+    """Wrong shapes, and values that are not finite: one line for each output."""
+    problems = []
+    for k, output in enumerate(question.outputs):
+        for seed, (got, want) in enumerate(zip(answers, right, strict=True)):
+            if got[k].shape != want[k].shape:
+                said = f"an array of shape {want[k].shape}" if want[k].ndim else "a number"
+                problems.append(f"{output.name}: {said} is asked for in case {seed}, got shape {got[k].shape}")
+                break
+            if bad := int((~np.isfinite(got[k])).sum()):
+                problems.append(f"{output.name}: {bad} of {got[k].size} values are not finite in case {seed}")
+                break
+    return problems
+
+
+def _worst(question: Question, cases: Sequence[Inputs], right: Sequence[Outputs], answers: Sequence[Outputs]) -> str:
+    """The entry that is farthest off, relative to the largest of its array, and what kind of number is right there."""
+    found, words = 0.0, ""
+    for seed, k in np.ndindex(len(cases), len(question.outputs)):
+        got, want = answers[seed][k], right[seed][k]
+        if got.shape != want.shape or not got.size or same(got, want):
+            continue
+        with np.errstate(invalid="ignore"):
+            off = np.nan_to_num(abs(got - want), nan=np.inf, posinf=np.inf) / (abs(want).max() or 1.0)
+        if off.max() > found:
+            found = off.max()
+            at = np.unravel_index(int(off.argmax()), off.shape)
+            output = question.outputs[k]
+            place = ", ".join(f"{name} {i}" for name, i in zip(output.axes, at, strict=True))
+            words = (
+                f"{output.name}{f'[{place}]' if place else ''} in case {seed} ({describe(cases[seed])}): "
+                f"got {number(got[at])}; {kind(float(got[at]), float(want[at]))}"
+            )
+    return words
+
+
+def kind(got: float, want: float) -> str:
+    """What kind of number is right, without saying which."""
+    if not np.isfinite(got):
+        return "a finite number is right"
+    if abs(want) <= TINY:
+        return "zero is right"
+    sign = "positive" if want > 0 else "negative"
+    if got * want <= 0:
+        return f"a {sign} number is right"
+    return f"a {sign} number {'larger' if abs(want) > abs(got) else 'smaller'} in size is right"
+
+
+def describe(inputs: Inputs) -> str:
+    """The arguments of a case in one line: shapes, and short values."""
+    parts = []
+    for name, value in inputs.items():
+        if isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.size > 6):
+            parts.append(f"{name} {'x'.join(map(str, value.shape))}")
+        elif isinstance(value, np.ndarray):
+            parts.append(f"{name} {value.tolist()}")
+        else:
+            parts.append(f"{name} {value!r}" if isinstance(value, str) else f"{name} {value:.6g}")
+    return ", ".join(parts)
