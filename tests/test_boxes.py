@@ -149,15 +149,15 @@ def test_clip():
 # --- non-maximum suppression
 
 
-@pytest.mark.parametrize("few", [0, module.FEW])  # both ways of doing it
+@pytest.mark.parametrize("block", [1, 3, module.BLOCK])  # boxes at once
 @SETTINGS
 @given(BOXES, st.data())
-def test_nms_keeps_what_its_definition_keeps(few, boxes, data):
+def test_nms_keeps_what_its_definition_keeps(block, boxes, data):
     n = len(boxes)
     scores = data.draw(st.lists(st.integers(-2, 2), min_size=n, max_size=n))  # many equal ones
     classes = data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
     threshold = data.draw(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]))  # values that boxes on a grid do have
-    with mock.patch.object(module, "FEW", few):
+    with mock.patch.object(module, "BLOCK", block):
         for dtype in (np.float32, np.float64):
             found = F.nms(boxes.astype(dtype), np.array(scores, dtype), threshold)
             assert found.dtype == np.int64

@@ -158,57 +158,39 @@ def _suppressed(name: str, boxes: Any, scores: Any, classes: Any, threshold: flo
     return Tensor(order[_kept(boxes[order], classes[order], threshold=float(threshold))])
 
 
-FEW = 600  # boxes up to which the IoU of every pair is cheaper than a search for those that meet
+BLOCK = 256  # boxes that are compared with all others at once
 
 
 @ArrayFunction
 def _kept(xp: Any, boxes: Any, classes: Any, *, threshold: float) -> Any:
     """The positions (K,) of the boxes (N, 4) that no better one suppresses. Boxes come best first."""
     x1, y1, x2, y2 = boxes.T
-    if len(boxes) <= FEW:
-        return _kept_of_few(xp, boxes, classes, threshold)
     sides = xp.stack([x1, y1, x2, y2, (x2 - x1).clip(0, None) * (y2 - y1).clip(0, None)])  # (5, N)
-    rest, kept = xp.arange(len(boxes)), []
-    while rest.size:
-        x1, y1, x2, y2, area = sides[:, 0]
-        best, rest, sides = rest[:1], rest[1:], sides[:, 1:]
-        kept.append(best)
-        meets = (sides[0] < x2) & (sides[2] > x1) & (sides[1] < y2) & (sides[3] > y1)
-        at = meets.nonzero()[0]  # few: only these have an IoU to work out
-        at = at[classes[rest[at]] == classes[best]]
-        near = sides[:, at]
-        width = xp.minimum(near[2], x2) - xp.maximum(near[0], x1)
-        height = xp.minimum(near[3], y2) - xp.maximum(near[1], y1)
-        shared = width.clip(0, None) * height.clip(0, None)
-        union = near[4] + area - shared
-        near = at[shared / xp.where(union == 0, 1, union) > threshold]
-        if near.size:
-            stays = xp.ones(rest.size, bool)
-            stays[near] = False
-            rest, sides = rest[stays], sides[:, stays]
-    return xp.concatenate(kept)
+    stays = xp.ones(len(boxes), bool)
+    for start in range(0, len(boxes), BLOCK):
+        some = start + stays[start : start + BLOCK].nonzero()[0]
+        one, rest = sides[:, some, None], sides[:, start:]  # (5, B, 1), (5, M)
+        meets = (rest[0] < one[2]) & (rest[2] > one[0]) & (rest[1] < one[3]) & (rest[3] > one[1])
+        row, other = meets.nonzero()  # few: only these have an IoU to work out
+        i, j = some[row], other + start
+        later = (j > i) & (classes[i] == classes[j])
+        row, i, j = row[later], i[later], j[later]
+        near = _iou(xp, sides[:, i], sides[:, j]) > threshold
+        row, j = row[near], j[near]
+        ends = xp.searchsorted(row, xp.arange(len(some) + 1)).tolist()
+        for k, best in enumerate(some.tolist()):
+            if stays[best]:
+                stays[j[ends[k] : ends[k + 1]]] = False
+    return stays.nonzero()[0]
 
 
-def _kept_of_few(xp: Any, boxes: Any, classes: Any, threshold: float) -> Any:
-    """As `_kept`, by the IoU of every pair."""
-    x1, y1, x2, y2 = xp.ascontiguousarray(boxes.T)
-    shared = _along(xp, x1, x2)
-    shared *= _along(xp, y1, y2)
-    area = (x2 - x1).clip(0, None) * (y2 - y1).clip(0, None)
-    union = area + area[:, None] - shared
-    drops = (shared / xp.where(union == 0, 1, union) > threshold) & (classes[:, None] == classes)
-    dropped = xp.zeros(len(boxes), bool)
-    for i in range(len(boxes)):
-        if not dropped[i]:
-            dropped[i + 1 :] |= drops[i, i + 1 :]
-    return (~dropped).nonzero()[0]
-
-
-def _along(xp: Any, low: Any, high: Any) -> Any:
-    """What every two of N stretches share: (N, N)."""
-    shared = xp.minimum(high[:, None], high)
-    shared -= xp.maximum(low[:, None], low)
-    return shared.clip(0, None, out=shared)
+def _iou(xp: Any, a: Any, b: Any) -> Any:
+    """The IoU of boxes that meet, x1, y1, x2, y2 and area each: (5, P), (5, P) -> (P,)."""
+    width = xp.minimum(a[2], b[2]) - xp.maximum(a[0], b[0])
+    height = xp.minimum(a[3], b[3]) - xp.maximum(a[1], b[1])
+    shared = width.clip(0, None) * height.clip(0, None)
+    union = a[4] + b[4] - shared
+    return shared / xp.where(union == 0, 1, union)
 
 
 _kept.on("gpu")(gpu_kernel.kept)
