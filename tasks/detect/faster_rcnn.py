@@ -177,7 +177,7 @@ def faster_rcnn_resnet50_fpn(num_classes: int, *, rng: Any = None, **options: An
     return FasterRCNN(resnet50_fpn(rng=rng), num_classes, **options)
 
 
-SMALL = {
+SMALL = {  # canonical: regions below 56 pixels come from the map of stride 4; borders and corners need the finest
     "rpn": SMALL_RPN, "head": SMALL_HEAD, "hidden": 192, "canonical": 112, "mask_width": 32, "keypoint_width": 32,
     "keypoint_layers": 4,
 }  # fmt: skip

@@ -17,7 +17,6 @@ from ..detect.train import TEST_SEED, WEIGHTS
 
 MASKS, KEYPOINTS = "masks", "keypoints"
 HEAD = HeadSettings(sample=16)  # four positive regions of an image at most: more of them cost more than they teach
-CANONICAL = 112  # regions below 56 pixels come from the map of stride 4: borders and corners need the finest
 MARGIN = 0.125  # of the sides of regions for the keypoints: corners lie on the borders of their boxes, or just outside
 
 
@@ -88,7 +87,7 @@ class Settings(Source):
     def build(self) -> FasterRCNN:
         """Mask R-CNN for these classes and heads, with its initial weights."""
         return faster_rcnn_small(
-            len(self.names), masks=MASKS in self.heads, num_keypoints=max(self.points, default=0), canonical=CANONICAL,
+            len(self.names), masks=MASKS in self.heads, num_keypoints=max(self.points, default=0),
             head=HEAD, keypoint_margin=MARGIN, rng=data.generator(self.seed, WEIGHTS),
         )  # fmt: skip
 
