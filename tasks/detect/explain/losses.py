@@ -34,8 +34,8 @@ def losses(case: Case) -> Stage:
     words = (
         f"Training goes down one number, the sum of {len(numbers)} losses. Each is itself a sum, with a term for every "
         "anchor, box or region that had something to learn, divided already. The columns below add up to the loss, and "
-        "nothing is left over: this is the whole of what this picture teaches the detector. In training, pictures of a "
-        "batch share one sum, and batch norm their statistics; here the picture is alone, and they are the running ones."
+        "nothing is left over: this is the whole of what this picture teaches the detector. In training the pictures "
+        "of a batch share one sum and the statistics of batch norm; here they are the running ones."
     )
     summary = Sheet(["loss", "of what", "terms", "value"], lines)
     legend = [("truth", "an object"), ("anchor", "a box that a term belongs to")]
