@@ -115,6 +115,8 @@ FUNCTIONS = {
     "softmax": lambda t: F.softmax(t(3, 4), axis=0),
     "softplus": lambda t: F.softplus(t(3, 4)),
     "sqrt": lambda t: F.sqrt(t(3, 4, low=0.1)),
+    "sin": lambda t: F.sin(t(3, 4)),
+    "cos": lambda t: F.cos(t(3, 4)),
     "stack": lambda t: F.stack([t(3, 4), t(3, 4)], axis=1),
     "tanh": lambda t: F.tanh(t(3, 4)),
     "unfold": lambda t: F.unfold(t(2, 3, 5, 6), 3, padding=1, stride=2),
