@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(error.args[0])
     reports = [check_rules(name, options.seed) for name in options.names] or [check_rules(None, options.seed)]
     report = _joined(reports)
-    print(report.json() if options.json else report.text())
-    if options.html:
+    if options.html:  # before the text: the reader of a pipe may leave
         report.html(options.html)
+    print(report.json() if options.json else report.text())
     return 0 if report else 1
 
 

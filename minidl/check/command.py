@@ -84,9 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     except TimeOut:
         print(f"minidl gradcheck: stopped after {options.timeout:g} s; --timeout gives it more", file=sys.stderr)
         return RAISED
-    print(report.json() if options.json else report.text())
-    if options.html:
+    if options.html:  # before the text: the reader of a pipe may leave
         report.html(options.html)
+    print(report.json() if options.json else report.text())
     return CODES[report.verdict]
 
 

@@ -25,9 +25,9 @@ def main(argv: list[str] | None = None) -> int:
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(found.json() if options.json else found.text())
-    if options.html:
+    if options.html:  # before the text: the reader of a pipe may leave
         found.html(options.html)
+    print(found.json() if options.json else found.text())
     return 0 if max(found.checks.values()) < TOLERANCE else 1
 
 
