@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.check.samples import roi as oracle
-from minidl.ops.roi import Regions
+from minidl.kernels.cpu import roi as kernel
+from minidl.ops.roi import Regions, _largest
 
 rng = np.random.default_rng(0)
 COORDINATES = st.one_of(
@@ -133,6 +134,20 @@ def test_roi_pool_ties_empty_bins_and_nan():
     x = md.tensor(values, requires_grad=True)
     F.roi_pool(x, [[0, 0, 0, 3, 3]], 1).sum().backward()
     assert x.grad.data[0, 0, 1, 2] == 1 == x.grad.data.sum()
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), st.sampled_from([np.float32, np.float64]), st.integers(1, 4))
+def test_blocks_that_are_looked_up_hold_what_the_definition_finds(seed, dtype, bins):
+    draw = np.random.default_rng(seed)  # large bins, many equal cells: the first of them has to be found
+    x = draw.integers(-2, 3, (2, 3, 23, 37)).astype(dtype)
+    corners = draw.uniform(-5, 45, (9, 4)).round(1)
+    regions = Regions(np.insert(corners, 0, draw.integers(0, 2, 9), axis=1), (bins, bins + 1), 0.9)
+    found = _largest(x, regions=regions)
+    for got, truth in zip(found, _largest.forward(np, x, regions=regions)):
+        np.testing.assert_array_equal(got, truth)
+        assert got.dtype == truth.dtype
+    assert kernel.largest(x * np.nan, *[np.zeros((1, 1, 2), int)] * 2, np.zeros(1, int)) is NotImplemented
 
 
 BOXES = [[1, 0.2, -1.4, 5.3, 3.9], [0, 2.2, 1.1, 2.4, 6.8], [1, 1.1, 1.2, 3.4, 2.9]]

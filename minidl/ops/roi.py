@@ -263,6 +263,12 @@ def _positions(xp: Any, among: Any, regions: Regions) -> tuple[Any, Any]:
     return maps[:, :, None, None] * cells + at, at >= 0
 
 
+@_largest.on("cpu")
+def _(x, *, regions):
+    rows, columns = (regions.ranges(k, x.shape[2 + k], x.dtype) for k in (0, 1))
+    return kernel.largest(x, rows, columns, regions.images)
+
+
 _largest.on("gpu")(gpu_kernel.largest)
 
 
