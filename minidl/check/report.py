@@ -6,17 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..page import Page, Shown, plain
 from .compare import Entries
 from .diagnosis import Finding
 from .sweep import Sweep
-
-if TYPE_CHECKING:
-    from ..page import Page
 
 VERDICTS = ("PASS", "FAIL", "KINK", "INCONCLUSIVE", "NONDETERMINISTIC")
 WORST = 8  # entries in the table of the worst
@@ -50,7 +47,7 @@ class Worst:
 
 
 @dataclass
-class Report:
+class Report(Shown):
     """The outcome of a check. True in a condition if the verdict is PASS.
 
     ``verdict`` is one of PASS, FAIL, KINK (on a point without derivative, and no way off it), INCONCLUSIVE (the error
@@ -73,9 +70,6 @@ class Report:
 
     def __repr__(self) -> str:
         return self.text()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
 
     @property
     def advice(self) -> str:
@@ -127,8 +121,6 @@ class Report:
                 "sentence": self.sweep.sentence(),
                 "points": [vars(p) for p in self.sweep.points],
             }
-        from ..page import plain
-
         return json.dumps(plain(content), indent=2)
 
     def page(self) -> Page:
@@ -136,13 +128,6 @@ class Report:
         from .page import page
 
         return page(self)
-
-    def html(self, path: str | Path | None = None) -> str:
-        """The page as HTML; written to `path` if given."""
-        made = self.page()
-        if path is not None:
-            made.save(path)
-        return made.text()
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

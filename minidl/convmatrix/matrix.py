@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..ops.conv import conv, conv_transpose
 from ..ops.window import OUTPUT_SIZE, Window
-from ..page import Page, plain
+from ..page import Page, Shown, plain
 from . import letters
 from .letters import Entry, added, dot
 
@@ -23,7 +22,7 @@ TOLERANCE = 1e-12  # of the checks, in float64
 
 
 @dataclass(frozen=True, repr=False)
-class ConvMatrix:
+class ConvMatrix(Shown):
     """A convolution as a matrix: ``y = X ã``, where ã is the input with its padding, all axes in C order.
 
     kernel: an array of letters (dtype object) or numbers. window: the geometry. `taps` says which entry of the kernel
@@ -205,16 +204,6 @@ class ConvMatrix:
         from .page import page
 
         return page(self)
-
-    def html(self, path: str | os.PathLike | None = None) -> str:
-        """The page as HTML; written to `path` if given."""
-        made = self.page()
-        if path is not None:
-            made.save(path)
-        return made.text()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
 
 
 def convmatrix(

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..mode import definitions, enable_grad, switch
+from ..page import Page, Shown
 from ..primitive import Fused, Primitive
 from ..tensor import Tensor, as_tensor
 from .arrays import is_finite
 
 if TYPE_CHECKING:
     from ..nn.module import Module
-    from ..page import Page
     from .modules import Call
 
 EPS = 1e-9  # how close to a kink an entry is on it
@@ -100,7 +99,7 @@ class Step:
 
 
 @dataclass(eq=False)
-class Trace:
+class Trace(Shown):
     """Every step of a backward pass, in the order of the engine's walk: see `explain`.
 
     ``steps``; ``vertices`` (the values, oldest first); ``output`` and ``seed``, the gradient that it started with;
@@ -156,16 +155,6 @@ class Trace:
         from .page import page
 
         return page(self)
-
-    def html(self, path: str | Path | None = None) -> str:
-        """The page as HTML; written to `path` if given, all at once."""
-        page = self.page()
-        if path is not None:
-            page.save(path)
-        return page.text()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
 
 
 def explain(

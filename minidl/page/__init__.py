@@ -1,7 +1,7 @@
 """One self-contained HTML page: what every tool that shows something writes, and what a notebook shows."""
 
-from .document import Page, plain
+from .document import Page, Shown, plain
 from .heat import heat_table, level, number
 from .mathml import mathml
 
-__all__ = ["Page", "heat_table", "level", "mathml", "number", "plain"]
+__all__ = ["Page", "Shown", "heat_table", "level", "mathml", "number", "plain"]

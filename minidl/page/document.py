@@ -83,6 +83,28 @@ class Page:
         return bundle | ({"image/svg+xml": self.picture} if self.picture else {})
 
 
+class Shown:
+    """What has a `page` and a `text`: tools give it to be printed, written, or shown by a notebook."""
+
+    def text(self) -> str:
+        """As lines of text."""
+        raise NotImplementedError(f"{type(self).__name__} defines no text()")
+
+    def page(self) -> Page:
+        """As a page."""
+        raise NotImplementedError(f"{type(self).__name__} defines no page()")
+
+    def html(self, path: str | os.PathLike | None = None) -> str:
+        """The page as HTML, one file without network; written to `path` if given."""
+        made = self.page()
+        if path is not None:
+            made.save(path)
+        return made.text()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
+
+
 def plain(value: Any) -> Any:
     """What JSON can say of `value`: arrays become lists, numbers that are not finite "nan", "inf" and "-inf"."""
     if isinstance(value, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from ..mode import definitions
 from ..nn import init
 from ..nn.module import Module
-from ..page import Page, plain
+from ..page import Page, Shown, plain
 from ..summary import unchanged
 from ..tensor import Node, Tensor
 from . import spec
@@ -29,7 +28,7 @@ KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max
          "mixed": "linear", "picked": "nearest", "take": "decimation", "concatenated": "concat"}  # fmt: skip
 
 
-class ReceptiveField:
+class ReceptiveField(Shown):
     """What `receptive_field` found; exact and effective fields of other pixels and layers are worked out when asked.
 
     ``layers`` are the rows of the theory, in the order in which they ran; ``readings`` name what "the" receptive field
@@ -202,16 +201,6 @@ class ReceptiveField:
         from .page import page
 
         return page(self)
-
-    def html(self, path: str | os.PathLike | None = None) -> str:
-        """The page as HTML; written to `path` if given."""
-        made = self.page()
-        if path is not None:
-            made.save(path)
-        return made.text()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
 
 
 def receptive_field(
