@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UsageError, with a suggestion for an option or a choice that is misspelt."""
 
     def __init__(self, **options: Any):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        # no abbreviations: --step, a slip of --seed or --steps, would train and write over a run
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         prefix = "unrecognized arguments: "

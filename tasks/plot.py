@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from minidl.weights.files import replacing
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"  # every eye tells them apart
 DPI = 110
@@ -37,7 +40,8 @@ def running_mean(values: np.ndarray, most: int = 50) -> tuple[np.ndarray, int]:
 
 
 def save(figure: Any, path: str | os.PathLike) -> None:
-    """Write the figure and forget it."""
+    """Write the figure, all at once, and forget it."""
     figure.tight_layout()
-    figure.savefig(path, dpi=DPI)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=DPI, format=Path(path).suffix[1:])
     pyplot().close(figure)

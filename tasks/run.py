@@ -18,6 +18,7 @@ import numpy as np
 
 from minidl import load_weights, nn
 from minidl.checkpoint import STRUCTURE, load_tree
+from minidl.weights.files import replacing
 
 from .command import UsageError
 
@@ -73,7 +74,7 @@ def begin(out: Path, settings: Any, resume: bool) -> None:
     """Write the settings of a run that starts, or goes on, in this folder."""
     if not resume:  # or it would stand beside settings that are not its own until the first save
         (out / CHECKPOINT).unlink(missing_ok=True)
-    (out / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+    write_text(out / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
 
 
 @contextmanager
@@ -85,6 +86,12 @@ def resumable(program: str, out: str) -> Iterator[None]:
         if not str(stop):
             raise
         raise KeyboardInterrupt(f"{stop}; go on with: {program} --resume --out {out}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text all at once: it is whole, or as it was."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import pytest
 
 import tasks.__main__ as frame
 from minidl.command import Commands
-from tasks import command
+from tasks import command, plot
 
 
 def test_no_name_lists_the_tasks_with_one_line_each(capsys):
@@ -24,7 +24,7 @@ def test_every_task_shows_its_options(name, capsys):
     assert f"usage: python -m tasks {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [["denoize"], ["denoise", "--stpes", "3"]])
+@pytest.mark.parametrize("argv", [["denoize"], ["denoise", "--stpes", "3"], ["denoise", "--step", "3"]])
 def test_a_typo_is_one_line_with_a_suggestion_and_2(argv, capsys):
     assert frame.main(argv) == 2
     error = capsys.readouterr().err
@@ -71,3 +71,15 @@ def test_numbers_in_range_are_taken():
     assert command.whole(1)("7") == 7
     assert command.real(0)("0") == 0
     assert command.real(0, above=True)("2.5") == 2.5
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"the old one")
+    figure = plot.pyplot().figure()
+    figure.savefig = lambda file, **options: (file.write(b"half"), 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        plot.save(figure, path)
+    assert path.read_bytes() == b"the old one" and [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+    plot.save(plot.pyplot().figure(), path)
+    assert path.read_bytes().startswith(b"\x89PNG")

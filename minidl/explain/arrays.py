@@ -6,15 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..page import number
+
 FEW = 6  # entries that a line of text shows
 WHOLE = 1000  # entries of an array that JSON shows whole
-
-
-def number(value: complex) -> str:
-    """A number as pages print it; `minidl.page` is loaded when it is first needed."""
-    from ..page import number
-
-    return number(value)
 
 
 def brief(array: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import number
+from ..page import number
 
 if TYPE_CHECKING:
     from .trace import Contribution, Step, Vertex

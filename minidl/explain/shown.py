@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import is_finite, number, shape_said, statistics
+from ..page import number
+from .arrays import is_finite, shape_said, statistics
 from .expression import expression, pretty
 from .trace import Contribution, Step, Trace, Vertex
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..page import number
 from . import arrays
-from .arrays import brief, number, shape_said, size, told
+from .arrays import brief, shape_said, size, told
 from .expression import expression, forward_numbers, input_text, pretty, rule_numbers
 
 if TYPE_CHECKING:

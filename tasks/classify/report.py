@@ -8,7 +8,7 @@ from pathlib import Path
 from minidl import nn
 
 from ..command import progress
-from ..run import LOG, read_log
+from ..run import LOG, read_log, write_text
 from . import figure
 from .data import Dataset
 from .evaluate import Result, accuracy_line, predict, table
@@ -25,7 +25,7 @@ def report(model: nn.Module, settings: Settings, dataset: Dataset, out: Path, de
     title = f"{dataset.name}, {len(dataset.train.labels)} images to train on; {settings.describe()}"
     text = "\n".join([title, accuracy_line(result), table(result, dataset.classes)])
     print(text)
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
     log = read_log(out) if (out / LOG).exists() else []
     figure.overview(out / "figure.png", result, dataset, log, f"{title}\n{accuracy_line(result)}")
     print(f"in {out}: table.txt, figure.png")

@@ -17,7 +17,7 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..command import UsageError
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from ..run import CHECKPOINT, LOG, begin, load_state, read_state, write_text
 from .data import WEIGHTS, Batches, Dataset, Part
 from .evaluate import Result, predict
 from .models import MODELS, GoogLeNetOutputs
@@ -108,7 +108,7 @@ def train(
     batches = Batches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed)
     every = max(1, settings.steps // 20)
     begin(out, settings, resume)
-    (out / CLASSES).write_text("".join(f"{name}\n" for name in dataset.classes), encoding="utf-8")
+    write_text(out / CLASSES, "".join(f"{name}\n" for name in dataset.classes))
     schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), int(settings.warmup * settings.steps))
     fit(
         model,

@@ -11,7 +11,7 @@ import numpy as np
 from minidl import data
 
 from ..command import progress
-from ..run import LOG, read_log
+from ..run import LOG, read_log, write_text
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
 from .evaluate import psnr, scores, table, verdict
@@ -52,9 +52,9 @@ def compare(
         ]
     )
     print(text)
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
     plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
-    (out / "scores.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "scores.json", json.dumps(plain, indent=1) + "\n")
     title = f"Noise of sigma {sigma:g}; {OURS}: {settings.describe()}. PSNR of whole images, the best in bold"
     figure.comparison(out / "figure.png", test, estimates, results, title)
     written = ["table.txt", "scores.json", "figure.png"]

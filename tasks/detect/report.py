@@ -13,7 +13,7 @@ from minidl import Tensor, nn
 from minidl.device import to_device
 
 from ..command import progress
-from ..run import LOG, read_log
+from ..run import LOG, read_log, write_text
 from . import figure
 from .average_precision import NAMES, coco_ap, voc_ap
 from .letterbox import SIDE, framed, unframed
@@ -85,7 +85,7 @@ def report(model: nn.Module, settings: Settings, count: int, out: Path, device: 
     text = "\n".join([title, sizes, tables(truths, found, settings, (low, high))])
     print(text)
     print(f"{sum(p.size for p in model.parameters()):,} parameters; {1000 * each:.1f} ms a picture, {BATCH} at once")
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
     log = read_log(out) if (out / LOG).exists() else []
     figure.overview(out / "figure.png", images, truths, found, settings.names, log, title, settings.points)
     print(f"in {out}: table.txt, figure.png")

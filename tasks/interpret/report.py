@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..command import progress
+from ..run import write_text
 from . import compare, faces, figure, photograph
 from .compare import EDGES, Comparison
 from .model import Networks
@@ -49,7 +50,7 @@ def report(
         show()
         figure.patches(out / PATCHES, networks, scenes)
         show()
-    (out / SCORES).write_text(json.dumps(content(right, len(labels), found, comparisons), indent=1) + "\n", "utf-8")
+    write_text(out / SCORES, json.dumps(content(right, len(labels), found, comparisons), indent=1) + "\n")
     print(f"in {out}: {FIGURE}, {PATCHES}, {SCORES}")
     return comparisons
 

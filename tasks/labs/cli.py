@@ -17,8 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from minidl.weights.files import replacing
+
 from .. import command, labs
 from ..command import Parser, UsageError, progress, suggestion, writable
+from ..run import write_text
 
 PROGRAM = "python -m tasks labs"
 NUMBERS, FIGURE = "numbers.json", "figure.png"
@@ -114,8 +117,9 @@ def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:
     seconds = time.perf_counter() - start
     claims = lab.claims(numbers)
     content = {"settings": asdict(settings), "claims": claims, "numbers": numbers}
-    (out / NUMBERS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    lab.draw(numbers).savefig(out / FIGURE, dpi=DPI)
+    write_text(out / NUMBERS, json.dumps(content, indent=1) + "\n")
+    with replacing(out / FIGURE) as file:
+        lab.draw(numbers).savefig(file, dpi=DPI, format="png")
     print("\n".join(claims))
     print(f"measured in {seconds:.0f} s; in {out}: {NUMBERS}, {FIGURE}")
 

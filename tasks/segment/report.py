@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from minidl import data
+from minidl.weights.files import replacing
 
 from ..command import progress
-from ..run import LOG, read_log
+from ..run import LOG, read_log, write_text
 from . import baselines, figure, metrics
 from .data import IGNORED, Dataset, Part
 from .inference import probabilities as probabilities_of
@@ -64,8 +65,8 @@ def report(
     if chosen:
         text.append("settings, the best on the training part: " + "; ".join(map(_setting, chosen.items())))
     print("\n".join(text))
-    (out / "table.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
-    (out / "scores.json").write_text(json.dumps(scores(matrices, matches), indent=1) + "\n")
+    write_text(out / "table.txt", "\n".join(text) + "\n")
+    write_text(out / "scores.json", json.dumps(scores(matrices, matches), indent=1) + "\n")
     if matches:
         figure.cells(out / "figure.png", test, masks, probabilities, matches, settings.describe())
     else:
@@ -172,7 +173,8 @@ def segment_picture(
         show()
     mask = probability.argmax(axis=0).astype(np.uint8)
     stem, binary = Path(file).stem, len(probability) == 2
-    Image.fromarray(mask * 255 if binary else mask).save(out / f"{stem}-mask.png")
+    with replacing(out / f"{stem}-mask.png") as file:
+        Image.fromarray(mask * 255 if binary else mask).save(file, "PNG")
     figure.picture(out / f"{stem}-figure.png", image, probability, stem)
     shares = np.bincount(mask.ravel(), minlength=len(probability)) / mask.size
     print("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares)) + " of the pixels")

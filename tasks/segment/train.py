@@ -15,7 +15,7 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..command import UsageError
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from ..run import CHECKPOINT, LOG, begin, load_state, read_state, write_text
 from . import metrics
 from .data import IGNORED, WEIGHTS, Dataset, Part, Patches
 from .inference import segment
@@ -111,7 +111,7 @@ def train(
     patches = Patches(dataset.train, s.patch, s.batch, elastic=s.elastic, border=s.border, seed=s.seed)
     every = max(1, s.steps // 10)
     begin(out, settings, resume)
-    (out / CLASSES).write_text("".join(f"{name}\n" for name in dataset.classes), encoding="utf-8")
+    write_text(out / CLASSES, "".join(f"{name}\n" for name in dataset.classes))
     fit(
         model,
         optim.Adam(model.parameters(), s.lr),

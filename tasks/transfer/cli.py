@@ -14,7 +14,7 @@ from ..classify import MODELS
 from ..classify.evaluate import Result, accuracy_line, predict, table
 from ..classify.train import CLASSES
 from ..command import Parser, UsageError, writable
-from ..run import given_settings, known_settings, resumable
+from ..run import given_settings, known_settings, resumable, write_text
 from . import compare, figure, photographs
 from .compare import Comparison
 from .methods import METHODS
@@ -106,9 +106,9 @@ def compare_methods(options: argparse.Namespace) -> None:
         numbers = compare.measure(model, source, settings, device, partial(command.progress, quiet=options.quiet))
     text = compare.table(numbers)
     print(text)
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
     content = {"pretraining": asdict(source), "comparison": asdict(settings), "numbers": numbers}
-    (out / "numbers.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "numbers.json", json.dumps(content, indent=1) + "\n")
     figure.comparison(out / "figure.png", numbers, source.parts()[0], source.target()[0])
     print(f"{time.perf_counter() - start:.0f} s; in {out}: table.txt, numbers.json, figure.png")
 

@@ -20,6 +20,7 @@ from ..classify.data import Batches, Part, square
 from ..classify.evaluate import Result, predict
 from ..classify.models import GoogLeNet
 from ..classify.train import CLASSES
+from ..run import write_text
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 
 PARTS = (0.6, 0.2, 0.2)  # of each class: to train on, to choose by, to test on
@@ -191,7 +192,7 @@ def probabilities(top: nn.Module, x: np.ndarray, device: str) -> np.ndarray:
 
 def save(model: nn.Module, method: str, names: list[str], out: Path) -> Path:
     """Leave the weights under torchvision's names and the names of the classes in `out`."""
-    (out / CLASSES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_text(out / CLASSES, "".join(f"{name}\n" for name in names))
     md.save_weights(path := out / f"{method}.safetensors", model.state_dict())
     return path
 

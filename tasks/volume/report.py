@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..command import progress
+from ..run import write_text
 from . import figure
 from .evaluate import Result, evaluate, order, table
 from .pipeline import Pipeline
@@ -27,9 +28,9 @@ def report(
     title = f"seed {settings.seed}: Dice on {len(test)} volumes never trained on; {settings.describe()}"
     text = "\n".join([title, table(results), order(results)])
     print(text)
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
     plain = {name: {"dice": result.dice, "seconds": result.seconds} for name, result in results.items()}
-    (out / "scores.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "scores.json", json.dumps(plain, indent=1) + "\n")
     chosen = {row: trained[row] for row in ROWS}
     figure.comparison(out / "figure.png", test[: figure.SHOWN], chosen, device, title)
     print(f"in {out}: table.txt, scores.json, figure.png")
@@ -47,7 +48,7 @@ def together(of_seeds: Sequence[Mapping[str, Result]], out: Path) -> None:
     }
     text = "\n".join([f"all {len(of_seeds)} seeds", table(pooled), order(pooled), steps_up(of_seeds)])
     print(text)
-    (out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "table.txt", text + "\n")
 
 
 def steps_up(of_seeds: Sequence[Mapping[str, Result]]) -> str:
