@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 
 import minidl as md
+from minidl.core.primitive import Primitive
 from minidl.kernels.algorithm import ON_CPU
 from minidl.kernels.cpu import convolution, layout
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
-from minidl.primitive import Primitive
 
 from .cpu import as_text, calls_per_turn, cores, machine
 from .meters import timed

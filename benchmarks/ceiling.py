@@ -82,7 +82,7 @@ def costs(row: Row, model: Any, x: Any) -> list[Cost]:
     """By layer, of one call on x; the model is minidl's."""
     from minidl import no_grad
     from minidl.nn.module import watch
-    from minidl.summary import macs
+    from minidl.nn.summary import macs
 
     found: list[Cost] = []
 

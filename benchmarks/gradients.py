@@ -31,8 +31,8 @@ import numpy as np
 import minidl as md
 from minidl.check import samples
 from minidl.check.rules import load
-from minidl.mode import definitions
-from minidl.primitive import Fused, Primitive, registry
+from minidl.core.context import definitions
+from minidl.core.primitive import Fused, Primitive, registry
 
 METHODS = ("forward", "central", "Richardson", "complex")
 EVALUATIONS = {

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from .weights import load_weights
-from .weights.files import Budget
+from .files.atomic import Budget
+from .files.weights import load_weights
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"}
 IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # the third byte of an idx file

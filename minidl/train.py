@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Diverged, Run, load_model, not_finite
+from .core.context import anomaly, no_grad
+from .core.primitive import AnomalyError
+from .core.tensor import Tensor, as_array
 from .device import numbers
-from .mode import anomaly, no_grad
 from .nn import Module
 from .optim import Optimiser, joint_norm, norm_parts, scale_gradients
-from .primitive import AnomalyError
-from .tensor import Tensor, as_array
+from .training.checkpoint import Diverged, Run, load_model, not_finite
 
 __all__ = ["Diverged", "fit", "load_model"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.weights.files import replacing
+from minidl.files.atomic import replacing
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"  # every eye tells them apart
 DPI = 110

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from minidl import load_weights, nn
-from minidl.checkpoint import STRUCTURE, load_tree
-from minidl.weights.files import replacing
+from minidl.files.atomic import replacing
+from minidl.training.checkpoint import STRUCTURE, load_tree
 
 from .command import UsageError
 

@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from minidl.primitive import registry
+from minidl.core.primitive import registry
 
 FOLDER = Path(__file__).parent.parent / "docs" / "chapters"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
-from minidl.tensor import Tensor
+from minidl.core.tensor import Tensor
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=25, deadline=None)

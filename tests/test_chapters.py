@@ -8,7 +8,7 @@ import pytest
 import minidl.__main__ as frame
 import tasks.__main__ as tasks
 import tasks.labs.cli as labs
-from minidl.primitive import registry
+from minidl.core.primitive import registry
 from minidl.quiz import QUESTIONS
 from tests import chapters
 

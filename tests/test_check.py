@@ -16,8 +16,8 @@ import minidl as md
 from minidl import functional as F
 from minidl.check import slopes
 from minidl.check.problem import Problem
-from minidl.primitive import primitive, registry
-from minidl.tensor import Tensor
+from minidl.core.primitive import primitive, registry
+from minidl.core.tensor import Tensor
 
 
 def draw(*shape):

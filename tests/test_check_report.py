@@ -13,8 +13,8 @@ from minidl import functional as F
 from minidl.__main__ import main
 from minidl.check.page import page as page_of
 from minidl.check.report import ADVICE, VERDICTS
+from minidl.core.primitive import primitive, registry
 from minidl.page import number
-from minidl.primitive import primitive, registry
 from tests.browser import SCHEMES, WIDTHS
 
 

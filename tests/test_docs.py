@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minidl.primitive import registry
+from minidl.core.primitive import registry
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,13 +16,13 @@ from minidl.__main__ import main
 from minidl.check.formulas import evaluate
 from minidl.check.rules import load
 from minidl.check.samples import SAMPLES
+from minidl.core.primitive import Primitive
+from minidl.core.tensor import Shadow
 from minidl.explain.examples import EXAMPLES
 from minidl.explain.expression import forward_numbers, rule_numbers
 from minidl.explain.layout import GAP_X, layout
 from minidl.explain.shown import MOST, shown
 from minidl.explain.trace import first_not_finite
-from minidl.primitive import Primitive
-from minidl.tensor import Shadow
 from tasks.denoise.model import LectureDenoiser
 
 load()

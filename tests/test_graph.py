@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 import minidl as md
 from minidl import functional as F
-from minidl.mode import mode
+from minidl.core.context import mode
+from minidl.core.primitive import active_overrides, primitive, registry
+from minidl.core.tensor import Node, Parameter, Tensor
 from minidl.ops.elementwise import tanh
-from minidl.primitive import active_overrides, primitive, registry
-from minidl.tensor import Node, Parameter, Tensor
 
 rng = np.random.default_rng(0)
 

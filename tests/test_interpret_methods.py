@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl import nn
-from minidl.summary import kept_bytes
+from minidl.nn.summary import kept_bytes
 from tasks.classify.models import densenet_small, googlenet_small, resnet_small, vgg_small
 from tasks.detect.ssd import SSD
 from tasks.interpret import layers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.checkpoint import load_tree
+from minidl.training.checkpoint import load_tree
 
 STEPS, SAVE_EVERY = 240, 3
 KILLS = int(os.environ.get("MINIDL_KILLS", "4"))

@@ -8,10 +8,10 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl.check.rules import check_primitive, find, load
-from minidl.dispatch import ArrayFunction
+from minidl.core.array_function import ArrayFunction
+from minidl.core.tensor import Tensor
 from minidl.ops.elementwise import exp, sign
 from minidl.ops.shape import broadcast, flip, permuted, put, reshaped, take, where
-from minidl.tensor import Tensor
 
 load()
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl as md
-from minidl import nn, optim, optim_entries
+from minidl import nn, optim
 from minidl.kernels.cpu import update, workers
+from minidl.optim import entries as optim_entries
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
 rates = st.sampled_from([0.0, 0.01, 0.3])

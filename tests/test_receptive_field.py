@@ -12,8 +12,8 @@ from minidl import functional as F
 from minidl import nn
 from minidl.__main__ import main
 from minidl.check.rules import load
-from minidl.mode import switch
-from minidl.primitive import Fused, registry
+from minidl.core.context import switch
+from minidl.core.primitive import Fused, registry
 from minidl.receptive.graph import COUNTING, SPECIAL
 from tasks.classify.models import alexnet, resnet18
 from tasks.segment.unet import UNet

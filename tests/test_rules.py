@@ -10,7 +10,7 @@ from minidl import functional as F
 from minidl.check.__main__ import main
 from minidl.check.rules import check_primitive, load
 from minidl.check.samples import SAMPLES, Sample, samples
-from minidl.primitive import primitive, registry
+from minidl.core.primitive import primitive, registry
 
 load()
 NAMES = sorted(name for name, p in registry.items() if p.__module__.startswith("minidl."))

@@ -10,8 +10,8 @@ import minidl as md
 from minidl import functional as F
 from minidl.check.rules import load
 from minidl.check.samples import SAMPLES
-from minidl.primitive import registry
-from minidl.tensor import Shadow, Tensor
+from minidl.core.primitive import registry
+from minidl.core.tensor import Shadow, Tensor
 
 load()
 SIDE = 160  # SIDE * SIDE float64 are large

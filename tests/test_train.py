@@ -12,8 +12,8 @@ import pytest
 import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
-from minidl.checkpoint import pack, unpack
 from minidl.train import Diverged, fit, load_model
+from minidl.training.checkpoint import pack, unpack
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.tanh(X @ np.array([[1.0], [-2.0], [0.5]], np.float32))

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..calculus import grad
 from ..check import slopes
 from ..check.compare import jacobian
 from ..check.problem import Problem
-from ..tensor import Tensor
+from ..core.calculus import grad
+from ..core.tensor import Tensor
 
 Inputs = dict[str, Any]
 Outputs = tuple[np.ndarray, ...]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..weights.files import replacing
+from ..files.atomic import replacing
 from .question import Inputs, Question
 from .questions import QUESTIONS
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import functional
 from ..command import Parser, UsageError
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .function import gradcheck
 
 CODES = {"PASS": 0, "FAIL": 1, "NONDETERMINISTIC": 1, "KINK": 4, "INCONCLUSIVE": 4}

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..mode import definitions
-from ..primitive import Primitive
+from ..core.context import definitions
+from ..core.primitive import Primitive
 from . import formulas
 from .compare import compare, cotangent
 from .diagnosis import Finding

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.primitive import Fused, Primitive, active_overrides
+from ..core.tensor import Node, Tensor
 from ..device import to_device
-from ..primitive import Fused, Primitive, active_overrides
-from ..tensor import Node, Tensor
 from . import slopes
 from .compare import BAR, Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate

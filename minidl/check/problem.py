@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..calculus import grad, vjp
+from ..core.calculus import grad, vjp
+from ..core.context import definitions
+from ..core.primitive import Primitive
+from ..core.tensor import Leaf, Node, Tensor
 from ..device import to_device
-from ..mode import definitions
 from ..ops.shape import concat
-from ..primitive import Primitive
-from ..tensor import Leaf, Node, Tensor
 
 Arrays = Sequence[np.ndarray]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..primitive import Fused, Primitive, registry
+from ..core.primitive import Fused, Primitive, registry
 from . import contract, formulas, slopes
 from . import samples as samples_package
 from .compare import Comparison, compare

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..mode import definitions
+from ..core.context import definitions
 from .kinks import safe_step
 from .problem import Arrays, Problem
 

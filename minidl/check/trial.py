@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Primitive
-from ..tensor import Tensor
+from ..core.primitive import Primitive
+from ..core.tensor import Tensor
 from .problem import Problem
 from .samples import Sample
 

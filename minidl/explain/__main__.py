@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..command import Parser, UsageError
-from ..weights.files import replacing
+from ..files.atomic import replacing
 from .trace import Trace, explain
 
 PAGE = "explain.html"

@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..calculus import grad
-from ..mode import definitions
-from ..tensor import tensor
+from ..core.calculus import grad
+from ..core.context import definitions
+from ..core.tensor import tensor
 
 
 def scalar() -> dict[str, Any]:

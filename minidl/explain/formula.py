@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import functional as F
 from ..command import UsageError, suggestion
+from ..core.tensor import Tensor, tensor
 from ..ops import reduce
-from ..tensor import Tensor, tensor
 
 OPERATORS: dict[type, Callable] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,

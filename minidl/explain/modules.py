@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.tensor import Leaf, Node, Tensor
 from ..nn.module import Module, watch
-from ..summary import tensors
-from ..tensor import Leaf, Node, Tensor
+from ..nn.summary import tensors
 
 
 @dataclass(frozen=True)

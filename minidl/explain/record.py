@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import graph
-from ..primitive import active_overrides
-from ..tensor import Leaf, Node, Parameter, Tensor
+from ..core import backward as graph
+from ..core.primitive import active_overrides
+from ..core.tensor import Leaf, Node, Parameter, Tensor
 from .arrays import is_finite
 from .expression import expression
 from .trace import Contribution, Kink, Step, Trace, Vertex, first_not_finite

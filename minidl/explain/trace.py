@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..mode import definitions, enable_grad, switch
+from ..core.context import definitions, enable_grad, switch
+from ..core.primitive import Fused, Primitive
+from ..core.tensor import Tensor, as_tensor
 from ..page import Page, Shown
-from ..primitive import Fused, Primitive
-from ..tensor import Tensor, as_tensor
 from .arrays import is_finite
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _computed(loss: Any, model: Module | None) -> tuple[Any, Any]:
     if model is None:
         with enable_grad():
             return loss(), None
-    from ..summary import unchanged
+    from ..nn.summary import unchanged
     from .modules import watched
 
     with unchanged(model), enable_grad(), watched(model) as calls:

@@ -1,6 +1,6 @@
 """Modules: functions with parameters, and the layers that networks are made of. Arguments and names are torch's."""
 
-from ..tensor import Parameter
+from ..core.tensor import Parameter
 from . import init
 from .activation import ELU, Dropout, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .blocks import DenseBlock, DenseLayer, Residual

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Parameter, Tensor
+from ..core.tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
+from ..core.tensor import Parameter, Tensor
 from ..kernels.cpu.layout import laid_out
 from ..ops.window import Window, padding_pairs, per_axis
-from ..tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

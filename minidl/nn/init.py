@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mode import mode, switch
+from ..core.context import mode, switch
 
 _default = np.random.default_rng(0)  # what layers draw from when they are given no rng=
 

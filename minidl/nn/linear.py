@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import functional as F
-from ..tensor import Parameter, Tensor
+from ..core.tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.tensor import Parameter, Tensor, as_array
 from ..device import as_dtype, device_of, namespace, to_device
-from ..tensor import Parameter, Tensor, as_array
 
 
 class _Watchers(threading.local):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
+from ..core.tensor import Tensor
 from ..ops.window import per_axis
-from ..tensor import Tensor
 from .conv import Sizes
 from .module import Module
 

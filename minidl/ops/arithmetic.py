@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array
 from ..kernels.gpu import entries
-from ..primitive import primitive
-from ..tensor import Tensor, as_array
 
 
 @primitive(formula="a + b", kind="linear", elementwise=True, reads=())

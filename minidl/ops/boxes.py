@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import ArrayFunction
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..dispatch import ArrayFunction
 from ..kernels.gpu import nms as gpu_kernel
-from ..tensor import Tensor, as_array, as_tensor
 from .arithmetic import maximum, minimum
 from .elementwise import clip, exp, log
 from .shape import stack, where

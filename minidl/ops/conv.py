@@ -19,10 +19,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_tensor
 from ..kernels.cpu import convolution as on_cpu
 from ..kernels.gpu import convolution as on_gpu
-from ..primitive import primitive
-from ..tensor import Tensor, as_tensor
 from .shape import pad
 from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.primitive import override, primitive
+from ..core.tensor import Tensor
 from ..device import namespace
 from ..kernels.cpu import activation as kernels
 from ..kernels.gpu import entries
-from ..primitive import override, primitive
-from ..tensor import Tensor
 
 
 @primitive(formula="exp(x)", elementwise=True, reads=("y",))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_tensor
 from ..kernels.cpu.product import product as product_on_cpu
-from ..primitive import primitive
-from ..tensor import Tensor, as_tensor
 from .shape import broadcast_to, reshape, swapaxes
 
 

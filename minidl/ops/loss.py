@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.primitive import fused
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..kernels.cpu.loss import cross_entropy as cross_entropy_on_cpu
 from ..kernels.cpu.loss import cross_entropy_backward as cross_entropy_backward_on_cpu
 from ..kernels.gpu import loss as gpu
-from ..primitive import fused
-from ..tensor import Tensor, as_array, as_tensor
 from .elementwise import absolute, clip, exp, softplus
 from .reduce import log_softmax, logsumexp
 from .shape import getitem, reshape, stack, where

@@ -6,9 +6,9 @@ import operator
 from typing import Any
 
 from .. import device
-from ..mode import mode
-from ..primitive import Primitive
-from ..tensor import LARGE, Node, Tensor, as_array
+from ..core.context import mode
+from ..core.primitive import Primitive
+from ..core.tensor import LARGE, Node, Tensor, as_array
 from . import arithmetic, elementwise, linear, reduce, shape
 
 OPERATORS = {

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import device
-from ..dispatch import ArrayFunction
+from ..core.array_function import ArrayFunction
+from ..core.primitive import fused
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..kernels.cpu import norm as kernels
 from ..kernels.gpu import norm as gpu
-from ..primitive import fused
-from ..tensor import Tensor, as_array, as_tensor
 from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import ArrayFunction
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..dispatch import ArrayFunction
 from ..kernels.cpu import pool as kernel
 from ..kernels.gpu import pool as on_gpu
-from ..primitive import primitive
-from ..tensor import Tensor, as_array, as_tensor
 from .reduce import mean
 from .resample import mixed
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..kernels.cpu.reduce import summed as summed_on_cpu
-from ..primitive import primitive
-from ..tensor import Tensor, as_array, as_tensor
 from .shape import broadcast, normal_axes, reshaped, transpose
 
 Axis = int | Sequence[int] | None

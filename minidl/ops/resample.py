@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_tensor
 from ..kernels.cpu.layout import inverse, memory_order
-from ..primitive import primitive
-from ..tensor import Tensor, as_tensor
 
 
 @primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", reads=())

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import ArrayFunction
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..dispatch import ArrayFunction
 from ..kernels.cpu import roi as kernel
 from ..kernels.gpu import roi as gpu_kernel
-from ..primitive import primitive
-from ..tensor import Tensor, as_array, as_tensor
 from .window import per_axis
 
 

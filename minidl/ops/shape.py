@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array, as_tensor
 from ..kernels.cpu.layout import shaped_as
-from ..primitive import primitive
-from ..tensor import Tensor, as_array, as_tensor
 
 
 @primitive(formula="x", kind="linear", elementwise=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_tensor
 from ..kernels.gpu import columns as on_gpu
-from ..primitive import primitive
-from ..tensor import Tensor, as_tensor
 
 Pairs = tuple[tuple[int, int], ...]
 Slices = tuple[slice, ...]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.files import replacing
+from ..files.atomic import replacing
 
 LARGEST = 2 << 20  # bytes of a page
 HEIGHT = 640  # pixels of a page in a notebook

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..mode import definitions
+from ..core.context import definitions
+from ..core.tensor import Node, Tensor
 from ..nn import init
 from ..nn.module import Module
+from ..nn.summary import unchanged
 from ..page import Page, Shown, plain
-from ..summary import unchanged
-from ..tensor import Node, Tensor
 from . import spec
 from .extent import Effective, Field, Layer, radius
 from .graph import Pass, branches, seen_by, spatial, support

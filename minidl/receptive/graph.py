@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..calculus import grad
-from ..mode import definitions, enable_grad
+from ..core.calculus import grad
+from ..core.context import definitions, enable_grad
+from ..core.primitive import Fused, Primitive, override, registry
+from ..core.tensor import Leaf, Node, Tensor
 from ..nn.module import Module, watch
 from ..ops.pool import window_spread
 from ..ops.reduce import kept
 from ..ops.resample import mixed
 from ..ops.shape import broadcast, reshaped
-from ..primitive import Fused, Primitive, override, registry
-from ..tensor import Leaf, Node, Tensor
 from .theory import Axes, Axis, through
 
 COUNTING = {  # with all weights at 1 their rules count the ways by which an entry of the input reaches the result

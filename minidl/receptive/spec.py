@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from .. import functional as F
 from .. import nn
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 
 WIDTH = 4  # maps of each layer: enough that random weights leave no relu off everywhere
 OPTIONS = {"c": "sdp", "p": "sdp", "a": "sp", "t": "sp", "s": "", "u": "", "l": ""}

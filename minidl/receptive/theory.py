@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Node, Tensor
+from ..core.tensor import Node, Tensor
 
 WINDOWED = ("conv", "max_pool", "window_sum")
 POOLS = ("max_pool", "window_sum")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
 
-from minidl import nn, summary
+from minidl import nn
+from minidl.nn import summary
 
 from ..plot import BLUE, GREEN, GREY, ORANGE, PURPLE, pyplot, save
 from .models import MODELS

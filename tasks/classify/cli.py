@@ -10,7 +10,7 @@ import numpy as np
 
 import minidl as md
 from minidl import nn
-from minidl.summary import Summary
+from minidl.nn.summary import Summary
 
 from .. import command
 from ..command import Parser, UsageError, progress, writable

@@ -18,8 +18,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
+from minidl.core.context import mode
 from minidl.device import to_device
-from minidl.mode import mode
 from tasks.classify.models.initial import redraw, stream
 
 from .anchors import Anchors

@@ -14,8 +14,8 @@ import numpy as np
 
 import minidl as md
 from minidl import Tensor, nn
+from minidl.core.tensor import Node
 from minidl.device import to_device
-from minidl.tensor import Node
 from tasks.command import suggestion
 
 from .targets import Target, scores

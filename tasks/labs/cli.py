@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from minidl.weights.files import replacing
+from minidl.files.atomic import replacing
 
 from .. import command, labs
 from ..command import Parser, UsageError, progress, suggestion, writable

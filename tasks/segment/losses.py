@@ -14,8 +14,8 @@ import numpy as np
 
 from minidl import Tensor
 from minidl import functional as F
+from minidl.core.tensor import as_array
 from minidl.device import namespace, to_device
-from minidl.tensor import as_array
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minidl import data
-from minidl.weights.files import replacing
+from minidl.files.atomic import replacing
 
 from ..command import progress
 from ..run import LOG, read_log, write_text

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from minidl import Tensor, data, optim
 from minidl.kernels.cpu.memory import peak_memory
-from minidl.summary import kept_bytes
+from minidl.nn.summary import kept_bytes
 
 from .data import WEIGHTS, masks
 from .pipeline import loss

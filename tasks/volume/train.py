@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from minidl import Tensor, data, no_grad, optim
 from minidl import functional as F
+from minidl.core.tensor import Parameter
 from minidl.device import to_device
-from minidl.tensor import Parameter
 from minidl.train import fit
 
 from . import pipeline

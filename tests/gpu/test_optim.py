@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import optim, optim_flat
+from minidl import optim
 from minidl.kernels.gpu import update
+from minidl.optim import flat as optim_flat
 
 from . import planted
 

@@ -12,7 +12,7 @@ import pytest
 import minidl as md
 from minidl.check.rules import load
 from minidl.check.samples import SAMPLES, Sample
-from minidl.primitive import registry
+from minidl.core.primitive import registry
 
 load()
 NAMES = sorted(name for name, p in registry.items() if p.__module__.startswith("minidl."))

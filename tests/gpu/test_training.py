@@ -10,9 +10,9 @@ import pytest
 import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
-from minidl.checkpoint import load_tree
 from minidl.device import to_device
 from minidl.train import fit, load_model
+from minidl.training.checkpoint import load_tree
 
 STEPS = 6
 IMAGES = np.random.default_rng(0).standard_normal((10, 1, 6, 6), np.float32)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from ...tensor import Tensor, as_tensor
+from ...core.tensor import Tensor, as_tensor
 from ..question import Output, Question
 
 TOPIC = "Soft Dice and the segmentation network"

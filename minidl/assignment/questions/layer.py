@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from ...tensor import Tensor, as_tensor
+from ...core.tensor import Tensor, as_tensor
 from ..question import Output, Question
 from .dice import (
     CONVENTIONS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from ...calculus import grad
+from ...core.calculus import grad
+from ...core.tensor import Tensor, as_tensor
 from ...ops.elementwise import relu_rule
-from ...tensor import Tensor, as_tensor
 from ..question import Output, Question, by_slopes
 from ..question import by_rules as derivative
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from ... import functional as F
-from ...tensor import Tensor
+from ...core.tensor import Tensor
 from ..question import Output, Question
 from .receptive import THREE, TOPIC, needed, reached, sensitive, span
 

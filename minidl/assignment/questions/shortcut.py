@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 
-from ...calculus import hessian
 from ...check import slopes
 from ...check.compare import jacobian
 from ...check.problem import Gradient, Problem
-from ...tensor import as_tensor
+from ...core.calculus import hessian
+from ...core.tensor import as_tensor
 from ..question import Output, Question
 
 TOPIC = "The Hessian at zero of shortcuts"

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from ... import functional as F
-from ...tensor import as_tensor
+from ...core.tensor import as_tensor
 from ..question import Output, Question
 from ..question import by_rules as derivative
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...primitive import Primitive
+from ...core.primitive import Primitive
 
 
 @dataclass(frozen=True)

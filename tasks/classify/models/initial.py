@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import nn
-from minidl.mode import mode
+from minidl.core.context import mode
 
 
 def stream(rng: Any) -> np.random.Generator | None:

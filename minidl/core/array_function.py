@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import device
-from .mode import mode
+from .. import device
+from .context import mode
 
 DEVICES = ("cpu", "gpu")
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .device import namespace
-from .mode import enable_grad, no_grad
-from .nn.conv import _Conv, _ConvTranspose
-from .nn.linear import Linear
-from .nn.module import Module, watch
-from .tensor import Parameter, Shadow, Tensor
+from ..core.context import enable_grad, no_grad
+from ..core.tensor import Parameter, Shadow, Tensor
+from ..device import namespace
+from .conv import _Conv, _ConvTranspose
+from .linear import Linear
+from .module import Module, watch
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .device import device_of, namespace, to_device
-from .kernels.cpu.update import BLOCK, blockwise
-from .kernels.cpu.workers import scratch
-from .tensor import Parameter
+from ..core.tensor import Parameter
+from ..device import device_of, namespace, to_device
+from ..kernels.cpu.update import BLOCK, blockwise
+from ..kernels.cpu.workers import scratch
 
 
 def lying_as(like: Any, a: Any) -> Any:

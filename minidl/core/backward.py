@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
-from .mode import mode, switch
+from .context import mode, switch
 from .primitive import stop_at_anomaly
 from .tensor import Leaf, Node, Tensor, as_tensor
 

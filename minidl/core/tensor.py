@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import device_of, to_device
+from ..device import device_of, to_device
 
 LARGE = 1 << 16  # bytes: a smaller array is not worth a Shadow
 _NOTHING = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)
@@ -127,7 +127,7 @@ class Tensor:
         `grad` may be left out for a tensor of one element (it is then 1). The graph is released on the
         way unless `retain_graph`, which defaults to `create_graph` (record the pass, to differentiate it).
         """
-        from .graph import backward
+        from .backward import backward
 
         backward(self, grad, create_graph, retain_graph)
 

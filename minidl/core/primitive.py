@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .dispatch import ArrayFunction, namespace
-from .mode import mode
+from .array_function import ArrayFunction, namespace
+from .context import mode
 from .tensor import LARGE, Node, Shadow, Tensor, as_tensor
 
 KINDS = ("linear", "analytic", "piecewise")  # decides which oracle proves the rules: see minidl.check

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from . import optim_flat
-from .device import namespace, numbers, to_device
-from .kernels.gpu import update as kernels_on_gpu
-from .optim_entries import buffer, entrywise, is_alone, lying_as, room
+from ..core.tensor import Parameter, Tensor, as_array
+from ..device import namespace, numbers, to_device
+from ..kernels.gpu import update as kernels_on_gpu
+from . import flat as optim_flat
+from .entries import buffer, entrywise, is_alone, lying_as, room
 from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup  # noqa: F401  (used as optim.cosine)
-from .tensor import Parameter, Tensor, as_array
 
 
 class Optimiser:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .device import namespace, to_device
-from .kernels.gpu import update
-from .kernels.gpu.source import supported
-from .tensor import Parameter
+from ..core.tensor import Parameter
+from ..device import namespace, to_device
+from ..kernels.gpu import update
+from ..kernels.gpu.source import supported
 
 State = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import graph
-from .mode import enable_grad, switch
-from .ops.shape import identity, stack
+from ..ops.shape import identity, stack
+from . import backward as graph
+from .context import enable_grad, switch
 from .tensor import Tensor, as_tensor
 
 

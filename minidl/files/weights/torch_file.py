@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import DTYPES, Budget, WeightsError, count, numbers
 from . import pickles
-from .files import DTYPES, Budget, WeightsError, count, numbers
 from .npz import read_member
 from .pickles import ArrayRecord, StorageRecord, TensorRecord
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..device import to_device
-from ..tensor import as_array
+from ...core.tensor import as_array
+from ...device import to_device
+from ..atomic import Budget, WeightsError, replacing
 from . import npz, safetensors, torch_file
-from .files import Budget, WeightsError, replacing
 
 __all__ = ["WeightsError", "load_weights", "save_weights"]
 

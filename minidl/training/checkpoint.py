@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .device import namespace, to_device
-from .nn import Module
-from .tensor import as_array
-from .weights import WeightsError, load_weights, npz
-from .weights.files import replacing
+from ..core.tensor import as_array
+from ..device import namespace, to_device
+from ..files.atomic import replacing
+from ..files.weights import WeightsError, load_weights, npz
+from ..nn import Module
 
 STRUCTURE = "structure"
 

@@ -1,0 +1,1 @@
+"""Files: weights, pictures and data sets; written beside, then renamed."""
