@@ -6,12 +6,10 @@ from minidl import functional as F, nn, optim
 
 from . import data, functional, nn, optim, train
 from .check import check_rules, gradcheck
-from .convmatrix import convmatrix
 from .core.calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .core.context import anomaly, definitions, enable_grad, no_grad
 from .core.primitive import AnomalyError, fused, override, primitive
 from .core.tensor import Parameter, Tensor, tensor
-from .explain import explain
 from .files.weights import WeightsError, load_weights, save_weights
 from .kernels.algorithm import algorithm
 from .kernels.cpu.memory import keep as _keep_memory
@@ -20,7 +18,9 @@ from .nn.init import manual_seed
 from .nn.summary import summary
 from .ops import methods  # gives Tensor its operators
 from .ops.elementwise import relu_rule
-from .receptive import receptive_field
+from .study.convmatrix import convmatrix
+from .study.explain import explain
+from .study.receptive_field import receptive_field
 
 _keep_memory()
 

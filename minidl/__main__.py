@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from .command import Commands
+from .study.terminal import Commands
 
 TOOLS = {
-    "explain": "minidl.explain.__main__",
+    "explain": "minidl.study.explain.__main__",
     "check": "minidl.check.__main__",
-    "quiz": "minidl.quiz.__main__",
-    "doctor": "minidl.doctor",
-    "gradcheck": "minidl.check.command",
-    "receptive-field": "minidl.receptive.command",
-    "convmatrix": "minidl.convmatrix.command",
-    "assignment": "minidl.assignment.__main__",
+    "quiz": "minidl.study.quiz.__main__",
+    "doctor": "minidl.study.doctor",
+    "gradcheck": "minidl.study.gradient_report.command",
+    "receptive-field": "minidl.study.receptive_field.command",
+    "convmatrix": "minidl.study.convmatrix.command",
+    "assignment": "minidl.study.assignment.__main__",
 }
 COMMANDS = Commands("minidl", "tool", TOOLS, "tasks")
 main = COMMANDS.main

@@ -6,7 +6,7 @@ import pkgutil
 import sys
 
 import tasks
-from minidl.command import Commands
+from minidl.study.terminal import Commands
 
 
 def names() -> list[str]:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minidl.command import Parser, UsageError, suggestion
 from minidl.device import NAMES, resolve
+from minidl.study.terminal import Parser, UsageError, suggestion
 
 __all__ = ["Parser", "UsageError", "add_device", "device", "progress", "real", "suggestion", "whole", "writable"]
 

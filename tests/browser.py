@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from minidl.doctor import BROWSERS, executable
+from minidl.study.doctor import BROWSERS, executable
 
 LOUD = ("error", "warning")
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")

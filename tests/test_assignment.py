@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.assignment import diagnosis, sheet
-from minidl.assignment.marking import CASES, kind, mark, truth
-from minidl.assignment.question import Output, Question
-from minidl.assignment.questions import QUESTIONS
+from minidl.study.assignment import diagnosis, sheet
+from minidl.study.assignment.marking import CASES, kind, mark, truth
+from minidl.study.assignment.question import Output, Question
+from minidl.study.assignment.questions import QUESTIONS
 
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=list(QUESTIONS))
 WITH_TERMS = [q for q in QUESTIONS.values() if q.parts]

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from minidl.__main__ import main as minidl
-from minidl.assignment import sheet
-from minidl.assignment.marking import CASES
-from minidl.assignment.questions import QUESTIONS
-from minidl.assignment.runner import check
+from minidl.study.assignment import sheet
+from minidl.study.assignment.marking import CASES
+from minidl.study.assignment.questions import QUESTIONS
+from minidl.study.assignment.runner import check
 
 PAGE = Path(__file__).parent.parent / "docs" / "assignment.md"
 QUESTION = QUESTIONS["pooling-cost"]  # two whole numbers in, one number out

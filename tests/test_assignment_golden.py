@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.assignment.questions import QUESTIONS
+from minidl.study.assignment.questions import QUESTIONS
 
 P, G = np.array([[[0.8, 0.4], [0.2, 0.1]]]), np.array([[[1.0, 1.0], [0.0, 0.0]]])
 U = np.log(P / (1 - P))

@@ -9,7 +9,7 @@ import minidl.__main__ as frame
 import tasks.__main__ as tasks
 import tasks.labs.cli as labs
 from minidl.core.primitive import registry
-from minidl.quiz import QUESTIONS
+from minidl.study.quiz import QUESTIONS
 from tests import chapters
 
 PAGES = chapters.pages()

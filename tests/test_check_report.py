@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.__main__ import main
-from minidl.check.page import page as page_of
 from minidl.check.report import ADVICE, VERDICTS
 from minidl.core.primitive import primitive, registry
-from minidl.page import number
+from minidl.study.gradient_report.page import page as page_of
+from minidl.study.page import number
 from tests.browser import SCHEMES, WIDTHS
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.__main__ import main
-from minidl.convmatrix.matrix import TOLERANCE
-from minidl.convmatrix.report import inserted
+from minidl.study.convmatrix.matrix import TOLERANCE
+from minidl.study.convmatrix.report import inserted
 
 
 @pytest.fixture(scope="module")

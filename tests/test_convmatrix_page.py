@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.convmatrix.page import said, spread_said
+from minidl.study.convmatrix.page import said, spread_said
 from tests.browser import SCHEMES, WIDTHS
 
 MATRICES = {

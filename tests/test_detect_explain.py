@@ -9,7 +9,7 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 
 from minidl import Tensor, nn, optim
 from minidl import functional as F
-from minidl.page import number
+from minidl.study.page import number
 from tasks import instances
 from tasks.detect import Target, explain, faster_rcnn_small
 from tasks.detect.backbone import resnet_small_fpn, resnet_small_stages

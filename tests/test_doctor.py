@@ -10,8 +10,9 @@ import pytest
 
 import minidl as md
 import minidl.__main__ as frame
-from minidl import device, doctor
+from minidl import device
 from minidl import functional as F
+from minidl.study import doctor
 
 
 def asked(capsys, *arguments):

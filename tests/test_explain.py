@@ -18,11 +18,11 @@ from minidl.check.rules import load
 from minidl.check.samples import SAMPLES
 from minidl.core.primitive import Primitive
 from minidl.core.tensor import Shadow
-from minidl.explain.examples import EXAMPLES
-from minidl.explain.expression import forward_numbers, rule_numbers
-from minidl.explain.layout import GAP_X, layout
-from minidl.explain.shown import MOST, shown
-from minidl.explain.trace import first_not_finite
+from minidl.study.explain.examples import EXAMPLES
+from minidl.study.explain.expression import forward_numbers, rule_numbers
+from minidl.study.explain.layout import GAP_X, layout
+from minidl.study.explain.shown import MOST, shown
+from minidl.study.explain.trace import first_not_finite
 from tasks.denoise.model import LectureDenoiser
 
 load()
@@ -632,7 +632,7 @@ def test_every_example_runs(here, capsys, name):
 @given(st.lists(st.floats(-2, 2), min_size=2, max_size=4), st.floats(-2, 2))
 @settings(deadline=None, max_examples=20)
 def test_an_expression_gives_the_gradients_of_the_same_python(b, a):
-    from minidl.explain.formula import read
+    from minidl.study.explain.formula import read
 
     loss, leaves = read("sum((a*b + sin(a))**2, axis=0) / 2 - max(b[1:])", [f"a={a!r}", "b=" + ",".join(map(repr, b))])
     x, y = md.tensor(a, requires_grad=True), md.tensor(b, requires_grad=True)

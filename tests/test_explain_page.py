@@ -7,10 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl.explain.examples import EXAMPLES
-from minidl.explain.shown import gradient_line, shown
-from minidl.explain.trace import Vertex
-from minidl.page import number
+from minidl.study.explain.examples import EXAMPLES
+from minidl.study.explain.shown import gradient_line, shown
+from minidl.study.explain.trace import Vertex
+from minidl.study.page import number
 from tasks.denoise.model import LectureDenoiser
 from tests.browser import SCHEMES, WIDTHS
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from minidl.page import Page, heat_table, level, mathml, number, plain
+from minidl.study.page import Page, heat_table, level, mathml, number, plain
 from tests.browser import SCHEMES, WIDTHS
 
 SCRIPT = """

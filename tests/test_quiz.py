@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minidl.__main__ as frame
-from minidl.quiz import QUESTIONS, Question
-from minidl.quiz.question import LETTERS, number
+from minidl.study.quiz import QUESTIONS, Question
+from minidl.study.quiz.question import LETTERS, number
 
 ROOT = Path(__file__).parent.parent
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)

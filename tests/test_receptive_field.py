@@ -14,7 +14,7 @@ from minidl.__main__ import main
 from minidl.check.rules import load
 from minidl.core.context import switch
 from minidl.core.primitive import Fused, registry
-from minidl.receptive.graph import COUNTING, SPECIAL
+from minidl.study.receptive_field.graph import COUNTING, SPECIAL
 from tasks.classify.models import alexnet, resnet18
 from tasks.segment.unet import UNet
 

@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.receptive.page import GRADES, said
+from minidl.study.receptive_field.page import GRADES, said
 from tests.browser import SCHEMES, WIDTHS
 
 POINT = """() => {  // at every cell that may be chosen, from the last layer's to the first's: what is then shown
@@ -114,7 +114,7 @@ def test_the_page_is_the_same_each_time(chain, path):
 
 
 def test_a_deep_network_shows_some_of_its_layers(browser, tmp_path, monkeypatch):
-    monkeypatch.setattr("minidl.receptive.page.ROWS", 4)
+    monkeypatch.setattr("minidl.study.receptive_field.page.ROWS", 4)
     found = md.receptive_field(" ".join(["c3"] * 7), (1, 1, 16), draws=1)
     found.html(tmp_path / "field.html")
     with browser.open(tmp_path / "field.html") as page:

@@ -3,7 +3,7 @@
 import pytest
 
 import tasks.__main__ as frame
-from minidl.command import Commands
+from minidl.study.terminal import Commands
 from tasks import command, plot
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..page import Page, Shown, plain
+from ..study.page import Page, Shown, plain
 from .compare import Entries
 from .diagnosis import Finding
 from .sweep import Sweep
@@ -125,7 +125,7 @@ class Report(Shown):
 
     def page(self) -> Page:
         """The report as one page that needs no network and no script."""
-        from .page import page
+        from ..study.gradient_report.page import page
 
         return page(self)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import Tensor, data, nn
 from minidl.device import to_device
-from minidl.page import Page
+from minidl.study.page import Page
 
 from ..faster_rcnn import FasterRCNN
 from ..own import Own

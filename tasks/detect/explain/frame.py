@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.page import Page, number
+from minidl.study.page import Page, number
 
 from .stage import Case, Stage, as_data, counted, photograph
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl import Tensor, nn, no_grad
 from minidl import functional as F
-from minidl.page import mathml, number
+from minidl.study.page import mathml, number
 
 from ..ledger import Ledger
 from ..records import Target

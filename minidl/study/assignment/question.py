@@ -1,0 +1,177 @@
+"""What a question is: a text, a function to write, oracles that do not know the solution, and mistakes people make."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...check import slopes
+from ...check.compare import jacobian
+from ...check.problem import Problem
+from ...core.calculus import grad
+from ...core.tensor import Tensor
+
+Inputs = dict[str, Any]
+Outputs = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One thing that the student's function returns: its name, and a name for each of its axes."""
+
+    name: str
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known wrong answer: the name of the diagnosis, one sentence that says what is wrong, and the wrong function."""
+
+    name: str
+    words: str
+    function: Callable[..., Any]
+
+
+@dataclass
+class Question:
+    """One question of the assignment. Its functions are added by the decorators below.
+
+    id: as on the command line. title: one line. topic: the heading it is listed under. text: Markdown; what is given,
+    what is asked, the arguments and what is returned. outputs: what the function returns, in order. inputs:
+    ``inputs(rng, seed)`` gives the arguments of one case; low seeds give special cases (batch 1, an empty mask).
+
+    The functions: `solution`, in NumPy alone, which ``--reveal`` shows and marking never asks; two or more `oracle`
+    functions, which arrive at the answer by other means; `mistake` functions; and `terms`, for an answer that is a sum.
+    """
+
+    id: str
+    title: str
+    topic: str
+    text: str
+    outputs: tuple[Output, ...]
+    inputs: Callable[[np.random.Generator, int], Inputs]
+    answer: Callable[..., Any] = None
+    oracles: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    mistakes: dict[str, Mistake] = field(default_factory=dict)
+    parts: Callable[..., Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        self.text = textwrap.dedent(self.text).strip()
+
+    # --- decorators
+
+    def solution(self, function: Callable) -> Callable:
+        """The right answer. Its name and arguments are those that the student is given."""
+        self.answer = function
+        return function
+
+    def oracle(self, name: str) -> Callable:
+        """Another way to the answer, of the same arguments."""
+
+        def register(function: Callable) -> Callable:
+            self.oracles[name] = function
+            return function
+
+        return register
+
+    def derivative(self, *names: str, flat: bool = False, at: Mapping[str, Callable] | None = None) -> Callable:
+        """On an analytic ``f(arguments) -> Tensor``: the oracles "autograd" and "complex step", for its derivative.
+
+        names: by what. A derivative has the shape of the argument if f is a number, and is the Jacobian (outputs,
+        entries) if `flat`. at: where to differentiate by what the student is not given, ``{name: function of the
+        arguments}``.
+        """
+
+        def register(f: Callable[..., Tensor]) -> Callable:
+            def bound(way: Callable) -> Callable:
+                def answer(**inputs: Any) -> Any:
+                    place = {name: choose(**inputs) for name, choose in (at or {}).items()}
+                    return way(f, names, {**inputs, **place}, flat)
+
+                return answer
+
+            self.oracles |= {"autograd": bound(by_rules), "complex step": bound(by_slopes)}
+            return f
+
+        return register
+
+    def mistake(self, name: str, words: str) -> Callable:
+        """A wrong answer that people arrive at, of the same arguments."""
+
+        def register(function: Callable) -> Callable:
+            if name in self.mistakes:
+                raise ValueError(f"{self.id} has two mistakes named {name!r}")
+            self.mistakes[name] = Mistake(name, words, function)
+            return function
+
+        return register
+
+    def terms(self, function: Callable) -> Callable:
+        """``{name of a term: its value}``: the answer is their sum, so that a lost term can be found by regression."""
+        self.parts = function
+        return function
+
+    # --- what the student sees
+
+    @property
+    def function(self) -> str:
+        """The name of the function to write."""
+        return self.answer.__name__
+
+    @property
+    def arguments(self) -> list[str]:
+        return list(inspect.signature(self.answer).parameters)
+
+    def case(self, seed: int) -> Inputs:
+        """The arguments of one case: the same for the same seed."""
+        drawn = self.inputs(np.random.default_rng([seed, *self.id.encode()]), seed)
+        return {name: drawn[name] for name in self.arguments}
+
+    def reveal(self) -> str:
+        """The solution, as Python that stands alone after ``import numpy as np``."""
+        source = textwrap.dedent(inspect.getsource(self.answer))
+        return re.sub(r"\A(@.*\n)+|  # noqa: .*", "", source).rstrip() + "\n"
+
+    # --- values
+
+    def values(self, function: Callable, inputs: Inputs) -> Outputs:
+        """What a function of this question returns, as one array per output; numbers that are not finite may occur."""
+        with np.errstate(all="ignore"):
+            return self.outputs_of(function(**inputs))
+
+    def outputs_of(self, returned: Any) -> Outputs:
+        returned = returned if len(self.outputs) > 1 else (returned,)
+        return tuple(np.asarray(value) for value in returned)
+
+
+def _split(f: Callable, names: tuple[str, ...], inputs: Inputs) -> tuple[Callable[..., Tensor], list[np.ndarray]]:
+    """f as a function of the named arguments alone, and their values."""
+    xs = [np.asarray(inputs[name], np.float64) for name in names]
+    return lambda *chosen: f(**{**inputs, **dict(zip(names, chosen, strict=True))}), xs
+
+
+def by_rules(f: Callable, names: tuple[str, ...], inputs: Inputs, flat: bool = False) -> Any:
+    """The derivatives of f by the named arguments, by the engine's rules."""
+    call, xs = _split(f, names, inputs)
+    if flat:
+        pull, y = Problem(call).pullback(xs), Problem(call).value(xs)
+        rows = [pull(unit.reshape(y.shape)) for unit in np.eye(y.size)]
+        found = [np.stack([row[k].ravel() for row in rows]) for k in range(len(xs))]
+    else:
+        leaves = [Tensor(x, requires_grad=True) for x in xs]
+        found = [g.numpy() for g in grad(call(*leaves), leaves)]
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def by_slopes(f: Callable, names: tuple[str, ...], inputs: Inputs, flat: bool = False) -> Any:
+    """The same without any rule, by the complex step: one entry of an argument after the other is moved."""
+    call, xs = _split(f, names, inputs)
+    found = [jacobian(Problem(call), xs, slopes.complex_step, k)[0] for k in range(len(xs))]  # (outputs, entries) each
+    found = found if flat else [J.reshape(x.shape) for J, x in zip(found, xs, strict=True)]
+    return tuple(found) if len(found) > 1 else found[0]

@@ -1,0 +1,102 @@
+"""What a student reads: the list, a question, the file to fill in, the numbers of a case."""
+
+from __future__ import annotations
+
+import ast
+import os
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from ...files.atomic import replacing
+from .question import Inputs, Question
+from .questions import QUESTIONS
+
+WIDTH = 96
+
+
+def listing() -> str:
+    """All questions under their topics."""
+    width = max(map(len, QUESTIONS))
+    lines, topic = [], ""
+    for question in QUESTIONS.values():
+        if question.topic != topic:
+            topic = question.topic
+            lines += ["", topic]
+        lines.append(f"  {question.id:<{width}}  {question.title}")
+    return "\n".join(lines[1:])
+
+
+def page(question: Question) -> str:
+    """A question, as Markdown."""
+    call = f"{question.function}({', '.join(question.arguments)})"
+    return f"# {question.title}\n\n{flow(question.text, WIDTH)}\n\nYour function: `{call}`"
+
+
+def template(question: Question) -> str:
+    """The file that `start` writes."""
+    text = textwrap.indent(f"{question.title}.\n\n{flow(question.text, WIDTH)}", "    ", lambda line: line.strip())
+    return (
+        f'import numpy as np\n\nQUESTION = "{question.id}"\n\n\n'
+        f'def {question.function}({", ".join(question.arguments)}):\n    """{text.lstrip()}\n    """\n'
+        f"    # to check it: minidl assignment check {question.id} {file_of(question)}\n"
+        '    raise NotImplementedError("write your answer here")\n'
+    )
+
+
+def file_of(question: Question) -> str:
+    return question.id.replace("-", "_") + ".py"
+
+
+def start(question: Question, folder: str | os.PathLike) -> Path:
+    """Write the file to fill in. Raises FileExistsError rather than replace one."""
+    path = Path(folder) / file_of(question)
+    if path.exists():
+        raise FileExistsError(f"{path} is there already and may hold your work: give another folder, or move it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(template(question).encode())
+    return path
+
+
+def question_of(path: Path) -> str | None:
+    """The question that a file says it answers, by its line ``QUESTION = "..."``, without running it."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return path.stem.replace("_", "-") if path.stem.replace("_", "-") in QUESTIONS else None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["QUESTION"]:
+            return node.value.value if isinstance(node.value, ast.Constant) else None
+    return None
+
+
+def numbers(inputs: Inputs) -> str:
+    """The arguments of a case, as Python."""
+    lines = []
+    for name, value in inputs.items():
+        if isinstance(value, np.ndarray):
+            start = f"{name} = np.array("
+            body = np.array2string(
+                value, separator=", ", prefix=start, floatmode="unique", threshold=10**6, max_line_width=110
+            )
+            lines.append(f"{start}{body})")
+        else:
+            lines.append(f"{name} = {value!r}")
+    return "\n".join(lines)
+
+
+def flow(text: str, width: int) -> str:
+    """Paragraphs and list items filled to a width; indented lines as they are."""
+    blocks = []
+    for block in text.split("\n\n"):
+        if block.startswith("    ") or "\n    " in block:
+            blocks.append(block)
+        elif block.startswith("- "):
+            items = ("\n" + block).split("\n- ")[1:]
+            filled = [textwrap.fill(item, width, initial_indent="- ", subsequent_indent="  ") for item in items]
+            blocks.append("\n".join(filled))
+        else:
+            blocks.append(textwrap.fill(block, width, break_on_hyphens=False))
+    return "\n\n".join(blocks)

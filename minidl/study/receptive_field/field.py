@@ -1,0 +1,329 @@
+"""receptive_field: theory per layer, exact support per pixel, effective field by gradient."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.context import definitions
+from ...core.tensor import Node, Tensor
+from ...nn import init
+from ...nn.module import Module
+from ...nn.summary import unchanged
+from ..page import Page, Shown, plain
+from . import spec
+from .extent import Effective, Field, Layer, radius
+from .graph import Pass, branches, seen_by, spatial, support
+from .theory import POOLS, WINDOWED, Axes
+
+BATCH = 1 << 22  # cells of the input that are asked about together
+PIXELS = 48  # pixels of a layer that are measured, about its centre
+MERGES = 6  # layers joining branches whose branches are looked at one by one
+ROOM = 9  # outputs that a network given as text has at least
+KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
+         "mixed": "linear", "picked": "nearest", "take": "decimation", "concatenated": "concat"}  # fmt: skip
+
+
+class ReceptiveField(Shown):
+    """What `receptive_field` found; exact and effective fields of other pixels and layers are worked out when asked.
+
+    ``layers`` are the rows of the theory, in the order in which they ran; ``readings`` name what "the" receptive field
+    of a network that downsamples can mean. ``text()``, ``json()``, ``html(path)``; a notebook shows the page.
+    """
+
+    def __init__(
+        self, network: Callable, x: np.ndarray, title: str, names: dict, layer: Any, pixel: Any, draws: int, seed: int,
+        own_weights: bool,
+    ):  # fmt: skip
+        self.network, self.image, self.title = network, x, title
+        self.draws, self.seed, self.own_weights = draws, seed, own_weights
+        run = self._run(1)
+        rows = run.rows()
+        known = run.theory()
+        labels = [names.get(run.owner.get(node), KINDS.get(node.primitive.name, node.primitive.name)) for node in rows]
+        self.layers = [_layer(run, node, name, known[node]) for node, name in zip(rows, _distinct(labels))]
+        self.merges = {i: numbers for i, node in enumerate(rows) if len(numbers := branches(run, node)) > 1}
+        self.chosen = self._index(layer)
+        self.pixel = self._pixel(pixel, self.chosen)
+        self.readings = _readings(run, rows, known, self.layers) if self.chosen == len(rows) - 1 else {}
+
+    # --- questions
+
+    @property
+    def theory(self) -> Layer:
+        """The row of the layer that was asked for."""
+        return self.layers[self.chosen]
+
+    def exact(self, pixel: Any = None, layer: Any = None) -> Field:
+        """Which input cells a pixel (the centre one) of a layer (the one asked for) depends on."""
+        at = self.chosen if layer is None else self._index(layer)
+        return self.fields(at, [self.pixel if pixel is layer is None else self._pixel(pixel, at)])[0]
+
+    def effective(self, pixel: Any = None, layer: Any = None) -> Effective:
+        """How the gradient of a pixel is spread over the input: |gradient|, averaged over random draws."""
+        at = self.chosen if layer is None else self._index(layer)
+        return self.effective_fields(at, [self.pixel if pixel is layer is None else self._pixel(pixel, at)])[0]
+
+    def phases(self, layer: Any = None) -> dict[tuple[int, ...], int]:
+        """How many of the pixels measured have a field of which exact size."""
+        at = self.chosen if layer is None else self._index(layer)
+        return dict(sorted(Counter(f.size for f in self.fields(at, self.pixels(at))).items()))
+
+    # --- measurements
+
+    def pixels(self, layer: int) -> list[tuple[int, ...]]:
+        """The pixels of a layer that are measured: those about its centre, along the diagonal if it has more axes."""
+        output = self.layers[layer].output
+        if not output:
+            return [()]
+        most = max(1, min(PIXELS, BATCH // self.image[0].size)) if len(output) > 1 else PIXELS
+        count = min(max(output), most)
+        firsts = [max(0, n // 2 - count // 2) for n in output]
+        return [tuple(min(f + t, n - 1) for f, n in zip(firsts, output)) for t in range(count)]
+
+    def fields(self, layer: int, pixels: Sequence[tuple[int, ...]]) -> list[Field]:
+        """The exact field of each pixel of a layer."""
+        return [cone[-1] for cone in self.cones(layer, pixels, [])]
+
+    def branches(self, pixel: Any = None) -> dict[str, list[Field]]:
+        """For the last few layers that join branches, what the pixel would see if they passed one branch only."""
+        at = self._pixel(pixel, self.chosen) if pixel is not None else self.pixel
+        below = [i for i in self.merges if i <= self.chosen]
+        return {
+            self.layers[i].name: [self.cones(self.chosen, [at], [], (i, n))[0][0] for n in self.merges[i]]
+            for i in below[-MERGES:]
+        }
+
+    def cones(
+        self, layer: int, pixels: Sequence[tuple[int, ...]], through: Sequence[int],
+        branch: tuple[int, int] | None = None,
+    ) -> list[list[Field]]:  # fmt: skip
+        """For each pixel of a layer: what it depends on in the layers `through`, and last in the input.
+
+        branch: (a layer, the number of one of its inputs), by which alone that layer is passed.
+        """
+        cones = []
+        for some in self._batches(pixels):
+            run = self._run(len(some))
+            rows = run.rows()
+            with support() if branch is None else support(rows[branch[0]], branch[1]):
+                wanted = [*(rows[i] for i in through), run.x.node]
+                found = seen_by(run, rows[layer], some, wanted, None)
+            for b, pixel in enumerate(some):
+                cones.append([Field(pixel, (g[b] > 0).any(axis=0)) for g in found])
+        return cones
+
+    def effective_fields(self, layer: int, pixels: Sequence[tuple[int, ...]]) -> list[Effective]:
+        """The effective field of each pixel of a layer."""
+        shares = self._mean_gradients(layer, list(pixels))
+        fields = self.fields(layer, pixels)
+        return [Effective(p, s, radius(s, f)) for p, s, f in zip(pixels, shares, fields)]
+
+    def _mean_gradients(self, layer: int, pixels: list[tuple[int, ...]]) -> list[np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        total = np.zeros((len(pixels), *self.image.shape[2:]))
+        modules = [] if self.own_weights or not isinstance(self.network, Module) else list(self.network.parameters())
+        before = [p.data for p in modules]
+        try:
+            for _ in range(self.draws):
+                _redraw(modules, rng)
+                image = rng.standard_normal(self.image.shape).astype(self.image.dtype)
+                weight = rng.standard_normal(4096)
+                done = 0
+                for some in self._batches(pixels):
+                    run = self._run(len(some), image)
+                    row = run.rows()[layer]
+                    channels = run.values[row].shape[1]
+                    (g,) = seen_by(run, row, some, [run.x.node], np.resize(weight, channels))
+                    total[done : done + len(some)] += abs(g).sum(axis=1)
+                    done += len(some)
+        finally:
+            for p, data in zip(modules, before):
+                p.data = data
+        return [t / (t.sum() or 1.0) for t in total]
+
+    def _run(self, count: int, image: np.ndarray | None = None) -> Pass:
+        image = self.image if image is None else image
+        x = np.ascontiguousarray(np.broadcast_to(image, (count, *image.shape[1:])))
+        if not isinstance(self.network, Module):
+            return Pass(self.network, Tensor(x))
+        with unchanged(self.network), definitions():
+            self.network.train(False)
+            return Pass(self.network, Tensor(x))
+
+    def _batches(self, pixels: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        count = max(1, BATCH // (64 * self.image.size))
+        return [list(pixels[i : i + count]) for i in range(0, len(pixels), count)]
+
+    # --- names
+
+    def _index(self, layer: Any) -> int:
+        if layer is None:
+            return len(self.layers) - 1
+        names = [row.name for row in self.layers]
+        if isinstance(layer, int) and -len(names) <= layer < len(names):
+            return layer % len(names)
+        if layer not in names:
+            raise ValueError(f"receptive_field: no layer is called {layer!r}; there are {', '.join(names)}")
+        return names.index(layer)
+
+    def _pixel(self, pixel: Any, layer: int) -> tuple[int, ...]:
+        output = self.layers[layer].output
+        if pixel is None:
+            return tuple(n // 2 for n in output)
+        at = tuple(pixel) if isinstance(pixel, Sequence) else (pixel,) * len(output)
+        if len(at) != len(output) or any(not 0 <= p < n for p, n in zip(at, output)):
+            raise ValueError(f"receptive_field: {self.layers[layer].name} gives {output} pixels, so none is at {at}")
+        return at
+
+    # --- what is shown
+
+    def text(self) -> str:
+        """The table of the layers, then what was measured at the pixel."""
+        from .report import text
+
+        return text(self)
+
+    __repr__ = text
+
+    def json(self) -> str:
+        """The same as JSON text."""
+        from .report import content
+
+        return json.dumps(plain(content(self)), indent=2)
+
+    def page(self) -> Page:
+        """The page: choosing a pixel lights what it sees in every layer below. Raises ValueError for three axes."""
+        from .page import page
+
+        return page(self)
+
+
+def receptive_field(
+    model: Callable[[Tensor], Tensor] | str, input_shape: Sequence[int] | None = None, *,
+    layer: str | int | None = None, pixel: int | Sequence[int] | None = None, draws: int = 16, seed: int = 0,
+    own_weights: bool = False,
+) -> ReceptiveField:  # fmt: skip
+    """Which input cells a layer's pixels depend on: by formula, exactly, and how strongly.
+
+        >>> md.receptive_field("c3 p2 c3 p2 c3 p2")            # 22 cells
+        >>> md.receptive_field(net, (1, 3, 64, 64), layer="encoder.1.conv2")
+
+    model: a Module, any function of one Tensor (N, C, 1 to 3 axes), or text (see `spec.py`), which is one
+    axis. input_shape: batch included; text may leave it out. layer: a name or number of a row; the last. pixel: of that
+    layer's output; its centre.
+
+    Theory is the recursion ``r += d (k - 1) j, j *= s``. Exact is the set of cells that a walk back through the graph
+    reaches when every rule carries yes or no: branches, skips, phases after upsampling and borders are in it, values
+    are not. Effective is |gradient| averaged over `draws` random inputs and (unless `own_weights`) random weights,
+    in eval mode; weights, modes and random streams are put back.
+
+    Raises ValueError for text that is no network, a layer or a pixel that is not there, and shapes that do not fit.
+    """
+    if draws < 1:
+        raise ValueError(f"receptive_field: draws must be 1 or more, got {draws}")
+    title, names = "", {}
+    if isinstance(model, str):
+        title = " ".join(model.split())
+        model, names = spec.read(model)
+        model.to("float64")
+        length = input_shape[-1] if input_shape is not None else _length(model)
+        input_shape = (1, 1, length)
+    elif isinstance(model, Module):
+        names = {module: path or type(model).__name__ for path, module in model.named_modules()}
+    elif not callable(model):
+        raise TypeError(f"receptive_field: a Module, a function or text is needed, got {type(model).__name__}")
+    if input_shape is None:
+        raise ValueError("receptive_field: a model needs input_shape=, batch included, such as (1, 3, 64, 64)")
+    shape = tuple(input_shape)
+    if not 3 <= len(shape) <= 5 or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"receptive_field: input_shape must be (N, C, 1 to 3 axes), got {shape}")
+    title = title or getattr(model, "__name__", type(model).__name__)
+    dtype = next((p.dtype for p in model.parameters()), np.float64) if isinstance(model, Module) else np.float64
+    x = np.random.default_rng(seed).standard_normal((1, *shape[1:])).astype(dtype)
+    return ReceptiveField(model, x, title, names, layer, pixel, draws, seed, own_weights)
+
+
+def _length(network: Module) -> int:
+    """A length at which the pixel in the middle sees no border; one that no stride cuts short, if there is one."""
+    n = 8
+    while not (run := _tried(network, n)) or not _roomy(run, n):
+        n += max(1, n // 4)
+        if n > 20_000:
+            raise ValueError(
+                "receptive_field: no input of up to 20000 cells leaves the middle pixel free of borders; "
+                "give input_shape=(1, 1, length)"
+            )
+    exact = (m for m in range(n, n + 64) if (run := _tried(network, m)) and _roomy(run, m) and _divides(run))
+    return next(exact, n)
+
+
+def _tried(network: Module, n: int) -> Pass | None:
+    try:
+        return Pass(network, Tensor(np.zeros((1, 1, n))))
+    except ValueError:
+        return None
+
+
+def _roomy(run: Pass, n: int) -> bool:
+    known = run.theory()
+    (axis,) = known[run.output.node]
+    count = run.output.shape[2]
+    middle = axis.moved(count // 2)
+    deepest = max(axes[0].jump for axes in known.values() if axes)
+    return count >= max(ROOM, deepest / axis.jump) and middle.first >= 0 and middle.last <= n - 1
+
+
+def _divides(run: Pass) -> bool:
+    windows = [node.parameters["window"] for node in run.nodes if node.primitive.name in WINDOWED]
+    return all((w.padded[0] - w.span[0]) % w.stride[0] == 0 for w in windows)
+
+
+def _layer(run: Pass, node: Node, name: str, axes: Axes) -> Layer:
+    window = node.parameters.get("window")
+    geometry = [getattr(window, field, None) for field in ("kernel", "stride", "dilation", "padding")]
+    if geometry[3] is not None:
+        geometry[3] = tuple(low if low == high else (low, high) for low, high in geometry[3])
+    formula = [None] * 4
+    if axes is not None:
+        formula = [tuple(getattr(a, field) for a in axes) for field in ("jump", "size", "first", "centre")]
+    kind, owner = node.primitive.name, run.owner.get(node)
+    kind = type(owner).__name__ if owner and kind not in KINDS else KINDS.get(kind, kind)
+    return Layer(name, kind, spatial(run.values[node]), *geometry, *formula)
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Names that occur more than once get a number: concat, concat 2, ..."""
+    seen: Counter[str] = Counter()
+    names = []
+    for label in labels:
+        seen[label] += 1
+        names.append(label if seen[label] == 1 else f"{label} {seen[label]}")
+    return names
+
+
+def _readings(run: Pass, rows: list[Node], known: dict[Node, Axes], layers: list[Layer]) -> dict[str, tuple]:
+    """What "the receptive field" of a network that pools can mean."""
+    if known[rows[-1]] is None or not any(node.primitive.name in POOLS for node in rows):
+        return {}
+    found = {"after the last layer": layers[-1].size}
+    if rows[-1].primitive.name in POOLS:
+        before = layers[-2].size if len(layers) > 1 else (1.0,) * len(layers[-1].size)
+        found = {"after the last downsampling": layers[-1].size, "before the last downsampling": before}
+    plain_axes = run.theory(decimate=True)[rows[-1]]
+    if plain_axes is not None:
+        found["with decimation in place of pooling"] = tuple(a.size for a in plain_axes)
+    return found
+
+
+def _redraw(parameters: list, rng: np.random.Generator) -> None:
+    """He's initialisation for weights, 0 for biases, 1 for the gains of a normalisation."""
+    for p in parameters:
+        if p.ndim > 1:
+            p.data = init.kaiming_normal(p.shape, rng, nonlinearity="relu", dtype=p.dtype)
+        else:
+            p.data = np.full(p.shape, 1.0 if p.name.endswith("weight") else 0.0, p.dtype)

@@ -1,0 +1,207 @@
+"""One recorded pass of a network, and questions put to it: what is the formula here, which cells does this pixel see?
+
+Which cells is answered by the one walk back of the engine, under other rules: `support` replaces every derivative rule
+by one that says which entries of an argument an entry of the result depends on. Values play no part: a weight that is
+zero, a relu that is off and the cells that a pooling did not choose all count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...core.calculus import grad
+from ...core.context import definitions, enable_grad
+from ...core.primitive import Fused, Primitive, override, registry
+from ...core.tensor import Leaf, Node, Tensor
+from ...nn.module import Module, watch
+from ...ops.pool import window_spread
+from ...ops.reduce import kept
+from ...ops.resample import mixed
+from ...ops.shape import broadcast, reshaped
+from .theory import Axes, Axis, through
+
+COUNTING = {  # with all weights at 1 their rules count the ways by which an entry of the input reaches the result
+    "conv", "conv_transpose", "conv_weight", "product", "take", "put", "reshaped", "permuted", "broadcast", "summed",
+    "concatenated", "cast", "copy_to", "window_sum", "window_spread", "unfold", "fold", "picked",
+    "scatter_cells", "gather_cells", "to_largest", "from_largest",
+}  # fmt: skip
+CHANGING = ("max_pool", "window_sum", "mixed", "picked", "summed", "largest", "reshaped")
+
+
+class Pass:
+    """A network's run on one input, recorded: its nodes in order, their values, what the formula says of each."""
+
+    def __init__(self, network: Callable[[Tensor], Tensor], x: Tensor):
+        self.x, self.owner, self.made = x, {}, {}
+        x.requires_grad = True
+        with enable_grad(), watch(self._see):
+            self.output = network(x)
+        if not isinstance(self.output, Tensor) or self.output.node is None:
+            raise ValueError("receptive_field: the output does not depend on the input, or is not one Tensor")
+        self.values: dict[Node, Tensor] = {x.node: x, self.output.node: self.output}
+        self.nodes = self._ordered()
+
+    def _see(self, module: Module, inputs: tuple, output: Any) -> None:
+        """Note which nodes a module without children made: those between its inputs and its output."""
+        if any(module.children()) or not isinstance(output, Tensor) or output.node is None:
+            return
+        stop = {t.node for t in inputs if isinstance(t, Tensor)}
+        stack = [output.node]
+        self.made[output.node] = module
+        while stack:
+            node = stack.pop()
+            if node not in stop and node not in self.owner and type(node) is not Leaf:
+                self.owner[node] = module
+                stack += [t.node for t in node.inputs if isinstance(t, Tensor) and t.node is not None]
+
+    def _ordered(self) -> list[Node]:
+        """The nodes on the way from the input to the output, oldest first."""
+        stack, below = [self.output.node], {self.output.node}
+        while stack:
+            for t in stack.pop().inputs:
+                if isinstance(t, Tensor) and t.node is not None and t.node not in below:
+                    below.add(t.node)
+                    self.values[t.node] = t
+                    stack.append(t.node)
+        found = {self.x.node}
+        for node in sorted(below, key=lambda n: n.order):
+            if any(isinstance(t, Tensor) and t.node in found for t in node.inputs):
+                found.add(node)
+        if self.output.node not in found:
+            raise ValueError("receptive_field: the output does not depend on the input")
+        return sorted(found - {self.x.node}, key=lambda n: n.order)
+
+    def theory(self, decimate: bool = False) -> dict[Node, Axes]:
+        """What the formula says of every node."""
+        known: dict[Node, Axes] = {self.x.node: (Axis(),) * (self.x.ndim - 2)}
+        for node in self.nodes:
+            before = [(t, known[t.node]) for t in node.inputs if isinstance(t, Tensor) and t.node in known]
+            known[node] = through(node, before, self.values[node].shape, decimate)
+        return known
+
+    def rows(self) -> list[Node]:
+        """The nodes worth a row: what changes the field, what joins two of them, and the output if it differs."""
+        known, last = self.theory(), self.output.node
+        rows = [node for node in self.nodes if self._changes(node, known)]
+        same = rows and known[last] == known[rows[-1]] is not None
+        return rows if same and spatial(self.output) == spatial(self.values[rows[-1]]) else [*rows, last]
+
+    def _changes(self, node: Node, known: dict[Node, Axes]) -> bool:
+        before = [known[t.node] for t in node.inputs if isinstance(t, Tensor) and t.node in known]
+        name, after = node.primitive.name, known[node]
+        if name in ("conv", "conv_transpose"):
+            return True
+        if name in CHANGING:
+            return after != before[0]
+        if name == "take":  # a crop is none
+            return bool(after and before[0]) and any(a.jump != b.jump for a, b in zip(after, before[0]))
+        return len(set(before)) > 1
+
+
+def branches(run: Pass, node: Node) -> list[int]:
+    """The inputs of a node, by number, that depend on the network's input."""
+    on_the_way = {run.x.node, *run.nodes}
+    return [i for i, t in enumerate(node.inputs) if isinstance(t, Tensor) and t.node in on_the_way]
+
+
+def spatial(y: Tensor) -> tuple[int, ...]:
+    """The spatial sizes of a value (N, C, *size); () for what has none."""
+    return y.shape[2:]
+
+
+def seen_by(
+    run: Pass, target: Node, pixels: Sequence[tuple[int, ...]], wanted: Sequence[Node], cotangent: np.ndarray | None
+) -> list[np.ndarray]:
+    """The cotangents that reach the `wanted` nodes from pixel b of `target`, in image b of the batch.
+
+    cotangent: the size of each channel's (C,); 1 if None. Gives an array (B, C, *size) for each wanted node.
+    """
+    y = run.values[target]
+    seed = np.zeros(y.shape, y.dtype)
+    for b, pixel in enumerate(pixels):
+        seed[(b, slice(None), *pixel)] = 1 if cotangent is None else cotangent
+    tensors = [run.values[node] for node in wanted]
+    found = grad(y, tensors, Tensor(seed), retain_graph=True, allow_unused=True)
+    return [np.zeros(t.shape, bool) if g is None else g.numpy() for t, g in zip(tensors, found, strict=True)]
+
+
+@contextmanager
+def support(merge: Node | None = None, branch: int = 0) -> Iterator[None]:
+    """Inside, a walk back carries which entries are depended on, as 0 and 1, in place of gradients.
+
+    Runs must have been recorded inside `definitions()`, so that no kernel stands for several operations. At the node
+    `merge` the walk goes on through the input of number `branch` alone.
+    """
+
+    def at_the_merge(rule: Callable[..., Tensor], position: int) -> Callable[..., Tensor]:
+        def chosen(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
+            found = rule(g, y, *inputs, **parameters)
+            return found * 0 if y.node is merge and parameters.get("index", position) != branch else found
+
+        return chosen
+
+    with ExitStack() as stack, definitions():
+        for primitive in list(registry.values()):
+            if not isinstance(primitive, Fused):
+                rules = {name: dependence(primitive, name) for name in primitive.arguments if name in primitive.rules}
+                if merge is not None and primitive is merge.primitive:
+                    rules = {name: at_the_merge(rule, i) for i, (name, rule) in enumerate(rules.items())}
+                stack.enter_context(override(primitive, **rules))
+        yield
+
+
+def dependence(primitive: Primitive, argument: str) -> Callable[..., Tensor]:
+    """The rule that says which entries of the argument the entries in g depend on."""
+    name, own = primitive.name, primitive.rules[argument]
+
+    def counted(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
+        ones = [Tensor(np.ones(t.shape, t.dtype)) if isinstance(t, Tensor) else t for t in inputs]
+        return _mask(own(_mask(g), ones[0], *ones, **parameters))
+
+    def refused(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
+        raise TypeError(
+            f"receptive_field: which entries {name!r} depends on is not known; "
+            "ask for a layer before it, or use effective fields, which need gradients only"
+        )
+
+    if primitive.elementwise:
+        return lambda g, y, *inputs, **parameters: _mask(g)
+    if name in COUNTING:
+        return counted
+    return SPECIAL.get(name, refused)
+
+
+def _whole_window(g: Tensor, y: Tensor, x: Tensor, *, window: Any) -> Tensor:
+    """A pooling may choose any cell of its window."""
+    return _mask(window_spread(_mask(g), window=window))
+
+
+def _mixture(g: Tensor, y: Tensor, x: Tensor, *, axis: int, matrix: Any) -> Tensor:
+    return _mask(mixed(_mask(g), axis=axis, matrix=(np.asarray(matrix) != 0).T))
+
+
+def _any_along(g: Tensor, y: Tensor, x: Tensor, *, axis: Any) -> Tensor:
+    """A softmax: each entry depends on all along the axis."""
+    return _mask(broadcast(g.sum(axis=axis, keepdims=True), shape=x.shape))
+
+
+def _largest(g: Tensor, y: Tensor, x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
+    return _mask(broadcast(reshaped(g, shape=kept(x.shape, axis)), shape=x.shape))
+
+
+SPECIAL = {
+    "max_pool": _whole_window,
+    "mixed": _mixture,
+    "normalised_exp": _any_along,
+    "log_normalised_exp": _any_along,
+    "largest": _largest,
+}
+
+
+def _mask(g: Tensor) -> Tensor:
+    """1 where g, a count, is not 0; fast convolutions leave a little rounding in place of 0."""
+    return Tensor((g.data > 0.5).astype(g.dtype))
