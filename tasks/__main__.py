@@ -1,21 +1,25 @@
-"""The command line of all tasks: ``python -m tasks NAME``. Each package in this folder is one."""
+"""The command line of all tasks: ``python -m tasks NAME``."""
 
 from __future__ import annotations
 
-import pkgutil
 import sys
 
-import tasks
 from minidl.study.terminal import Commands
 
-
-def names() -> list[str]:
-    """The packages in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(tasks.__path__) if module.ispkg)
-
-
-COMMANDS = Commands("python -m tasks", "task", {name: f"tasks.{name}" for name in names()}, "tasks")
-describe, main, line = COMMANDS.describe, COMMANDS.main, COMMANDS.line
+TASKS = {
+    "classify": "tasks.classify",
+    "denoise": "tasks.denoise",
+    "detect": "tasks.detect",
+    "instances": "tasks.detect.instances",
+    "interpret": "tasks.interpret",
+    "labs": "tasks.labs",
+    "mlp": "tasks.labs.mlp",
+    "segment": "tasks.segment",
+    "transfer": "tasks.transfer",
+    "volume": "tasks.volume",
+}
+COMMANDS = Commands("python -m tasks", "task", TASKS, "tasks")
+main = COMMANDS.main
 
 if __name__ == "__main__":
     sys.exit(main())

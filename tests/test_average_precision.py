@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from tasks.detect.average_precision import NAMES, coco_ap, voc_ap
-from tasks.detect.overlap import box_overlap, keypoint_similarity, mask_overlap
-from tasks.detect.records import Detections, Target, around
+from tasks.detect.data.records import Detections, Target, around
+from tasks.detect.evaluate.average_precision import NAMES, coco_ap, voc_ap
+from tasks.detect.evaluate.overlap import box_overlap, keypoint_similarity, mask_overlap
 
 CLASSES = 3
 

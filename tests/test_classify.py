@@ -20,7 +20,8 @@ from PIL import Image
 import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
-from tasks.classify import MODELS, chart, cli, data, evaluate, pretrained, train
+from tasks.classify import MODELS, chart, cli, data, evaluate, train
+from tasks.models import pretrained
 from tasks.run import read_state
 
 SMALL = [name for name in MODELS if name.endswith("_small")]

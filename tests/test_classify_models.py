@@ -13,7 +13,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from tasks.classify import MODELS
-from tasks.classify.models.resnet import Bottleneck, ParameterFreeBlock, PlainBlock
+from tasks.models.resnet import Bottleneck, ParameterFreeBlock, PlainBlock
 
 SMALL = [name for name in MODELS if name.endswith("_small")]
 
@@ -312,5 +312,5 @@ def test_the_plain_net_differs_by_its_shortcuts_alone():
 def test_importing_the_task_loads_nothing_but_the_engine():
     code = "import sys, minidl; before = set(sys.modules); import tasks.classify; print(*set(sys.modules) - before)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "tasks.classify.models" in loaded
+    assert "tasks.models" in loaded
     assert {name.partition(".")[0] for name in loaded} <= {"tasks", "minidl"}

@@ -14,10 +14,11 @@ from PIL import Image
 
 import minidl as md
 import tasks.__main__ as frame
-from tasks.detect import cli, figure, report, train
-from tasks.detect.average_precision import coco_ap, voc_ap
-from tasks.detect.records import Detections, Target
-from tasks.detect.scenes import Scenes
+from tasks.detect import cli, train
+from tasks.detect.data.records import Detections, Target
+from tasks.detect.data.scenes import Scenes
+from tasks.detect.evaluate.average_precision import coco_ap, voc_ap
+from tasks.detect.show import figure, report
 from tasks.detect.train import MODELS, OF_MODEL, Settings, settings_of
 
 TINY = ("--model", "yolo", "--batch", 2, "--test", 3)

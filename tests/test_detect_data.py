@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tasks.detect import scenes, textures
-from tasks.detect.records import HIDDEN, VISIBLE, Detections, Target
-from tasks.detect.scenes import Scenes
-from tasks.detect.shapes import POINTS, Shape, Shapes, keypoints
+from tasks.detect.data import scenes, textures
+from tasks.detect.data.records import HIDDEN, VISIBLE, Detections, Target
+from tasks.detect.data.scenes import Scenes
+from tasks.detect.data.shapes import POINTS, Shape, Shapes, keypoints
 
 BOTH = pytest.mark.parametrize("pictures", [Scenes, Shapes])
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.detect.coco import read_coco
-from tasks.detect.doctor import anchor_coverage, best_overlap, examine, require_sound
-from tasks.detect.outlines import filled_polygon, filled_runs, masked
-from tasks.detect.voc import read_voc
+from tasks.detect.data.coco import read_coco
+from tasks.detect.data.doctor import anchor_coverage, best_overlap, examine, require_sound
+from tasks.detect.data.outlines import filled_polygon, filled_runs, masked
+from tasks.detect.data.voc import read_voc
 
 SIZE = (40, 60)  # height, width
 

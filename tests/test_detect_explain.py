@@ -10,17 +10,17 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 from minidl import Tensor, nn, optim
 from minidl import functional as F
 from minidl.study.page import number
-from tasks import instances
-from tasks.detect import Target, explain, faster_rcnn_small
-from tasks.detect.backbone import resnet_small_fpn, resnet_small_stages
+from tasks.detect import Target, faster_rcnn_small, instances
 from tasks.detect.cli import main
-from tasks.detect.explain.frame import page as framed
-from tasks.detect.explain.stage import MOST
-from tasks.detect.matching import IGNORED, NEGATIVE, POSITIVE, overlap
-from tasks.detect.retinanet import RetinaNet, octaves
-from tasks.detect.ssd import SSD, Extended, default_boxes
+from tasks.detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, overlap
+from tasks.detect.models.backbone import resnet_small_fpn, resnet_small_stages
+from tasks.detect.models.retinanet import RetinaNet, octaves
+from tasks.detect.models.ssd import SSD, Extended, default_boxes
+from tasks.detect.models.yolo import YOLO
+from tasks.detect.show import explain
+from tasks.detect.show.explain.frame import page as framed
+from tasks.detect.show.explain.stage import MOST
 from tasks.detect.train import standardised
-from tasks.detect.yolo import YOLO
 from tests.annotations import coco
 
 SIZE = 64

@@ -22,13 +22,13 @@ from tasks.detect import (
     resnet_small_stages,
     vgg16_map,
 )
-from tasks.detect.anchors import PYRAMID, RATIOS, SINGLE_MAP, Anchors, grid, shapes
-from tasks.detect.heads import BoxHead, Crop, HeadSettings, Regions, choose, with_image
-from tasks.detect.keypoints import KeypointHead, keypoint_cells, keypoints_of
-from tasks.detect.masks import MaskHead, mask_targets, paste
-from tasks.detect.matching import IGNORED, NEGATIVE, POSITIVE, Match, draw, gathered, match, sample
-from tasks.detect.rpn import RPN, Found, best_of_each, per_anchor
-from tasks.detect.suppression import suppression
+from tasks.detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, Match, draw, gathered, match, sample
+from tasks.detect.models.anchors import PYRAMID, RATIOS, SINGLE_MAP, Anchors, grid, shapes
+from tasks.detect.models.heads import BoxHead, Crop, HeadSettings, Regions, choose, with_image
+from tasks.detect.models.keypoints import KeypointHead, keypoint_cells, keypoints_of
+from tasks.detect.models.masks import MaskHead, mask_targets, paste
+from tasks.detect.models.rpn import RPN, Found, best_of_each, per_anchor
+from tasks.detect.models.suppression import suppression
 
 
 def float32(*rows):

@@ -16,10 +16,11 @@ from PIL import Image
 import tasks.__main__ as frame
 from minidl import Tensor, no_grad
 from tasks.command import UsageError
-from tasks.detect import own, train
-from tasks.detect.letterbox import fitted, framed, framed_target, unframed
-from tasks.detect.own import Own, Source, anchors_of, mirrored
-from tasks.detect.records import Detections, Target
+from tasks.detect import train
+from tasks.detect.data import own
+from tasks.detect.data.letterbox import fitted, framed, framed_target, unframed
+from tasks.detect.data.own import Own, Source, anchors_of, mirrored
+from tasks.detect.data.records import Detections, Target
 from tests.annotations import changed, coco, voc
 
 TINY = ("--batch", 2, "--quiet")

@@ -7,14 +7,14 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 
 import minidl as md
 from minidl import nn, optim
-from tasks.detect import retinanet, ssd, yolo
-from tasks.detect.anchors import Anchors
-from tasks.detect.backbone import resnet_small_fpn, resnet_small_stages
-from tasks.detect.matching import overlap
-from tasks.detect.records import Target
-from tasks.detect.retinanet import RetinaNet, octaves
-from tasks.detect.ssd import FOUR, SIX, SSD, Extended, default_boxes, hard_negatives
-from tasks.detect.yolo import YOLO, answering, placed, responsible
+from tasks.detect.data.records import Target
+from tasks.detect.losses.matching import overlap
+from tasks.detect.models import retinanet, ssd, yolo
+from tasks.detect.models.anchors import Anchors
+from tasks.detect.models.backbone import resnet_small_fpn, resnet_small_stages
+from tasks.detect.models.retinanet import RetinaNet, octaves
+from tasks.detect.models.ssd import FOUR, SIX, SSD, Extended, default_boxes, hard_negatives
+from tasks.detect.models.yolo import YOLO, answering, placed, responsible
 
 LN2, LN3 = np.log(2), np.log(3)
 LOSSES = {

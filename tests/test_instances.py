@@ -14,14 +14,15 @@ from PIL import Image
 
 import tasks.__main__ as frame
 from minidl import Tensor
-from tasks.detect import figure, report, train
-from tasks.detect.average_precision import coco_ap
-from tasks.detect.heads import Regions
-from tasks.detect.keypoints import KeypointHead, grown
-from tasks.detect.records import Detections, Target
-from tasks.detect.shapes import Shapes
-from tasks.instances import cli
-from tasks.instances.settings import Settings, settings_of
+from tasks.detect import train
+from tasks.detect.data.records import Detections, Target
+from tasks.detect.data.shapes import Shapes
+from tasks.detect.evaluate.average_precision import coco_ap
+from tasks.detect.instances import cli
+from tasks.detect.instances.settings import Settings, settings_of
+from tasks.detect.models.heads import Regions
+from tasks.detect.models.keypoints import KeypointHead, grown
+from tasks.detect.show import figure, report
 from tests.annotations import changed, coco, voc
 
 TINY = ("--size", 48, "--batch", 1, "--quiet", "--steps", 2)
@@ -197,7 +198,7 @@ def test_a_checkpoint_is_tested_again_and_finds_in_a_picture(finished, tmp_path,
     assert (tmp_path / "table.txt").read_bytes() == (finished / "table.txt").read_bytes()
     _, truth = Shapes(0, "test")(1)
     found = perfect([truth])[0]
-    monkeypatch.setattr("tasks.detect.faster_rcnn.FasterRCNN.detect", lambda self, images: [found] * len(images))
+    monkeypatch.setattr("tasks.detect.models.faster_rcnn.FasterRCNN.detect", lambda self, images: [found] * len(images))
     Image.fromarray(np.zeros((192, 192, 3), np.uint8)).save(tmp_path / "mine.png")
     capsys.readouterr()
     assert run("--checkpoint", checkpoint, "--image", tmp_path / "mine.png", "--out", tmp_path / "out") == 0

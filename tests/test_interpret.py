@@ -15,10 +15,10 @@ from PIL import Image
 
 import minidl as md
 import tasks.__main__ as frame
-from tasks.classify.models import MODELS
 from tasks.interpret import cli, compare, faces, figure, model, photograph, report, train
 from tasks.interpret.maps import Map
 from tasks.interpret.methods import METHODS
+from tasks.models import MODELS
 
 TINY = ("--steps", 6, "--batch", 4, "--quiet")
 

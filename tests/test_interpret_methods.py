@@ -11,12 +11,12 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from minidl.nn.summary import kept_bytes
-from tasks.classify.models import densenet_small, googlenet_small, resnet_small, vgg_small
-from tasks.detect.ssd import SSD
+from tasks.detect.models.ssd import SSD
 from tasks.interpret import layers
 from tasks.interpret.methods import METHODS, Map, applicable, backprop
 from tasks.interpret.occlusion import positions
 from tasks.interpret.targets import box_score, class_score, pixel_score
+from tasks.models import densenet_small, googlenet_small, resnet_small, vgg_small
 from tasks.segment import UNet
 
 OWN = {"occlusion": {"patch": 4}, "smoothgrad": {"samples": 3}, "integrated_gradients": {"steps": 3}}

@@ -9,10 +9,10 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from minidl.kernels.algorithm import ON_CPU
-from tasks.classify.models import resnet_small, vgg_small
 from tasks.interpret import layers
 from tasks.interpret.filters import filter_grid, map_grid, tiled
 from tasks.interpret.patches import marked, receptive_boxes, top_patches
+from tasks.models import resnet_small, vgg_small
 
 
 def pictures(*shape, seed=0):

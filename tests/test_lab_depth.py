@@ -10,9 +10,9 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 
 import minidl as md
 from minidl import functional as F
-from tasks.classify.models.resnet import resnet_small
 from tasks.command import UsageError
 from tasks.labs import depth
+from tasks.models.resnet import resnet_small
 
 
 def quiet(label, total):

@@ -12,7 +12,7 @@ pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"'
 
 import minidl as md
 from tasks.command import UsageError
-from tasks.detect.matching import NEGATIVE, POSITIVE
+from tasks.detect.losses.matching import NEGATIVE, POSITIVE
 from tasks.labs import focal
 
 

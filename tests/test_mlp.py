@@ -17,8 +17,8 @@ import minidl as md
 import tasks.__main__ as frame
 from tasks.command import progress
 from tasks.labs import cli
-from tasks.mlp import experiment, gradients, initial, loss
-from tasks.mlp.network import Theta, evaluate
+from tasks.labs.mlp import experiment, gradients, initial, loss
+from tasks.labs.mlp.network import Theta, evaluate
 
 PAGE = Path(__file__).parent.parent / "docs" / "labs" / "mlp.md"
 SHAPES = {name: st.integers(1, 6) for name in ("samples", "inputs", "hidden", "classes")}

@@ -15,7 +15,7 @@ from minidl.check.rules import load
 from minidl.core.context import switch
 from minidl.core.primitive import Fused, registry
 from minidl.study.receptive_field.graph import COUNTING, SPECIAL
-from tasks.classify.models import alexnet, resnet18
+from tasks.models import alexnet, resnet18
 from tasks.segment.unet import UNet
 
 UNET = "c3 c3 ( p2 c3 c3 ( p2 c3 c3 ( p2 c3 c3 ( p2 c3 c3 t2 ) c3 c3 t2 ) c3 c3 t2 ) c3 c3 t2 ) c3 c3"

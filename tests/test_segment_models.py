@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl import nn
-from tasks.classify.models import VGG
-from tasks.segment import FCN, SimpleNet, UNet, input_size, predict, tiles, valid_sizes
+from tasks import tiles
+from tasks.models import VGG
+from tasks.segment import FCN, SimpleNet, UNet, input_size, predict, valid_sizes
 from tasks.segment.unet import centre, context
 
 UPS = ("transposed", "nearest")

@@ -15,9 +15,10 @@ from PIL import Image, ImageFont
 import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
-from tasks.classify import MODELS, pretrained
+from tasks.classify import MODELS
 from tasks.classify.data import Batches, Part, standardised
 from tasks.command import UsageError, progress
+from tasks.models import pretrained
 from tasks.transfer import METHODS, compare, features, freeze, head, learn, photographs, replace_head, source, thaw
 from tasks.transfer.methods import FeatureBatches, layer
 

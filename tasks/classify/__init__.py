@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .models import (  # noqa: F401 (__all__ has them by MODELS)
+from ..models import (  # noqa: F401 (__all__ has them by MODELS)
     MODELS,
     alexnet,
     alexnet_small,

@@ -10,8 +10,8 @@ from math import pi, sqrt
 from minidl import nn
 from minidl.nn import summary
 
+from ..models import MODELS
 from ..plot import BLUE, GREEN, GREY, ORANGE, PURPLE, pyplot, save
-from .models import MODELS
 
 # Top-1 and top-5 accuracy in per cent on ImageNet's validation images, one central 224x224 crop: torchvision's
 # documentation of its IMAGENET1K_V1 weights, https://docs.pytorch.org/vision/stable/models.html

@@ -14,11 +14,11 @@ from minidl.nn.summary import Summary
 
 from .. import command
 from ..command import Parser, UsageError, progress, writable
+from ..models import MODELS, pretrained
 from ..run import CHECKPOINT, given_settings, known_settings, resumable
-from . import chart, pretrained
+from . import chart
 from .data import Dataset, pictures, read
 from .evaluate import predict
-from .models import MODELS
 from .report import report
 from .train import CLASSES, Settings, load, settings_of, train
 

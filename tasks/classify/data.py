@@ -11,7 +11,7 @@ import numpy as np
 from minidl import data
 
 from ..command import progress
-from .models.googlenet import MEAN, STD
+from ..models.googlenet import MEAN, STD
 
 WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
 SHARE = 0.75  # of each class, to train on, where the data do not say

@@ -17,11 +17,11 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..command import UsageError
+from ..models import MODELS, GoogLeNetOutputs
+from ..models.pretrained import dimensions
 from ..run import CHECKPOINT, LOG, begin, load_state, read_state, write_text
 from .data import WEIGHTS, Batches, Dataset, Part
 from .evaluate import Result, predict
-from .models import MODELS, GoogLeNetOutputs
-from .pretrained import dimensions
 
 CLASSES = "classes.txt"
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .anchors import Anchors
-from .backbone import (
+from .data.records import Detections, Target
+from .models.anchors import Anchors
+from .models.backbone import (
     FPN,
     Stages,
     resnet50_fpn,
@@ -14,16 +15,15 @@ from .backbone import (
     vgg_small_map,
     vgg_stage,
 )
-from .faster_rcnn import (
+from .models.faster_rcnn import (
     FasterRCNN,
     faster_rcnn_resnet50_fpn,
     faster_rcnn_small,
     faster_rcnn_small_vgg,
     faster_rcnn_vgg16,
 )
-from .heads import HeadSettings
-from .records import Detections, Target
-from .rpn import RPNSettings
+from .models.heads import HeadSettings
+from .models.rpn import RPNSettings
 
 __all__ = [
     "FPN", "Anchors", "Detections", "FasterRCNN", "HeadSettings", "RPNSettings", "Stages", "Target",

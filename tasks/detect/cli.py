@@ -12,10 +12,11 @@ from minidl.data import read_image
 from .. import command
 from ..command import Parser, UsageError, writable
 from ..run import CHECKPOINT, given_settings, known_settings, resumable
-from . import explain, own
-from .own import Source
-from .report import detect_picture, report
-from .scenes import Scenes
+from .data import own
+from .data.own import Source
+from .data.scenes import Scenes
+from .show import explain
+from .show.report import detect_picture, report
 from .train import MODELS, OF_MODEL, Settings, load, settings_of, train
 
 PROGRAM = "python -m tasks detect"

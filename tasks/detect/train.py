@@ -15,15 +15,15 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..run import CHECKPOINT, LOG, begin, load_state, read_state
-from .doctor import Fault
-from .faster_rcnn import faster_rcnn_small
-from .own import Own, Source
-from .records import Target
-from .retinanet import RetinaNet
-from .scenes import Scenes
-from .ssd import SSD
-from .textures import Pictures
-from .yolo import YOLO
+from .data.doctor import Fault
+from .data.own import Own, Source
+from .data.records import Target
+from .data.scenes import Scenes
+from .data.textures import Pictures
+from .models.faster_rcnn import faster_rcnn_small
+from .models.retinanet import RetinaNet
+from .models.ssd import SSD
+from .models.yolo import YOLO
 
 WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
 TEST_SEED = 0  # one set of test scenes for all runs, so that they can be compared

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import command
-from ..classify.models import MODELS
 from ..command import Parser, UsageError, writable
+from ..models import MODELS
 from ..run import CHECKPOINT, given_settings, known_settings, resumable
 from . import picture
 from .methods import METHODS

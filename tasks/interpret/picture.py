@@ -13,14 +13,13 @@ import numpy as np
 from minidl import nn
 
 from .. import command
-from ..classify import pretrained
 from ..classify.data import pictures, standardised
 from ..classify.evaluate import predict
-from ..classify.models import MODELS
 from ..classify.train import CLASSES, settings_of
 from ..classify.train import Settings as ClassifySettings
 from ..classify.train import load as load_run
 from ..command import UsageError, progress, writable
+from ..models import MODELS, pretrained
 from ..run import saved_settings
 from . import figure, layers
 from .filters import filter_grid, map_grid

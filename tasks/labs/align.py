@@ -24,11 +24,11 @@ from minidl import data, optim
 from minidl.train import fit
 
 from ..command import UsageError
-from ..detect.average_precision import coco_ap
-from ..detect.faster_rcnn import FasterRCNN, faster_rcnn_small
-from ..detect.heads import METHODS, Crop, HeadSettings
-from ..detect.records import Detections
-from ..detect.shapes import Shapes
+from ..detect.data.records import Detections
+from ..detect.data.shapes import Shapes
+from ..detect.evaluate.average_precision import coco_ap
+from ..detect.models.faster_rcnn import FasterRCNN, faster_rcnn_small
+from ..detect.models.heads import METHODS, Crop, HeadSettings
 from . import BLUE, ORANGE
 
 BOXES, WEIGHTS, SAMPLES = 1, 2, 3  # purposes of random draws

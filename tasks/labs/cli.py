@@ -30,7 +30,7 @@ DPI = 110
 
 def names() -> list[str]:
     """The modules in this folder that are labs: not this one, nor parts of a lab, which have a _ in their name."""
-    found = (module.name for module in pkgutil.iter_modules(labs.__path__))
+    found = (module.name for module in pkgutil.iter_modules(labs.__path__) if not module.ispkg)
     return sorted(name for name in found if name != "cli" and "_" not in name)
 
 

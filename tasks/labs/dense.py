@@ -21,9 +21,9 @@ import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
 
-from ..classify.models.densenet import DenseNet
-from ..classify.models.initial import redraw
 from ..command import UsageError
+from ..models.densenet import DenseNet
+from ..models.initial import redraw
 from . import BLUE, ORANGE
 from .depth import digits, score
 

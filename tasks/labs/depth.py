@@ -22,8 +22,8 @@ import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
 
-from ..classify.models.resnet import resnet_small
 from ..command import UsageError
+from ..models.resnet import resnet_small
 from . import BLUE, GREY, ORANGE
 
 WEIGHTS = 1  # keeps the draw of the weights apart from the order of the batches

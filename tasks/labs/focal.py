@@ -30,14 +30,14 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..command import UsageError
-from ..detect.average_precision import coco_ap
-from ..detect.backbone import resnet_small_fpn
-from ..detect.matching import IGNORED, NEGATIVE, POSITIVE
-from ..detect.records import Target
-from ..detect.retinanet import RetinaNet, RetinaNetSettings, octaves
-from ..detect.scenes import Scenes
-from ..detect.single import Positives
-from ..detect.ssd import hard_negatives
+from ..detect.data.records import Target
+from ..detect.data.scenes import Scenes
+from ..detect.evaluate.average_precision import coco_ap
+from ..detect.losses.matching import IGNORED, NEGATIVE, POSITIVE
+from ..detect.models.backbone import resnet_small_fpn
+from ..detect.models.retinanet import RetinaNet, RetinaNetSettings, octaves
+from ..detect.models.single import Positives
+from ..detect.models.ssd import hard_negatives
 from . import BLUE, GREY, ORANGE, PURPLE
 
 WEIGHTS = 1  # keeps the draw of the weights apart

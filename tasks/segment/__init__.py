@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from ..tiles import predict
 from .augment import augmented, border_weights, displacement, elastic, separated, turned, warp
 from .fcn import FCN
 from .losses import LOSSES, cross_entropy, cross_entropy_dice, focal, probabilities
 from .losses import dice as dice_loss
 from .metrics import confusion, dice, dice_from_iou, iou, iou_from_dice, labels, pixel_accuracy
 from .simple import SimpleNet
-from .tiles import predict
 from .unet import UNet, input_size, valid_sizes
 
 __all__ = [

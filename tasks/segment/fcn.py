@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minidl import Tensor, nn
-from tasks.classify.models.initial import redraw, stream
-from tasks.classify.models.vgg import CONVOLUTIONS
+from tasks.models.initial import redraw, stream
+from tasks.models.vgg import CONVOLUTIONS
 
 from .unet import extended
 

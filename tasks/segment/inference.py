@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..tiles import predict
 from .data import Part, standardised
-from .tiles import predict
 from .unet import UNet
 
 SYMMETRIES = tuple((quarters, flip) for quarters in range(4) for flip in (1, -1))

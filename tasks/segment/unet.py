@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.classify.models.initial import redraw, stream
+from tasks.models.initial import redraw, stream
 
 UPS = ("transposed", "nearest")
 

@@ -15,11 +15,11 @@ import minidl as md
 from minidl import data, nn, no_grad
 from minidl import functional as F
 
-from ..classify import MODELS, pretrained
+from ..classify import MODELS
 from ..classify.data import Batches, Part, square
 from ..classify.evaluate import Result, predict
-from ..classify.models import GoogLeNet
 from ..classify.train import CLASSES
+from ..models import GoogLeNet, pretrained
 from ..run import write_text
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 

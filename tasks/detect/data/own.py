@@ -1,0 +1,207 @@
+"""A user's own pictures: where they are, checked before training, split, and in squares of one size."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from minidl import data, nn
+
+from ...command import UsageError
+from .catalogue import Catalogue
+from .coco import read_coco
+from .doctor import Fault, anchor_coverage, examine, require_none, tell
+from .letterbox import SIDE, framed, framed_target
+from .records import Target
+from .voc import read_voc
+
+STRIDE = 16  # of the coarsest map that all small detectors have
+SMALLEST = 48
+FLIPS = 30  # purpose of random draws
+KEPT = 1000  # pictures that stay in memory once they are read
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from; those of a run that names no `data` are made.
+
+    data: a COCO json, whose files lie in the folder `images` (the json's own), or a PASCAL VOC folder. classes: the
+    names that may occur; none for those that do. split: the share that is tested on. size: the side of the square that
+    pictures are fitted into, in pixels.
+    """
+
+    data: str | None = None
+    images: str | None = None
+    classes: tuple[str, ...] = ()
+    split: float = 0.2
+    size: int = SIDE
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))  # a list, as it comes from a file
+        if self.size % STRIDE or self.size < SMALLEST:
+            raise UsageError(f"--size {self.size}: must be a multiple of {STRIDE}, at least {SMALLEST}")
+        if not 0 < self.split < 1:
+            raise UsageError(f"--split {self.split:g}: must be a share between 0 and 1")
+        if self.data is None and (self.images or self.classes):
+            raise UsageError("--images and --classes belong to pictures of your own: name them with --data")
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The annotations, once they are asked for."""
+        path = Path(self.data)
+        if path.is_dir():
+            if self.images:
+                raise UsageError(f"{path} is a VOC folder, which has its JPEGImages: leave --images out")
+            found = read_voc(path)
+        elif path.is_file():
+            found = read_coco(path, self.images or path.parent)
+        else:
+            raise FileNotFoundError(2, "no such file or folder", self.data)
+        return replace(found, classes=self.classes) if self.classes else found
+
+    def completed(self) -> Self:
+        """With the classes that the data has, if none are named."""
+        return replace(self, classes=self.catalogue.classes) if self.data and not self.classes else self
+
+
+class Own:
+    """One part of a user's pictures, as `textures.Pictures` has them: "train", shuffled and mirrored, or "test".
+
+    Each is fitted into a square; see letterbox.py.
+    """
+
+    sizes = None  # for `coco_ap`: nothing is known of them
+
+    def __init__(self, source: Source, seed: int, part: str):
+        self.seed, self.part, self.size = seed, part, source.size
+        self.swapped = mirrored(source.catalogue.points)
+        self.pictures = divided(source.catalogue, source.split, seed)[part]
+        self._read = lru_cache(KEPT)(self._fitted)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
+        """Float32 (n, 3, size, size) in [0, 1] and the targets; fewer at the end of the pictures.
+
+        For training, in the order of the epoch, and half of them mirrored: the seed and the step decide.
+        """
+        if self.part == "test":
+            pairs = [self._read(i) for i in range(step * n, min((step + 1) * n, len(self)))]
+        else:
+            chosen = data.Batches(len(self), n, seed=self.seed)(step)
+            turned = data.generator(self.seed, FLIPS, step).integers(2, size=len(chosen))
+            pairs = [self._turned(int(i), bool(turn)) for i, turn in zip(chosen, turned)]
+        return np.stack([image for image, _ in pairs]), [target for _, target in pairs]
+
+    def _fitted(self, i: int) -> tuple[np.ndarray, Target]:
+        image, target = self.pictures[i]
+        small, factor = framed(image, self.size)
+        return small, framed_target(target, factor, image.shape[1:], self.size)
+
+    def _turned(self, i: int, mirror: bool) -> tuple[np.ndarray, Target]:
+        image, target = self._read(i)
+        return (image[..., ::-1], target.flipped(self.size, self.swapped)) if mirror else (image, target)
+
+
+def divided(catalogue: Catalogue, share: float, seed: int) -> dict[str, Catalogue]:
+    """The pictures to train on and to test on: shuffled by the seed, `share` of them (rounded) to test on.
+
+    Raises ValueError if one part has none.
+    """
+    train, test = catalogue.split((1 - share, share), seed)
+    if not len(train) or not len(test):
+        raise ValueError(
+            f"--split {share:g} of {len(catalogue)} pictures leaves {len(train)} to train on and {len(test)} to test "
+            "on; each part needs one"
+        )
+    return {"train": train, "test": test}
+
+
+def mirrored(points: Sequence[str]) -> list[int] | None:
+    """Which keypoint each becomes in a mirror: the one with right for left in its name, or left for right; or itself.
+
+    None if there are no keypoints.
+    """
+    other = {"left": "right", "right": "left"}
+    names = [re.sub("left|right", lambda side: other[side[0]], name) for name in points]
+    return [points.index(name) if name in points else i for i, name in enumerate(names)] or None
+
+
+# --- the check before training
+
+
+def check(
+    source: Source, seed: int, build: Callable[[], nn.Module], more: Sequence[Fault], show: Callable[[str], object],
+    most: int,
+) -> None:  # fmt: skip
+    """Show what the doctor finds, how well the detector's anchors cover the objects, and a summary.
+
+    more: faults besides the doctor's. At most `most` errors and warnings are shown. Raises ValueError for errors.
+    """
+    catalogue = source.catalogue
+    faults = examine(catalogue) + list(more)
+    if not any(picture.things for picture in catalogue.pictures):
+        faults.append(Fault(True, f"{source.data} has no objects"))
+    lines: list[str] = []
+    if not any(fault.error for fault in faults):
+        missed, lines = covered(source, build())
+        faults += missed
+    tell(faults, show, most)
+    for line in lines:
+        show(line)
+    show(summary(source, faults))
+    require_none(faults)
+    divided(catalogue, source.split, seed)
+
+
+def covered(source: Source, model: nn.Module) -> tuple[list[Fault], list[str]]:
+    """What the anchors of a detector miss, and a histogram of how well they cover objects; nothing without anchors."""
+    anchors = anchors_of(model, source.size)
+    if anchors is None:
+        return [], []
+    coverage = anchor_coverage(source.catalogue, anchors)
+    faults, lines = coverage.faults(), ["how well anchors cover the objects: the best IoU of each", *coverage.lines()]
+    if faults:
+        boxes = anchors((source.size, source.size))
+        sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        lines.append(
+            f"anchors have sides of {sides.min():.0f} to {sides.max():.0f} pixels in squares of {source.size}: "
+            "another --size makes objects larger or smaller"
+        )
+    return faults, lines
+
+
+def anchors_of(model: nn.Module, side: int) -> Callable[[tuple[int, int]], np.ndarray] | None:
+    """The anchors of a detector for squares of this side, in the pixels of a picture (height, width) that is fitted
+    into one; None if it has no anchors."""
+    anchors = getattr(getattr(model, "rpn", model), "anchors", None)
+    if anchors is None:
+        return None
+    boxes, _ = anchors.boxes([(math.ceil(side / stride),) * 2 for stride in anchors.strides])
+    return lambda size: boxes * (max(size) / side)
+
+
+def summary(source: Source, faults: Sequence[Fault]) -> str:
+    """How many pictures, objects of each class, errors and warnings there are."""
+    pictures = source.catalogue.pictures
+    counts = Counter(thing.name for picture in pictures for thing in picture.things)
+    classes = ", ".join(f"{name} {counts[name]}" for name in source.catalogue.classes)
+    errors = sum(fault.error for fault in faults)
+    told = (
+        _counted(len(pictures), "picture"), f"{_counted(counts.total(), 'object')} ({classes})",
+        _counted(errors, "error"), _counted(len(faults) - errors, "warning"),
+    )  # fmt: skip
+    return f"{source.data}: " + ", ".join(told)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""How well what was found fits what is there: overlap, average precision."""

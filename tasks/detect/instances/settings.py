@@ -1,0 +1,103 @@
+"""What decides a run: Mask R-CNN on made shapes, or on a user's pictures with outlines or keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from minidl import data
+
+from ..data.doctor import Fault
+from ..data.own import Own, Source
+from ..data.shapes import POINTS, Shapes
+from ..models.faster_rcnn import FasterRCNN, faster_rcnn_small
+from ..models.heads import HeadSettings
+from ..train import TEST_SEED, WEIGHTS
+
+MASKS, KEYPOINTS = "masks", "keypoints"
+HEAD = HeadSettings(sample=16)  # four positive regions of an image at most: more of them cost more than they teach
+MARGIN = 0.125  # of the sides of regions for the keypoints: corners lie on the borders of their boxes, or just outside
+
+
+@dataclass(frozen=True)
+class Settings(Source):
+    """What decides the outcome of a training run, to the last bit.
+
+    heads: "masks" where the data has outlines, "keypoints" where it has those; points: how many of them objects of each
+    class have. Both are filled in by `completed`.
+    """
+
+    steps: int = 1100
+    batch: int = 8
+    lr: float = 2e-3
+    warmup: float = 0.05
+    seed: int = 0
+    heads: tuple[str, ...] = ()
+    points: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("heads", "points"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list, as it comes from a file
+
+    def completed(self) -> Self:
+        """With the classes, the heads and the keypoints that the data has."""
+        if self.heads:
+            return self
+        if not self.data:
+            return replace(self, heads=(MASKS, KEYPOINTS), points=tuple(sum(map(bool, names)) for names in POINTS))
+        full, found = super().completed(), self.catalogue
+        outlines = any(thing.outline for picture in found.pictures for thing in picture.things)
+        heads = [name for name, there in ((MASKS, outlines), (KEYPOINTS, found.points)) if there]
+        points = [len(found.points)] * len(full.classes) if found.points else []
+        return replace(full, heads=heads, points=points)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of average precision."""
+        return ("boxes", *self.heads)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes or Shapes.classes
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the pictures and what is in them are called."""
+        return ("pictures", "objects") if self.data else ("pictures", "shapes")
+
+    def describe(self) -> str:
+        """What a caption says of the run."""
+        return f"Mask R-CNN, {self.steps} steps of {self.batch}"
+
+    def faults(self) -> list[Fault]:
+        """What makes a user's data unfit for this task, besides what the doctor finds: outlines that are missing."""
+        things = [thing for picture in self.catalogue.pictures for thing in picture.things]
+        if not self.heads:
+            told = "no outlines and no keypoints; python -m tasks detect trains on boxes alone"
+            return [Fault(True, f"{self.data} has {told}")]
+        if MASKS not in self.heads:
+            return []
+        bare = [thing for thing in things if not thing.outline]
+        others = len(things) - len(bare)
+        return [Fault(True, f"{thing.where}: no outline, but {others} others have one") for thing in bare]
+
+    def build(self) -> FasterRCNN:
+        """Mask R-CNN for these classes and heads, with its initial weights."""
+        return faster_rcnn_small(
+            len(self.names), masks=MASKS in self.heads, num_keypoints=max(self.points, default=0),
+            head=HEAD, keypoint_margin=MARGIN, rng=data.generator(self.seed, WEIGHTS),
+        )  # fmt: skip
+
+    def pictures(self, part: str) -> Shapes | Own:
+        """Those of "train" or "test"."""
+        if self.data:
+            return Own(self, self.seed, part)
+        return Shapes(self.seed if part == "train" else TEST_SEED, part, self.size)
+
+
+def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
+    """Settings: what is given; else what is known of the run already; else the defaults."""
+    return Settings(**{**known, **given})

@@ -1,0 +1,1 @@
+"""Which anchor answers for which object, and what a loss is made of."""

@@ -1,0 +1,1 @@
+"""Detectors and their parts: anchors, backbones, heads, one stage and two."""

@@ -1,0 +1,96 @@
+"""The keypoint head: in which cell of a region each keypoint lies. Source: He et al., "Mask R-CNN", 2017, section 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minidl import Tensor, nn
+from minidl import functional as F
+from tasks.models.initial import redraw, stream
+
+from ..data.records import Target
+from ..losses.ledger import Ledger, total
+from ..losses.matching import gathered
+from .heads import Regions
+
+
+class KeypointHead(nn.Module):
+    """Eight 3x3 convolutions, a 4x4 transposed one that doubles the size, bilinear sampling that doubles it again.
+
+    Features (R, channels, 14, 14) give logits (R, P, 56, 56) whatever the class. Weights start from He's
+    initialisation (by fan-out), biases at 0. margin: regions are cut out larger on each side by this share of their
+    sides, for points that lie on their borders; the paper has 0.
+    """
+
+    size = 14  # of a region's features
+
+    def __init__(
+        self, channels: int, num_keypoints: int, *, width: int = 512, layers: int = 8, margin: float = 0.0,
+        rng: Any = None,
+    ):  # fmt: skip
+        rng = stream(rng)
+        self.margin = margin
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width if i else channels, width, 3, padding=1, rng=rng) for i in range(layers)
+        )
+        self.up = nn.ConvTranspose2d(width, num_keypoints, 4, stride=2, padding=1, rng=rng)
+        kinds = nn.Conv2d | nn.ConvTranspose2d
+        redraw(self, kinds, partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu"), rng, bias=0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        for conv in self.convs:
+            features = F.relu(conv(features))
+        return F.interpolate(self.up(features), scale_factor=2, mode="linear")
+
+    def loss(
+        self, logits: Tensor, regions: Regions, targets: Sequence[Target], ledger: Ledger | None = None
+    ) -> Tensor:
+        """The mean cross entropy of a softmax over all cells, for each keypoint given that lies in its positive region
+        (logits: of the positive regions alone)."""
+        at, cells = regions.positive, logits.shape[-1]
+        image = regions.image[at]
+        for n, target in enumerate(targets):
+            if target.keypoints is None and len(target):
+                raise ValueError(f"the keypoint head needs keypoints, target {n} has keypoints=None")
+        known = [np.zeros((0, logits.shape[1], 3), np.float32) if t.keypoints is None else t.keypoints for t in targets]
+        points = gathered(known, image, regions.truth[at])
+        cell, inside = keypoint_cells(points, grown(regions.boxes[at], self.margin)[:, 1:], cells)
+        region, point = inside.nonzero()
+        flat = logits.reshape(*logits.shape[:2], cells**2)[region, point]  # (V, 56 * 56)
+        terms = F.cross_entropy(flat, cell[region, point], reduction="none")
+        if ledger is not None:
+            ledger["keypoint"] = {
+                "region": at[region], "point": point, "cell": cell[region, point], "logits": flat.numpy()
+            }  # fmt: skip
+        return total("keypoint", terms / max(len(region), 1), ledger, image[region], at[region])
+
+
+def grown(regions: np.ndarray, margin: float) -> np.ndarray:
+    """Regions (R, 5), image, x1, y1, x2, y2 each, larger by a share of their sides on each side."""
+    more = margin * (regions[:, 3:] - regions[:, 1:3])
+    return regions + np.concatenate([np.zeros_like(more[:, :1]), -more, more], axis=1)
+
+
+def keypoint_cells(points: np.ndarray, boxes: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """The flat number of the cell that each keypoint (R, P, 3) falls into when its box (R, 4) is cut into cells^2, and
+    whether it is given and in the box: (R, P) each. A point on the right or lower side belongs to the last cell."""
+    low, side = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
+    share = (points[..., :2] - low) / np.maximum(side, 1e-6)
+    inside = (points[..., 2] > 0) & ((share >= 0) & (share <= 1)).all(axis=-1)
+    column, row = (np.floor(np.where(inside, share[..., k], 0) * cells).clip(0, cells - 1) for k in (0, 1))
+    return (row * cells + column).astype(np.int64), inside
+
+
+def keypoints_of(logits: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The centre of the likeliest cell of each keypoint and its probability: (R, P, M, M), (R, 4) -> (R, P, 3)."""
+    *_, cells = logits.shape
+    flat = logits.reshape(*logits.shape[:2], cells**2)
+    best = flat.argmax(axis=-1)
+    chance = 1 / np.exp(flat - flat.max(axis=-1, keepdims=True)).sum(axis=-1)
+    where = np.stack([best % cells + 0.5, best // cells + 0.5], axis=-1) / cells  # shares of the sides, x first
+    places = boxes[:, None, :2] + where * (boxes[:, None, 2:] - boxes[:, None, :2])
+    return np.concatenate([places, chance[..., None]], axis=-1).astype(np.float32)

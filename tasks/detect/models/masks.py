@@ -1,0 +1,98 @@
+"""The mask head: which pixels of a region are the object's. Source: He et al., "Mask R-CNN", ICCV 2017, section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minidl import Tensor, nn, no_grad
+from minidl import functional as F
+from tasks.models.initial import redraw, stream
+
+from ..data.records import Target
+from ..losses.ledger import Ledger, total
+from .heads import Regions
+
+
+class MaskHead(nn.Module):
+    """Four 3x3 convolutions, a 2x2 transposed one that doubles the size, a 1x1 one to a map of logits for each class.
+
+    Features (R, channels, 14, 14) give (R, C, 28, 28). Weights start from He's initialisation (by fan-out), those of
+    the last layer from N(0, 0.001^2), biases at 0.
+    """
+
+    size = 14  # of a region's features
+    margin = 0.0  # by which regions are cut out larger
+
+    def __init__(self, channels: int, num_classes: int, *, width: int = 256, layers: int = 4, rng: Any = None):
+        rng = stream(rng)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width if i else channels, width, 3, padding=1, rng=rng) for i in range(layers)
+        )
+        self.up = nn.ConvTranspose2d(width, width, 2, stride=2, rng=rng)
+        self.logits = nn.Conv2d(width, num_classes, 1, rng=rng)
+        kinds = nn.Conv2d | nn.ConvTranspose2d
+        redraw(self, kinds, partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu"), rng, bias=0)
+        redraw(self.logits, nn.Conv2d, partial(nn.init.normal, std=0.001), rng)
+
+    def forward(self, features: Tensor) -> Tensor:
+        for conv in self.convs:
+            features = F.relu(conv(features))
+        return self.logits(F.relu(self.up(features)))
+
+    def loss(
+        self, logits: Tensor, regions: Regions, targets: Sequence[Target], ledger: Ledger | None = None
+    ) -> Tensor:
+        """The mean binary cross entropy over the pixels of the positive regions (logits: theirs alone), in the map of
+        their own class; other classes' maps are not trained by them."""
+        at = regions.positive
+        image = regions.image[at]
+        logits = logits[np.arange(len(at)), regions.label[at]]  # (P, 28, 28)
+        wanted = mask_targets(targets, image, regions.truth[at], regions.boxes[at, 1:], logits.shape[-1])
+        terms = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if ledger is not None:
+            ledger["mask"] = {"region": at, "wanted": wanted, "logits": logits.numpy()}
+        return total("mask", terms.mean(axis=(1, 2)) / max(len(at), 1), ledger, image, at)
+
+
+def mask_targets(
+    targets: Sequence[Target], image: np.ndarray, truth: np.ndarray, boxes: np.ndarray, size: int
+) -> np.ndarray:
+    """The masks of the objects cut out by the boxes (P, 4) and resized by RoI align, 1 from a mean of 0.5 on:
+    float32 (P, size, size).
+
+    Raises ValueError for a target without masks.
+    """
+    for n, target in enumerate(targets):
+        if target.masks is None and len(target):
+            raise ValueError(f"the mask head needs masks, target {n} has {len(target)} boxes and masks=None")
+    if not len(boxes):
+        return np.zeros((0, size, size), np.float32)
+    masks = [t.masks for t in targets if len(t)]
+    first = np.cumsum([0, *map(len, targets)])[:-1]
+    which = (first[image] + truth)[:, None]  # the object, counted through all images
+    with no_grad():
+        stacked = Tensor(np.concatenate(masks)[:, None].astype(np.float32))  # (K, 1, H, W)
+        cut = F.roi_align(stacked, np.concatenate([which, boxes], axis=1), size).data[:, 0]
+    return (cut >= 0.5).astype(np.float32)
+
+
+def paste(masks: np.ndarray, boxes: np.ndarray, size: Sequence[int], threshold: float = 0.5) -> np.ndarray:
+    """Probabilities (K, M, M) within boxes as masks of the picture: bool (K, height, width).
+
+    The centre of each pixel in the box is sampled bilinearly, held to the outermost cells; outside is False.
+    """
+    rows, columns = (_weights(boxes[:, k], boxes[:, k + 2], masks.shape[-1], size[1 - k]) for k in (1, 0))
+    return rows @ masks @ columns.swapaxes(1, 2) >= threshold  # (K, H, M) @ (K, M, M) @ (K, M, W)
+
+
+def _weights(low: np.ndarray, high: np.ndarray, cells: int, pixels: int) -> np.ndarray:
+    """How much of each cell the pixels take along one axis: (K, pixels, cells), 0 for pixels outside of the box."""
+    centre = np.arange(pixels) + 0.5
+    low, high = low[:, None], high[:, None]
+    position = (centre - low) / np.maximum(high - low, 1e-6) * cells - 0.5  # (K, pixels)
+    near = 1 - abs(position.clip(0, cells - 1)[..., None] - np.arange(cells))
+    return near.clip(0) * ((centre >= low) & (centre < high))[..., None]

@@ -1,0 +1,195 @@
+"""SSD: default boxes on several maps, each scored for every class and for background; hard negatives only.
+
+Fine maps look for small objects, coarse ones for large. Each default box has C + 1 logits, the last the background's,
+and four steps. Most boxes are background: of these only the ones that are answered worst are trained on, three for
+each box that is matched to an object.
+
+Source: Liu et al., "SSD: single shot multibox detector", ECCV 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import Tensor, nn
+from minidl import functional as F
+from tasks.models.initial import redraw, stream
+
+from ..data.records import Target, require_targets
+from ..losses.ledger import Ledger, total
+from ..losses.matching import NEGATIVE, POSITIVE, match
+from .anchors import Anchors
+from .backbone import Stages, layer, resnet_small_stages
+from .rpn import encoded, per_anchor
+from .single import Scored, SingleStage, positives
+
+
+@dataclass(frozen=True)
+class SSDSettings:
+    """The paper's numbers."""
+
+    positive: float = 0.5  # IoU of a default box with an object; the best for an object is positive in any case
+    hard: float = 3.0  # negatives for each positive of an image
+    beta: float = 1.0  # of the smooth L1 loss
+    weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # that steps are multiplied by: 1 / variances
+    score: float = 0.01  # in use: what scores less is left out
+    before: int = 400  # of each map into the suppression
+    nms: float = 0.45
+
+
+PAPER_SSD = SSDSettings()
+SMALL_SSD = SSDSettings(score=0.05, before=100)  # for pictures of about 96 pixels
+FOUR, SIX = (1.0, 2.0, 1 / 2), (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width / height
+
+
+def default_boxes(
+    size: float, strides: Sequence[int], smallest: float = 0.2, largest: float = 0.9,
+    ratios: Sequence[Sequence[float]] | None = None,
+) -> Anchors:  # fmt: skip
+    """The default boxes for a picture of this side: on map k of m scale s_k in all ratios, and one square more.
+
+    Section 2.2: ``s_k = smallest + (largest - smallest) (k - 1) / (m - 1)`` of the picture's side, widths s_k sqrt(a),
+    heights s_k / sqrt(a) for ratios a; the other square is of scale sqrt(s_k s_(k+1)), s_(m+1) going on as the others.
+    ratios: those of each map (SIX on all); with the square more FOUR gives four boxes a cell, SIX gives six.
+    """
+    ratios = [SIX] * len(strides) if ratios is None else ratios
+    step = (largest - smallest) / max(len(strides) - 1, 1)
+    scales = size * (smallest + step * np.arange(len(strides) + 1))
+    shapes = []
+    for scale, after, of_map in zip(scales[:-1], scales[1:], ratios, strict=True):
+        root = np.sqrt(of_map)
+        square = np.full((1, 2), math.sqrt(scale * after))
+        shapes.append(np.concatenate([scale * np.stack([root, 1 / root], axis=1), square]))
+    return Anchors(tuple(shapes), tuple(strides))
+
+
+class Extended(nn.Module):
+    """A backbone and more maps behind its last, each of half the size: 1x1 to half the width, 3x3 of stride 2."""
+
+    def __init__(self, bottom: Stages, widths: Sequence[int], rng: Any = None):
+        rng = stream(rng)
+        self.bottom, self.extra, inputs = bottom, nn.ModuleList(), bottom.channels[-1]
+        for width in widths:
+            layers = [*layer(inputs, width // 2, 1, 1, rng), *layer(width // 2, width, 3, 2, rng)]
+            self.extra.append(nn.Sequential(*layers))
+            inputs = width
+        self.channels = (*bottom.channels, *widths)
+        self.strides = (*bottom.strides, *(bottom.strides[-1] * 2 ** (i + 1) for i in range(len(widths))))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = self.bottom(x)
+        for step in self.extra:
+            maps.append(step(maps[-1]))
+        return maps
+
+
+class Found(NamedTuple):
+    """What the network says of each of A default boxes in N images, and the boxes."""
+
+    logits: Tensor  # (N, A, C + 1), the background last
+    deltas: Tensor  # (N, A, 4), steps as `F.encode_boxes` counts them, times the weights
+    anchors: np.ndarray  # (A, 4)
+    level: np.ndarray  # (A,)
+
+
+class SSD(SingleStage):
+    """Two 3x3 convolutions on each map, to the logits and to the steps of its default boxes.
+
+    The paper's backbone is VGG-16, without batch norm; any will do that gives maps. Raises ValueError unless there are
+    default boxes for as many maps.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, anchors: Anchors, num_classes: int, settings: SSDSettings = PAPER_SSD,
+        rng: Any = None,
+    ):  # fmt: skip
+        if backbone.strides != anchors.strides:
+            raise ValueError(f"SSD: maps of strides {backbone.strides}, default boxes for strides {anchors.strides}")
+        rng = stream(rng)
+        self.backbone, self.anchors, self.num_classes, self.settings = backbone, anchors, num_classes, settings
+        heads = [
+            nn.ModuleList(nn.Conv2d(c, k * entries, 3, padding=1, rng=rng) for c, k in zip(backbone.channels, each))
+            for each in [anchors.per_cell]
+            for entries in (num_classes + 1, 4)
+        ]
+        self.classes, self.boxes = heads
+        for head in heads:
+            redraw(head, nn.Conv2d, nn.init.xavier_uniform, rng, bias=0)
+
+    @classmethod
+    def small(cls, num_classes: int, rng: Any = None, **options: Any) -> SSD:
+        """For pictures of about 96 pixels: maps of strides 4 to 32, scales 0.1 to 0.5."""
+        rng = stream(rng)
+        backbone = Extended(resnet_small_stages(rng=rng), (64,), rng)
+        anchors = default_boxes(96, backbone.strides, 0.1, 0.5)
+        return cls(backbone, anchors, num_classes, **{"settings": SMALL_SSD, "rng": rng} | options)
+
+    def forward(self, images: Tensor) -> Found:
+        maps = self.backbone(images)
+        logits, deltas = (
+            F.concat([per_anchor(conv(m), entries) for conv, m in zip(convs, maps)], axis=1)
+            for convs, entries in ((self.classes, self.num_classes + 1), (self.boxes, 4))
+        )
+        return Found(logits, deltas, *self.anchors.boxes([m.shape[2:] for m in maps]))
+
+    # --- training
+
+    def losses(
+        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None,
+        ledger: Ledger | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """By the number of positive boxes in all images (1 if there are none): "class", the cross entropy of the
+        positive ones and of the hard negatives; "box", the smooth L1 losses of the positive ones' steps.
+
+        An image without objects has no positive boxes, hence no hard negatives: nothing is learned from it.
+        """
+        require_targets(targets, images, self.num_classes)
+        s, found = self.settings, self(images)
+        limits = {"positive": s.positive, "negative": s.positive, "best": True, "claimed": True}
+        matches = [match(found.anchors, t, **limits) for t in targets]
+        labels = np.stack([m.labels for m in matches])  # (N, A)
+        yes = positives(labels == POSITIVE, matches, targets)
+        at = yes.image, yes.item
+        asked = np.full(labels.shape, self.num_classes)
+        asked[at] = yes.label
+        surprise = F.cross_entropy(found.logits.transpose(0, 2, 1), asked, reduction="none")  # (N, A)
+        hard = hard_negatives(surprise.numpy(), labels, s.hard)
+        trained = np.nonzero((labels == POSITIVE) | hard)
+        wanted, predicted = encoded(yes.boxes, found.anchors[yes.item], s.weights), found.deltas[at]
+        count = max(len(yes.item), 1)
+        steps = F.smooth_l1_loss(predicted, wanted, beta=s.beta, reduction="none").sum(axis=1)
+        if ledger is not None:
+            ledger["matching"] = {
+                "anchors": found.anchors, "level": found.level, "match": matches, "logits": found.logits.numpy(),
+                "deltas": found.deltas.numpy(), "image": yes.image, "anchor": yes.item, "truth": yes.truth,
+                "wanted": wanted, "predicted": predicted.numpy(), "hard": hard, "surprise": surprise.numpy(),
+            }  # fmt: skip
+        return {
+            "class": total("class", surprise[trained] / count, ledger, *trained),
+            "box": total("box", steps / count, ledger, *at),
+        }
+
+    # --- use
+
+    def scored(self, images: Tensor, ledger: Ledger | None = None) -> Scored:
+        found = self(images)
+        boxes = F.decode_boxes(found.deltas.numpy(), found.anchors, self.settings.weights).data
+        scores = F.softmax(found.logits, axis=2).numpy()[:, :, :-1]
+        if ledger is not None:
+            ledger |= {"anchors": found.anchors, "level": found.level, "boxes": boxes, "scores": scores}
+        return Scored(boxes, scores, found.level)
+
+
+def hard_negatives(surprise: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
+    """Of each image the negative boxes with the largest loss, `share` for each positive one: bool (N, A)."""
+    hard = np.zeros(labels.shape, bool)
+    for chosen, loss, label in zip(hard, surprise, labels):
+        negative = np.flatnonzero(label == NEGATIVE)
+        count = int(share * np.count_nonzero(label == POSITIVE))
+        chosen[negative[np.argsort(-loss[negative], kind="stable")[:count]]] = True
+    return hard

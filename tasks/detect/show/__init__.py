@@ -1,0 +1,1 @@
+"""What people see: figures, tables, and a page that steps through one picture."""

@@ -1,0 +1,83 @@
+"""One picture, step by step: a page that shows what a detector does with it, and what each loss is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minidl import Tensor, data, nn
+from minidl.device import to_device
+from minidl.study.page import Page
+
+from ...data.own import Own
+from ...data.records import Target
+from ...models.faster_rcnn import FasterRCNN
+from ...models.retinanet import RetinaNet
+from ...models.ssd import SSD
+from ...models.yolo import YOLO
+from ...train import SAMPLES, Settings, standardised
+from . import one_stage, two_stage, yolo
+from .frame import page
+from .losses import losses
+from .picture import picture
+from .stage import Case, Stage
+from .use import LIMIT, NMS, SCORE
+
+STAGES: dict[type, Callable[[Case], list[Stage]]] = {
+    FasterRCNN: two_stage.stages, SSD: one_stage.ssd, RetinaNet: one_stage.retinanet, YOLO: yolo.stages,
+}  # fmt: skip
+
+
+def require(settings: Settings, index: int) -> None:
+    """Raise ValueError if there is no such test picture; of made ones there are as many as one likes."""
+    pictures = settings.pictures("test")
+    if isinstance(pictures, Own) and index >= len(pictures):
+        raise ValueError(f"--explain {index}: there are {len(pictures)} test pictures, 0 to {len(pictures) - 1}")
+
+
+def write(model: nn.Module, settings: Settings, index: int, out: Path, device: str) -> Path:
+    """The page of a picture that was never trained on, in `out`."""
+    pictures, (many, _) = settings.pictures("test"), settings.words
+    (image,), (target,) = pictures.batch(index, 1)
+    points = [settings.catalogue.points] * len(settings.names) if settings.data else getattr(pictures, "points", None)
+    rng = data.generator(settings.seed, SAMPLES, index)
+    title = f"One picture, step by step: {settings.describe()}, number {index} of the test {many}"
+    document = explained(model, image, target, settings.names, rng, title, points=points, device=device)
+    return document.save(out / f"explain-{index}.html")
+
+
+def explained(
+    model: nn.Module, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, title: str,
+    *, points: Sequence[Sequence[str]] | None = None, device: str = "cpu",
+) -> Page:  # fmt: skip
+    """The page of one picture (3, H, W) in [0, 1]. classes: their names; points: of each class the names of its
+    keypoints; rng: draws what the detector samples. Raises TypeError for a model that is none of `STAGES`."""
+    case = traced(model, image, target, classes, rng, points=points, device=device)
+    return page(case, stages(case), image, title)
+
+
+def traced(
+    model: nn.Module, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, *,
+    points: Sequence[Sequence[str]] | None = None, device: str = "cpu",
+) -> Case:  # fmt: skip
+    """What the model does with one picture, in training and in use; see `FasterRCNN.trace`."""
+    kind(model)
+    limits = {"limit": LIMIT} | ({"score": SCORE, "nms": NMS} if isinstance(model, FasterRCNN) else {})
+    ledger = model.trace(Tensor(to_device(standardised(image[None]), device)), target, rng, **limits)
+    return Case(model, ledger, target, classes, image.shape[1:], points)
+
+
+def kind(model: nn.Module) -> type:
+    """Which of the known detectors it is."""
+    for known in STAGES:
+        if isinstance(model, known):
+            return known
+    names = ", ".join(known.__name__ for known in STAGES)
+    raise TypeError(f"only {names} can be explained, got {type(model).__name__}")
+
+
+def stages(case: Case) -> list[Stage]:
+    """All stages of a picture, in order."""
+    return [picture(case), *STAGES[kind(case.model)](case), losses(case)]

@@ -1,0 +1,150 @@
+"""The stages of SSD and RetinaNet: which negatives count, by choice or by weight."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import Tensor, no_grad
+from minidl import functional as F
+
+from ...losses.matching import IGNORED, NEGATIVE, POSITIVE
+from . import anchors as anchored
+from . import use
+from .anchors import TRUTH, Matched, Steps, decoding, matched
+from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, left_out, noted, plural, text
+
+PART = "Training"
+WAY = "A box is where the predicted steps lead."
+
+
+def ssd(case: Case) -> list[Stage]:
+    """All but the picture and the losses."""
+    s, name = case.model.settings, "default box"
+    known = matched(case, case.ledger["matching"], case.model.anchors)
+    return [
+        anchored.anchors(case, PART, known, name, ("w = s * sqrt(a)", "h = s / sqrt(a)")),
+        anchored.ious(case, PART, known, name),
+        anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.positive, True)),
+        hard(case, known),
+        _steps(case, known, name, s.weights),
+        *use.single(case, known.boxes, name, WAY, decoding(s.weights)),
+    ]
+
+
+def retinanet(case: Case) -> list[Stage]:
+    """All but the picture and the losses."""
+    s, name = case.model.settings, "anchor"
+    known = matched(case, case.ledger["matching"], case.model.anchors)
+    return [
+        anchored.anchors(case, PART, known, name, ("w * h = size**2", "h / w = ratio")),
+        anchored.ious(case, PART, known, name),
+        anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.negative, s.best)),
+        focal(case, known),
+        _steps(case, known, name, (1.0,) * 4),
+        *use.single(case, known.boxes, name, WAY, decoding((1.0,) * 4)),
+    ]
+
+
+def _steps(case: Case, known: Matched, name: str, weights: tuple[float, ...]) -> Stage:
+    page, count = case.ledger["matching"], max(len(case.ledger["matching"]["anchor"]), 1)
+    s = Steps(page["anchor"], known.boxes[page["anchor"]], page["truth"], page["wanted"], page["predicted"],
+              weights, case.model.settings.beta, case.ledger["terms"]["box"].value)  # fmt: skip
+    return anchored.steps(case, PART, "deltas", s, name, "box", f"the number of positive {plural(name)}, {count}")
+
+
+# --- SSD
+
+
+def hard(case: Case, known: Matched) -> Stage:
+    """The negatives that are trained on: those answered worst."""
+    page, s = case.ledger["matching"], case.model.settings
+    surprise, chosen, labels = page["surprise"][0], page["hard"][0], known.match.labels
+    count = max(len(page["anchor"]), 1)
+    with no_grad():
+        background = F.softmax(Tensor(page["logits"][0]), axis=1).numpy()[:, -1]
+    parts = {
+        "positive": np.flatnonzero(labels == POSITIVE),
+        "hard": np.flatnonzero(chosen),
+        "passed": np.flatnonzero((labels == NEGATIVE) & ~chosen),
+    }
+    kinds = {"positive": "positive", "hard": "negative", "passed": "ignored"}
+    names = {"positive": "positive", "hard": "hard negative", "passed": "easy negative"}
+    rows, notes = [], []
+    for key, all_ in parts.items():
+        some = all_[np.argsort(-surprise[all_], kind="stable")][:MOST]
+        notes.append(left_out(len(some), len(all_), f"{names[key]} (the worst answered)"))
+        for i in some:
+            share = "" if key == "passed" else surprise[i] / count
+            rows.append(
+                Row(cells(int(i), names[key], background[i], surprise[i], share), known.boxes[i], kinds[key], [key])
+            )
+    words = (
+        f"Nearly all default boxes show background, and most are easy. All positive ones are trained on, and of the "
+        f"negative ones {s.hard:g} for each positive: those whose cross entropy is largest. Here "
+        f"{len(parts['positive'])} positive, {len(parts['hard'])} hard negatives, {len(parts['passed'])} passed over. "
+        f"<b>class</b> is the sum of their cross entropies, divided by the number of positive ones, {count}."
+    )
+    groups = [Group(key, names[key], len(parts[key]), kinds[key], key != "passed") for key in parts]
+    table = Table(["default box", "part", "p of background", "cross entropy", "share of class"], rows)
+    return Stage("hard", PART, "Hard negatives", text(words, "L = -log(p[label])"), [table], groups, [TRUTH],
+                 note=noted(*notes))  # fmt: skip
+
+
+# --- RetinaNet
+
+
+def focal(case: Case, known: Matched) -> Stage:
+    """What the focal loss makes of the cross entropy of each anchor."""
+    page, s = case.ledger["matching"], case.model.settings
+    logits, labels, count = page["logits"][0].astype(float), known.match.labels, max(len(page["anchor"]), 1)
+    asked = np.zeros(logits.shape, bool)
+    asked[page["anchor"], case.target.labels[page["truth"]]] = True
+    with np.errstate(invalid="ignore"):  # a detector that has diverged says NaN, and so does the page
+        entropy = np.logaddexp(0, np.where(asked, -logits, logits))  # -log p_t, (A, C), without overflow
+    right = np.exp(-entropy)
+    share = np.where(asked, s.alpha, 1 - s.alpha) if s.alpha >= 0 else np.ones(logits.shape)
+    weight = share * (1 - right) ** s.gamma
+    terms = case.ledger["terms"]["class"].value  # one an anchor
+    parts = {"positive": labels == POSITIVE, "negative": labels == NEGATIVE}
+    rows, notes = [], []
+    for key, of_part in parts.items():
+        all_ = np.flatnonzero(of_part)
+        some = all_[np.argsort(-terms[all_], kind="stable")][:MOST]
+        notes.append(left_out(len(some), len(all_), f"{key} anchors (those with the largest loss)"))
+        for i in some:
+            c = int((weight[i] * entropy[i]).argmax())  # the answer that costs most
+            answer = f"{case.classes[c]}: {'yes' if asked[i, c] else 'no'}"
+            line = cells(int(i), key, answer, right[i, c], entropy[i, c], weight[i, c], terms[i])
+            rows.append(Row(line, known.boxes[i], key, [key]))
+    summary = _summary(parts["positive"], labels != IGNORED, right.min(axis=1), entropy.sum(axis=1), terms)
+    alpha = f"alpha_t is {s.alpha:g} for yes and {1 - s.alpha:g} for no" if s.alpha >= 0 else "alpha_t is 1"
+    words = (
+        f"All anchors that are not ignored are trained on: each of {len(case.classes)} classes is a question with the "
+        "answer yes or no, and p_t is the probability given to the right answer. The factor turns down what is "
+        f"answered well already: {alpha}, gamma is {s.gamma:g}. "
+        f"<b>class</b> is the sum over all anchors and classes, divided by the number of positive anchors, {count}. "
+        "The table names of each anchor the answer that costs most."
+    )
+    groups = [Group(key, key, int(of_part.sum()), key) for key, of_part in parts.items()]
+    head = ["anchor", "label", "right answer", "p_t", "cross entropy", "weight", "share of class"]
+    return Stage("focal", PART, "Focal weights", text(words, "L = -alpha_t * (1 - p_t)**gamma * log(p_t)"),
+                 [Table(head, rows)], groups, [TRUTH], summary, noted(*notes))  # fmt: skip
+
+
+def _summary(
+    positive: np.ndarray, asked: np.ndarray, worst: np.ndarray, entropy: np.ndarray, terms: np.ndarray
+) -> Sheet:
+    """How the cross entropy and the focal loss split between positive, hard and easy negative anchors."""
+    parts = {
+        "positive": positive,
+        "negative, some answer wrong (p_t < 0.5)": asked & ~positive & (worst < 0.5),
+        "negative, unsure (0.5 to 0.9)": asked & ~positive & (worst >= 0.5) & (worst < 0.9),
+        "negative, easy (all p_t >= 0.9)": asked & ~positive & (worst >= 0.9),
+    }
+    of = [max(float(each[asked].sum()), 1e-30) for each in (entropy, terms)]
+    lines = [
+        cells(name, int(part.sum()), f"{entropy[part].sum() / of[0]:.1%}", f"{terms[part].sum() / of[1]:.1%}")
+        for name, part in parts.items()
+    ]
+    return Sheet(["anchors", "how many", "of the cross entropy", "of the focal loss"], lines,
+                 "what the weights do: the share of each kind of anchor in either loss")  # fmt: skip

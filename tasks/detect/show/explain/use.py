@@ -1,0 +1,180 @@
+"""The stages of a detector in use: boxes that score, which suppresses which, what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...losses.matching import overlap
+from ...models.suppression import Suppression
+from .anchors import TRUTH, decoding
+from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, counted, left_out, shade, text
+
+RANKED = 100  # boxes of a suppression that are listed
+PART = "In use"
+SCORE, NMS, LIMIT = 0.05, 0.5, 100  # of a detector of two stages; LIMIT of all
+CLIPPED = "Boxes are cut off at the border of the picture."
+SIDES = ("x1", "y1", "x2", "y2")
+
+
+class Ranking(NamedTuple):
+    """The N boxes that go into a suppression: what each came from (N,), its box (N, 4), its group (class or level) by
+    name, its score (N,), the probability that is shown for it; what is kept and what became of each."""
+
+    item: np.ndarray
+    boxes: np.ndarray
+    group: Sequence[str]
+    scores: np.ndarray
+    shown: np.ndarray
+    kept: np.ndarray
+    nms: Suppression
+
+    def order(self) -> np.ndarray:
+        """The positions of the boxes, best first, as the suppression goes through them."""
+        return np.argsort(-self.scores, kind="stable")
+
+
+def ranking(page: dict[str, Any], item: str, group: Sequence[str], shown: np.ndarray) -> Ranking:
+    """What the ledger holds of a suppression; `item` is its name for what the boxes came from."""
+    return Ranking(page[item], page["boxes"], group, page["scores"], shown, page["kept"], page["nms"])
+
+
+def mended(
+    key: str, part: str, title: str, said: str, ranked: Ranking, start: np.ndarray, names: tuple[str, str]
+) -> Stage:
+    """The boxes that are predicted, best first. said: HTML; start: the boxes (N, 4) that the steps begin at; names: of
+    these, and of the groups."""
+    rows = [
+        Row(cells(int(ranked.item[i]), ranked.group[i], ranked.shown[i], *ranked.boxes[i]), ranked.boxes[i],
+            "predicted", start=start[i], details=[_way(start[i], ranked.boxes[i])])
+        for i in ranked.order()[:MOST]
+    ]  # fmt: skip
+    table = Table([names[0], names[1], "score", *SIDES], rows)
+    note = left_out(len(rows), len(ranked.scores), "boxes (the best)")
+    legend = [("anchor", f"the {names[0]} where it begins"), ("predicted", "the box that is predicted")]
+    return Stage(key, part, title, said, [table], legend=legend, note=note, chosen=0 if rows else -1)
+
+
+def _way(start: np.ndarray, end: np.ndarray) -> Sheet:
+    """Centre and size of two boxes."""
+    (a, b), (u, v) = ((box.astype(float)[:2], box.astype(float)[2:]) for box in (start, end))
+    pairs = [*zip((a + b) / 2, (u + v) / 2), *zip(b - a, v - u)]
+    lines = [cells(name, *pair) for name, pair in zip(("centre x", "centre y", "width", "height"), pairs)]
+    return Sheet(["", "from", "to"], lines)
+
+
+def suppressed(
+    key: str, part: str, words: str, ranked: Ranking, threshold: float, group: str, limit: int
+) -> Stage:  # fmt: skip
+    """The order of the suppression, who suppressed whom at which IoU. group: what boxes must share ("class")."""
+    order = ranked.order()[:RANKED]
+    place = {int(i): n for n, i in enumerate(order)}
+    kept = set(ranked.kept.tolist())
+    rows = [_fate(int(i), n, ranked, place, kept) for n, i in enumerate(order)]
+    dropped = int((ranked.nms.by >= 0).sum())
+    beyond = len(ranked.scores) - dropped - len(kept)
+    groups = [
+        Group("kept", "kept", len(kept), "kept"),
+        Group("suppressed", "suppressed", dropped, "suppressed"),
+        *([Group("beyond", f"beyond the best {limit}", beyond, "ignored", shown=False)] if beyond else []),
+    ]
+    words += (
+        f" Non-maximum suppression goes through them best first. A box that is still there is kept, and suppresses all "
+        f"that come after it, are of its {group} and overlap it with an IoU above {threshold:g}. Choose a kept box: "
+        "those it suppressed light up."
+    )
+    most = max((len(row.lights) if row.kind == "kept" else 0 for row in rows), default=0)
+    first = next((n for n, row in enumerate(rows) if row.kind == "kept" and len(row.lights) == most), -1)
+    table = Table(["rank", "box", group, "score", "what became of it", "IoU"], rows)
+    return Stage(key, part, "Suppression (NMS)", text(words, f"IoU(kept, box) > {threshold:g}"), [table], groups,
+                 note=left_out(len(rows), len(ranked.scores), "boxes (the best)"), chosen=first)  # fmt: skip
+
+
+def _fate(i: int, n: int, ranked: Ranking, place: dict[int, int], kept: set[int]) -> Row:
+    line = [n + 1, int(ranked.item[i]), ranked.group[i], ranked.shown[i]]
+    by = int(ranked.nms.by[i])
+    if by >= 0:
+        fate = f"suppressed by {place[by] + 1}"
+        said = f"{n + 1} is {fate}: their IoU is {cells(ranked.nms.iou[i])[0]}."
+        return Row(cells(*line, fate, ranked.nms.iou[i]), ranked.boxes[i], "suppressed", ["suppressed"], [place[by]],
+                   said=said)  # fmt: skip
+    if i not in kept:
+        return Row(cells(*line, "left out", ""), ranked.boxes[i], "ignored", ["beyond"])
+    victims = [int(v) for v in np.flatnonzero(ranked.nms.by == i)]
+    listed = sorted(place[v] for v in victims if v in place)
+    said = f"{n + 1} is kept and suppresses {counted(len(victims), 'box')}"
+    said += f": {', '.join(str(v + 1) for v in listed)}" if listed else ""
+    said += f"; {len(victims) - len(listed)} of them are not listed." if len(listed) < len(victims) else "."
+    fate = "kept" + (f", suppresses {len(victims)}" if victims else "")
+    return Row(cells(*line, fate, ""), ranked.boxes[i], "kept", ["kept"], listed, said=said)
+
+
+def found(case: Case) -> Stage:
+    """The detections, each with the object that it overlaps most; with masks and keypoints where there are any."""
+    there = case.ledger["detections"]
+    iou = overlap(there.boxes, case.target.boxes)
+    rows = []
+    for k in range(min(len(there), MOST)):
+        best = int(iou[k].argmax()) if iou.shape[1] else -1
+        meets = best >= 0 and iou[k, best] > 0
+        line = cells(k + 1, case.label(there.labels[k]), there.scores[k], case.object(best) if meets else "none",
+                     iou[k, best] if meets else 0, *there.boxes[k])  # fmt: skip
+        points = None if there.keypoints is None else there.keypoints[k]
+        masks = [] if there.masks is None else [["mask", shade(there.masks[k].astype(float)), [0, 0, *case.size[::-1]]]]
+        rows.append(Row(line, there.boxes[k], "kept", goal=case.target.boxes[best] if meets else None, pictures=masks,
+                        dots=dots(case, there.labels[k], points)))  # fmt: skip
+    words = (
+        f"What is left is what the detector says: {counted(len(there), 'detection')}, where there "
+        f"{'is' if len(case.target) == 1 else 'are'} {counted(len(case.target), 'object')}. Measured with average "
+        "precision, a detection is right if its class is, its IoU with an object that no better one has taken is at "
+        "least 0.5, and it counts the more the fewer wrong ones score higher."
+    )
+    table = Table(["rank", "class", "score", "nearest object", "IoU", *SIDES], rows)
+    return Stage("detections", PART, "Detections", text(words), [table], legend=[TRUTH, ("kept", "a detection")],
+                 note=left_out(len(rows), len(there), "detections (the best)"), chosen=0 if rows else -1)  # fmt: skip
+
+
+def dots(case: Case, label: int, points: np.ndarray | None) -> list:
+    """Keypoints (P, 3) to draw: name, x, y."""
+    if points is None:
+        return []
+    names = [case.point(label, p) for p in range(len(points))]
+    return [[name, round(float(x), 2), round(float(y), 2)] for name, (x, y, v) in zip(names, points) if name and v > 0]
+
+
+def single(case: Case, start: np.ndarray, name: str, way: str, formulas: Sequence[str]) -> list[Stage]:
+    """A single-stage detector in use. start: for each of its A boxes the one it begins at, (A, 4), called `name`; way,
+    formulas: how a box comes from there."""
+    s, page = case.model.settings, case.ledger["use"]["suppression"][0]
+    words = (
+        f"In use there is no truth. Every box with every class that scores above {s.score:g} goes on, at most the best "
+        f"{s.before} of a level: {len(page['scores'])} here. {way}"
+    )
+    return _in_use(case, text(f"{words} {CLIPPED}", *formulas), page, "item", start, name, s.nms)
+
+
+def two_stage(case: Case) -> list[Stage]:
+    """Faster R-CNN in use."""
+    use = case.ledger["use"]
+    page, first = use["suppression"][0], use["proposals"][0]
+    words = (
+        f"In use there is no truth and nothing is sampled. The first stage proposes {len(first['kept'])} regions out "
+        f"of {len(first['scores'])} decoded anchors; the second says how likely each class is in each and mends its "
+        f"box for that class. What scores above {SCORE:g} goes on: {len(page['scores'])} boxes."
+    )
+    said = text(f"{words} {CLIPPED}", *decoding(case.model.head.settings.weights))
+    return _in_use(case, said, page, "region", use["regions"][:, 1:], "region", NMS)
+
+
+def _in_use(
+    case: Case, said: str, page: dict[str, Any], item: str, start: np.ndarray, name: str, nms: float
+) -> list[Stage]:
+    ranked = ranking(page, item, [case.label(label) for label in page["label"]], page["scores"])
+    again = f"{counted(len(ranked.scores), 'box')}, ranked by score."
+    return [
+        mended("decoded", PART, "Boxes that score", said, ranked, start[ranked.item], (name, "class")),
+        suppressed("nms", PART, again, ranked, nms, "class", LIMIT),
+        found(case),
+    ]

@@ -1,0 +1,104 @@
+"""Weights that others trained: which network they fit, and the names of its classes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import load_weights, nn
+
+from . import MODELS
+
+SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, as torchvision's weights are used
+
+
+def dimensions(model: nn.Module, state: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """num_classes and in_channels of the network whose weights these are; `model` tells the names of its layers.
+
+    Empty if the names are not there: loading then says what differs.
+    """
+    weights = [f"{path}.weight" for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    first, last = (np.shape(state.get(name)) for name in (weights[0], weights[-1]))
+    return {"num_classes": last[0], "in_channels": first[1]} if (len(first), len(last)) == (4, 2) else {}
+
+
+def load(name: str, path: str | os.PathLike) -> nn.Module:
+    """The network `name` with the weights of a file of torchvision's, whatever its number of classes; in eval mode.
+
+    GoogLeNet gets auxiliary heads if the file has them, and transforms its input, as torchvision's does with weights.
+    Raises ValueError if the file holds the weights of another network: in one line if it is known which.
+    """
+    make = MODELS[name]
+    with nn.init.undrawn():
+        model = make()  # before the file is read: its zeros lie in memory that was never used, and so take none
+        state = load_weights(path)
+        options = _options(name, state)
+        found = dimensions(model, state)
+        if options or found != dimensions(model, model_shapes(model)):
+            model = make(**found, **options)
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        if other := whose(state):
+            raise ValueError(f"{path} holds the weights of {other}, not of {name}: use --model {other}") from None
+        raise ValueError(f"{path} does not hold the weights of {name}: {error}") from None
+    return model.eval()
+
+
+def _options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    if name != "googlenet":
+        return {}
+    return {"aux_logits": any(key.startswith("aux1.") for key in state), "transform_input": True}
+
+
+def model_shapes(model: nn.Module) -> dict[str, Any]:
+    """The parameters of a model by name, as they are."""
+    return {name: p.data for name, p in model.named_parameters()}
+
+
+def whose(state: Mapping[str, np.ndarray]) -> str | None:
+    """The network of this package to which weights belong, by the names and the shapes of all but the last layer."""
+    for name, make in MODELS.items():
+        with nn.init.undrawn():
+            model = make(**_options(name, state))
+        shapes = {key: p.shape for key, p in model.named_parameters()}
+        same = [np.shape(state.get(key)) == shape for key, shape in shapes.items()]
+        if sum(same) >= len(same) - 2 and set(shapes) <= set(state):
+            return name
+    return None
+
+
+def class_names(path: str | os.PathLike, count: int) -> list[str]:
+    """Names of `count` classes from a file: a name per line, a JSON list of names, or imagenet_class_index.json.
+
+    The latter has {"0": ["n01440764", "tench"], ...}. Raises ValueError in one line for anything else.
+    """
+    text = Path(path).read_bytes().decode("utf-8", errors="replace")
+    try:
+        names = _json_names(json.loads(text)) if text.lstrip()[:1] in ("{", "[") else text.splitlines()
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: not a list of class names ({type(error).__name__} {error})") from None
+    names = [name.strip() for name in names if name.strip()]
+    if len(names) != count:
+        raise ValueError(f"{path}: has {len(names)} names, the network {count} classes; one name per line is needed")
+    return names
+
+
+def _json_names(content: Any) -> list[str]:
+    """The names in a list, or in a dictionary by number, each a string or [code, name]."""
+    entries = content if isinstance(content, list) else [content[str(i)] for i in range(len(content))]
+    return [entry if isinstance(entry, str) else str(entry[-1]) for entry in entries]
+
+
+def ranking(title: str, probabilities: np.ndarray, classes: list[str] | None, most: int = 5) -> str:
+    """The likeliest classes of one image, a line each: number, name, probability."""
+    best = np.argsort(-probabilities, kind="stable")[:most]
+    names = ["" if classes is None else classes[c] for c in best]
+    width = max(map(len, names))
+    lines = [f"  {p:6.2%}  {c:>4}  {name:<{width}}".rstrip() for p, c, name in zip(probabilities[best], best, names)]
+    return "\n".join([title, *lines])
