@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests import browser as pages
+from tests.support import browser as pages
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Opens pages in a real browser without network: see tests/browser.py."""
+    """Opens pages in a real browser without network: see tests/support/browser.py."""
     with pages.running() as running:
         yield running

@@ -23,7 +23,7 @@ from tasks.detect.instances.settings import Settings, settings_of
 from tasks.detect.models.heads import Regions
 from tasks.detect.models.keypoints import KeypointHead, grown
 from tasks.detect.show import figure, report
-from tests.annotations import changed, coco, voc
+from tests.support.annotations import changed, coco, voc
 
 TINY = ("--size", 48, "--batch", 1, "--quiet", "--steps", 2)
 

@@ -21,7 +21,7 @@ from tasks.detect.data import own
 from tasks.detect.data.letterbox import fitted, framed, framed_target, unframed
 from tasks.detect.data.own import Own, Source, anchors_of, mirrored
 from tasks.detect.data.records import Detections, Target
-from tests.annotations import changed, coco, voc
+from tests.support.annotations import changed, coco, voc
 
 TINY = ("--batch", 2, "--quiet")
 

@@ -15,7 +15,7 @@ from minidl.check.report import ADVICE, VERDICTS
 from minidl.core.primitive import primitive, registry
 from minidl.study.gradient_report.page import page as page_of
 from minidl.study.page import number
-from tests.browser import SCHEMES, WIDTHS
+from tests.support.browser import SCHEMES, WIDTHS
 
 
 def draw(*shape):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidl.study.page import Page, heat_table, level, mathml, number, plain
-from tests.browser import SCHEMES, WIDTHS
+from tests.support.browser import SCHEMES, WIDTHS
 
 SCRIPT = """
 "use strict";

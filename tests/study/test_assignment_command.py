@@ -18,7 +18,7 @@ from minidl.study.assignment.marking import CASES
 from minidl.study.assignment.questions import QUESTIONS
 from minidl.study.assignment.runner import check
 
-PAGE = Path(__file__).parent.parent / "docs" / "assignment.md"
+PAGE = Path(__file__).parents[2] / "docs" / "assignment.md"
 QUESTION = QUESTIONS["pooling-cost"]  # two whole numbers in, one number out
 RIGHT = "return sum(pool ** (-2.0 * l) for l in range(layers)) / layers"
 

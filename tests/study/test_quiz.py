@@ -11,7 +11,7 @@ import minidl.__main__ as frame
 from minidl.study.quiz import QUESTIONS, Question
 from minidl.study.quiz.question import LETTERS, number
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 # what the lecture asks, in the order of its parts
 LECTURE = (

@@ -10,7 +10,7 @@ import tasks.__main__ as tasks
 import tasks.labs.cli as labs
 from minidl.core.primitive import registry
 from minidl.study.quiz import QUESTIONS
-from tests import chapters
+from tests.support import chapters
 
 PAGES = chapters.pages()
 NUMBER = re.compile(r"(?<![\w.^_{/-])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
@@ -57,7 +57,7 @@ def test_what_a_chapter_says_its_blocks_print_is_what_they_print(page):
     assert text.count("```python") == len(chapters.blocks(text)) >= 5
     assert text.count("```text") == sum(bool(block.said) for block in chapters.blocks(text)), "output without its block"
     for block, printed in zip(chapters.blocks(text), chapters.printed(text, page.name), strict=True):
-        assert printed == block.said, f"{page.name}, line {block.line}; python -m tests.chapters --write renews it"
+        assert printed == block.said, f"{page.name}, line {block.line}; python -m tests.support.chapters --write"
     assert not [p for p in registry.values() if p.__module__ == page.name], "its primitives are forgotten"
 
 

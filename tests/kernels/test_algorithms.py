@@ -16,7 +16,7 @@ from minidl.kernels.cpu import blocks, convolution, im2col, layout
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
 
-from .test_window import drawn, seeds, windows
+from ..ops.test_window import drawn, seeds, windows
 
 CHANNELS = [(1, 1, 1), (1, 2, 3), (1, 9, 1), (1, 8, 17), (1, 33, 8), (2, 1, 2), (2, 8, 9), (9, 1, 1), (3, 2, 8)]
 EPS = np.finfo(np.float32).eps

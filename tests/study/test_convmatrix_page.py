@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl.study.convmatrix.page import said, spread_said
-from tests.browser import SCHEMES, WIDTHS
+from tests.support.browser import SCHEMES, WIDTHS
 
 MATRICES = {
     "letters": lambda: md.convmatrix("xyz", 4, stride=2, padding=1),

@@ -21,7 +21,7 @@ from tasks.detect.show import explain
 from tasks.detect.show.explain.frame import page as framed
 from tasks.detect.show.explain.stage import MOST
 from tasks.detect.train import standardised
-from tests.annotations import coco
+from tests.support.annotations import coco
 
 SIZE = 64
 CLASSES = ("dark", "<b>bright</b> & bold")  # what a page must not take for HTML

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.study.receptive_field.page import GRADES, said
-from tests.browser import SCHEMES, WIDTHS
+from tests.support.browser import SCHEMES, WIDTHS
 
 POINT = """() => {  // at every cell that may be chosen, from the last layer's to the first's: what is then shown
   const strips = [...document.querySelectorAll("#strips > svg")].slice(0, -2);

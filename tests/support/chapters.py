@@ -1,7 +1,7 @@
 """The chapters in docs/chapters as programs: their Python blocks run in order, in one namespace for each page.
 
 What a block prints stands in the ```text block that follows it; a block that prints nothing has none.
-``python -m tests.chapters`` says which pages differ; ``--write`` puts what the blocks print into the pages.
+``python -m tests.support.chapters`` says which pages differ; ``--write`` puts what the blocks print into the pages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from minidl.core.primitive import registry
 
-FOLDER = Path(__file__).parent.parent / "docs" / "chapters"
+FOLDER = Path(__file__).parents[2] / "docs" / "chapters"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
 

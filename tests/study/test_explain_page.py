@@ -12,7 +12,7 @@ from minidl.study.explain.shown import gradient_line, shown
 from minidl.study.explain.trace import Vertex
 from minidl.study.page import number
 from tasks.denoise.model import LectureDenoiser
-from tests.browser import SCHEMES, WIDTHS
+from tests.support.browser import SCHEMES, WIDTHS
 
 ROWS = 6  # rows and columns of an array that a page of this size shows
 
