@@ -20,7 +20,7 @@ from tasks.labs import cli
 from tasks.labs.mlp import experiment, gradients, initial, loss
 from tasks.labs.mlp.network import Theta, evaluate
 
-PAGE = Path(__file__).parents[2] / "docs" / "labs" / "mlp.md"
+PAGE = Path(__file__).parents[3] / "docs" / "labs" / "mlp.md"
 SHAPES = {name: st.integers(1, 6) for name in ("samples", "inputs", "hidden", "classes")}
 
 

@@ -22,7 +22,7 @@ from tasks.models import pretrained
 from tasks.transfer import METHODS, compare, features, freeze, head, learn, photographs, replace_head, source, thaw
 from tasks.transfer.methods import FeatureBatches, layer
 
-PAGE = Path(__file__).parents[2] / "docs" / "transfer.md"
+PAGE = Path(__file__).parents[3] / "docs" / "transfer.md"
 TINY = ("--variants", "3", "--width", "2", "--steps", "3", "--labels", "2", "1", "--runs", "2", "--pilots", "1")
 TINY += ("--tune", "1", "--head", "2", "--quiet")
 

@@ -21,7 +21,7 @@ import tasks.__main__ as frame
 from tasks.command import UsageError, progress
 from tasks.labs import cli, dilation, shortcut
 
-DOCS = Path(__file__).parents[2] / "docs" / "labs"
+DOCS = Path(__file__).parents[3] / "docs" / "labs"
 OURS = {"shortcut": shortcut, "dilation": dilation}
 
 
