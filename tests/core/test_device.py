@@ -11,7 +11,7 @@ from minidl.device import gpu, numbers, resolve
 from tasks import command
 
 # labs and mlp measure nets so small that a GPU would only wait; all others take --device
-TASKS = [name for name in frame.names() if name not in ("labs", "mlp")]
+TASKS = [name for name in frame.TASKS if name not in ("labs", "mlp")]
 
 
 def cupy_that(answers):

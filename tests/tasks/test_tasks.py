@@ -10,13 +10,13 @@ from tasks import command, plot
 def test_no_name_lists_the_tasks_with_one_line_each(capsys):
     assert frame.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in frame.names():
+    for name in frame.TASKS:
         assert sum(line.split()[:1] == [name] for line in lines) == 1
-        assert len(frame.describe(name).split()) > 2
-    assert "denoise" in frame.names()
+        assert len(frame.COMMANDS.describe(name).split()) > 2
+    assert "denoise" in frame.TASKS
 
 
-@pytest.mark.parametrize("name", frame.names())
+@pytest.mark.parametrize("name", frame.TASKS)
 def test_every_task_shows_its_options(name, capsys):
     with pytest.raises(SystemExit) as stop:
         frame.main([name, "--help"])
