@@ -1,16 +1,7 @@
 """The public names of data: ``from minidl import data``."""
 
-from .training.batches import (
-    IMAGE_ENDINGS,
-    Batches,
-    Prefetch,
-    cifar10,
-    class_folders,
-    generator,
-    image_files,
-    image_folder,
-    mnist,
-    read_idx,
-    read_image,
-    split,
-)
+from .files.cifar import cifar10
+from .files.idx import mnist, read_idx
+from .files.pictures import IMAGE_ENDINGS, class_folders, image_files, image_folder, read_image
+from .training.batches import Batches, generator, split
+from .training.prefetch import Prefetch

@@ -25,7 +25,7 @@ from ..device import namespace, numbers, to_device
 from ..kernels.gpu import update as kernels_on_gpu
 from . import flat as optim_flat
 from .entries import buffer, entrywise, is_alone, lying_as, room
-from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup  # noqa: F401  (used as optim.cosine)
+from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup
 
 
 class Optimiser:

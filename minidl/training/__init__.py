@@ -1,1 +1,1 @@
-"""Training: the loop, its log, its checkpoints."""
+"""Training: the loop, its log, progress and checkpoints; the order of the data."""

@@ -15,15 +15,9 @@ state of every random generator.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,8 +29,9 @@ from ..device import numbers
 from ..nn import Module
 from ..optim import Optimiser, joint_norm, norm_parts, scale_gradients
 from .checkpoint import Diverged, Run, not_finite
-
-Record = dict[str, float]
+from .interrupt import deferred_interrupt
+from .log import Log, Record
+from .progress import as_text, show_progress
 
 
 def fit(
@@ -67,7 +62,7 @@ def fit(
     batches: from the step to whatever `loss` takes: a `data.Batches`, or any function that depends on the step only.
     clip: the largest joint norm of the gradients; larger ones are scaled down.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
-        and no recording; the numbers it returns join that step's line in the log.
+        and without recording; the numbers it returns join that step's line in the log.
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
         written: a crash leaves the one before.
     resume: go on from the checkpoint if there is one; the log is cut back to it. Otherwise a run starts from the
@@ -87,7 +82,7 @@ def fit(
     for p in model.parameters():  # the layout in memory decides the order of sums: let there be one, as in a file
         if not p.data.flags.c_contiguous:
             p.data = p.data.copy(order="C")
-    with _Log(log, start) as lines, _progress(start, steps, progress) as show, _patient() as interrupted:
+    with Log(log, start) as lines, show_progress(start, steps, progress) as show, deferred_interrupt() as interrupted:
         for step in range(start, steps):
             record = {"step": step}
             if schedule is not None:
@@ -128,7 +123,7 @@ def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | 
         scale_gradients(parameters, record["grad_norm"], clip)
     if not (math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])):
         run.load_random_state(before)
-        raise Diverged(f"step {step}: {_summary(record)}: {_cause(run.model, backward)}. {run.where()}")
+        raise Diverged(f"step {step}: {as_text(record)}: {_cause(run.model, backward)}. {run.where()}")
     for optimiser in run.optimisers.values():
         optimiser.step()
     return record
@@ -138,7 +133,7 @@ def _manual_step(run: Run, loss: Callable, batches: Callable, step: int) -> Reco
     terms = loss(run.model, batches(step))
     record = dict(zip(terms, numbers(map(as_array, terms.values()))))
     if not all(map(math.isfinite, record.values())):
-        raise Diverged(f"step {step}: {_summary(record)}. {run.where()}")
+        raise Diverged(f"step {step}: {as_text(record)}. {run.where()}")
     return record
 
 
@@ -173,99 +168,3 @@ def _evaluate(model: Module, evaluate: Callable, step: int) -> Record:
     finally:
         for module, training in modes:
             module.training = training
-
-
-# --- what is seen of it
-
-
-class _Log:
-    """A file of JSON lines that starts with the lines of the steps before `start`."""
-
-    def __init__(self, path: str | os.PathLike | None, start: int):
-        self.file = None
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(path, "a+b")  # noqa: SIM115
-            self.file.truncate(self._end_of(start))
-
-    def _end_of(self, start: int) -> int:
-        self.file.seek(0)
-        end = 0
-        for line in self.file:
-            if not line.endswith(b"\n") or json.loads(line)["step"] >= start:
-                break
-            end += len(line)
-        return end
-
-    def write(self, record: Record) -> None:
-        if self.file is not None:
-            finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-            self.file.write(json.dumps(finite).encode() + b"\n")
-            self.file.flush()
-
-    def sync(self) -> None:
-        if self.file is not None:
-            os.fsync(self.file.fileno())
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
-@contextmanager
-def _progress(start: int, steps: int, wanted: bool) -> Iterator[Callable[[Record], None]]:
-    """A bar if tqdm is installed and someone looks at a terminal, else about twenty lines."""
-    bar = _bar(start, steps) if wanted and sys.stderr.isatty() else None
-    every = max(1, steps // 20)
-
-    def show(record: Record) -> None:
-        done = record["step"] + 1
-        if bar is not None:
-            bar.set_postfix_str(_summary(record), refresh=False)
-            bar.update()
-        elif wanted and (done % every == 0 or done == steps):
-            print(f"step {done}/{steps}: {_summary(record)}", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _bar(start: int, steps: int) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
-
-
-def _summary(record: Record) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "step")
-
-
-@contextmanager
-def _patient() -> Iterator[list]:
-    """Ctrl-C fills the list, to be looked at between two steps, when nothing is half done; a second one interrupts."""
-    seen: list = []
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield seen
-        return
-
-    def note(*_: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(True)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if seen:  # it came after the last look
-        raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minidl as md
+from minidl.files.weights import torch_file
 
 in_a_folder = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -378,7 +379,7 @@ def test_no_pickle_is_ever_run(tmp_path, container, protocol):
     ],
 )  # fmt: skip
 def test_strange_pickles(tmp_path, monkeypatch, pickled, match):
-    monkeypatch.setattr(md.weights.torch_file, "VISITS_LIMIT", 20_000)  # a million takes a second
+    monkeypatch.setattr(torch_file, "VISITS_LIMIT", 20_000)  # a million takes a second
     for container in (torch_zip, bytes):
         (tmp_path / "w").write_bytes(container(pickled))
         if match:

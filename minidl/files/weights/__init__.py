@@ -18,7 +18,8 @@ import numpy as np
 
 from ...core.tensor import as_array
 from ...device import to_device
-from ..atomic import Budget, WeightsError, replacing
+from ..atomic import replacing
+from ..reading import Budget, WeightsError
 from . import npz, safetensors, torch_file
 
 __all__ = ["WeightsError", "load_weights", "save_weights"]

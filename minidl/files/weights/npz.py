@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..atomic import Budget, WeightsError, count
+from ..reading import Budget, WeightsError, count
 
 HEADER_LIMIT = 10_000  # characters; a numeric header has about a hundred
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..atomic import DTYPES, WeightsError, count
+from ..reading import DTYPES, WeightsError, count
 
 INSTRUCTIONS_LIMIT = 10_000_000
 LITERALS = {

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..atomic import DTYPES, Budget, WeightsError, count, numbers
+from ..reading import DTYPES, Budget, WeightsError, count, numbers
 
 NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import DTYPES, Budget, WeightsError, count, numbers
+from ..reading import DTYPES, Budget, WeightsError, count, numbers
 from . import pickles
 from .npz import read_member
 from .pickles import ArrayRecord, StorageRecord, TensorRecord

@@ -1,0 +1,23 @@
+"""CIFAR-10 as its authors give it: pickles for Python, read without running them."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .idx import find_file
+from .weights import load_weights
+
+
+def cifar10(folder: str | os.PathLike, *, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR-10 from its python batches: images uint8 (N, 3, 32, 32) and labels int64 (N,).
+
+    The batches are pickles; they are read without running them. Source: https://www.cs.toronto.edu/~kriz/cifar.html.
+    """
+    images, labels = [], []
+    for name in [f"data_batch_{i}" for i in range(1, 6)] if train else ["test_batch"]:
+        batch = load_weights(find_file(folder, name))
+        images.append(batch["data"])
+        labels.append(batch["labels"])
+    return np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels).astype(np.int64)

@@ -1,0 +1,35 @@
+"""Ctrl-C between two steps, not within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[list]:
+    """Inside, the first Ctrl-C only fills the list that is yielded; a second one raises KeyboardInterrupt at once.
+
+    The caller looks at the list between two steps, when nothing is half done; if nobody has raised by the end of the
+    block, the end does. Where SIGINT is ignored, or outside the main thread, nothing is changed.
+    """
+    pressed: list = []
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield pressed
+        return
+
+    def note(*_: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:  # after the last look
+        raise KeyboardInterrupt
