@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.context import no_grad
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import as_dtype, device_of, namespace, to_device
 
@@ -37,6 +38,17 @@ def watch(see: Callable[[Module, tuple, Any], None]) -> Iterator[None]:
         yield
     finally:
         _watchers.active.remove(see)
+
+
+@contextmanager
+def same_modes(model: Module) -> Iterator[None]:
+    """After the block, also after an error, each module of the model is in the mode (train or eval) it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Mismatch(NamedTuple):
@@ -232,6 +244,17 @@ class Module:
     def eval(self) -> Module:
         """Behave as in use: the same as ``train(False)``."""
         return self.train(False)
+
+    @contextmanager
+    def inference(self) -> Iterator[Module]:
+        """Inside the block every module is in eval mode and nothing is recorded; after it, also after an error, each
+        module is in the mode it was in. Blocks nest.
+
+            with model.inference():
+                probabilities = F.softmax(model(x), axis=1)
+        """
+        with same_modes(self), no_grad():
+            yield self.eval()
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Let gradients be computed for the parameters, or freeze them."""

@@ -13,7 +13,7 @@ from ..core.tensor import Parameter, Shadow, Tensor
 from ..device import namespace
 from .conv import _Conv, _ConvTranspose
 from .linear import Linear
-from .module import Module, watch
+from .module import Module, same_modes, watch
 
 
 @dataclass(frozen=True)
@@ -173,14 +173,12 @@ def _zeros(model: Module, shape: Sequence[int]) -> Tensor:
 @contextmanager
 def unchanged(model: Module) -> Iterator[None]:
     """After the block, the modes, buffers and random streams of all modules are what they were before it."""
-    modes = {module: module.training for module in model.modules()}
     buffers = [(array, array.copy()) for array in model.buffers()]
     streams = model.random_state()
     try:
-        yield
+        with same_modes(model):
+            yield
     finally:
-        for module, training in modes.items():
-            module.training = training
         for array, before in buffers:
             array[...] = before
         model.load_random_state(streams)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.context import anomaly, no_grad
+from ..core.context import anomaly
 from ..core.primitive import AnomalyError
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
@@ -160,11 +160,5 @@ def _cause(model: Module, again: Callable[[], Any]) -> str:
 
 
 def _evaluate(model: Module, evaluate: Callable, step: int) -> Record:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            return {name: float(value) for name, value in (evaluate(step) or {}).items()}
-    finally:
-        for module, training in modes:
-            module.training = training
+    with model.inference():
+        return {name: float(value) for name, value in (evaluate(step) or {}).items()}

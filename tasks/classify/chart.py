@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
 
+import minidl as md
 from minidl import nn
-from minidl.nn import summary
 
 from ..models import MODELS
 from ..plot import BLUE, GREEN, GREY, ORANGE, PURPLE, pyplot, save
@@ -67,7 +67,7 @@ def counted(name: str, show: Callable[[], object] = lambda: None) -> Entry:
     """Count one network on an empty image, its weights not drawn. ``show()`` is called after."""
     with nn.init.undrawn():
         model = MODELS[name](**({"aux_logits": False} if name == "googlenet" else {}))
-    s = summary(model, (1, 3, 224, 224))
+    s = md.summary(model, (1, 3, 224, 224))
     show()
     return Entry(name, s.macs, s.parameters, *PUBLISHED[name])
 

@@ -9,7 +9,7 @@ from math import sqrt
 
 import numpy as np
 
-from minidl import Tensor, nn, no_grad
+from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.device import to_device
 
@@ -18,7 +18,6 @@ from .data import standardised
 WIDE = 20  # classes: with more, the matrix is not printed
 
 
-@no_grad()
 def predict(
     model: nn.Module, images: np.ndarray, batch: int = 64, *, device: str = "cpu", show: Callable | None = None
 ) -> np.ndarray:
@@ -27,19 +26,14 @@ def predict(
     Bytes are standardised first; other images are taken as they are. The model is in eval mode meanwhile.
     ``show()`` is called after each batch of ``ceil(N / batch)``.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     parts = []
-    try:
+    with model.inference():
         for start in range(0, len(images), batch):
             x = images[start : start + batch]
             x = standardised(x) if x.dtype == np.uint8 else x
             parts.append(F.softmax(model(Tensor(to_device(x, device))), axis=1).numpy())
             if show is not None:
                 show()
-    finally:
-        for module, training in modes:
-            module.training = training
     return np.concatenate(parts)
 
 

@@ -40,16 +40,13 @@ def observed(model: nn.Module) -> Iterator[None]:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network, an nn.Module, is needed; got {type(model).__name__}")
-    modes = {module: module.training for module in model.modules()}
     nodes = {parameter: parameter.node for parameter in model.parameters()}
     try:
-        model.eval()
         for parameter in nodes:
             parameter.node = None
-        yield
+        with model.inference(), md.enable_grad():
+            yield
     finally:
-        for module, training in modes.items():
-            module.training = training
         for parameter, node in nodes.items():
             parameter.node = node
 

@@ -150,6 +150,22 @@ def test_apply_goes_through_children_first():
     ]  # fmt: skip
 
 
+def test_inference_is_eval_mode_without_recording_and_puts_each_mode_back_also_on_an_error():
+    net = Net()
+    next(net.children()).eval()  # one module in another mode: it must be so again
+    before = [module.training for module in net.modules()]
+    assert len(set(before)) == 2
+    with pytest.raises(ZeroDivisionError), net.inference() as same:
+        assert same is net and not any(module.training for module in net.modules())
+        with net.inference():
+            assert not md.tensor([1.0], requires_grad=True).exp().requires_grad
+        assert not any(module.training for module in net.modules())
+        assert not md.tensor([1.0], requires_grad=True).exp().requires_grad
+        raise ZeroDivisionError
+    assert [module.training for module in net.modules()] == before
+    assert md.tensor([1.0], requires_grad=True).exp().requires_grad
+
+
 def test_repr_is_a_tree():
     assert repr(nn.Sequential(nn.Linear(2, 3, bias=False), nn.Sequential(nn.ReLU()))) == (
         "Sequential(\n"
