@@ -34,8 +34,8 @@ from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
 
 from .cpu import as_text, calls_per_turn, cores, machine
-from .meters import timed
-from .worker import environ
+from .harness.meters import timed
+from .harness.worker import environ
 
 SHAPE = (8, 64, 64, 56)
 

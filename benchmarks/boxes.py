@@ -20,7 +20,7 @@ import numpy as np
 import minidl as md
 from minidl import functional as F
 
-from .meters import timed
+from .harness.meters import timed
 
 COUNTS = (100, 1000, 10_000)
 ROIS, MAPS, SIDE, BINS, SAMPLES = 512, 256, 50, 7, 2

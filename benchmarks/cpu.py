@@ -44,9 +44,9 @@ from typing import Any
 
 import numpy as np
 
-from .libraries import Unsupported, is_installed
-from .rows import ROWS, Row
-from .worker import Column, Worker
+from .harness.libraries import Unsupported, is_installed
+from .harness.rows import ROWS, Row
+from .harness.worker import Column, Worker
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 COLUMNS = {

@@ -15,8 +15,8 @@ What is fair, and how it is kept, beyond what benchmarks.cpu says of weights, tu
 - Before anything is timed outputs and gradients must agree; in TF32 outputs alone, since what rounding does to the
   gradients of a deep network with batch norm is no one's fault. How far both are apart is in the JSON.
 - Times are those between events of the device, after warm-up, in a queue that is not waited for between calls.
-- "ceiling": the least time by bytes and FLOPs, layer by layer, at the peak rates of the device: benchmarks/ceiling.py.
-  "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured in the same rounds.
+- "ceiling": the least time by bytes and FLOPs, layer by layer, at the peak rates of the device
+  (benchmarks/harness/ceiling.py). "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured in the same rounds.
 - MiB: the peak of arrays in use in two calls, above model and input: of CuPy's pool, and torch.cuda's own count. What
   each keeps from the device is "taken_bytes" in the JSON.
 - --cpu adds minidl on this machine's CPU, all cores.
@@ -44,12 +44,12 @@ from typing import Any
 from minidl.device import gpu
 
 from . import cpu
-from .ceiling import Peaks
 from .cpu import Disagreement, Result, as_markdown, as_text, cores, listed, number, select
-from .libraries import is_installed
-from .networks import denoiser, dncnn, resnet18, resnet50, unet, vgg16
-from .rows import INFERENCE, STEP, Row, step
-from .worker import Column, Worker
+from .harness.ceiling import Peaks
+from .harness.libraries import is_installed
+from .harness.networks import denoiser, dncnn, resnet18, resnet50, unet, vgg16
+from .harness.rows import INFERENCE, STEP, Row, step
+from .harness.worker import Column, Worker
 
 RESULTS = Path(__file__).with_name("results")
 REPEATED = 20  # steps

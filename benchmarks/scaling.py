@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--json PATH] [--figure PATH] [--quick] [--rounds N]
 
-The network is the denoiser of benchmarks.networks: depth 4, 32 maps, on 4 images of 64 x 64; one of the four is varied
-at a time. Each point is a training step (forward, loss, backward, update) in a process of its own, float32; time is
+The network is the denoiser of benchmarks/harness/networks.py: depth 4, 32 maps, on 4 images of 64 x 64; one of the four
+is varied at a time. Each point is a training step (forward, loss, backward, update) in a process of its own, float32; time is
 the median over turns that the points of a series take one after another, memory the peak above model and input.
 
 The exponent is the slope of log y against log x, by least squares, over the sizes marked *: the smallest are left out,
@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from .cpu import PAUSE, as_text, calls_per_turn, cores, machine
-from .networks import denoiser
-from .rows import STEP, Row
-from .worker import Worker
+from .harness.networks import denoiser
+from .harness.rows import STEP, Row
+from .harness.worker import Worker
 
 BATCH, SIDE, DEPTH, WIDTH = 4, 64, 4, 32
 

@@ -8,9 +8,9 @@ import pytest
 
 import minidl as md
 from benchmarks import algorithms, cpu, scaling
-from benchmarks.libraries import Unsupported, is_installed, library
-from benchmarks.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
-from benchmarks.worker import Worker
+from benchmarks.harness.libraries import Unsupported, is_installed, library
+from benchmarks.harness.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
+from benchmarks.harness.worker import Worker
 from minidl.kernels.cpu import convolution
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 

@@ -10,12 +10,13 @@ from itertools import count
 import numpy as np
 import pytest
 
-from benchmarks import ceiling, cpu, gpu
-from benchmarks.ceiling import Cost, Peaks
-from benchmarks.libraries import library
-from benchmarks.meters import OfCuPy, between_events
-from benchmarks.rows import INFERENCE, STEP, Row
-from benchmarks.worker import Column, Runner
+from benchmarks import cpu, gpu
+from benchmarks.harness import ceiling
+from benchmarks.harness.ceiling import Cost, Peaks
+from benchmarks.harness.libraries import library
+from benchmarks.harness.meters import OfCuPy, between_events
+from benchmarks.harness.rows import INFERENCE, STEP, Row
+from benchmarks.harness.worker import Column, Runner
 from minidl import nn
 
 PEAKS = Peaks("Some GPU (80 GB)", "90", multiprocessors=100, clock=1e9, memory_clock=2e9, bus=4096, memory=80 << 30)

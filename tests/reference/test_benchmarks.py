@@ -5,9 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 
-from benchmarks import cpu, gpu, networks  # noqa: E402
-from benchmarks.libraries import library  # noqa: E402
-from benchmarks.rows import ROWS, Job  # noqa: E402
+from benchmarks import cpu, gpu  # noqa: E402
+from benchmarks.harness import networks  # noqa: E402
+from benchmarks.harness.libraries import library  # noqa: E402
+from benchmarks.harness.rows import ROWS, Job  # noqa: E402
 
 pytestmark = pytest.mark.reference
 
