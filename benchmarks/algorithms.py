@@ -33,9 +33,10 @@ from minidl.kernels.cpu import convolution, layout
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 from minidl.ops.window import Window
 
-from .cpu import as_text, calls_per_turn, cores, machine
+from .harness.measure import calls_per_turn
 from .harness.meters import timed
-from .harness.worker import environ
+from .harness.report import as_text, in_a_line, machine, require_threads
+from .harness.worker import cores, environ
 
 SHAPE = (8, 64, 64, 56)
 
@@ -182,12 +183,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1")
-    if options.threads is None:
-        options.threads = cores()
-    elif not 1 <= options.threads <= cores():
-        parser.error(f"--threads {options.threads}: from 1 to the {cores()} cores that there are")
-    elif not find_spec("threadpoolctl"):
+    if options.threads is not None and not find_spec("threadpoolctl"):
         parser.error("--threads: BLAS has threads of its own without threadpoolctl; pip install threadpoolctl")
+    options.threads = cores() if options.threads is None else options.threads
+    require_threads(parser, options.threads)
     geometry = options.kernel, options.stride, options.dilation, options.groups
     try:
         options.cases = [Case(*numbers, *geometry) for numbers in options.shape]
@@ -205,8 +204,8 @@ def shape(text: str) -> tuple[int, ...]:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    about = machine(options.threads, [])
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    about = machine(options.threads)
+    print(in_a_line(about))
     found = []
     with environ({"MINIDL_NUM_THREADS": str(options.threads)}):
         for case in options.cases:

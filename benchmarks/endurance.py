@@ -15,8 +15,9 @@ import time
 import numpy as np
 
 import minidl as md
+from minidl import data, nn, optim
 from minidl import functional as F
-from minidl import nn, optim
+from minidl.train import fit
 
 
 def resident_bytes() -> int:
@@ -48,18 +49,18 @@ def train(steps: int) -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 10)
     )
-    optimiser = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images, labels = rng.normal(size=(64, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 64)
-    readings = []
-    for step in range(steps):
-        batch = rng.integers(0, 64, 16)
-        loss = F.cross_entropy(model(md.tensor(images[batch])), labels[batch])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if (step + 1) % max(steps // 10, 1) == 0:
-            readings.append(resident_bytes())
-            print(f"step {step + 1:6,}: {readings[-1] / 2**20:.1f} MiB, loss {loss.item():.3f}")
+    readings: list[int] = []
+
+    def loss(model: nn.Module, batch: np.ndarray) -> md.Tensor:
+        return F.cross_entropy(model(md.tensor(images[batch])), labels[batch])
+
+    def read(step: int) -> None:
+        readings.append(resident_bytes())
+        print(f"step {step + 1:6,}: {readings[-1] / 2**20:.1f} MiB")
+
+    optimiser, batches = optim.SGD(model.parameters(), lr=0.01, momentum=0.9), data.Batches(64, 16, seed=0)
+    fit(model, optimiser, loss, batches, steps, evaluate=read, evaluate_every=max(steps // 10, 1), progress=False)
     growth = (readings[-1] - readings[0]) / 2**20
     print(f"growth from the first reading to the last: {growth:+.2f} MiB")
     if growth > 1:

@@ -14,9 +14,11 @@ What is fair, and how it is kept, beyond what benchmarks.cpu says of weights, tu
 
 - Before anything is timed outputs and gradients must agree; in TF32 outputs alone, since what rounding does to the
   gradients of a deep network with batch norm is no one's fault. How far both are apart is in the JSON.
-- Times are those between events of the device, after warm-up, in a queue that is not waited for between calls.
+- Times are those between events of the device, after warm-up, in a queue that the benchmark does not wait for between
+  calls. minidl's training loop does, as for every user: it reads the loss of each step.
 - "ceiling": the least time by bytes and FLOPs, layer by layer, at the peak rates of the device
-  (benchmarks/harness/ceiling.py). "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured in the same rounds.
+  (benchmarks/harness/ceiling.py). "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured
+  in the same rounds.
 - MiB: the peak of arrays in use in two calls, above model and input: of CuPy's pool, and torch.cuda's own count. What
   each keeps from the device is "taken_bytes" in the JSON.
 - --cpu adds minidl on this machine's CPU, all cores.
@@ -31,7 +33,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -43,13 +44,12 @@ from typing import Any
 
 from minidl.device import gpu
 
-from . import cpu
-from .cpu import Disagreement, Result, as_markdown, as_text, cores, listed, number, select
+from .harness import measure, report
 from .harness.ceiling import Peaks
 from .harness.libraries import is_installed
 from .harness.networks import denoiser, dncnn, resnet18, resnet50, unet, vgg16
 from .harness.rows import INFERENCE, STEP, Row, step
-from .harness.worker import Column, Worker
+from .harness.worker import Column, Worker, cores
 
 RESULTS = Path(__file__).with_name("results")
 REPEATED = 20  # steps
@@ -67,7 +67,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "cores": Column("minidl", TF32, "gpu", tf32=True, algorithm="tensor_cores"),
     },
 }
-TOLERANCES = {"float32": cpu.TOLERANCES, "TF32": {"output": 5e-2, "gradient": float("inf")}}
+TOLERANCES = {"float32": measure.TOLERANCES, "TF32": {"output": 5e-2, "gradient": float("inf")}}
 
 ROWS = [
     step("denoiser", denoiser, (128, 1, 40, 40), (2, 1, 12, 12), "MSE", "SGD", width=8),
@@ -80,37 +80,37 @@ ROWS = [
 
 
 @dataclass
-class Found:
-    """What was measured of one row in one precision."""
+class Measured:
+    """One row in one precision, and how near the device's ceiling it is."""
 
     precision: str
-    result: Result
+    result: measure.Result
     ceiling: float | None  # seconds
     taken: dict[str, int] = field(default_factory=dict)
 
+    def share(self) -> float | None:
+        return self.ceiling and self.ceiling / self.result.median("minidl")
+
     def json(self) -> dict[str, Any]:
-        ours = self.result.median("minidl")
         return {
             "precision": self.precision,
             **self.result.json(),
             "ceiling_ms": self.ceiling and 1e3 * self.ceiling,
-            "share_of_ceiling": self.ceiling and self.ceiling / ours,
+            "share_of_ceiling": self.share(),
             "taken_bytes": self.taken,
         }
 
 
-def measure(row: Row, precision: str, names: list[str], rounds: int, tiny: bool, peaks: Peaks) -> Found:
+def measured(row: Row, precision: str, names: list[str], rounds: int, tiny: bool, peaks: Peaks) -> Measured:
     """One row in the columns of a precision."""
-    columns, extra = COLUMNS[precision], {}
+    columns, extra = {name: COLUMNS[precision][name] for name in names}, {}
 
     def ask(workers: Mapping[str, Worker]) -> None:
         extra["costs"] = workers["minidl"].ask("costs")
         extra["taken"] = {name: workers[name].ask("taken") for name in workers if columns[name].device == "gpu"}
 
-    result = cpu.measure(
-        row, names, cores(), rounds, tiny, columns=columns, tolerances=TOLERANCES[precision], also=ask
-    )  # fmt: skip
-    return Found(precision, result, peaks.seconds(extra["costs"], precision == "TF32"), extra["taken"])
+    result = measure.measure(row, columns, cores(), rounds, tiny, tolerances=TOLERANCES[precision], also=ask)
+    return Measured(precision, result, peaks.seconds(extra["costs"], precision == "TF32"), extra["taken"])
 
 
 def columns_here(with_cpu: bool) -> dict[str, list[str]]:
@@ -138,20 +138,12 @@ def repeats(row: Row, tiny: bool) -> bool:
 # --- as text
 
 
-def table(found: list[Found], markdown: bool) -> str:
+def table(rows: list[Measured], markdown: bool) -> str:
     """A line for each row that was measured in one precision."""
-    others = [c for c in dict.fromkeys(c for f in found for c in f.result.seconds) if c != "minidl"]
-    head = ["row", "input", "minidl ms", *(f"{c} ms" for c in others), *(f"{c}/minidl" for c in others)]
-    lines = [[*head, "ceiling ms", "of ceiling", "of GEMM", "minidl MiB", "torch MiB"]]
-    for f in found:
-        r = f.result
-        times = [number(1e3 * r.median(c)) if c in r.seconds else "-" for c in ["minidl", *others]]
-        bound = ["-", "-"] if f.ceiling is None else [number(1e3 * f.ceiling), f"{f.ceiling / r.median('minidl'):.0%}"]
-        gemm = "-" if (s := r.share_of_gemm()) is None else f"{s:.0%}"
-        mib = [number(r.memory[c] / 2**20) if c in r.memory else "-" for c in ("minidl", "torch")]
-        ratios = [number(r.ratio(c)) for c in others]
-        lines.append([r.row, "x".join(map(str, r.shape)), *times, *ratios, *bound, gemm, *mib])
-    return as_markdown(lines) if markdown else as_text(lines)
+    bounds = [["ceiling ms", "of ceiling"]]
+    bounds += [["-", "-"] if r.ceiling is None else [report.number(1e3 * r.ceiling), f"{r.share():.0%}"] for r in rows]
+    columns = dict.fromkeys(c for r in rows for c in r.result.seconds)
+    return report.table([r.result for r in rows], columns, markdown, bounds)
 
 
 def about(cupy: Any, peaks: Peaks, torch: bool) -> dict[str, Any]:
@@ -165,41 +157,24 @@ def about(cupy: Any, peaks: Peaks, torch: bool) -> dict[str, Any]:
 def summary(about: dict[str, Any], peaks: Peaks) -> str:
     rates = {"float32": peaks.flops(), "TF32": peaks.flops(tf32=True)}
     known = ", ".join(f"{name} {rate / 1e12:.0f} TFLOP/s" for name, rate in rates.items() if rate)
-    versions = ", ".join(f"{name} {value}" for name, value in about.items() if name != "device")
+    versions = report.in_a_line({name: value for name, value in about.items() if name != "device"})
     return f"{peaks.name}: {known or 'FLOP/s not known'}, {peaks.bandwidth / 1e12:.1f} TB/s; {versions}"
 
 
 # --- the command
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="a name, a group, or a part of one (all)")
-    parser.add_argument("--cpu", action="store_true", help="minidl on the CPU beside it")
-    parser.add_argument("--json", metavar="PATH", help="write everything measured there")
-    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, two rounds: a trial")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each library (11; 2 with --quick)")
-    parser.add_argument("--list", action="store_true", help="print the rows and stop")
-    parser.add_argument("--repeat", action="store_true", help=f"train twice for {REPEATED} steps and compare all bits")
-    options = parser.parse_args(arguments)
-    try:
-        options.chosen = select(options.rows, ROWS)
-    except LookupError as error:
-        parser.error(str(error))
-    if options.rounds is not None and options.rounds < 1:
-        parser.error(f"--rounds {options.rounds}: at least 1")
-    if options.json and not os.path.isdir(os.path.dirname(options.json) or "."):
-        parser.error(f"--json {options.json}: there is no folder {os.path.dirname(options.json)}")
-    return options
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    command = report.parser("gpu", __doc__)
+    command.add_argument("--cpu", action="store_true", help="minidl on the CPU as a further column")
+    command.add_argument("--repeat", action="store_true", help=f"train twice for {REPEATED} steps and compare all bits")
+    return report.parse(command, ROWS, arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
+    options = options_of(arguments)
     if options.list:
-        print(listed(options.chosen))
+        print(report.listed(options.chosen))
         return 0
     try:
         cupy = gpu()
@@ -218,16 +193,11 @@ def check_bits(options: argparse.Namespace) -> int:
 
 def benchmark(options: argparse.Namespace, cupy: Any) -> int:
     peaks, names = Peaks.of(cupy), columns_here(options.cpu)
-    found, failures = [], []
-    for precision in COLUMNS:
-        for row in options.chosen:
-            print(f"{row.name}, {precision}", file=sys.stderr)
-            try:
-                rounds = options.rounds or (2 if options.quick else 11)
-                found.append(measure(row, precision, names[precision], rounds, options.quick, peaks))
-            except (Disagreement, RuntimeError) as error:
-                failures.append(f"{row.name}, {precision}: {error}")
-                print(failures[-1], file=sys.stderr)
+    how = (options.rounds, options.quick, peaks)
+    found, failures = measure.attempt({
+        f"{row.name}, {precision}": partial(measured, row, precision, names[precision], *how)
+        for precision in COLUMNS for row in options.chosen
+    })  # fmt: skip
     facts = about(cupy, peaks, "torch" in names["float32"])
     print(summary(facts, peaks))
     for precision in COLUMNS:

@@ -1,9 +1,9 @@
-"""The cost of one operation, forward plus backward, on four numbers: ours against PyTorch's, in one run.
+"""The cost of one operation, forward plus backward, on four numbers: minidl's, and PyTorch's where it is installed.
 
     python -m benchmarks.overhead [--length 1000] [--json PATH]
 
 A chain of `length` equal operations is built and differentiated; the time is divided by the length. The two
-libraries take turns, and the smallest of several turns counts: what is left is overhead, not arithmetic.
+libraries take turns in one run, and the smallest of several turns counts: what is left is overhead, not arithmetic.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -56,10 +58,7 @@ def operations(torch: Any) -> dict[str, tuple[Step, Step]]:
             lambda y, c: F.concat([y[:2], y[2:]], axis=0),
             lambda y, c: torch.cat([y[:2], y[2:]], dim=0),
         ),
-        "matmul (2x2)": (
-            lambda y, c: (y.reshape(2, 2) @ c.reshape(2, 2)).reshape(4),
-            lambda y, c: (y.reshape(2, 2) @ c.reshape(2, 2)).reshape(4),
-        ),
+        "matmul (2x2)": same(lambda y, c: (y.reshape(2, 2) @ c.reshape(2, 2)).reshape(4)),
     }
 
 
@@ -74,38 +73,43 @@ def seconds(step: Step, x: Any, c: Any, length: int) -> float:
 
 
 def measure(length: int, turns: int) -> list[dict[str, Any]]:
-    import torch
-
+    """Microseconds of each operation in each library that is installed, and their ratio."""
+    torch = import_module("torch") if find_spec("torch") else None
     values = np.full(4, 0.5, np.float32)
     rows = []
     for name, (ours, theirs) in operations(torch).items():
-        best = [math.inf, math.inf]
+        columns = {"minidl": (ours, md.tensor), **({"torch": (theirs, torch.tensor)} if torch else {})}
+        best = dict.fromkeys(columns, math.inf)
         for _ in range(turns):
-            x, c = md.tensor(values, requires_grad=True), md.tensor(values)
-            best[0] = min(best[0], seconds(ours, x, c, length))
-            x, c = torch.tensor(values, requires_grad=True), torch.tensor(values)
-            best[1] = min(best[1], seconds(theirs, x, c, length))
-        rows.append({"operation": name, "minidl": best[0] * 1e6, "torch": best[1] * 1e6, "ratio": best[0] / best[1]})
+            for column, (step, tensor) in columns.items():
+                x, c = tensor(values, requires_grad=True), tensor(values)
+                best[column] = min(best[column], seconds(step, x, c, length))
+        row = {"operation": name, **{column: 1e6 * value for column, value in best.items()}}
+        rows.append(row | ({"ratio": row["minidl"] / row["torch"]} if torch else {}))
     return rows
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.split("\n")[0])
     parser.add_argument("--length", type=int, default=1000, help="operations in a chain (1000)")
     parser.add_argument("--turns", type=int, default=9, help="turns of each library; the best counts (9)")
     parser.add_argument("--json", metavar="PATH", help="write the rows there too")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     rows = measure(options.length, options.turns)
-    print(f"{'operation':20}{'minidl us':>10}{'torch us':>10}{'ratio':>8}")
-    for row in rows:
-        print(f"{row['operation']:20}{row['minidl']:10.2f}{row['torch']:10.2f}{row['ratio']:8.2f}")
-    total = {k: sum(row[k] for row in rows) / len(rows) for k in ("minidl", "torch")}
-    mean = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
-    print(f"{'mean':20}{total['minidl']:10.2f}{total['torch']:10.2f}{total['minidl'] / total['torch']:8.2f}")
-    print(f"geometric mean of the ratios: {mean:.2f}")
+    columns = [name for name in rows[0] if name != "operation"]
+    total = {"operation": "mean"} | {c: sum(row[c] for row in rows) / len(rows) for c in columns}
+    if "torch" in total:
+        total["ratio"] = total["minidl"] / total["torch"]
+    print(f"{'operation':20}" + "".join(f"{c if c == 'ratio' else f'{c} us':>10}" for c in columns))
+    for row in [*rows, total]:
+        print(f"{row['operation']:20}" + "".join(f"{row[c]:10.2f}" for c in columns))
+    found: dict[str, Any] = {"rows": rows}
+    if "torch" in total:
+        found["geometric_mean"] = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
+        print(f"geometric mean of the ratios: {found['geometric_mean']:.2f}")
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"rows": rows, "geometric_mean": mean}, file, indent=1)
+            json.dump(found, file, indent=1)
 
 
 if __name__ == "__main__":

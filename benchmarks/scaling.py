@@ -3,8 +3,8 @@
     python -m benchmarks.scaling [--json PATH] [--figure PATH] [--quick] [--rounds N]
 
 The network is the denoiser of benchmarks/harness/networks.py: depth 4, 32 maps, on 4 images of 64 x 64; one of the four
-is varied at a time. Each point is a training step (forward, loss, backward, update) in a process of its own, float32; time is
-the median over turns that the points of a series take one after another, memory the peak above model and input.
+is varied at a time. Each point is a training step of `minidl.train.fit` in a process of its own, float32; time is the
+median over turns that the points of a series take one after another, memory the peak above model and input.
 
 The exponent is the slope of log y against log x, by least squares, over the sizes marked *: the smallest are left out,
 where the cost of calling counts more than the arithmetic. 1 means in proportion; for threads -1 is the ideal.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from .cpu import PAUSE, as_text, calls_per_turn, cores, machine
+from .harness.measure import take_turns, turn_of
 from .harness.networks import denoiser
+from .harness.report import as_text, in_a_line, machine
 from .harness.rows import STEP, Row
-from .harness.worker import Worker
+from .harness.worker import Worker, cores
 
 BATCH, SIDE, DEPTH, WIDTH = 4, 64, 4, 32
 
@@ -98,12 +98,8 @@ def measure(series: Series, rounds: int) -> Curve:
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker("minidl", p.row(), p.threads or cores())) for p in points]
         memory = [worker.ask("memory") for worker in workers]
-        calls = [calls_per_turn(min(worker.ask("times", 3))) for worker in workers]
         times: list[list[float]] = [[] for _ in workers]
-        for _ in range(rounds):
-            for worker, n, found in zip(workers, calls, times):
-                time.sleep(PAUSE)
-                found += worker.ask("times", n)
+        take_turns(list(zip(times, map(turn_of, workers))), rounds)
     left_out = min(series.left_out, max(len(points) - 2, 0))
     return Curve(series.name, [p.x for p in points], left_out, [statistics.median(t) for t in times], memory)
 
@@ -163,8 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rounds = options.rounds or (1 if options.quick else 11)
     curves = [measure(series, rounds) for series in all_series(options.quick)]
-    about = machine(cores(), [])
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    about = machine(cores())
+    print(in_a_line(about))
     print(table(curves))
     draw(curves, Path(options.figure))
     print(f"wrote {options.figure}")

@@ -15,18 +15,27 @@ from typing import Any, Protocol
 
 from minidl.kernels.cpu.memory import peak_memory
 
-Call = Callable[[], Any]
+Mark = Callable[[], Any]
+Run = Callable[[int, Mark], Any]  # (calls, mark): makes so many calls; marks before, between and after them
+
+
+def repeat(call: Callable[[], Any], calls: int, mark: Mark) -> None:
+    """The plainest Run, of one call."""
+    mark()
+    for _ in range(calls):
+        call()
+        mark()
 
 
 class Meter(Protocol):
-    def times(self, call: Call, calls: int) -> list[float]:
+    def times(self, run: Run, calls: int) -> list[float]:
         """Seconds of each of so many calls, one after the other."""
 
-    def memory(self, call: Call) -> int:
+    def memory(self, call: Callable[[], Any]) -> int:
         """Bytes at the peak of a call, above those in use before it."""
 
     def taken(self) -> int:
-        """Bytes that are taken from the system (or the device) now, those kept for later included."""
+        """Bytes that are taken from the system (or the device) now, free ones that are not given back included."""
 
 
 # --- CPU
@@ -35,11 +44,13 @@ class Meter(Protocol):
 class Clock:
     """The meter of the CPU."""
 
-    def times(self, call: Call, calls: int) -> list[float]:
-        return [timed(call) for _ in range(calls)]
+    def times(self, run: Run, calls: int) -> list[float]:
+        moments: list[float] = []
+        run(calls, lambda: moments.append(time.perf_counter()))
+        return [b - a for a, b in pairwise(moments)]
 
-    def memory(self, call: Call) -> int:
-        before = forget_peak()
+    def memory(self, call: Callable[[], Any]) -> int:
+        before = reset_peak()
         call()
         return peak_memory() - before
 
@@ -47,13 +58,12 @@ class Clock:
         return peak_memory()
 
 
-def timed(call: Call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    return Clock().times(partial(repeat, call), 1)[0]
 
 
-def forget_peak() -> int:
+def reset_peak() -> int:
     """Give free memory back, and let the peak start from what is in use now; that, in bytes.
 
     Where the system cannot reset the peak (Linux can), it is that of the process so far.
@@ -71,28 +81,28 @@ def forget_peak() -> int:
 # --- GPU
 
 
-def between_events(event: Callable[[], Any], milliseconds: Callable[[Any, Any], float], call: Call, calls: int) -> list:
-    """Seconds between events that stand before, between and after the calls; waited for is the last alone."""
+def between_events(
+    event: Callable[[], Any], milliseconds: Callable[[Any, Any], float], run: Run, calls: int
+) -> list[float]:
+    """Seconds between events recorded at the marks; only the last is waited for."""
     events = [event() for _ in range(calls + 1)]
-    events[0].record()
-    for done in events[1:]:
-        call()
-        done.record()
+    unused = iter(events)
+    run(calls, lambda: next(unused).record())
     events[-1].synchronize()
     return [milliseconds(a, b) / 1e3 for a, b in pairwise(events)]
 
 
-class OfCuPy:
+class CuPyMeter:
     """The meter of CuPy. Its pool does not know its peak: a hook looks after each allocation."""
 
     def __init__(self, cupy: Any):
         self.cupy, self.pool = cupy, cupy.get_default_memory_pool()
 
-    def times(self, call: Call, calls: int) -> list[float]:
+    def times(self, run: Run, calls: int) -> list[float]:
         cuda = self.cupy.cuda
-        return between_events(cuda.Event, cuda.get_elapsed_time, call, calls)
+        return between_events(cuda.Event, cuda.get_elapsed_time, run, calls)
 
-    def memory(self, call: Call) -> int:
+    def memory(self, call: Callable[[], Any]) -> int:
         self.pool.free_all_blocks()
         before = highest = self.pool.used_bytes()
 
@@ -111,17 +121,17 @@ class OfCuPy:
         return self.pool.total_bytes()
 
 
-class OfTorch:
+class TorchMeter:
     """The meter of PyTorch on CUDA."""
 
     def __init__(self, torch: Any):
         self.cuda = torch.cuda
 
-    def times(self, call: Call, calls: int) -> list[float]:
+    def times(self, run: Run, calls: int) -> list[float]:
         event = partial(self.cuda.Event, enable_timing=True)
-        return between_events(event, lambda a, b: a.elapsed_time(b), call, calls)
+        return between_events(event, lambda a, b: a.elapsed_time(b), run, calls)
 
-    def memory(self, call: Call) -> int:
+    def memory(self, call: Callable[[], Any]) -> int:
         self.cuda.synchronize()
         self.cuda.empty_cache()
         self.cuda.reset_peak_memory_stats()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from .libraries import Library
+from .interface import Library
 
 
 def layer(library: Library, kind: str, **options: Any) -> Any:

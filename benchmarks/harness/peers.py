@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .libraries import Library, Unsupported
+from .interface import Library, Unsupported
 
 
 class Functions(SimpleNamespace):
@@ -227,5 +227,5 @@ def mygrad_library() -> Library:
         (1, 2, 3),
         tensor=lambda array, requires_grad=False: mg.tensor(array, constant=not requires_grad or None, copy=False),
         backward=lambda y, u: y.backward(None if u is None else u.data),
-        forget_gradient=lambda tensor: tensor.null_grad(),
+        clear_gradient=lambda tensor: tensor.null_grad(),
     )

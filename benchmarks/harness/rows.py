@@ -1,4 +1,4 @@
-"""The rows of the CPU benchmark: what is built, on what input, and what one timed call does."""
+"""The rows of the tables: what is built, on what input, and what one timed call does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from zlib import crc32
 
 import numpy as np
 
-from .libraries import Library
+from .interface import Library
+from .meters import Mark, repeat
 from .networks import denoiser, dncnn, layer, resnet18, unet, vgg16
 
 LAYER, STEP, INFERENCE = "layer", "training step", "inference"  # the groups
@@ -23,7 +24,7 @@ class Row:
     """A network on an input. What one call does is the group's:
 
     layer: forward and backward from a random cotangent (or from the loss), parameters and input;
-    training step: forward, loss, backward to the parameters, update;
+    training step: forward, loss, backward to the parameters, update, in the library's own training loop if it has one;
     inference: forward alone, in evaluation mode and without a graph.
     """
 
@@ -54,7 +55,7 @@ class Job:
             self.leaves["input"] = self.x
         self.loss = getattr(library.nn, row.loss)() if row.loss else None
         self.optimiser = self._optimiser() if row.optimiser else None
-        self.given: Any = None  # the cotangent or the target: drawn when the shape of the output is known
+        self.given: Any = None  # see _given
         self.load()
         if row.group == INFERENCE:
             self.model.eval()
@@ -68,33 +69,40 @@ class Job:
         state = {name: self.library.tensor(self._weight(name, p.shape)) for name, p in self.model.named_parameters()}
         self.model.load_state_dict(state, strict=False)
 
-    def run(self) -> Any:
-        """One call, as it is timed; returns the output."""
-        if self.row.group == INFERENCE:
-            with self.library.no_grad():
-                return self.model(self.x)
-        y = self.differentiate()
-        if self.optimiser:
-            self.optimiser.step()
-        return y
+    def run(self, calls: int = 1, mark: Mark = lambda: None) -> None:
+        """So many calls as they are timed; `mark` is called before, between and after them."""
+        if self.row.group == STEP:
+            self.library.train(self.model, self.optimiser, self._loss, lambda step: mark(), calls)
+            mark()
+        else:
+            repeat(self.infer if self.row.group == INFERENCE else self.differentiate, calls, mark)
+
+    def infer(self) -> Any:
+        """The output, without a graph."""
+        with self.library.no_grad():
+            return self.model(self.x)
 
     def differentiate(self) -> Any:
+        """The output; the gradients are left where the library leaves them."""
         for leaf in self.leaves.values():
-            self.library.forget_gradient(leaf)
+            self.library.clear_gradient(leaf)
         y = self.model(self.x)
-        if self.given is None:
-            self.given = self._given(y)
         if self.loss is None:
-            self.library.backward(y, self.given)
+            self.library.backward(y, self._given(y))
         else:
-            self.library.backward(self.loss(y, self.given), None)
+            self.library.backward(self.loss(y, self._given(y)), None)
         return y
+
+    def _loss(self, model: Any, batch: Any) -> Any:
+        """What is minimised; the batch is always the same."""
+        y = model(self.x)
+        return self.loss(y, self._given(y))
 
     def results(self) -> dict[str, np.ndarray]:
         """Output and gradients at the first weights."""
         self.load()
         if self.row.group == INFERENCE:
-            return {"output": self.library.array(self.run())}
+            return {"output": self.library.array(self.infer())}
         found = {"output": self.library.array(self.differentiate())}
         return found | {f"gradient of {name}": self.library.array(leaf.grad) for name, leaf in self.leaves.items()}
 
@@ -115,10 +123,13 @@ class Job:
         return 0.1 * normal + (1 if name.endswith("weight") else 0)
 
     def _given(self, y: Any) -> Any:
-        if self.row.loss == "CrossEntropyLoss":  # one class for each image or each pixel
+        """The target or the cotangent of an output, drawn once: its shape is then known."""
+        if self.given is None and self.row.loss == "CrossEntropyLoss":  # one class for each image or each pixel
             n, classes, *space = y.shape
-            return self.library.tensor(self._generator("target").integers(classes, size=(n, *space)))
-        return self.library.tensor(self._normal("target", y.shape))
+            self.given = self.library.tensor(self._generator("target").integers(classes, size=(n, *space)))
+        elif self.given is None:
+            self.given = self.library.tensor(self._normal("target", y.shape))
+        return self.given
 
 
 # --- the rows

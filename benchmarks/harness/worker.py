@@ -13,13 +13,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .ceiling import Cost, costs
-from .libraries import Library, Unsupported, library
+from .interface import Library, Unsupported
+from .libraries import library
+from .meters import repeat
 from .rows import Job, Row, macs
 
 GEMM = {"cpu": 1024, "gpu": 8192}  # side of the square product that measures the peak
@@ -34,7 +37,7 @@ class Column:
     environment: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     tf32: bool = False  # may it round the factors of float32 products?
-    algorithm: str | None = None  # that convolutions are asked to take
+    algorithm: str | None = None  # of convolutions; None: the library's choice
 
 
 class Worker:
@@ -93,6 +96,11 @@ def thread_limits(threads: int) -> dict[str, str]:
     return dict.fromkeys(names, str(threads))
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def environ(variables: dict[str, str]) -> Iterator[None]:
     """What a process that starts inside the block inherits."""
@@ -131,22 +139,18 @@ class Runner:
     def __init__(self, column: Column, row: Row, threads: int, tiny: bool):
         self.column, self.row, self.tiny = column, row, tiny
         self.library: Library = library(column.library, threads, column.device, column.tf32)
-        self.asked = ExitStack()  # kept: the algorithm is asked for as long as this is there
-        self.asked.enter_context(self.library.algorithm(column.algorithm))
+        self.settings = ExitStack()  # never closed: the algorithm is set as long as this process runs
+        self.settings.enter_context(self.library.algorithm(column.algorithm))
         Job(row, self.library, tiny=True).run()  # so that code is loaded and threads are there
         self.job = Job(row, self.library, tiny)
         self.matrix: Any = None
 
     def memory(self) -> int:
         """Bytes at the peak of two calls, above those in use once the library, model and input are there."""
-        return self.library.meter.memory(self._two_calls)
-
-    def _two_calls(self) -> None:
-        for _ in range(2):
-            self.job.run()
+        return self.library.meter.memory(lambda: self.job.run(2))
 
     def taken(self) -> int:
-        """Bytes that the library keeps for itself."""
+        """Bytes that the library has taken from the system or the device."""
         return self.library.meter.taken()
 
     def results(self) -> dict[str, np.ndarray]:
@@ -156,12 +160,13 @@ class Runner:
         """Seconds of each call."""
         return self.library.meter.times(self.job.run, calls)
 
-    def gemm(self) -> float:
-        """FLOP/s of the library's own float32 matrix product: the best of three."""
+    def gemm(self) -> list[float]:
+        """FLOP/s of the library's own float32 matrix product: the best of three, as a list."""
         side = TINY_GEMM if self.tiny else GEMM[self.column.device]
         if self.matrix is None:
             self.matrix = self.library.tensor(np.random.default_rng(0).standard_normal((side, side), np.float32))
-        return 2 * side**3 / min(self.library.meter.times(lambda: self.library.matmul(self.matrix, self.matrix), 3))
+        product = partial(self.library.matmul, self.matrix, self.matrix)
+        return [2 * side**3 / min(self.library.meter.times(partial(repeat, product), 3))]
 
     def macs(self) -> int:
         """Multiply-adds of a call by formula: minidl counts those of a forward pass."""
@@ -173,11 +178,10 @@ class Runner:
         """What each layer costs by formula, in a call of minidl's."""
         return costs(self.row, self.job.model, self.job.x)
 
-    def digest(self, calls: int) -> str:
-        """A hash of all bits of the last output and of the parameters after so many calls."""
+    def digest(self, steps: int) -> str:
+        """A hash of all bits of the parameters after so many training steps, and of the output then."""
         found = hashlib.sha256()
-        for _ in range(calls):
-            y = self.job.run()
-        for tensor in (y, *self.job.model.parameters()):
+        self.job.run(steps)
+        for tensor in (self.job.differentiate(), *self.job.model.parameters()):
             found.update(np.ascontiguousarray(self.library.array(tensor)))
         return found.hexdigest()

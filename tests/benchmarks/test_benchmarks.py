@@ -8,9 +8,12 @@ import pytest
 
 import minidl as md
 from benchmarks import algorithms, cpu, scaling
-from benchmarks.harness.libraries import Unsupported, is_installed, library
+from benchmarks.harness.interface import Unsupported
+from benchmarks.harness.libraries import is_installed, library
+from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
+from benchmarks.harness.report import table
 from benchmarks.harness.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
-from benchmarks.harness.worker import Worker
+from benchmarks.harness.worker import Column, Worker
 from minidl.kernels.cpu import convolution
 from minidl.ops.conv import dT_du, dT_dw, dT_dx
 
@@ -64,8 +67,32 @@ def test_multiply_adds_by_hand(minidl):
     assert count("relu-64-128") == 0
 
 
+@pytest.mark.parametrize("row", [BY_NAME[name] for name in ("denoiser", "relu-64-128", "resnet18-inference")])
+def test_marks_stand_between_the_calls(row, minidl):
+    marks = []
+    Job(row, minidl, tiny=True).run(3, lambda: marks.append(1))
+    assert len(marks) == 4
+
+
+def test_a_training_step_is_one_of_fit(minidl):
+    """Several steps at a time, or one by one, or by a loop written here: the weights have the same bits."""
+    row, ends = BY_NAME["unet3d"], []
+    for way in ("at once", "one by one", "by hand"):
+        job = Job(row, minidl, tiny=True)
+        if way == "at once":
+            job.run(3)
+        for _ in range(0 if way == "at once" else 3):
+            if way == "one by one":
+                job.run()
+            else:
+                job.differentiate()
+                job.optimiser.step()
+        ends.append(b"".join(np.ascontiguousarray(p.data).tobytes() for p in job.model.parameters()))
+    assert ends[0] == ends[1] == ends[2]
+
+
 def test_a_worker_measures_a_row():
-    result = cpu.measure(BY_NAME["denoiser"], ["minidl"], threads=1, rounds=2, tiny=True)
+    result = measure(BY_NAME["denoiser"], {"minidl": Column("minidl")}, threads=1, rounds=2, tiny=True)
     assert len(result.seconds["minidl"]) >= 2 and min(result.seconds["minidl"]) > 0
     assert result.memory["minidl"] >= 0 and result.macs > 0 and result.share_of_gemm() > 0
     assert result.ratio("torch") is None and result.memory_ratio() is None
@@ -89,9 +116,8 @@ def test_a_worker_says_what_went_wrong():
 
 
 def test_disagreement_stops_the_benchmark():
-    row = BY_NAME["conv1x1-64-256-56"]
     right = {"output": np.ones((2, 3)), "gradient of weight": np.full(4, 2.0)}
-    cpu.require_agreement(row, {"minidl": right, "torch": {name: a * (1 + 1e-4) for name, a in right.items()}})
+    require_agreement({"minidl": right, "torch": {name: a * (1 + 1e-4) for name, a in right.items()}})
     for wrong in (
         right | {"output": np.ones((2, 3)) * 1.01},
         right | {"gradient of weight": np.full(4, 2.1)},
@@ -99,17 +125,17 @@ def test_disagreement_stops_the_benchmark():
         right | {"gradient of weight": np.full(4, np.nan)},
         {"output": right["output"]},
     ):
-        with pytest.raises(cpu.Disagreement, match="torch"):
-            cpu.require_agreement(row, {"minidl": right, "torch": wrong})
+        with pytest.raises(Disagreement, match="torch"):
+            require_agreement({"minidl": right, "torch": wrong})
 
 
 def test_a_row_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
-    def measure(row, columns, *rest):
+    def fails(row, columns, *rest):
         if row.name == "relu-64-128":
-            raise cpu.Disagreement("output: differs")
+            raise Disagreement("output: differs")
         return fake(row.name, row.group, [1e-3], [2e-3])
 
-    monkeypatch.setattr(cpu, "measure", measure)
+    monkeypatch.setattr(cpu, "measure", fails)
     monkeypatch.setattr(cpu, "is_installed", lambda name: name == "minidl")
     with pytest.raises(SystemExit, match="1 of 2"):
         cpu.main(["relu-64-128", "denoiser", "--json", str(tmp_path / "found.json")])
@@ -122,7 +148,7 @@ def test_a_row_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys
 def fake(name, group, ours, theirs):
     seconds = {"minidl": ours, "torch": theirs, "tuned": [t / 2 for t in theirs]}
     memory = {"minidl": 2**20, "torch": 3 * 2**20, "tuned": 0}
-    return cpu.Result(name, group, (1, 2), 10**6, seconds, memory, {"minidl": [1e9, 3e9, 2e9], "torch": [1e9]})
+    return Result(name, group, (1, 2), 10**6, seconds, memory, {"minidl": [1e9, 3e9, 2e9], "torch": [1e9]})
 
 
 def test_ratios_are_of_medians_and_means_geometric():
@@ -138,22 +164,22 @@ def test_ratios_are_of_medians_and_means_geometric():
     found = cpu.means(results, columns)
     assert found[LAYER]["torch/minidl"] == pytest.approx(4) and found[LAYER]["tuned/minidl"] == pytest.approx(2)
     assert found[STEP] == pytest.approx({"torch/minidl": 1, "tuned/minidl": 0.5, "torch/minidl memory": 3})
-    text = cpu.table(results, columns, markdown=False).splitlines()
+    text = table(results, columns, markdown=False).splitlines()
     assert len(text) == 4 and len({len(line) for line in text}) == 1
     assert text[1].split() == ["a", "1x2", "2.00", "4.00", "2.00", "2.00", "1.00", "50%", "1.00", "3.00"]
-    assert cpu.table(results, columns, markdown=True).splitlines()[1].count("---") == 10
+    assert table(results, columns, markdown=True).splitlines()[1].count("---") == 10
     assert "torch/minidl 4.00" in cpu.summary(results, columns)
 
 
 def test_a_library_that_lacks_a_layer_keeps_its_column_empty():
     result = fake("a", LAYER, [1e-3], [1e-3])
-    line = cpu.table([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
+    line = table([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
     assert [cell.strip() for cell in line.strip("|").split("|")][5] == "-"
 
 
 def test_rows_are_chosen_by_name_part_or_group(capsys):
     def chosen(*arguments):
-        return [row.name for row in cpu.parse([*arguments]).chosen]
+        return [row.name for row in cpu.options_of([*arguments]).chosen]
 
     assert chosen() == [row.name for row in ROWS]
     assert chosen("unet") == ["unet"]  # a whole name is that row alone
@@ -161,7 +187,7 @@ def test_rows_are_chosen_by_name_part_or_group(capsys):
     assert chosen("resnet18") == ["resnet18-32", "resnet18-224", "resnet18-inference"]
     assert chosen("inference") == ["vgg16-inference", "resnet18-inference"]
     with pytest.raises(SystemExit):
-        cpu.parse(["unet", "nonsense"])
+        cpu.options_of(["unet", "nonsense"])
     cpu.main(["--list", "unet3d"])
     assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "1x1x32x32x32"]
 
@@ -272,6 +298,6 @@ def test_a_peer_agrees_or_says_that_it_cannot(name, minidl, monkeypatch):
             theirs = Job(row, peer, tiny=True).results()
         except Unsupported:
             continue
-        cpu.require_agreement(row, {"minidl": Job(row, minidl, tiny=True).results(), name: theirs})
+        require_agreement({"minidl": Job(row, minidl, tiny=True).results(), name: theirs})
         agreed.append(row.name)
     assert {"conv3x3-64-64-56", "denoiser"} <= set(agreed)

@@ -5,16 +5,17 @@ import math
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 
 import numpy as np
 import pytest
 
-from benchmarks import cpu, gpu
-from benchmarks.harness import ceiling
+from benchmarks import gpu
+from benchmarks.harness import ceiling, measure
 from benchmarks.harness.ceiling import Cost, Peaks
 from benchmarks.harness.libraries import library
-from benchmarks.harness.meters import OfCuPy, between_events
+from benchmarks.harness.meters import CuPyMeter, between_events, repeat
 from benchmarks.harness.rows import INFERENCE, STEP, Row
 from benchmarks.harness.worker import Column, Runner
 from minidl import nn
@@ -42,7 +43,7 @@ class InProcess:
         return self
 
     def __exit__(self, *error):
-        self.runner.asked.close()
+        self.runner.settings.close()
 
 
 @pytest.fixture
@@ -51,10 +52,10 @@ def here(stand_in, monkeypatch):
     moments = count()
     monkeypatch.setattr(stand_in.cuda, "get_elapsed_time", lambda start, end: 1.0 + next(moments) % 3)
     monkeypatch.setattr(stand_in.cuda, "MemoryHook", Hook, raising=False)
-    monkeypatch.setattr(cpu, "Worker", InProcess)
+    monkeypatch.setattr(measure, "Worker", InProcess)
     monkeypatch.setattr(gpu, "Worker", InProcess)
-    monkeypatch.setattr(cpu, "PAUSE", 0)
-    monkeypatch.setattr(cpu, "TURN", 1e-9)
+    monkeypatch.setattr(measure, "PAUSE", 0)
+    monkeypatch.setattr(measure, "TURN", 1e-9)
     monkeypatch.setattr(Peaks, "of", lambda cupy: PEAKS)
     monkeypatch.setattr(gpu, "about", lambda cupy, peaks, torch: {"device": peaks.json(), "torch": torch})
     monkeypatch.setattr(gpu, "_torch_has_a_device", lambda: False)
@@ -85,12 +86,12 @@ def test_a_trial_runs_and_writes_what_it_measured(here, tmp_path, capsys):
 
 
 def test_inference_and_an_algorithm_that_fails(here, monkeypatch, capsys):
-    def measure(row, precision, *rest):
+    def measured(row, precision, *rest):
         if precision == "TF32":
-            raise cpu.Disagreement("output: differs")
-        return gpu.Found(precision, fake(row), None)
+            raise measure.Disagreement("output: differs")
+        return gpu.Measured(precision, fake(row), None)
 
-    monkeypatch.setattr(gpu, "measure", measure)
+    monkeypatch.setattr(gpu, "measured", measured)
     assert gpu.main(["vgg16", "--quick"]) == 1
     said = capsys.readouterr()
     assert "vgg16-inference, TF32: output: differs" in said.err and "1 of 2 measurements failed" in said.err
@@ -126,20 +127,20 @@ def test_rows_are_listed_and_wrong_ones_refused(capsys):
 
 
 def test_results_of_all_rows_are_kept_under_the_name_of_the_device():
-    assert gpu.default_path(PEAKS, gpu.parse([])).name == "Some-GPU-80-GB.json"
-    assert gpu.default_path(PEAKS, gpu.parse(["--quick"])) is None
-    assert gpu.default_path(PEAKS, gpu.parse(["unet"])) is None
+    assert gpu.default_path(PEAKS, gpu.options_of([])).name == "Some-GPU-80-GB.json"
+    assert gpu.default_path(PEAKS, gpu.options_of(["--quick"])) is None
+    assert gpu.default_path(PEAKS, gpu.options_of(["unet"])) is None
 
 
 def fake(row, ours=2e-3, theirs=1e-3):
     seconds, memory = {"minidl": [ours], "torch": [theirs]}, {"minidl": 2**20, "torch": 3 * 2**20}
-    return cpu.Result(row.name, row.group, (1, 2), 10**6, seconds, memory, {"minidl": [2e9], "torch": [1e9]})
+    return measure.Result(row.name, row.group, (1, 2), 10**6, seconds, memory, {"minidl": [2e9], "torch": [1e9]})
 
 
 def test_the_table_says_what_was_measured():
-    lines = gpu.table([gpu.Found("float32", fake(gpu.ROWS[0]), 5e-4)], markdown=False).splitlines()
+    lines = gpu.table([gpu.Measured("float32", fake(gpu.ROWS[0]), 5e-4)], markdown=False).splitlines()
     assert lines[1].split() == ["denoiser", "1x2", "2.00", "1.00", "0.50", "0.50", "25%", "50%", "1.00", "3.00"]
-    unknown = gpu.table([gpu.Found("float32", fake(gpu.ROWS[0]), None)], markdown=True).splitlines()[-1]
+    unknown = gpu.table([gpu.Measured("float32", fake(gpu.ROWS[0]), None)], markdown=True).splitlines()[-1]
     assert [cell.strip() for cell in unknown.strip("|").split("|")][5:7] == ["-", "-"]
 
 
@@ -199,7 +200,7 @@ def test_times_lie_between_events_and_only_the_last_is_waited_for():
         def synchronize(self):
             waited.append(self)
 
-    found = between_events(Event, lambda a, b: 1e3 * (b.at - a.at), lambda: time.sleep(0.02), 3)
+    found = between_events(Event, lambda a, b: 1e3 * (b.at - a.at), partial(repeat, lambda: time.sleep(0.02)), 3)
     assert len(found) == 3 and all(0.02 <= seconds < 0.2 for seconds in found) and len(waited) == 1
 
 
@@ -236,7 +237,7 @@ def test_memory_is_the_highest_use_above_that_before():
             for hook in Cuda.MemoryHook.active:
                 hook.malloc_postprocess(device_id=0, size=1, mem_size=1, mem_ptr=0, pmem_id=0)
 
-    meter = OfCuPy(CuPy)
+    meter = CuPyMeter(CuPy)
     assert meter.memory(call) == 800 and meter.taken() == 4096 and CuPy.pool.freed == 1
     assert not Cuda.MemoryHook.active
 
@@ -248,4 +249,4 @@ def test_what_is_asked_for_in_tf32():
         ours = [c for c in columns.values() if c.library == "minidl" and c.device == "gpu"]
         assert ours and all(c.environment == {"CUPY_TF32": value} for c in ours)
     assert gpu.COLUMNS["TF32"]["cores"].algorithm == "tensor_cores" and Column("minidl").algorithm is None
-    assert math.isinf(gpu.TOLERANCES["TF32"]["gradient"]) and gpu.TOLERANCES["float32"] == cpu.TOLERANCES
+    assert math.isinf(gpu.TOLERANCES["TF32"]["gradient"]) and gpu.TOLERANCES["float32"] == measure.TOLERANCES

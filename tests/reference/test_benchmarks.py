@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="compares with PyTorch")
 from benchmarks import cpu, gpu  # noqa: E402
 from benchmarks.harness import networks  # noqa: E402
 from benchmarks.harness.libraries import library  # noqa: E402
+from benchmarks.harness.measure import measure  # noqa: E402
 from benchmarks.harness.rows import ROWS, Job  # noqa: E402
 
 pytestmark = pytest.mark.reference
@@ -61,7 +62,7 @@ def test_networks_are_those_that_they_are_named_after(libraries):
 
 
 def test_the_benchmark_compares_both_in_one_run():
-    row = next(row for row in ROWS if row.name == "denoiser")
-    result = cpu.measure(row, ["minidl", "torch", "tuned"], threads=1, rounds=1, tiny=True)
+    row, names = next(row for row in ROWS if row.name == "denoiser"), ["minidl", "torch", "tuned"]
+    result = measure(row, {name: cpu.COLUMNS[name] for name in names}, threads=1, rounds=1, tiny=True)
     assert set(result.seconds) == {"minidl", "torch", "tuned"} and set(result.gemm) == {"minidl", "torch"}
     assert result.ratio("torch") > 0 and "torch/minidl" in cpu.means([result], list(result.seconds))[row.group]
