@@ -33,11 +33,9 @@ from ..command import UsageError
 from ..detect.data.records import Target
 from ..detect.data.scenes import Scenes
 from ..detect.evaluate.average_precision import coco_ap
-from ..detect.losses.matching import IGNORED, NEGATIVE, POSITIVE
+from ..detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, Positives, hard_negatives
 from ..detect.models.backbone import resnet_small_fpn
 from ..detect.models.retinanet import RetinaNet, RetinaNetSettings, octaves
-from ..detect.models.single import Positives
-from ..detect.models.ssd import hard_negatives
 from . import BLUE, GREY, ORANGE, PURPLE
 
 WEIGHTS = 1  # keeps the draw of the weights apart
@@ -115,12 +113,11 @@ class Pictures:
 
 def shares(model: RetinaNet, images: md.Tensor, targets: list[Target]) -> dict[str, float]:
     """Whose the loss of the classes is: of the positive boxes, of easy negatives, of other negatives; parts of 1."""
-    ledger: dict[str, Any] = {}
     with md.no_grad():
-        model.losses(images, targets, ledger=ledger)
-    matching, terms = ledger["matching"], ledger["terms"]["class"].value
-    labels = np.stack([m.labels for m in matching["match"]]).ravel()
-    right = 1 / (1 + np.exp(matching["logits"].astype(float).ravel()))  # that nothing is there
+        computed = model.training_pass(images, targets)
+    terms, logits = computed.terms["class"].value.numpy(), computed.outputs.logits.numpy()
+    labels = np.stack([m.labels for m in computed.matches]).ravel()
+    right = 1 / (1 + np.exp(logits.astype(float).ravel()))  # that nothing is there
     easy = (labels == NEGATIVE) & (right > EASY)
     parts = {"positive": labels == POSITIVE, "easy": easy, "other": (labels == NEGATIVE) & ~easy}
     total = float(terms.sum()) or 1.0
@@ -130,10 +127,9 @@ def shares(model: RetinaNet, images: md.Tensor, targets: list[Target]) -> dict[s
 def imbalance(model: RetinaNet, settings: Settings, pictures: Pictures) -> dict[str, float]:
     """How many boxes a picture has, and of which kinds on average."""
     images, targets = pictures(0, settings.tested)
-    ledger: dict[str, Any] = {}
     with md.no_grad():
-        model.eval().losses(images, targets, ledger=ledger)
-    labels = np.stack([m.labels for m in ledger["matching"]["match"]])
+        matches = model.eval().training_pass(images, targets).matches
+    labels = np.stack([m.labels for m in matches])
     kinds = {"positive": POSITIVE, "negative": NEGATIVE, "ignored": IGNORED}
     return {name: float((labels == kind).sum(axis=1).mean()) for name, kind in kinds.items()}
 

@@ -1,4 +1,4 @@
-"""Which anchor answers for which object, and which anchors are trained on. On the host: arrays are NumPy's."""
+"""Which box is matched to which object, and which boxes are trained on. On the host: arrays are NumPy's."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from minidl import functional as F
 from ..data.records import Target
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
-COVERED = 0.5  # of a box's area inside a crowd region: it is not known what it should find
+COVERED = 0.5  # share of a box inside a crowd region from which it is not known what it should find
 
 
 class Match(NamedTuple):
-    """Of each of A boxes: what it should say.
+    """What A boxes are matched to.
 
-    iou (A,) with the object it overlaps most, 0 if there is none; truth (A,) the number of that object in the target;
-    labels (A,) POSITIVE, NEGATIVE or IGNORED; best_for (A,) the object that it is the best box for, -1 if for none.
+    iou (A,) with the object a box overlaps most, 0 if there is none; truth (A,) the number of the object in the target
+    that it is matched to; labels (A,) POSITIVE, NEGATIVE or IGNORED; best_for (A,) the object that it is the best box
+    for, -1 if for none.
     """
 
     iou: np.ndarray
@@ -32,13 +33,13 @@ class Match(NamedTuple):
 def match(
     boxes: np.ndarray, target: Target, *, positive: float, negative: float, best: bool = False, claimed: bool = False
 ) -> Match:
-    """Compare boxes (A, 4) with the objects of a picture.
+    """Match boxes (A, 4) with the objects of a picture.
 
     A box is positive if its IoU with some object is at least `positive`, negative if it is below `negative` with all,
-    else ignored. With `best`, the boxes that overlap an object more than all others do are positive whatever their IoU,
-    if it is not 0, so that no object goes without; they still answer for the object they overlap most themselves, or,
-    with `claimed`, for the one that claims them (SSD). Crowd regions are no objects; boxes half covered by one are
-    ignored where they would be negative. Source: Ren et al., "Faster R-CNN", 2015, section 3.1.2.
+    else ignored. With `best`, the boxes with the highest IoU with an object are positive whatever that IoU, if it is
+    not 0, so that every object has one; they stay matched to the object they overlap most themselves, or, with
+    `claimed`, to the one they are best for (SSD). Crowd regions are no objects; boxes half covered by one are ignored
+    where they would be negative. Source: Ren et al., "Faster R-CNN", 2015, section 3.1.2.
     """
     objects = np.flatnonzero(~target.crowd)
     iou = overlap(boxes, target.boxes[objects])  # (A, K)
@@ -69,7 +70,7 @@ def sample(labels: np.ndarray, count: int, share: float, rng: np.random.Generato
 
 class Drawn(NamedTuple):
     """The boxes of all images that are trained on, (S,) each: the image, the box in it, is it positive?, the object in
-    the image's target that it answers for."""
+    the image's target that it is matched to."""
 
     image: np.ndarray
     box: np.ndarray
@@ -85,6 +86,39 @@ def draw(matches: Sequence[Match], count: int, share: float, rng: np.random.Gene
         box = np.concatenate([positive, negative])
         parts.append((np.full(len(box), n), box, np.arange(len(box)) < len(positive), matched.truth[box]))
     return Drawn(*map(np.concatenate, zip(*parts)))
+
+
+def hard_negatives(losses: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
+    """Of each image the negative boxes with the largest losses (N, A), `share` for each positive one: bool (N, A)."""
+    hard = np.zeros(labels.shape, bool)
+    for chosen, loss, label in zip(hard, losses, labels):
+        negative = np.flatnonzero(label == NEGATIVE)
+        count = int(share * np.count_nonzero(label == POSITIVE))
+        chosen[negative[np.argsort(-loss[negative], kind="stable")[:count]]] = True
+    return hard
+
+
+class Positives(NamedTuple):
+    """The P boxes that are matched to an object: their image and their number in it, the number of the object in the
+    image's target, its box (P, 4) and its class."""
+
+    image: np.ndarray
+    item: np.ndarray
+    truth: np.ndarray
+    boxes: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, item: np.ndarray, truth: np.ndarray, targets: Sequence[Target]) -> Positives:
+        """With the boxes and the classes of the objects."""
+        boxes, labels = (gathered([getattr(t, name) for t in targets], image, truth) for name in ("boxes", "labels"))
+        return cls(image, item, truth, boxes, labels)
+
+    @classmethod
+    def among(cls, matches: Sequence[Match], targets: Sequence[Target]) -> Positives:
+        """All that are positive."""
+        image, item = np.nonzero(np.stack([m.labels for m in matches]) == POSITIVE)
+        return cls.of(image, item, np.stack([m.truth for m in matches])[image, item], targets)
 
 
 def gathered(parts: Sequence[np.ndarray], image: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -1,14 +1,18 @@
-"""Anchors: boxes of chosen sizes and shapes at every cell of every map, from which a detector counts its steps.
+"""Anchors: boxes of chosen sizes and shapes at every cell of every map, and what a network predicts at each.
 
-They are data: NumPy arrays, wherever the network is.
+Anchors are data: NumPy arrays, wherever the network is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from minidl import Tensor
+from minidl import functional as F
 
 RATIOS = (0.5, 1.0, 2.0)  # height / width
 
@@ -47,9 +51,7 @@ class Anchors:
     strides: tuple[int, ...]
 
     @classmethod
-    def of(
-        cls, sizes: Sequence[Sequence[float]], strides: Sequence[int], ratios: Sequence[float] = RATIOS
-    ) -> Anchors:
+    def of(cls, sizes: Sequence[Sequence[float]], strides: Sequence[int], ratios: Sequence[float] = RATIOS) -> Anchors:
         """Every ratio of every size of a level. Raises ValueError unless there are as many levels as strides."""
         if len(sizes) != len(strides):
             raise ValueError(f"anchors for {len(sizes)} levels, but {len(strides)} maps, of strides {tuple(strides)}")
@@ -64,3 +66,25 @@ class Anchors:
         """All anchors for maps of these sizes (h, w), float32 (A, 4), and the level of each, (A,)."""
         levels = [grid(cells, *level) for cells, *level in zip(maps, self.strides, self.shapes, strict=True)]
         return np.concatenate(levels), np.repeat(np.arange(len(levels)), [len(level) for level in levels])
+
+    def outputs(self, logits: Sequence[Tensor], deltas: Sequence[Tensor], classes: int) -> AnchorOutputs:
+        """Maps of K * classes logits and of K * 4 steps, one of each for every level, as entries of each anchor."""
+        boxes, level = self.boxes([m.shape[2:] for m in logits])
+        logits = F.concat([per_anchor(m, classes) for m in logits], axis=1)
+        return AnchorOutputs(logits, F.concat([per_anchor(m, 4) for m in deltas], axis=1), boxes, level)
+
+
+class AnchorOutputs(NamedTuple):
+    """What a network predicts at each of A anchors in N images, and the anchors."""
+
+    logits: Tensor  # (N, A, C)
+    deltas: Tensor  # (N, A, 4), steps as `F.encode_boxes` counts them
+    anchors: np.ndarray  # (A, 4)
+    level: np.ndarray  # (A,)
+
+
+def per_anchor(x: Tensor, entries: int) -> Tensor:
+    """A map's K * entries channels as entries of each anchor, in the order of the anchors: (N, H * W * K, entries)."""
+    n, channels, h, w = x.shape
+    x = x.reshape(n, channels // entries, entries, h, w).transpose(0, 3, 4, 1, 2)  # (N, K, E, H, W) -> (N, H, W, K, E)
+    return x.reshape(n, h * w * (channels // entries), entries)

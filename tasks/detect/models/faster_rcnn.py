@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN: proposals, then a closer look at each; both stages trained at once.
+"""Faster R-CNN and Mask R-CNN: regions are proposed, then each is classified and refined; both stages trained at once.
 
 Sources: Ren, He, Girshick and Sun, "Faster R-CNN", NeurIPS 2015; Lin et al., "Feature pyramid networks", CVPR 2017;
 He, Gkioxari, Dollar and Girshick, "Mask R-CNN", ICCV 2017.
@@ -6,28 +6,58 @@ He, Gkioxari, Dollar and Girshick, "Mask R-CNN", ICCV 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import Tensor, nn, no_grad
+from minidl import Tensor, nn
 from minidl import functional as F
 from tasks.models.initial import stream
 
 from ..data.records import Detections, Target, require_targets
-from ..losses.ledger import Ledger
-from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, Anchors
+from ..losses.terms import Terms
+from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, AnchorOutputs, Anchors
 from .backbone import resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
-from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, Crop, HeadSettings, choose, with_image
-from .keypoints import KeypointHead, grown, keypoints_of
-from .masks import MaskHead, paste
-from .rpn import PAPER_RPN, RPN, SMALL_RPN, RPNSettings
-from .suppression import keep, suppression
+from .detector import Detector, inference
+from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, BoxLoss, Chosen, Crop, HeadSettings, Regions, choose, with_image
+from .keypoints import KeypointHead, KeypointLoss, grown, keypoints_of
+from .masks import MaskHead, MaskLoss, paste
+from .rpn import PAPER_RPN, RPN, SMALL_RPN, RPNLoss, RPNSettings
+from .suppression import Candidates
 
 
-class FasterRCNN(nn.Module):
+class TwoStagePass(NamedTuple):
+    """A training pass, stage by stage; without such a head, `mask` or `keypoint` is None."""
+
+    outputs: AnchorOutputs
+    first: RPNLoss
+    proposals: list[Candidates]
+    chosen: Chosen
+    second: BoxLoss
+    mask: MaskLoss | None
+    keypoint: KeypointLoss | None
+
+    @property
+    def terms(self) -> dict[str, Terms]:
+        """Those of all stages."""
+        stages = (stage for stage in (self.first, self.second, self.mask, self.keypoint) if stage)
+        return {name: terms for stage in stages for name, terms in stage.terms.items()}
+
+
+class TwoStagePrediction(NamedTuple):
+    """The proposals of each image; of all R regions boxes (R, 5), probabilities (R, C + 1) and refined boxes (R, C, 4);
+    of each image the boxes that compete (by class) and those that are found."""
+
+    proposals: list[Candidates]
+    regions: np.ndarray
+    probabilities: np.ndarray
+    boxes: np.ndarray
+    candidates: list[Candidates]
+    detections: list[Detections]
+
+
+class FasterRCNN(Detector):
     """Backbone, region proposal network, box head; with a mask head or a keypoint head it is Mask R-CNN.
 
     backbone: see backbone.py. sizes: of the anchors on each of its maps, see anchors.py. levels: how many maps regions
@@ -56,108 +86,74 @@ class FasterRCNN(nn.Module):
             options = {"width": keypoint_width, "layers": keypoint_layers, "margin": keypoint_margin}
             self.keypoint = KeypointHead(channels, num_keypoints, **options, rng=rng)
 
-    # --- training
-
-    def losses(
-        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator, ledger: Ledger | None = None
-    ) -> dict[str, Tensor]:
-        """The losses of a batch (N, 3, H, W), whose sum is trained: "objectness" and "rpn_box" of the first stage,
-        "class" and "box" of the second, "mask" and "keypoint" if there are such heads.
+    def training_pass(
+        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
+    ) -> TwoStagePass:
+        """Of images (N, 3, H, W): "objectness" and "rpn_box" of the first stage, "class" and "box" of the second,
+        "mask" and "keypoint" if there are such heads.
 
         Approximate joint training (Ren et al., section 3.2): proposals are taken as data, no gradient flows through
-        their boxes. `rng` draws the samples. The ledger, if there is one, gets what every stage did.
+        their boxes. Raises ValueError without `rng`, which draws the samples.
         """
         require_targets(targets, images, self.num_classes)
+        if rng is None:
+            raise ValueError("FasterRCNN trains on samples: losses(images, targets, rng) needs a numpy Generator")
         maps = self.backbone(images)
         found = self.rpn(maps)
-        losses = self.rpn.losses(found, targets, rng, ledger)
-        proposals = self.rpn.proposals(found, images.shape[2:], True, ledger)
-        regions = choose(proposals, targets, self.num_classes, self.crop, self.head.settings, rng, ledger)
-        logits, deltas = self.head(self.crop(maps, regions.boxes, self.head.size))
-        losses |= self.head.losses(logits, deltas, regions, targets, ledger)
-        for name, head in (("mask", self.mask), ("keypoint", self.keypoint)):
-            if head is not None:
-                shown = grown(regions.boxes[regions.positive], head.margin)
-                seen = head(self.crop(maps, shown, head.size))
-                losses[name] = head.loss(seen, regions, targets, ledger)
-        return losses
+        first = self.rpn.loss(found, targets, rng)
+        proposals = self.rpn.proposals(found, images.shape[2:], True)
+        boxes = [p.boxes[p.kept] for p in proposals]
+        chosen = choose(boxes, targets, self.num_classes, self.crop, self.head.settings, rng)
+        regions = chosen.regions
+        second = self.head.loss(*self.head(self.crop(maps, regions.boxes, self.head.size)), regions, targets)
+        more = (self._loss(head, maps, regions, targets) for head in (self.mask, self.keypoint))
+        return TwoStagePass(found, first, proposals, chosen, second, *more)
 
-    # --- use
+    def _loss(
+        self, head: MaskHead | KeypointHead | None, maps: list[Tensor], regions: Regions, targets: Sequence[Target]
+    ) -> MaskLoss | KeypointLoss | None:
+        if head is None:
+            return None
+        boxes = grown(regions.boxes[regions.positive], head.margin)
+        return head.loss(head(self.crop(maps, boxes, head.size)), regions, targets)
 
-    def detect(
-        self, images: Tensor, score: float = 0.05, nms: float = 0.5, limit: int = 100, ledger: Ledger | None = None
-    ) -> list[Detections]:
-        """What is in each image: every proposal as every class whose probability is above `score`, its box mended for
-        that class, suppressed class by class at an IoU above `nms`; the best `limit`."""
-        with in_use(self):
+    def predict(
+        self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int = 100
+    ) -> TwoStagePrediction:
+        """See `detect`; the boxes are the proposals, each refined for each class."""
+        s = self.head.settings
+        score, nms = s.score if score is None else score, s.nms if nms is None else nms
+        with inference(self):
             maps, size = self.backbone(images), images.shape[2:]
-            proposals = self.rpn.proposals(self.rpn(maps), size, False, ledger)
-            regions = with_image(proposals)
+            proposals = self.rpn.proposals(self.rpn(maps), size, False)
+            regions = with_image([p.boxes[p.kept] for p in proposals])
             regions = regions[np.argsort(self.crop.level(regions[:, 1:]), kind="stable")]
             logits, deltas = self.head(self.crop(maps, regions, self.head.size))
-            deltas = Tensor(deltas.numpy())
-            boxes = F.decode_boxes(deltas, regions[:, None, 1:], self.head.settings.weights)  # (R, C, 4)
-            chances, boxes = F.softmax(logits, axis=1).numpy(), F.clip_boxes(boxes, size).data
-            if ledger is not None:
-                ledger |= {"regions": regions, "chances": chances, "boxes": boxes, "suppression": []}
-            return [
-                self._of_image(n, maps, regions, chances, boxes, (score, nms, limit), size, ledger)
-                for n in range(len(images))
-            ]
+            boxes = F.decode_boxes(Tensor(deltas.numpy()), regions[:, None, 1:], s.weights)  # (R, C, 4)
+            probabilities, boxes = F.softmax(logits, axis=1).numpy(), F.clip_boxes(boxes, size).data
+            likely = (probabilities[:, :-1] > score) & np.isfinite(boxes).all(axis=-1)
+            candidates = []
+            for n in range(len(images)):
+                region, label = (likely & (regions[:, :1] == n)).nonzero()
+                best = boxes[region, label], probabilities[region, label]
+                candidates.append(Candidates.suppressed(region, label, *best, nms, limit))
+            detections = [self._described(n, maps, one, size) for n, one in enumerate(candidates)]
+        return TwoStagePrediction(proposals, regions, probabilities, boxes, candidates, detections)
 
-    def _of_image(
-        self, n: int, maps: list[Tensor], regions: np.ndarray, chances: np.ndarray, boxes: np.ndarray,
-        limits: tuple[float, float, int], size: Sequence[int], ledger: Ledger | None,
-    ) -> Detections:  # fmt: skip
-        score, nms, limit = limits
-        likely = (chances[:, :-1] > score) & (regions[:, :1] == n) & np.isfinite(boxes).all(axis=-1)
-        region, label = likely.nonzero()
-        scores, found = chances[region, label], boxes[region, label]
-        kept = keep(found, scores, label, nms)[:limit]
-        if ledger is not None:
-            ledger["suppression"].append(
-                {"region": region, "label": label, "scores": scores, "boxes": found, "kept": kept,
-                 "nms": suppression(found, scores, label, nms)}
-            )  # fmt: skip
-        boxes, labels = found[kept], label[kept]
-        places = np.insert(boxes, 0, n, axis=1)
+    def _described(self, n: int, maps: list[Tensor], candidates: Candidates, size: Sequence[int]) -> Detections:
+        """What is kept in image n, with masks and keypoints where there are such heads."""
+        kept = candidates.kept
+        boxes, labels = candidates.boxes[kept], candidates.group[kept]
+        regions = np.insert(boxes, 0, n, axis=1)
         masks = points = None
         if self.mask is not None:
-            seen = self.mask(self.crop(maps, places, self.mask.size)).numpy()[np.arange(len(kept)), labels]
-            masks = paste(1 / (1 + np.exp(-seen)), boxes, size)
+            logits = self.mask(self.crop(maps, regions, self.mask.size)).numpy()[np.arange(len(kept)), labels]
+            masks = paste(1 / (1 + np.exp(-logits)), boxes, size)
         if self.keypoint is not None:
-            places = grown(places, self.keypoint.margin)
-            seen = self.keypoint(self.crop(maps, places, self.keypoint.size)).numpy()
-            points = keypoints_of(seen, places[:, 1:])
-        return Detections(boxes, labels, scores[kept], masks, points)
-
-    def trace(self, image: Tensor, target: Target, rng: np.random.Generator, **options: Any) -> Ledger:
-        """Every stage for one image (1, 3, H, W), in training and in use (`options`: those of `detect`); the model is
-        as it was. The ledger has
-
-        - "rpn", "proposals", "head" and, where there are such heads, "mask", "keypoint": what each stage saw and gave;
-        - "terms": each loss piece by piece; "losses": the numbers that the pieces add up to;
-        - "use": proposals, regions, chances, boxes, suppression of `detect`; and "detections", its result.
-        """
-        ledger: Ledger = {"use": {}}
-        with in_use(self):
-            losses = self.losses(image, [target], rng, ledger)
-        ledger["losses"] = {name: loss.item() for name, loss in losses.items()}
-        ledger["detections"] = self.detect(image, ledger=ledger["use"], **options)[0]
-        return ledger
-
-
-@contextmanager
-def in_use(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode and nothing is recorded."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+            regions = grown(regions, self.keypoint.margin)
+            logits = self.keypoint(self.crop(maps, regions, self.keypoint.size)).numpy()
+            points = keypoints_of(logits, regions[:, 1:])
+        return Detections(boxes, labels, candidates.scores[kept], masks, points)
 
 
 # --- the papers' networks, and one for pictures of about 96 pixels

@@ -1,4 +1,4 @@
-"""The second stage: regions cut out of the maps, and a small network that names each and mends its box.
+"""The second stage: regions cut out of the maps, and a small network that classifies each and refines its box.
 
 Sources: Girshick, "Fast R-CNN", ICCV 2015, section 2; the level of a region: Lin et al., "Feature pyramid networks",
 CVPR 2017, equation 1. Boxes and labels are NumPy's, on the host.
@@ -18,9 +18,9 @@ from minidl import functional as F
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target
-from ..losses.ledger import Ledger, total
-from ..losses.matching import draw, gathered, match
-from .rpn import encoded
+from ..losses.matching import Drawn, Match, Positives, draw, gathered, match
+from ..losses.steps import Steps
+from ..losses.terms import Terms
 
 METHODS = ("align", "pool")
 
@@ -34,6 +34,8 @@ class HeadSettings:
     share: float = 0.25  # of positive ones among them, at most
     beta: float = 1 / 9  # of the smooth L1 loss
     weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # that steps are multiplied by
+    score: float = 0.05  # in inference: what scores less is left out
+    nms: float = 0.5
 
 
 PAPER_HEAD = HeadSettings()
@@ -85,7 +87,7 @@ class Crop:
 
 class Regions(NamedTuple):
     """Regions to train on: boxes (R, 5), image, x1, y1, x2, y2 each; the class of each, C for background; the object of
-    the image's target that it answers for; `positive` (P,), those that are not background."""
+    the image's target that it is matched to; `positive` (P,), those that are not background."""
 
     boxes: np.ndarray
     label: np.ndarray
@@ -97,6 +99,14 @@ class Regions(NamedTuple):
         return self.boxes[:, 0].astype(np.int64)
 
 
+class Chosen(NamedTuple):
+    """What the candidates of each image are matched to, which of them are drawn, and the regions that these are."""
+
+    matches: list[Match]
+    drawn: Drawn
+    regions: Regions
+
+
 def with_image(boxes: Sequence[np.ndarray]) -> np.ndarray:
     """Boxes (R, 5) that begin with the number of their image, out of the boxes (K, 4) of each image."""
     image = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -105,11 +115,12 @@ def with_image(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 def choose(
     proposals: Sequence[np.ndarray], targets: Sequence[Target], background: int, crop: Crop, settings: HeadSettings,
-    rng: np.random.Generator, ledger: Ledger | None = None,
-) -> Regions:  # fmt: skip
+    rng: np.random.Generator,
+) -> Chosen:  # fmt: skip
     """A sample of the proposals and of the objects themselves, which make sure that there are positive regions.
 
-    They come sorted by the level that `crop` takes them from.
+    They come sorted by the level that `crop` takes them from. Candidates are the proposals (K, 4) of an image, then its
+    objects but the crowds.
     """
     candidates = [np.concatenate([p, t.boxes[~t.crowd]]) for p, t in zip(proposals, targets)]
     limits = {"positive": settings.positive, "negative": settings.positive}
@@ -117,19 +128,23 @@ def choose(
     drawn = draw(matches, settings.sample, settings.share, rng)
     boxes = gathered(candidates, drawn.image, drawn.box)
     order = np.argsort(crop.level(boxes), kind="stable")
-    image, box, positive, truth = (part[order] for part in drawn)
+    drawn = Drawn(*(part[order] for part in drawn))
     label = np.full(len(order), background)
-    label[positive] = gathered([t.labels for t in targets], image[positive], truth[positive])
-    regions = np.concatenate([image[:, None], boxes[order]], axis=1).astype(np.float32)
-    if ledger is not None:
-        ledger["head"] = {
-            "candidates": candidates, "match": matches, "regions": regions, "box": box, "label": label, "truth": truth,
-            "level": crop.level(boxes[order]),
-        }  # fmt: skip
-    return Regions(regions, label, truth, np.flatnonzero(positive))
+    at = drawn.positive
+    label[at] = gathered([t.labels for t in targets], drawn.image[at], drawn.truth[at])
+    regions = np.concatenate([drawn.image[:, None], boxes[order]], axis=1).astype(np.float32)
+    return Chosen(matches, drawn, Regions(regions, label, drawn.truth, np.flatnonzero(at)))
 
 
 # --- class and box
+
+
+class BoxLoss(NamedTuple):
+    """The logits of all regions (R, C + 1), the steps of the positive ones, the losses' terms."""
+
+    logits: Tensor
+    steps: Steps
+    terms: dict[str, Terms]
 
 
 class BoxHead(nn.Module):
@@ -159,23 +174,15 @@ class BoxHead(nn.Module):
         x = F.relu(self.fc7(F.relu(self.fc6(x))))
         return self.classes(x), self.deltas(x).reshape(len(x), self.num_classes, 4)
 
-    def losses(
-        self, logits: Tensor, deltas: Tensor, regions: Regions, targets: Sequence[Target], ledger: Ledger | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, logits: Tensor, deltas: Tensor, regions: Regions, targets: Sequence[Target]) -> BoxLoss:
         """Over the regions sampled in all images: "class", the mean cross entropy; "box", the smooth L1 losses of the
         positive ones' steps for their own class, summed, by the number of regions SAMPLED."""
-        at, count = regions.positive, max(len(regions.label), 1)
-        image, truth = regions.image[at], regions.truth[at]
-        wanted = gathered([t.boxes for t in targets], image, truth)
-        wanted = encoded(wanted, regions.boxes[at, 1:], self.settings.weights)
-        steps = deltas[at, regions.label[at]]
-        surprise = F.cross_entropy(logits, regions.label, reduction="none")
-        misses = F.smooth_l1_loss(steps, wanted, beta=self.settings.beta, reduction="none").sum(axis=1)
-        if ledger is not None:
-            ledger.setdefault("head", {}).update(
-                logits=logits.numpy(), deltas=deltas.numpy(), positive=at, wanted=wanted, steps=steps.numpy()
-            )
-        return {
-            "class": total("class", surprise / count, ledger, regions.image, np.arange(len(regions.label))),
-            "box": total("box", misses / count, ledger, image, at),
+        at, count, s = regions.positive, max(len(regions.label), 1), self.settings
+        yes = Positives.of(regions.image[at], at, regions.truth[at], targets)
+        steps = Steps.of(yes, regions.boxes[at, 1:], deltas[at, regions.label[at]], s.beta, s.weights)
+        entropy = F.cross_entropy(logits, regions.label, reduction="none")
+        terms = {
+            "class": Terms(entropy / count, regions.image, np.arange(len(regions.label))),
+            "box": Terms(steps.losses() / count, yes.image, at),
         }
+        return BoxLoss(logits, steps, terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,19 @@ from minidl import functional as F
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target
-from ..losses.ledger import Ledger, total
 from ..losses.matching import gathered
+from ..losses.terms import Terms
 from .heads import Regions
+
+
+class KeypointLoss(NamedTuple):
+    """Of the V keypoints that are trained on: which of its object's each is (V,), its cell (V,), the logits of all its
+    region's cells (V, M * M); the loss's terms, whose items are the regions."""
+
+    point: np.ndarray
+    cell: np.ndarray
+    logits: Tensor
+    terms: dict[str, Terms]
 
 
 class KeypointHead(nn.Module):
@@ -46,9 +56,7 @@ class KeypointHead(nn.Module):
             features = F.relu(conv(features))
         return F.interpolate(self.up(features), scale_factor=2, mode="linear")
 
-    def loss(
-        self, logits: Tensor, regions: Regions, targets: Sequence[Target], ledger: Ledger | None = None
-    ) -> Tensor:
+    def loss(self, logits: Tensor, regions: Regions, targets: Sequence[Target]) -> KeypointLoss:
         """The mean cross entropy of a softmax over all cells, for each keypoint given that lies in its positive region
         (logits: of the positive regions alone)."""
         at, cells = regions.positive, logits.shape[-1]
@@ -60,13 +68,9 @@ class KeypointHead(nn.Module):
         points = gathered(known, image, regions.truth[at])
         cell, inside = keypoint_cells(points, grown(regions.boxes[at], self.margin)[:, 1:], cells)
         region, point = inside.nonzero()
-        flat = logits.reshape(*logits.shape[:2], cells**2)[region, point]  # (V, 56 * 56)
-        terms = F.cross_entropy(flat, cell[region, point], reduction="none")
-        if ledger is not None:
-            ledger["keypoint"] = {
-                "region": at[region], "point": point, "cell": cell[region, point], "logits": flat.numpy()
-            }  # fmt: skip
-        return total("keypoint", terms / max(len(region), 1), ledger, image[region], at[region])
+        cell, logits = cell[region, point], logits.reshape(*logits.shape[:2], cells**2)[region, point]  # (V, 56 * 56)
+        value = F.cross_entropy(logits, cell, reduction="none") / max(len(region), 1)
+        return KeypointLoss(point, cell, logits, {"keypoint": Terms(value, image[region], at[region])})
 
 
 def grown(regions: np.ndarray, margin: float) -> np.ndarray:

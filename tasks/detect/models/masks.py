@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,16 @@ from minidl import functional as F
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target
-from ..losses.ledger import Ledger, total
+from ..losses.terms import Terms
 from .heads import Regions
+
+
+class MaskLoss(NamedTuple):
+    """Of the positive regions the masks, target and logits, (P, M, M) each; the loss's terms."""
+
+    target: np.ndarray
+    logits: Tensor
+    terms: dict[str, Terms]
 
 
 class MaskHead(nn.Module):
@@ -43,19 +51,16 @@ class MaskHead(nn.Module):
             features = F.relu(conv(features))
         return self.logits(F.relu(self.up(features)))
 
-    def loss(
-        self, logits: Tensor, regions: Regions, targets: Sequence[Target], ledger: Ledger | None = None
-    ) -> Tensor:
+    def loss(self, logits: Tensor, regions: Regions, targets: Sequence[Target]) -> MaskLoss:
         """The mean binary cross entropy over the pixels of the positive regions (logits: theirs alone), in the map of
         their own class; other classes' maps are not trained by them."""
         at = regions.positive
         image = regions.image[at]
         logits = logits[np.arange(len(at)), regions.label[at]]  # (P, 28, 28)
-        wanted = mask_targets(targets, image, regions.truth[at], regions.boxes[at, 1:], logits.shape[-1])
-        terms = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        if ledger is not None:
-            ledger["mask"] = {"region": at, "wanted": wanted, "logits": logits.numpy()}
-        return total("mask", terms.mean(axis=(1, 2)) / max(len(at), 1), ledger, image, at)
+        target = mask_targets(targets, image, regions.truth[at], regions.boxes[at, 1:], logits.shape[-1])
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        value = entropy.mean(axis=(1, 2)) / max(len(at), 1)
+        return MaskLoss(target, logits, {"mask": Terms(value, image, at)})
 
 
 def mask_targets(

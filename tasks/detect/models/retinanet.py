@@ -1,7 +1,7 @@
-"""RetinaNet: nine anchors at every cell of a pyramid, each asked about every class, trained with the focal loss.
+"""RetinaNet: nine anchors at every cell of a pyramid, each with a logit for every class, trained with the focal loss.
 
-Of the thousands of anchors of an image a few are positive. The focal loss ``-alpha_t (1 - p_t)^gamma log p_t`` turns
-down what is answered well, so that the many easy negatives do not outweigh the rest, and all anchors are trained on.
+Of the thousands of anchors of an image a few are positive. The focal loss ``-alpha_t (1 - p_t)^gamma log p_t`` weighs
+down what is classified well, so that the many easy negatives do not outweigh the rest, and all anchors are trained on.
 
 Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection", ICCV 2017.
 """
@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from minidl.device import to_device
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target, require_targets
-from ..losses.ledger import Ledger, total
-from ..losses.matching import IGNORED, POSITIVE, match
-from .anchors import Anchors
+from ..losses.matching import IGNORED, Positives, match
+from ..losses.steps import Steps
+from ..losses.terms import Terms
+from .anchors import AnchorOutputs, Anchors
 from .backbone import resnet50_fpn, resnet_small_fpn
-from .rpn import encoded, per_anchor
-from .single import Positives, Scored, SingleStage, positives
+from .single import AnchorPass, Scored, SingleStage
 
 OCTAVE = tuple(2 ** (i / 3) for i in range(3))  # section 4: three sizes to each level
 
@@ -40,7 +40,7 @@ class RetinaNetSettings:
     positive: float = 0.5  # IoU of a positive anchor
     negative: float = 0.4  # those between are ignored
     best: bool = True  # the best anchor for an object is positive whatever its IoU
-    alpha: float = 0.25  # weight of the positive answers, 1 - alpha of the negative ones; below 0: no weights
+    alpha: float = 0.25  # weight of the classes that are there, 1 - alpha of the others; below 0: no weights
     gamma: float = 2.0  # 0: cross entropy
     prior: float = 0.01  # probability of every class at the start
     beta: float = 1 / 9  # of the smooth L1 loss; 0: L1
@@ -51,15 +51,6 @@ class RetinaNetSettings:
 
 PAPER_RETINANET = RetinaNetSettings()
 SMALL_RETINANET = RetinaNetSettings(before=100)  # for pictures of about 96 pixels
-
-
-class Found(NamedTuple):
-    """What the network says of each of A anchors in N images, and the anchors."""
-
-    logits: Tensor  # (N, A, C)
-    deltas: Tensor  # (N, A, 4), steps as `F.encode_boxes` counts them
-    anchors: np.ndarray  # (A, 4)
-    level: np.ndarray  # (A,)
 
 
 class RetinaNet(SingleStage):
@@ -102,58 +93,39 @@ class RetinaNet(SingleStage):
         options = {"depth": 2, "std": None, "settings": SMALL_RETINANET, "rng": rng} | options
         return cls(backbone, octaves(backbone.strides, 2.5), num_classes, **options)
 
-    def forward(self, images: Tensor) -> Found:
+    def forward(self, images: Tensor) -> AnchorOutputs:
         maps = self.backbone(images)
-        logits = F.concat([per_anchor(self.classes(m), self.num_classes) for m in maps], axis=1)
-        deltas = F.concat([per_anchor(self.boxes(m), 4) for m in maps], axis=1)
-        return Found(logits, deltas, *self.anchors.boxes([m.shape[2:] for m in maps]))
+        logits, deltas = [self.classes(m) for m in maps], [self.boxes(m) for m in maps]
+        return self.anchors.outputs(logits, deltas, self.num_classes)
 
-    # --- training
-
-    def losses(
-        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None,
-        ledger: Ledger | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
+    def training_pass(
+        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
+    ) -> AnchorPass:
         """By the number of positive anchors in all images (1 if there are none): "class", the focal losses of all
         anchors that are not ignored, over all classes; "box", the smooth L1 losses of the positive ones' steps."""
         require_targets(targets, images, self.num_classes)
         s, found = self.settings, self(images)
         matches = [match(found.anchors, t, positive=s.positive, negative=s.negative, best=s.best) for t in targets]
+        yes = Positives.among(matches, targets)
+        at, count = (yes.image, yes.item), max(len(yes.item), 1)
         labels = np.stack([m.labels for m in matches])  # (N, A)
-        yes = positives(labels == POSITIVE, matches, targets)
-        at = yes.image, yes.item
-        wanted, predicted = encoded(yes.boxes, found.anchors[yes.item]), found.deltas[at]
-        count = max(len(yes.item), 1)
-        terms = self.class_terms(found.logits, labels, yes) / count
-        steps = F.smooth_l1_loss(predicted, wanted, beta=s.beta, reduction="none").sum(axis=1) / count
-        if ledger is not None:
-            ledger["matching"] = {
-                "anchors": found.anchors, "level": found.level, "match": matches, "logits": found.logits.numpy(),
-                "deltas": found.deltas.numpy(), "image": yes.image, "anchor": yes.item, "truth": yes.truth,
-                "wanted": wanted, "predicted": predicted.numpy(),
-            }  # fmt: skip
-        image, anchor = (each.ravel() for each in np.indices(labels.shape))
-        return {
-            "class": total("class", terms.reshape(labels.size), ledger, image, anchor),
-            "box": total("box", steps, ledger, *at),
-        }
+        steps = Steps.of(yes, found.anchors[yes.item], found.deltas[at], s.beta)
+        classes = self.class_terms(found.logits, labels, yes) / count
+        every = (each.ravel() for each in np.indices(labels.shape))
+        terms = {"class": Terms(classes.reshape(labels.size), *every), "box": Terms(steps.losses() / count, *at)}
+        return AnchorPass(found, matches, steps, terms)
 
     def class_terms(self, logits: Tensor, labels: np.ndarray, yes: Positives) -> Tensor:
         """The focal loss of each anchor (N, A), summed over the classes; 0 where it is ignored."""
-        asked = np.zeros(logits.shape, np.float32)
-        asked[yes.image, yes.item, yes.label] = 1
-        s = self.settings
-        focal = F.sigmoid_focal_loss(logits, asked, alpha=s.alpha, gamma=s.gamma, reduction="none")
+        s, wanted = self.settings, np.zeros(logits.shape, np.float32)
+        wanted[yes.image, yes.item, yes.label] = 1
+        focal = F.sigmoid_focal_loss(logits, wanted, alpha=s.alpha, gamma=s.gamma, reduction="none")
         return F.where(to_device(labels == IGNORED, logits.device), 0.0, focal.sum(axis=2))
 
-    # --- use
-
-    def scored(self, images: Tensor, ledger: Ledger | None = None) -> Scored:
+    def scored(self, images: Tensor) -> Scored:
         found = self(images)
-        boxes, scores = F.decode_boxes(found.deltas.numpy(), found.anchors).data, F.sigmoid(found.logits).numpy()
-        if ledger is not None:
-            ledger |= {"anchors": found.anchors, "level": found.level, "boxes": boxes, "scores": scores}
-        return Scored(boxes, scores, found.level)
+        boxes = F.decode_boxes(found.deltas.numpy(), found.anchors).data
+        return Scored(boxes, F.sigmoid(found.logits).numpy(), found.level)
 
 
 def subnet(width: int, depth: int, outputs: int, std: float | None, rng: Any) -> nn.Sequential:

@@ -21,15 +21,16 @@ from minidl import functional as F
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target
-from ..losses.ledger import Ledger, total
-from ..losses.matching import draw, gathered, match
-from .anchors import Anchors
-from .suppression import keep, suppression
+from ..losses.matching import Drawn, Match, Positives, draw, match
+from ..losses.steps import Steps
+from ..losses.terms import Terms
+from .anchors import AnchorOutputs, Anchors
+from .suppression import Candidates, best_of_each
 
 
 @dataclass(frozen=True)
 class RPNSettings:
-    """The paper's numbers; those that differ in training and in use are pairs."""
+    """The paper's numbers; pairs are those in training and in inference."""
 
     positive: float = 0.7  # IoU of a positive anchor
     negative: float = 0.3
@@ -46,13 +47,13 @@ PAPER_RPN = RPNSettings()
 SMALL_RPN = RPNSettings(sample=64, before=(100, 60), after=(100, 50))  # for pictures of about 96 pixels
 
 
-class Found(NamedTuple):
-    """What the network says of each of A anchors in N images, and the anchors."""
+class RPNLoss(NamedTuple):
+    """What each image's anchors are matched to, those sampled, the steps of the positive ones, the losses' terms."""
 
-    objectness: Tensor  # (N, A), logits
-    deltas: Tensor  # (N, A, 4), steps as `F.encode_boxes` counts them
-    anchors: np.ndarray  # (A, 4)
-    level: np.ndarray  # (A,)
+    matches: list[Match]
+    drawn: Drawn
+    steps: Steps
+    terms: dict[str, Terms]
 
 
 class RPN(nn.Module):
@@ -61,9 +62,7 @@ class RPN(nn.Module):
     Weights start from N(0, 0.01^2), biases at 0. Raises ValueError if levels differ in channels or anchors per cell.
     """
 
-    def __init__(
-        self, channels: Sequence[int], anchors: Anchors, settings: RPNSettings = PAPER_RPN, rng: Any = None
-    ):
+    def __init__(self, channels: Sequence[int], anchors: Anchors, settings: RPNSettings = PAPER_RPN, rng: Any = None):
         if len(set(channels)) > 1 or len(set(anchors.per_cell)) > 1:
             raise ValueError(
                 "one RPN serves all levels: they need as many channels and as many anchors per cell, "
@@ -77,89 +76,46 @@ class RPN(nn.Module):
         self.deltas = nn.Conv2d(width, 4 * each, 1, rng=rng)
         redraw(self, nn.Conv2d, partial(nn.init.normal, std=0.01), rng, bias=0)
 
-    def forward(self, maps: Sequence[Tensor]) -> Found:
+    def forward(self, maps: Sequence[Tensor]) -> AnchorOutputs:
+        """With logits (N, A): there is one question for each anchor."""
         hidden = [F.relu(self.conv(m)) for m in maps]
-        objectness = F.concat([per_anchor(self.objectness(h), 1) for h in hidden], axis=1)
-        deltas = F.concat([per_anchor(self.deltas(h), 4) for h in hidden], axis=1)
-        return Found(objectness[:, :, 0], deltas, *self.anchors.boxes([m.shape[2:] for m in maps]))
+        logits, deltas = ([conv(h) for h in hidden] for conv in (self.objectness, self.deltas))
+        found = self.anchors.outputs(logits, deltas, 1)
+        return found._replace(logits=found.logits[:, :, 0])
 
-    # --- training
-
-    def losses(
-        self, found: Found, targets: Sequence[Target], rng: np.random.Generator, ledger: Ledger | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, found: AnchorOutputs, targets: Sequence[Target], rng: np.random.Generator) -> RPNLoss:
         """Over the anchors sampled in all images: "objectness", the mean binary cross entropy; "rpn_box", the smooth L1
         losses of the positive ones' steps, summed, by the number SAMPLED."""
         s = self.settings
         matches = [match(found.anchors, t, positive=s.positive, negative=s.negative, best=True) for t in targets]
         drawn = draw(matches, s.sample, s.share, rng)
-        positive = np.flatnonzero(drawn.positive)
-        image, anchor, truth = (part[positive] for part in (drawn.image, drawn.box, drawn.truth))
-        wanted = encoded(gathered([t.boxes for t in targets], image, truth), found.anchors[anchor])
-        asked, steps = found.objectness[drawn.image, drawn.box], found.deltas[image, anchor]
-        yes_no = F.binary_cross_entropy_with_logits(asked, drawn.positive.astype(np.float32), reduction="none")
-        misses = F.smooth_l1_loss(steps, wanted, beta=s.beta, reduction="none").sum(axis=1)
-        count = max(len(drawn.box), 1)
-        if ledger is not None:
-            ledger["rpn"] = {
-                "anchors": found.anchors, "level": found.level, "objectness": found.objectness.numpy(),
-                "deltas": found.deltas.numpy(), "match": matches, "drawn": drawn, "positive": positive,
-                "wanted": wanted, "steps": steps.numpy(),
-            }  # fmt: skip
-        return {
-            "objectness": total("objectness", yes_no / count, ledger, drawn.image, drawn.box),
-            "rpn_box": total("rpn_box", misses / count, ledger, image, anchor),
+        image, anchor, truth = (part[drawn.positive] for part in (drawn.image, drawn.box, drawn.truth))
+        yes = Positives.of(image, anchor, truth, targets)
+        logits, deltas = found.logits[drawn.image, drawn.box], found.deltas[image, anchor]
+        entropy = F.binary_cross_entropy_with_logits(logits, drawn.positive.astype(np.float32), reduction="none")
+        steps, count = Steps.of(yes, found.anchors[anchor], deltas, s.beta), max(len(drawn.box), 1)
+        terms = {
+            "objectness": Terms(entropy / count, drawn.image, drawn.box),
+            "rpn_box": Terms(steps.losses() / count, image, anchor),
         }
+        return RPNLoss(matches, drawn, steps, terms)
 
-    # --- proposals
+    def proposals(self, found: AnchorOutputs, size: Sequence[int], training: bool) -> list[Candidates]:
+        """The boxes of each image, level by level, that are kept for the second stage; they carry no gradient.
 
-    def proposals(
-        self, found: Found, size: Sequence[int], training: bool, ledger: Ledger | None = None
-    ) -> list[np.ndarray]:
-        """The boxes (P, 4) of each image that are worth a second look, best first; they carry no gradient.
-
-        The best anchors of each level are decoded, cut off at the border of the image (height, width), those that are
-        left without a side are dropped, and so are those that a better one of their level suppresses.
+        The best anchors of each level are decoded, cut off at the border of the image (height, width), those without
+        a side are dropped, and so are those that a better one of their level suppresses.
         """
-        scores, deltas = found.objectness.numpy(), found.deltas.numpy()
-        pages = None if ledger is None else ledger.setdefault("proposals", [])
-        return [self._proposed(*pair, found, size, 0 if training else 1, pages) for pair in zip(scores, deltas)]
+        scores, deltas = found.logits.numpy(), found.deltas.numpy()
+        return [self._proposed(*pair, found, size, 0 if training else 1) for pair in zip(scores, deltas)]
 
     def _proposed(
-        self, scores: np.ndarray, deltas: np.ndarray, found: Found, size: Sequence[int], use: int, pages: list | None
-    ) -> np.ndarray:
+        self, scores: np.ndarray, deltas: np.ndarray, found: AnchorOutputs, size: Sequence[int], use: int
+    ) -> Candidates:
         s = self.settings
         chosen = best_of_each(scores, found.level, s.before[use])
         with no_grad():
             boxes = F.clip_boxes(F.decode_boxes(deltas[chosen], found.anchors[chosen]), size).data
         sound = np.isfinite(scores[chosen]) & ((boxes[:, 2:] - boxes[:, :2]) >= s.smallest).all(axis=1)
-        chosen, boxes = chosen[sound], boxes[sound]
-        ranked = boxes, scores[chosen], found.level[chosen], s.nms
-        kept = keep(*ranked)[: s.after[use]]
-        if pages is not None:
-            pages.append(
-                {"anchor": chosen, "boxes": boxes, "scores": ranked[1], "kept": kept, "nms": suppression(*ranked)}
-            )
-        return boxes[kept]
-
-
-def per_anchor(x: Tensor, entries: int) -> Tensor:
-    """A map's K * entries channels as entries of each anchor, in the order of the anchors: (N, H * W * K, entries)."""
-    n, channels, h, w = x.shape
-    x = x.reshape(n, channels // entries, entries, h, w).transpose(0, 3, 4, 1, 2)  # (N, K, E, H, W) -> (N, H, W, K, E)
-    return x.reshape(n, h * w * (channels // entries), entries)
-
-
-def encoded(boxes: np.ndarray, anchors: np.ndarray, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> np.ndarray:
-    """The steps from the anchors to the boxes, both (P, 4), as data."""
-    with no_grad():
-        return F.encode_boxes(Tensor(boxes), anchors, weights).data
-
-
-def best_of_each(scores: np.ndarray, level: np.ndarray, count: int) -> np.ndarray:
-    """The positions of the `count` highest scores of each level, a level after the other, best first."""
-    picked = []
-    for i in np.unique(level):
-        of_level = np.flatnonzero(level == i)
-        picked.append(of_level[np.argsort(-scores[of_level], kind="stable")[:count]])
-    return np.concatenate(picked)
+        chosen = chosen[sound]
+        return Candidates.suppressed(chosen, found.level[chosen], boxes[sound], scores[chosen], s.nms, s.after[use])

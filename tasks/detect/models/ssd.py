@@ -1,8 +1,8 @@
 """SSD: default boxes on several maps, each scored for every class and for background; hard negatives only.
 
 Fine maps look for small objects, coarse ones for large. Each default box has C + 1 logits, the last the background's,
-and four steps. Most boxes are background: of these only the ones that are answered worst are trained on, three for
-each box that is matched to an object.
+and four steps. Most boxes are background: of these only those with the largest loss are trained on, three for each box
+that is matched to an object.
 
 Source: Liu et al., "SSD: single shot multibox detector", ECCV 2016.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from minidl import functional as F
 from tasks.models.initial import redraw, stream
 
 from ..data.records import Target, require_targets
-from ..losses.ledger import Ledger, total
-from ..losses.matching import NEGATIVE, POSITIVE, match
-from .anchors import Anchors
+from ..losses.matching import POSITIVE, Positives, hard_negatives, match
+from ..losses.steps import Steps
+from ..losses.terms import Terms
+from .anchors import AnchorOutputs, Anchors
 from .backbone import Stages, layer, resnet_small_stages
-from .rpn import encoded, per_anchor
-from .single import Scored, SingleStage, positives
+from .single import AnchorPass, Scored, SingleStage
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,12 @@ class Extended(nn.Module):
         return maps
 
 
-class Found(NamedTuple):
-    """What the network says of each of A default boxes in N images, and the boxes."""
+@dataclass(frozen=True)
+class SSDPass(AnchorPass):
+    """Also the cross entropy of every default box (N, A), and which are hard negatives, bool (N, A)."""
 
-    logits: Tensor  # (N, A, C + 1), the background last
-    deltas: Tensor  # (N, A, 4), steps as `F.encode_boxes` counts them, times the weights
-    anchors: np.ndarray  # (A, 4)
-    level: np.ndarray  # (A,)
+    entropy: np.ndarray
+    hard: np.ndarray
 
 
 class SSD(SingleStage):
@@ -129,20 +128,14 @@ class SSD(SingleStage):
         anchors = default_boxes(96, backbone.strides, 0.1, 0.5)
         return cls(backbone, anchors, num_classes, **{"settings": SMALL_SSD, "rng": rng} | options)
 
-    def forward(self, images: Tensor) -> Found:
+    def forward(self, images: Tensor) -> AnchorOutputs:
         maps = self.backbone(images)
-        logits, deltas = (
-            F.concat([per_anchor(conv(m), entries) for conv, m in zip(convs, maps)], axis=1)
-            for convs, entries in ((self.classes, self.num_classes + 1), (self.boxes, 4))
-        )
-        return Found(logits, deltas, *self.anchors.boxes([m.shape[2:] for m in maps]))
+        logits, deltas = ([conv(m) for conv, m in zip(convs, maps)] for convs in (self.classes, self.boxes))
+        return self.anchors.outputs(logits, deltas, self.num_classes + 1)
 
-    # --- training
-
-    def losses(
-        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None,
-        ledger: Ledger | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
+    def training_pass(
+        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
+    ) -> SSDPass:
         """By the number of positive boxes in all images (1 if there are none): "class", the cross entropy of the
         positive ones and of the hard negatives; "box", the smooth L1 losses of the positive ones' steps.
 
@@ -152,44 +145,19 @@ class SSD(SingleStage):
         s, found = self.settings, self(images)
         limits = {"positive": s.positive, "negative": s.positive, "best": True, "claimed": True}
         matches = [match(found.anchors, t, **limits) for t in targets]
+        yes = Positives.among(matches, targets)
+        at, count = (yes.image, yes.item), max(len(yes.item), 1)
         labels = np.stack([m.labels for m in matches])  # (N, A)
-        yes = positives(labels == POSITIVE, matches, targets)
-        at = yes.image, yes.item
-        asked = np.full(labels.shape, self.num_classes)
-        asked[at] = yes.label
-        surprise = F.cross_entropy(found.logits.transpose(0, 2, 1), asked, reduction="none")  # (N, A)
-        hard = hard_negatives(surprise.numpy(), labels, s.hard)
+        classes = np.full(labels.shape, self.num_classes)
+        classes[at] = yes.label
+        entropy = F.cross_entropy(found.logits.transpose(0, 2, 1), classes, reduction="none")  # (N, A)
+        hard = hard_negatives(entropy.numpy(), labels, s.hard)
         trained = np.nonzero((labels == POSITIVE) | hard)
-        wanted, predicted = encoded(yes.boxes, found.anchors[yes.item], s.weights), found.deltas[at]
-        count = max(len(yes.item), 1)
-        steps = F.smooth_l1_loss(predicted, wanted, beta=s.beta, reduction="none").sum(axis=1)
-        if ledger is not None:
-            ledger["matching"] = {
-                "anchors": found.anchors, "level": found.level, "match": matches, "logits": found.logits.numpy(),
-                "deltas": found.deltas.numpy(), "image": yes.image, "anchor": yes.item, "truth": yes.truth,
-                "wanted": wanted, "predicted": predicted.numpy(), "hard": hard, "surprise": surprise.numpy(),
-            }  # fmt: skip
-        return {
-            "class": total("class", surprise[trained] / count, ledger, *trained),
-            "box": total("box", steps / count, ledger, *at),
-        }
+        steps = Steps.of(yes, found.anchors[yes.item], found.deltas[at], s.beta, s.weights)
+        terms = {"class": Terms(entropy[trained] / count, *trained), "box": Terms(steps.losses() / count, *at)}
+        return SSDPass(found, matches, steps, terms, entropy.numpy(), hard)
 
-    # --- use
-
-    def scored(self, images: Tensor, ledger: Ledger | None = None) -> Scored:
+    def scored(self, images: Tensor) -> Scored:
         found = self(images)
         boxes = F.decode_boxes(found.deltas.numpy(), found.anchors, self.settings.weights).data
-        scores = F.softmax(found.logits, axis=2).numpy()[:, :, :-1]
-        if ledger is not None:
-            ledger |= {"anchors": found.anchors, "level": found.level, "boxes": boxes, "scores": scores}
-        return Scored(boxes, scores, found.level)
-
-
-def hard_negatives(surprise: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
-    """Of each image the negative boxes with the largest loss, `share` for each positive one: bool (N, A)."""
-    hard = np.zeros(labels.shape, bool)
-    for chosen, loss, label in zip(hard, surprise, labels):
-        negative = np.flatnonzero(label == NEGATIVE)
-        count = int(share * np.count_nonzero(label == POSITIVE))
-        chosen[negative[np.argsort(-loss[negative], kind="stable")[:count]]] = True
-    return hard
+        return Scored(boxes, F.softmax(found.logits, axis=2).numpy()[:, :, :-1], found.level)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, and who suppressed whom. On the host: arrays are NumPy's."""
+"""Which of many boxes stay: the best of each group, and non-maximum suppression. On the host: arrays are NumPy's."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import numpy as np
 
 from minidl import functional as F
 
-from ..losses.matching import overlap
 
+class Candidates(NamedTuple):
+    """N boxes of an image that compete with those of their group, and which of them stay.
 
-class Suppression(NamedTuple):
-    """What became of N boxes: kept (K,) positions, best first; by (N,) the position of the box that suppressed each, -1
-    for none; iou (N,) with it."""
+    item (N,): the anchor, cell or region that each comes from; group (N,): its class or its level; boxes (N, 4);
+    scores (N,); kept (K,): the positions of those that stay, best first.
+    """
 
+    item: np.ndarray
+    group: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
     kept: np.ndarray
-    by: np.ndarray
-    iou: np.ndarray
+
+    @classmethod
+    def suppressed(
+        cls, item: np.ndarray, group: np.ndarray, boxes: np.ndarray, scores: np.ndarray, threshold: float, limit: int
+    ) -> Candidates:
+        """Kept are the best `limit` of those that no better box of their group overlaps by an IoU above `threshold`."""
+        kept = F.batched_nms(boxes, scores, group, threshold).data
+        return cls(item, group, boxes, scores, kept[:limit])
 
 
-def keep(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarray:
-    """The positions (K,) of the boxes that survive among those of their class, best first."""
-    return F.batched_nms(boxes, scores, classes, threshold).data
-
-
-def suppression(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float) -> Suppression:
-    """`keep`, and which kept box (the best of those that would) suppressed each of the others."""
-    kept = keep(boxes, scores, classes, threshold)
-    by, iou = np.full(len(boxes), -1), np.zeros(len(boxes), np.float32)
-    if kept.size:
-        overlaps = overlap(boxes, boxes[kept])  # (N, K), best first
-        hits = (overlaps > threshold) & (classes[:, None] == classes[kept])
-        dropped = np.ones(len(boxes), bool)
-        dropped[kept] = False
-        first = hits[dropped].argmax(axis=1)
-        by[dropped], iou[dropped] = kept[first], overlaps[dropped, first]
-    return Suppression(kept, by, iou)
+def best_of_each(scores: np.ndarray, level: np.ndarray, count: int) -> np.ndarray:
+    """The positions of the `count` highest scores of each level, a level after the other, best first."""
+    picked = []
+    for i in np.unique(level):
+        of_level = np.flatnonzero(level == i)
+        picked.append(of_level[np.argsort(-scores[of_level], kind="stable")[:count]])
+    return np.concatenate(picked)

@@ -1,9 +1,9 @@
-"""YOLO, the first: the cell of a grid in which an object's centre lies answers for it.
+"""YOLO, the first version: the cell of a grid in which an object's centre lies is to find it.
 
 Each of S x S cells gives B boxes with a confidence each, and C class probabilities: S * S * (5 B + C) numbers. A cell
-has one set of probabilities, so it answers for one object. Of its boxes the one that overlaps the object most, as they
-are now, is responsible for it. All losses are squared errors (equation 3), with x, y in parts of the cell and w, h in
-parts of the picture:
+has one set of probabilities, so it is assigned one object. Of its boxes the one that overlaps the object most, as they
+are predicted now, is responsible for it. All losses are squared errors (equation 3), with x, y in parts of the cell and
+w, h in parts of the picture:
 
     coord  (x - x*)^2 + (y - y*)^2      coord  (sqrt w - sqrt w*)^2 + (sqrt h - sqrt h*)^2     responsible boxes
     (confidence - IoU)^2                 responsible boxes
@@ -30,10 +30,10 @@ from minidl import functional as F
 from tasks.models.initial import stream
 
 from ..data.records import Target, require_targets
-from ..losses.ledger import Ledger, total
-from ..losses.matching import IGNORED, gathered, match, overlap
+from ..losses.matching import IGNORED, Positives, match, overlap
+from ..losses.terms import Terms
 from .backbone import resnet_small_stages
-from .single import Positives, Scored, SingleStage
+from .single import Scored, SingleStage
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class YOLOSettings:
 PAPER_YOLO = YOLOSettings()
 
 
-class Found(NamedTuple):
-    """What the network says of each of P cells in N images."""
+class CellOutputs(NamedTuple):
+    """What the network predicts in each of P cells of N images."""
 
     place: Tensor  # (N, P, B, 4): x, y within the cell, square roots of w, h in parts of the picture; all 0 to 1
     confidence: Tensor  # (N, P, B)
@@ -62,11 +62,25 @@ class Found(NamedTuple):
     def boxes(self, size: Sequence[int]) -> np.ndarray:
         """The boxes in pixels of a picture (height, width): (N, P * B, 4), cell by cell; data."""
         place, (rows, columns), (height, width) = self.place.numpy(), self.cells, size
-        row, column = (each.reshape(-1, 1) for each in np.indices(self.cells))  # (P, 1), beside B
+        row, column = (each.reshape(-1, 1) for each in np.indices(self.cells))  # (P, 1), broadcast against (P, B)
         x, y = (column + place[..., 0]) * (width / columns), (row + place[..., 1]) * (height / rows)
         w, h = place[..., 2] ** 2 * width / 2, place[..., 3] ** 2 * height / 2
         boxes = np.stack([x - w, y - h, x + w, y + h], axis=-1).astype(np.float32)
         return boxes.reshape(len(boxes), -1, 4)
+
+
+class YOLOPass(NamedTuple):
+    """A training pass: the outputs, all boxes (N, P * B, 4), the cells with an object, and of each of these the box
+    that is responsible, its IoU, and its place and size, target and predicted, (Q, 4); the terms of the losses."""
+
+    outputs: CellOutputs
+    boxes: np.ndarray
+    positives: Positives
+    box: np.ndarray
+    iou: np.ndarray
+    target: np.ndarray
+    predicted: Tensor
+    terms: dict[str, Terms]
 
 
 class YOLO(SingleStage):
@@ -92,22 +106,19 @@ class YOLO(SingleStage):
         backbone = resnet_small_stages(channels, (1, 2), rng=rng)
         return cls(backbone, num_classes, **{"hidden": 2, "width": 96, "rng": rng} | options)
 
-    def forward(self, images: Tensor) -> Found:
+    def forward(self, images: Tensor) -> CellOutputs:
         x = self.head(self.backbone(images)[-1])
         n, outputs, *cells = x.shape
         x = x.transpose(0, 2, 3, 1).reshape(n, cells[0] * cells[1], outputs)  # (N, O, H, W) -> (N, H, W, O)
         each = 5 * self.settings.boxes
         boxes = F.sigmoid(x[..., :each].reshape(*x.shape[:2], self.settings.boxes, 5))
-        return Found(boxes[..., :4], boxes[..., 4], F.softmax(x[..., each:], axis=2), tuple(cells))
+        return CellOutputs(boxes[..., :4], boxes[..., 4], F.softmax(x[..., each:], axis=2), tuple(cells))
 
-    # --- training
-
-    def losses(
-        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None,
-        ledger: Ledger | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        """Equation 3 by the number of images: "place", "size", "object", "no_object" and "class". In the ledger, the
-        item of a term is the box (cell * B + box), for "class" the cell.
+    def training_pass(
+        self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
+    ) -> YOLOPass:
+        """Equation 3 by the number of images: "place", "size", "object", "no_object" and "class". The item of a term is
+        the box (cell * B + box), for "class" the cell.
 
         Of several objects with their centre in one cell the largest counts. Boxes half inside a crowd region are left
         out of "no_object".
@@ -115,45 +126,34 @@ class YOLO(SingleStage):
         require_targets(targets, images, self.num_classes)
         s, size, found = self.settings, images.shape[2:], self(images)
         boxes, shape = found.boxes(size), found.confidence.shape
-        yes = answering(targets, found.cells, size)
-        cell = yes.item
-        box, iou = responsible(boxes.reshape(*shape, 4)[yes.image, cell], yes.boxes)
-        at = yes.image, cell, box
+        yes = assigned(targets, found.cells, size)
+        box, iou = responsible(boxes.reshape(*shape, 4)[yes.image, yes.item], yes.boxes)
+        at = yes.image, yes.item, box
         matches = [match(b, t, positive=1, negative=1) for b, t in zip(boxes, targets)]
         empty = np.stack([m.labels != IGNORED for m in matches]).reshape(shape)
         empty[at] = False
         nothing = empty.nonzero()
-        place, wanted = found.place[at], placed(yes.boxes, found.cells, size)
-        asked = np.eye(self.num_classes, dtype=np.float32)[yes.label]
-        errors = F.mse_loss(place, wanted, reduction="none") * (s.coord / len(targets))
+        place, target = found.place[at], placed(yes.boxes, found.cells, size)
+        classes = np.eye(self.num_classes, dtype=np.float32)[yes.label]
+        places = F.mse_loss(place, target, reduction="none") * (s.coord / len(targets))
         object_ = F.mse_loss(found.confidence[at], iou, reduction="none") / len(targets)
         no_object = found.confidence[nothing] ** 2 * (s.noobj / len(targets))
-        classes = F.mse_loss(found.classes[yes.image, cell], asked, reduction="none").sum(axis=1) / len(targets)
-        if ledger is not None:
-            ledger["matching"] = {
-                "cells": found.cells, "boxes": boxes, "confidence": found.confidence.numpy(), "match": matches,
-                "classes": found.classes.numpy(), "image": yes.image, "cell": cell, "box": box, "truth": yes.truth,
-                "iou": iou, "wanted": wanted, "predicted": place.numpy(),
-            }  # fmt: skip
-        item = yes.image, cell * s.boxes + box
-        return {
-            "place": total("place", errors[:, :2].sum(axis=1), ledger, *item),
-            "size": total("size", errors[:, 2:].sum(axis=1), ledger, *item),
-            "object": total("object", object_, ledger, *item),
-            "no_object": total("no_object", no_object, ledger, nothing[0], nothing[1] * s.boxes + nothing[2]),
-            "class": total("class", classes, ledger, yes.image, cell),
+        class_ = F.mse_loss(found.classes[at[:2]], classes, reduction="none").sum(axis=1) / len(targets)
+        item = yes.image, yes.item * s.boxes + box
+        terms = {
+            "place": Terms(places[:, :2].sum(axis=1), *item),
+            "size": Terms(places[:, 2:].sum(axis=1), *item),
+            "object": Terms(object_, *item),
+            "no_object": Terms(no_object, nothing[0], nothing[1] * s.boxes + nothing[2]),
+            "class": Terms(class_, *at[:2]),
         }
+        return YOLOPass(found, boxes, yes, box, iou, target, place, terms)
 
-    # --- use
-
-    def scored(self, images: Tensor, ledger: Ledger | None = None) -> Scored:
+    def scored(self, images: Tensor) -> Scored:
         found = self(images)
         boxes = found.boxes(images.shape[2:])
         scores = found.confidence.numpy()[..., None] * found.classes.numpy()[:, :, None]  # (N, P, B, C)
-        scores = scores.reshape(*boxes.shape[:2], self.num_classes)
-        if ledger is not None:
-            ledger |= {"cells": found.cells, "boxes": boxes, "scores": scores}
-        return Scored(boxes, scores, np.zeros(boxes.shape[1], np.int64))
+        return Scored(boxes, scores.reshape(*boxes.shape[:2], self.num_classes), np.zeros(boxes.shape[1], np.int64))
 
 
 def cell_of(boxes: np.ndarray, cells: tuple[int, int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +165,8 @@ def cell_of(boxes: np.ndarray, cells: tuple[int, int], size: Sequence[int]) -> t
     )
 
 
-def answering(targets: Sequence[Target], cells: tuple[int, int], size: Sequence[int]) -> Positives:
-    """The objects that have a cell, their `item`. Of several in one cell the largest has it."""
+def assigned(targets: Sequence[Target], cells: tuple[int, int], size: Sequence[int]) -> Positives:
+    """The objects with the cell, their `item`, that each is assigned to; of several in one cell the largest."""
     chosen, where = [], []
     for target in targets:
         row, column = cell_of(target.boxes, cells, size)
@@ -177,10 +177,7 @@ def answering(targets: Sequence[Target], cells: tuple[int, int], size: Sequence[
         chosen.append(order[first])
         where.append(cell)
     image, truth = np.repeat(np.arange(len(targets)), [len(c) for c in chosen]), np.concatenate(chosen)
-    return Positives(
-        image, np.concatenate(where), truth,
-        gathered([t.boxes for t in targets], image, truth), gathered([t.labels for t in targets], image, truth),
-    )  # fmt: skip
+    return Positives.of(image, np.concatenate(where), truth, targets)
 
 
 def responsible(boxes: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +189,7 @@ def responsible(boxes: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def placed(boxes: np.ndarray, cells: tuple[int, int], size: Sequence[int]) -> np.ndarray:
-    """What `Found.place` should be for boxes (Q, 4): float32 (Q, 4)."""
+    """What `CellOutputs.place` should be for boxes (Q, 4): float32 (Q, 4)."""
     row, column = cell_of(boxes, cells, size)
     (rows, columns), (height, width) = cells, size
     x1, y1, x2, y2 = boxes.T

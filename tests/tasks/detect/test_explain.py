@@ -1,4 +1,4 @@
-"""The page that steps through one picture: its stages are what the ledger says, and a browser shows them all."""
+"""The page that steps through one picture: its stages are what the model computes, and a browser shows them all."""
 
 from functools import cache
 
@@ -108,7 +108,7 @@ def numbers(stage, table=0):
     return [dict(zip(stage.tables[table].head, row.cells)) for row in stage.tables[table].rows]
 
 
-# --- the stages are what the ledger says
+# --- the stages are what the model computes
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -138,7 +138,7 @@ def test_terms_add_up_to_the_losses_that_are_trained_on(name):
     assert [line[3] for line in stage.summary.rows[:-1]] == [number(loss.item()) for loss in losses.values()]
     assert float(stage.summary.rows[-1][3]) == pytest.approx(sum(loss.item() for loss in losses.values()), rel=1e-5)
     for table, (key, loss) in zip(stage.tables, losses.items()):
-        terms = it.ledger["terms"][key]
+        terms = it.terms[key]
         *more, added, trained, difference = [line[2] for line in table.foot]
         assert added == trained == number(loss.item()) and difference == "0"
         shown = [float(row.cells[2]) for row in table.rows]
@@ -153,8 +153,8 @@ def test_terms_add_up_to_the_losses_that_are_trained_on(name):
 @pytest.mark.parametrize("name", ANCHORED)
 def test_anchors_and_their_labels(name):
     it, found = case(name), stages(name)
-    page = it.ledger["matching" if name in ("ssd", "retinanet") else "rpn"]
-    match, boxes, truth = page["match"][0], page["anchors"], it.target.boxes
+    matches = it.training.matches if name in ("ssd", "retinanet") else it.training.first.matches
+    match, boxes, truth = matches[0], it.training.outputs.anchors, it.target.boxes
     groups = {group.key: group for group in found["anchors"].groups}
     assert sum(group.count for group in groups.values()) == len(boxes)
     for group, table in zip(groups.values(), found["anchors"].tables):
@@ -187,9 +187,8 @@ def test_anchors_and_their_labels(name):
 def test_steps_lead_to_the_truth_and_cost_what_is_trained(name):
     it, stage = case(name), stages(name)["deltas"]
     one = name in ("ssd", "retinanet")
-    page = it.ledger["matching" if one else "rpn"]
-    terms = it.ledger["terms"]["box" if one else "rpn_box"]
-    divisor = len(terms.value) if one else len(page["drawn"].box)
+    terms = it.terms["box" if one else "rpn_box"]
+    divisor = len(terms.value) if one else len(it.training.first.drawn.box)
     weights = (10.0, 10.0, 5.0, 5.0) if name == "ssd" else (1.0,) * 4
     assert len(stage.tables[0].rows) == min(len(terms.value), MOST) > 0
     for row in stage.tables[0].rows:
@@ -203,23 +202,23 @@ def test_steps_lead_to_the_truth_and_cost_what_is_trained(name):
 
 
 def suppressions(name):
-    """Stage, what its boxes are, what they share, their scores, what is kept, and the threshold."""
+    """Stage, the candidates, and the threshold."""
     it = case(name)
-    page = it.ledger["use"]["suppression"][0]
-    threshold = 0.5 if name in ("faster_rcnn", "mask_rcnn") else it.model.settings.nms
-    yield "nms", page, page["label"], threshold
-    if name in ("faster_rcnn", "mask_rcnn"):
-        page = it.ledger["proposals"][0]
-        yield "proposals-nms", page, it.ledger["rpn"]["level"][page["anchor"]], it.model.rpn.settings.nms
+    two_stages = name in ("faster_rcnn", "mask_rcnn")
+    yield "nms", it.prediction.candidates[0], 0.5 if two_stages else it.model.settings.nms
+    if two_stages:
+        candidates = it.training.proposals[0]
+        assert (candidates.group == it.training.outputs.level[candidates.item]).all()
+        yield "proposals-nms", candidates, it.model.rpn.settings.nms
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_who_suppressed_whom(name):
     seen = 0
-    for key, page, group, threshold in suppressions(name):
+    for key, (_, group, boxes, scores, kept), threshold in suppressions(name):
         stage = stages(name)[key]
-        order = np.argsort(-page["scores"], kind="stable")
-        iou, fate = overlap(page["boxes"], page["boxes"]), {}
+        order = np.argsort(-scores, kind="stable")
+        iou, fate = overlap(boxes, boxes), {}
         for n, i in enumerate(order):  # the definition, one after the other
             better = [j for j in order[:n] if fate[j] is None and group[j] == group[i] and iou[i, j] > threshold]
             fate[i] = better[0] if better else None
@@ -227,12 +226,12 @@ def test_who_suppressed_whom(name):
         rows = stage.tables[0].rows
         assert {g.key: g.count for g in stage.groups}["suppressed"] == sum(by is not None for by in fate.values())
         for i, row in zip(order, rows):
-            assert row.cells[0] == str(rank[i] + 1) and (row.box == page["boxes"][i]).all()
+            assert row.cells[0] == str(rank[i] + 1) and (row.box == boxes[i]).all()
             if fate[i] is None:
                 victims = sorted(rank[j] for j, by in fate.items() if by is not None and by == i)
                 listed = [v for v in victims if v < len(rows)]
                 assert row.kind in ("kept", "ignored") and (row.kind == "ignored" or row.lights == listed)
-                assert (i in page["kept"]) == (row.kind == "kept")
+                assert (i in kept) == (row.kind == "kept")
                 seen += len(listed)
             else:
                 assert row.cells[4] == f"suppressed by {rank[fate[i]] + 1}" and row.lights == [rank[fate[i]]]
@@ -242,7 +241,7 @@ def test_who_suppressed_whom(name):
 
 def test_sampled_anchors_and_regions_of_two_stages():
     it, found = case("mask_rcnn"), stages("mask_rcnn")
-    drawn, terms = it.ledger["rpn"]["drawn"], it.ledger["terms"]["objectness"]
+    drawn, terms = it.training.first.drawn, it.terms["objectness"]
     lines = numbers(found["sampled"])
     assert sorted(int(line["anchor"]) for line in lines) == sorted(drawn.box)
     for line in lines:
@@ -250,16 +249,16 @@ def test_sampled_anchors_and_regions_of_two_stages():
         assert float(line["cross entropy"]) == pytest.approx(-np.log(p if line["label"] == "positive" else 1 - p), 1e-3)
         assert float(line["its share"]) == pytest.approx(float(line["cross entropy"]) / len(drawn.box), rel=1e-4)
         assert line["its share"] == number(terms.value[drawn.box.tolist().index(int(line["anchor"]))])
-    head = it.ledger["head"]
-    iou = overlap(head["regions"][:, 1:], it.target.boxes).max(axis=1)
+    regions = it.training.chosen.regions
+    iou = overlap(regions.boxes[:, 1:], it.target.boxes).max(axis=1)
     for line in numbers(found["regions"]):
         r = int(line["region"])
-        assert line["IoU"] == number(iou[r]) and line["should be"] == it.label(head["label"][r])
+        assert line["IoU"] == number(iou[r]) and line["should be"] == it.label(regions.label[r])
         assert (line["should be"] == "background") == (iou[r] < 0.5)
     shares = [float(line["share of class"]) for line in numbers(found["classes"])]
-    assert sum(shares) == pytest.approx(it.ledger["losses"]["class"], rel=1e-4)
+    assert sum(shares) == pytest.approx(it.losses["class"], rel=1e-4)
     shares = [float(line["share of box"]) for line in numbers(found["classes"]) if line["share of box"]]
-    assert sum(shares) == pytest.approx(it.ledger["losses"]["box"], rel=1e-4)
+    assert sum(shares) == pytest.approx(it.losses["box"], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
@@ -283,14 +282,14 @@ def test_crops_name_their_map_and_lay_their_bins(name):
 def test_masks_and_keypoints():
     it, found = case("mask_rcnn"), stages("mask_rcnn")
     shares = [float(line["its share of mask"]) for line in numbers(found["masks"])]
-    assert sum(shares) == pytest.approx(it.ledger["losses"]["mask"], rel=1e-4)
+    assert sum(shares) == pytest.approx(it.losses["mask"], rel=1e-4)
     lines = numbers(found["keypoints"])
-    assert lines and len(lines) == len(it.ledger["terms"]["keypoint"].value)
+    assert lines and len(lines) == len(it.terms["keypoint"].value)
     for line in lines:
         share = -np.log(float(line["p of the wanted"])) / len(lines)
         assert float(line["its share of keypoint"]) == pytest.approx(share, rel=1e-3)
     for line, row in zip(lines, found["keypoints"].tables[0].rows):  # the centre of the wanted cell is near the point
-        k = it.ledger["head"]["truth"][int(line["region"])]
+        k = it.training.chosen.regions.truth[int(line["region"])]
         point = it.target.keypoints[k, POINTS[0].index(line["keypoint"]), :2]
         (_, x, y), _ = row.dots
         assert (abs(point - [x, y]) <= (row.box[2:] - row.box[:2]) / 56 / 2 + 0.01).all()
@@ -301,8 +300,7 @@ def test_hard_negatives_are_the_worst_answered():
     it, stage = case("ssd"), stages("ssd")["hard"]
     count = {group.key: group.count for group in stage.groups}
     assert count["hard"] == 3 * count["positive"] > 0
-    page = it.ledger["matching"]
-    labels, surprise = page["match"][0].labels, page["surprise"][0]
+    labels, surprise = it.training.matches[0].labels, it.training.entropy[0]
     least = np.sort(surprise[labels == NEGATIVE])[-count["hard"]]  # of those that are taken
     for line in numbers(stage):
         i = int(line["default box"])
@@ -310,31 +308,31 @@ def test_hard_negatives_are_the_worst_answered():
         assert line["part"] == part and line["cross entropy"] == number(surprise[i])
         assert line["share of class"] == ("" if part == "easy negative" else number(surprise[i] / count["positive"]))
     trained = surprise[(labels == POSITIVE) | ((labels == NEGATIVE) & (surprise >= least))]
-    assert trained.sum() / count["positive"] == pytest.approx(it.ledger["losses"]["class"], rel=1e-5)
+    assert trained.sum() / count["positive"] == pytest.approx(it.losses["class"], rel=1e-5)
 
 
 def test_focal_weights_make_of_the_cross_entropy_what_is_trained():
     it, stage = case("retinanet"), stages("retinanet")["focal"]
-    terms, page = it.ledger["terms"]["class"].value, it.ledger["matching"]
+    terms, count = it.terms["class"].value, len(it.training.steps.start)
     for line in numbers(stage):
         right = float(line["p_t"])
         alpha = 0.25 if line["right answer"].endswith("yes") else 0.75
         assert float(line["weight"]) == pytest.approx(alpha * (1 - right) ** 2, rel=1e-3)
         assert float(line["cross entropy"]) == pytest.approx(-np.log(right), rel=1e-3, abs=1e-5)
         assert line["share of class"] == number(terms[int(line["anchor"])])
-        cost = float(line["weight"]) * float(line["cross entropy"]) / len(page["anchor"])
+        cost = float(line["weight"]) * float(line["cross entropy"]) / count
         assert cost <= float(line["share of class"]) * (1 + 1e-3)  # the largest of the classes' parts
         assert 2 * cost >= float(line["share of class"]) * (1 - 1e-3)
     for column in (2, 3):
         assert sum(float(line[column][:-1]) for line in stage.summary.rows) == pytest.approx(100, abs=0.3)
-    asked = page["match"][0].labels != IGNORED
+    asked = it.training.matches[0].labels != IGNORED
     assert sum(int(line[1]) for line in stage.summary.rows) == asked.sum()
 
 
 def test_cells_that_answer_in_yolo():
     it, found = case("yolo"), stages("yolo")
     answers = [row for row in found["cells"].tables[0].rows if row.kind == "best"]
-    assert len(answers) == len(it.ledger["matching"]["cell"]) > 0
+    assert len(answers) == len(it.training.positives.item) > 0
     for row in found["cells"].tables[0].rows:
         x, y = (row.goal[:2] + row.goal[2:]) / 2
         assert row.box[0] <= x <= row.box[2] and row.box[1] <= y <= row.box[3]
@@ -346,7 +344,7 @@ def test_cells_that_answer_in_yolo():
     assert all(max(boxes)[1] == "responsible" for boxes in by_cell.values())
     for loss in ("place", "size"):
         shares = [float(line[f"share of {loss}"]) for line in numbers(found["deltas"])]
-        assert sum(shares) == pytest.approx(it.ledger["losses"][loss], rel=1e-4)
+        assert sum(shares) == pytest.approx(it.losses[loss], rel=1e-4)
     for row in found["deltas"].tables[0].rows:
         x, y, w, h = (float(line[4]) for line in row.details[0].rows)
         assert [x + y, w + h] == pytest.approx([float(cell) for cell in row.cells[2:]], rel=1e-4, abs=1e-7)

@@ -20,6 +20,7 @@ from tasks.detect.data.shapes import Shapes
 from tasks.detect.evaluate.average_precision import coco_ap
 from tasks.detect.instances import cli
 from tasks.detect.instances.settings import Settings, settings_of
+from tasks.detect.losses.terms import summed
 from tasks.detect.models.heads import Regions
 from tasks.detect.models.keypoints import KeypointHead, grown
 from tasks.detect.show import figure, report
@@ -85,20 +86,20 @@ def test_a_point_outside_its_box_is_learnt_where_regions_are_cut_larger(margin, 
     regions = Regions(np.float32([[0, 10, 10, 30, 30]]), np.array([0]), np.array([0]), np.array([0]))
     head = KeypointHead(4, 1, width=4, layers=1, margin=margin)
     logits = np.random.default_rng(0).normal(size=(1, 1, 56, 56))
-    ledger = {}
-    loss = head.loss(Tensor(logits), regions, [target], ledger).item()
-    assert len(ledger["keypoint"]["cell"]) == trained
+    computed = head.loss(Tensor(logits), regions, [target])
+    loss = summed(computed.terms)["keypoint"].item()
+    assert len(computed.cell) == trained
     if not trained:
         assert loss == 0
         return
     # margin 1/8: rows of 25 / 56 from 7.5 on: (9 - 7.5) / 25 * 56 = 3.36; margin 1/2: 40 / 56 from 0 on: 12.6
     row = {0.125: 3, 0.5: 12}[margin]
     surprise = np.log(np.exp(logits).sum()) - logits[0, 0, row, cell[1]]
-    assert ledger["keypoint"]["cell"].tolist() == [row * 56 + cell[1]]
+    assert computed.cell.tolist() == [row * 56 + cell[1]]
     assert loss == pytest.approx(surprise, rel=1e-5)
 
 
-def test_what_the_head_sees_in_use_is_what_it_was_trained_on():
+def test_what_the_head_sees_in_inference_is_what_it_was_trained_on():
     model = Settings().completed().build().eval()
     seen = []
     crop = model.crop

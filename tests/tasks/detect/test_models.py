@@ -23,12 +23,24 @@ from tasks.detect import (
     vgg16_map,
 )
 from tasks.detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, Match, draw, gathered, match, sample
-from tasks.detect.models.anchors import PYRAMID, RATIOS, SINGLE_MAP, Anchors, grid, shapes
+from tasks.detect.losses.terms import summed
+from tasks.detect.models.anchors import (
+    PYRAMID,
+    RATIOS,
+    SINGLE_MAP,
+    AnchorOutputs,
+    Anchors,
+    grid,
+    per_anchor,
+    shapes,
+)
 from tasks.detect.models.heads import BoxHead, Crop, HeadSettings, Regions, choose, with_image
 from tasks.detect.models.keypoints import KeypointHead, keypoint_cells, keypoints_of
 from tasks.detect.models.masks import MaskHead, mask_targets, paste
-from tasks.detect.models.rpn import RPN, Found, best_of_each, per_anchor
-from tasks.detect.models.suppression import suppression
+from tasks.detect.models.rpn import RPN
+from tasks.detect.models.suppression import Candidates, best_of_each
+from tasks.detect.show.explain import traced
+from tasks.detect.show.explain.use import suppression
 
 
 def float32(*rows):
@@ -183,7 +195,9 @@ def test_a_draw_keeps_images_apart():
 @given(st.lists(st.tuples(BOX, st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=12))
 def test_who_suppressed_whom_agrees_with_loops(drawn):
     boxes, scores, classes = (np.array(part) for part in zip(*drawn))
-    found = suppression(np.float32(boxes), np.float32(scores), classes, 0.5)
+    every = np.arange(len(boxes))
+    candidates = Candidates.suppressed(every, classes, np.float32(boxes), np.float32(scores), 0.5, len(boxes))
+    found = suppression(candidates, 0.5)
     by, kept = {}, []
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
         if i not in by:
@@ -191,7 +205,7 @@ def test_who_suppressed_whom_agrees_with_loops(drawn):
             for j in range(len(boxes)):
                 if j not in by and j not in kept and classes[j] == classes[i] and exact_iou(*boxes[[i, j]]) > 0.5:
                     by[j] = i
-    assert found.kept.tolist() == kept
+    assert candidates.kept.tolist() == kept
     assert found.by.tolist() == [by.get(i, -1) for i in range(len(boxes))]
     ious = [float(exact_iou(boxes[i], boxes[by[i]])) if i in by else 0 for i in range(len(boxes))]
     np.testing.assert_array_equal(found.iou, np.float32(ious))
@@ -210,22 +224,21 @@ LOG2 = math.log(2)
 def test_the_two_losses_of_the_first_stage_by_hand():
     anchors = float32([0, 0, 10, 10], [0, 0, 10, 20], [20, 20, 30, 30])
     there = target([[0, 0, 10, 10]])  # IoU 1: positive; 100 / 200: ignored; 0: negative
-    found = Found(
+    found = AnchorOutputs(
         Tensor(np.array([[0.0, 5.0, math.log(3)]])),
         Tensor(np.array([[[0.05, 0.5, 0, 0], [9, 9, 9, 9], [9, 9, 9, 9]]])),
         anchors,
         np.zeros(3, int),
     )
     rpn = RPN((4,), Anchors.of(((8,),), (4,)))
-    ledger = {}
-    losses = rpn.losses(found, [there], np.random.default_rng(0), ledger)
+    terms = rpn.loss(found, [there], np.random.default_rng(0)).terms
+    losses = summed(terms)
     # yes at logit 0: log 2; no at logit log 3: -log(1 - 3/4) = 2 log 2; two anchors sampled
     assert losses["objectness"].item() == pytest.approx((LOG2 + 2 * LOG2) / 2)
     # wanted are steps of 0: 0.05 < 1/9 gives 0.05^2 / (2/9) = 0.01125; 0.5 gives 0.5 - 1/18; by the two SAMPLED
     assert losses["rpn_box"].item() == pytest.approx((0.01125 + 0.5 - 1 / 18) / 2)
-    terms = ledger["terms"]
     assert terms["objectness"].item.tolist() == [0, 2] and terms["rpn_box"].item.tolist() == [0]
-    np.testing.assert_allclose(terms["objectness"].value, [LOG2 / 2, LOG2])
+    np.testing.assert_allclose(terms["objectness"].value.data, [LOG2 / 2, LOG2])
 
 
 def test_the_two_losses_of_the_second_stage_by_hand():
@@ -243,11 +256,11 @@ def test_the_two_losses_of_the_second_stage_by_hand():
     # region 0: x moves by 0.1 widths, times 10: 1; missed by 0.2: 0.2 - 1/18
     # region 2: x by 1/2 width, times 10: 5; width doubles: 5 log 2, missed by 1/18 < 1/9: (1/18)^2 / (2/9) = 1/72
     deltas[2, 0] = [5, 0, 5 * LOG2 - 1 / 18, 0]
-    ledger = {}
-    losses = head.losses(Tensor(logits), Tensor(deltas), regions, targets, ledger)
+    terms = head.loss(Tensor(logits), Tensor(deltas), regions, targets).terms
+    losses = summed(terms)
     assert losses["class"].item() == pytest.approx((LOG2 + math.log(4 / 3) + math.log(5)) / 3)
     assert losses["box"].item() == pytest.approx((0.2 - 1 / 18 + 1 / 72) / 3, rel=1e-5)
-    assert ledger["terms"]["box"].item.tolist() == [0, 2] and ledger["terms"]["box"].image.tolist() == [0, 1]
+    assert terms["box"].item.tolist() == [0, 2] and terms["box"].image.tolist() == [0, 1]
 
 
 def test_the_mask_loss_by_hand():
@@ -258,7 +271,7 @@ def test_the_mask_loss_by_hand():
     logits[0, 1] = math.log(3)
     loss = MaskHead(1, 2, width=2).loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], [1], masks=masks)])
     # sigmoid(log 3) = 3/4: log(4/3) on the object's eight cells, log 4 on the others
-    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
+    assert summed(loss.terms)["mask"].item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
 def test_the_keypoint_loss_by_hand():
@@ -270,7 +283,7 @@ def test_the_keypoint_loss_by_hand():
     logits[1, 0, 0, 0] = math.log(15)  # 15 / (15 + 15); (7, 5) lies outside of the second region
     head = KeypointHead(1, 3, width=2, layers=1)
     loss = head.loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], keypoints=points)])
-    assert loss.item() == pytest.approx((math.log(32 / 17) + math.log(4) + LOG2) / 3)
+    assert summed(loss.terms)["keypoint"].item() == pytest.approx((math.log(32 / 17) + math.log(4) + LOG2) / 3)
 
 
 # --- regions
@@ -305,7 +318,7 @@ def test_chosen_regions_include_the_objects_and_are_sorted_by_level():
     boxes = [[0, 0, 40, 40], [10, 10, 20, 20], [0, 0, 90, 90]]
     there = [target(boxes, [1, 2, 0], crowd=[False, False, True]), target([])]
     proposals = [float32([60, 60, 70, 70], [11, 10, 20, 20]), float32([5, 5, 50, 50])]
-    regions = choose(proposals, there, 3, crop, settings_, np.random.default_rng(0))
+    regions = choose(proposals, there, 3, crop, settings_, np.random.default_rng(0)).regions
     assert np.array_equal(np.sort(crop.level(regions.boxes[:, 1:])), crop.level(regions.boxes[:, 1:]))
     names = {0: [0, 0, 40, 40], 1: [10, 10, 20, 20]}
     for i, (region, label) in enumerate(zip(regions.boxes, regions.label)):
@@ -450,16 +463,16 @@ NAMES = ["objectness", "rpn_box", "class", "box", "mask", "keypoint"]
 
 
 @pytest.mark.parametrize("kinds", [("none",), ("pixels",), ("many",), ("some", "none", "pixels"), ("some", "some")])
-def test_losses_and_gradients_are_finite_and_the_ledger_adds_up_exactly(kinds):
+def test_losses_and_gradients_are_finite_and_their_terms_add_up_exactly(kinds):
     model = tiny(masks=True, num_keypoints=2)
     images, targets = batch(*kinds)
-    ledger = {}
-    losses = model.losses(images, targets, np.random.default_rng(0), ledger)
-    assert list(losses) == list(ledger["terms"]) == NAMES
+    computed = model.training_pass(images, targets, np.random.default_rng(0))
+    losses = model.losses(images, targets, np.random.default_rng(0))
+    assert list(losses) == list(computed.terms) == NAMES
     for name, loss in losses.items():
-        terms = ledger["terms"][name]
+        terms = computed.terms[name]
         assert loss.shape == () and math.isfinite(loss.item())
-        assert terms.value.dtype == np.float32 and terms.value.sum() == loss.data  # to the last bit
+        assert terms.value.dtype == np.float32 and terms.value.data.sum() == loss.data  # to the last bit
         assert terms.image.shape == terms.item.shape == terms.value.shape
     sum(losses.values()).backward()
     assert all(np.isfinite(p.grad.data).all() for p in model.parameters())
@@ -491,32 +504,32 @@ def test_proposals_carry_no_gradient_and_lie_in_the_picture():
     model = tiny()
     images, _ = batch("some", "some")
     found = model.rpn(model.backbone(images))
-    pages = {}
-    for boxes in model.rpn.proposals(found, (64, 64), True, pages):
+    for proposed in model.rpn.proposals(found, (64, 64), True):
+        boxes = proposed.boxes[proposed.kept]
         assert isinstance(boxes, np.ndarray) and 0 < len(boxes) <= model.rpn.settings.after[0]
         assert (boxes >= 0).all() and (boxes <= 64).all() and (boxes[:, 2:] > boxes[:, :2]).all()
-    for page in pages["proposals"]:
-        assert (page["kept"] == page["nms"].kept[: len(page["kept"])]).all()
-    broken = found._replace(objectness=found.objectness * np.nan)
-    assert [len(boxes) for boxes in model.rpn.proposals(broken, (64, 64), True)] == [0, 0]
+        by = suppression(proposed, model.rpn.settings.nms).by
+        assert (by[proposed.kept] == -1).all() and (np.diff(proposed.scores[proposed.kept]) <= 0).all()
+    broken = found._replace(logits=found.logits * np.nan)
+    assert [len(proposed.kept) for proposed in model.rpn.proposals(broken, (64, 64), True)] == [0, 0]
 
 
-def test_detections_agree_with_loops_over_what_the_network_said():
+def test_detections_agree_with_loops_over_what_the_network_predicts():
     model = tiny(masks=True, num_keypoints=2)
     images, _ = batch("some", "none")
     model.head.classes.weight.data = model.head.classes.weight.data * 300  # so that classes differ
     model.train()
-    ledger = {}
-    found = model.detect(images, score=0.2, nms=0.4, limit=7, ledger=ledger)
+    predicted = model.predict(images, score=0.2, nms=0.4, limit=7)
+    found = predicted.detections
     assert all(module.training for module in model.modules())
     assert len(found) == 2 and sum(map(len, found)) > 0
     for n, detections in enumerate(found):
         expected = []
         for label in range(2):
             mine = [
-                (ledger["chances"][r, label], r, ledger["boxes"][r, label])
-                for r in np.flatnonzero(ledger["regions"][:, 0] == n)
-                if ledger["chances"][r, label] > 0.2
+                (predicted.probabilities[r, label], r, predicted.boxes[r, label])
+                for r in np.flatnonzero(predicted.regions[:, 0] == n)
+                if predicted.probabilities[r, label] > 0.2
             ]
             kept = []
             for chance, r, box in sorted(mine, key=lambda item: (-item[0], item[1])):
@@ -531,24 +544,33 @@ def test_detections_agree_with_loops_over_what_the_network_said():
         assert detections.keypoints.shape == (len(expected), 2, 3)
 
 
-def test_a_trace_shows_every_stage_and_leaves_the_model_as_it_was():
+def test_every_stage_is_returned_and_the_model_is_as_it_was():
     model = tiny(masks=True, num_keypoints=2)
     images, targets = batch("some")
     before = {name: np.copy(value) for name, value in model.state_dict().items()}
-    ledger = model.trace(images, targets[0], np.random.default_rng(0))
+    case = traced(model, images.data[0], targets[0], ("dark", "bright"), np.random.default_rng(0))
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert model.training and all(p.grad is None for p in model.parameters())
-    for name, loss in ledger["losses"].items():
-        assert ledger["terms"][name].value.sum() == loss
-    rpn, head = ledger["rpn"], ledger["head"]
-    assert len(rpn["anchors"]) == len(rpn["level"]) == len(rpn["match"][0].labels) == rpn["objectness"].shape[1]
-    assert len(rpn["wanted"]) == len(rpn["steps"]) == len(rpn["positive"]) == rpn["drawn"].positive.sum()
-    assert len(head["regions"]) == len(head["label"]) == len(head["level"]) == len(head["logits"])
-    assert head["wanted"].shape == head["steps"].shape == (len(head["positive"]), 4)
-    assert len(ledger["proposals"]) == len(ledger["use"]["proposals"]) == len(ledger["use"]["suppression"]) == 1
-    page = ledger["use"]["suppression"][0]
-    assert len(ledger["detections"]) == len(page["kept"])
+    for name, loss in case.losses.items():
+        assert case.terms[name].value.sum() == loss
+    computed, steps = case.training, case.training.first.steps
+    anchors, _, labels, _ = computed.first.matches[0]
+    assert len(anchors) == len(labels) == len(computed.outputs.anchors) == len(computed.outputs.level)
+    assert computed.outputs.logits.shape == (1, len(labels))
+    assert len(steps.start) == len(steps.target) == len(steps.predicted) == computed.first.drawn.positive.sum()
+    regions, steps = computed.chosen.regions, computed.second.steps
+    assert len(regions.boxes) == len(regions.label) == len(computed.chosen.drawn.box) == len(computed.second.logits)
+    assert steps.target.shape == steps.predicted.shape == (len(regions.positive), 4)
+    predicted = case.prediction
+    assert len(computed.proposals) == len(predicted.proposals) == len(predicted.candidates) == 1
+    assert len(predicted.detections[0]) == len(predicted.candidates[0].kept)
+
+
+def test_samples_need_a_stream():
+    images, targets = batch("some")
+    with pytest.raises(ValueError, match="needs a numpy Generator"):
+        tiny().losses(images, targets)
 
 
 def test_wrong_targets_are_named():

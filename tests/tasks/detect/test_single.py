@@ -1,4 +1,4 @@
-"""The single-stage detectors: losses by hand, odd pictures, ledgers that add up, gradients, and a tiny overfit."""
+"""The single-stage detectors: losses by hand, odd pictures, terms that add up, gradients, and a tiny overfit."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,14 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 import minidl as md
 from minidl import nn, optim
 from tasks.detect.data.records import Target
-from tasks.detect.losses.matching import overlap
-from tasks.detect.models import retinanet, ssd, yolo
-from tasks.detect.models.anchors import Anchors
+from tasks.detect.losses.matching import hard_negatives, overlap
+from tasks.detect.losses.terms import summed
+from tasks.detect.models.anchors import AnchorOutputs, Anchors
 from tasks.detect.models.backbone import resnet_small_fpn, resnet_small_stages
 from tasks.detect.models.retinanet import RetinaNet, octaves
-from tasks.detect.models.ssd import FOUR, SIX, SSD, Extended, default_boxes, hard_negatives
-from tasks.detect.models.yolo import YOLO, answering, placed, responsible
+from tasks.detect.models.ssd import FOUR, SIX, SSD, Extended, default_boxes
+from tasks.detect.models.yolo import YOLO, CellOutputs, assigned, placed, responsible
+from tasks.detect.show.explain.use import suppression
 
 LN2, LN3 = np.log(2), np.log(3)
 LOSSES = {
@@ -35,8 +36,8 @@ def tiny(name, classes=3, rng=0):
     return RetinaNet(backbone, octaves(backbone.strides), classes, depth=1, std=None, rng=rng)
 
 
-def saying(model, found):
-    """The model, but what its network says is given."""
+def predicting(model, found):
+    """The model, but what its network predicts is given."""
     model.forward = lambda images: found
     return model
 
@@ -75,13 +76,13 @@ def test_the_losses_of_retinanet_by_hand():
     # Anchor 0 wants the steps ((6 - 5) / 10, 0, 0, 0) and says (0, 0, 0, 1/2). With beta = 1/9, 1/10 is small:
     # (1/10)^2 / (2/9) = 0.045; 1/2 is not: 1/2 - 1/18 = 4/9.
     deltas = tensor([[[0, 0, 0, 0.5], [9, 9, 9, 9], [9, 9, 9, 9]]])
-    model = saying(tiny("retinanet", 2), retinanet.Found(logits, deltas, anchors, np.zeros(3, int)))
-    ledger = {}
-    losses = model.losses(pictures(1), [target], None, ledger)
+    model = predicting(tiny("retinanet", 2), AnchorOutputs(logits, deltas, anchors, np.zeros(3, int)))
+    computed = model.training_pass(pictures(1), [target])
+    losses = summed(computed.terms)
     assert np.isclose(losses["class"].item(), 10 / 16 * LN2, rtol=1e-6)
     assert np.isclose(losses["box"].item(), 0.045 + 4 / 9, rtol=1e-6)
-    np.testing.assert_allclose(ledger["terms"]["class"].value, np.array([4, 0, 6]) / 16 * LN2, rtol=1e-6)
-    assert ledger["matching"]["match"][0].labels.tolist() == [1, -1, 0]
+    np.testing.assert_allclose(computed.terms["class"].value.data, np.array([4, 0, 6]) / 16 * LN2, rtol=1e-6)
+    assert computed.matches[0].labels.tolist() == [1, -1, 0]
     # an ignored anchor and the steps of a negative one are not trained on
     g_logits, g_deltas = md.grad(losses["class"] + losses["box"], [logits, deltas])
     assert not g_logits.data[0, 1].any() and not g_deltas.data[0, 1:].any()
@@ -95,8 +96,8 @@ def test_the_focal_factor_and_the_count_of_positives():
     #   anchor 2, nothing asked, p = 1/4: 3/4 (1/4)^2 ln(4/3)
     anchors = np.float32([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
     logits = tensor([[[LN3], [-LN3], [-LN3]]])
-    found = retinanet.Found(logits, tensor(np.zeros((1, 3, 4))), anchors, np.zeros(3, int))
-    model = saying(tiny("retinanet", 1), found)
+    found = AnchorOutputs(logits, tensor(np.zeros((1, 3, 4))), anchors, np.zeros(3, int))
+    model = predicting(tiny("retinanet", 1), found)
     losses = model.losses(pictures(1), [Target(anchors[:2], [0, 0])])
     expected = [1 / 64 * np.log(4 / 3), 9 / 64 * np.log(4), 3 / 64 * np.log(4 / 3)]
     assert np.isclose(losses["class"].item(), sum(expected) / 2, rtol=1e-6)
@@ -116,13 +117,13 @@ def test_the_losses_of_ssd_by_hand():
     # 1/2 for 1, 3 - 1/2 for 3.
     deltas = np.full((1, 6, 4), 9.0)
     deltas[0, 0] = 0, 0, 0, 3
-    found = ssd.Found(tensor(logits), tensor(deltas), anchors, np.zeros(6, int))
-    model, ledger = saying(tiny("ssd", 2), found), {}
-    losses = model.losses(pictures(1), [Target([[1, 0, 11, 10]], [1])], None, ledger)
+    found = AnchorOutputs(tensor(logits), tensor(deltas), anchors, np.zeros(6, int))
+    computed = predicting(tiny("ssd", 2), found).training_pass(pictures(1), [Target([[1, 0, 11, 10]], [1])])
+    losses = summed(computed.terms)
     assert np.isclose(losses["class"].item(), 3 * LN3, rtol=1e-6)
     assert np.isclose(losses["box"].item(), 3, rtol=1e-6)
-    assert ledger["matching"]["hard"][0].tolist() == [False, False, True, True, True, False]
-    assert ledger["terms"]["class"].item.tolist() == [0, 2, 3, 4]
+    assert computed.hard[0].tolist() == [False, False, True, True, True, False]
+    assert computed.terms["class"].item.tolist() == [0, 2, 3, 4]
 
 
 def test_the_losses_of_yolo_by_hand():
@@ -137,9 +138,9 @@ def test_the_losses_of_yolo_by_hand():
     confidence[0, 0, 1] = 0.5
     classes = np.full((1, 4, 2), 0.5)
     classes[0, 0] = 0.3, 0.7
-    found = yolo.Found(tensor(place), tensor(confidence), tensor(classes), (2, 2))
-    model, ledger = saying(tiny("yolo", 2), found), {}
-    losses = model.losses(pictures(1, 40), [Target([[5, 5, 15, 15]], [0])], None, ledger)
+    found = CellOutputs(tensor(place), tensor(confidence), tensor(classes), (2, 2))
+    computed = predicting(tiny("yolo", 2), found).training_pass(pictures(1, 40), [Target([[5, 5, 15, 15]], [0])])
+    losses = summed(computed.terms)
     expected = {
         "place": 5 * 0.2**2,
         "size": 5 * 0.5**2,
@@ -150,17 +151,17 @@ def test_the_losses_of_yolo_by_hand():
     assert {name: round(loss.item(), 6) for name, loss in losses.items()} == {
         name: round(value, 6) for name, value in expected.items()
     }
-    assert ledger["matching"]["box"].tolist() == [1] and ledger["terms"]["place"].item.tolist() == [1]
-    assert ledger["terms"]["no_object"].item.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert computed.box.tolist() == [1] and computed.terms["place"].item.tolist() == [1]
+    assert computed.terms["no_object"].item.tolist() == [0, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_cell_of_yolo_answers_for_the_largest_object():
+def test_a_cell_of_yolo_is_assigned_the_largest_object():
     # cells of 16 pixels: the first two share cell (0, 0); the third's centre is the far corner; the crowd has none
     target = Target(
         [[4, 4, 8, 8], [2, 2, 12, 12], [60, 60, 68, 68], [20, 20, 30, 30]], [0, 1, 2, 0],
         crowd=[False, False, False, True],
     )  # fmt: skip
-    yes = answering([NOTHING, target], (4, 4), (64, 64))
+    yes = assigned([NOTHING, target], (4, 4), (64, 64))
     assert yes.image.tolist() == [1, 1] and yes.truth.tolist() == [1, 2] and yes.item.tolist() == [0, 15]
     assert yes.label.tolist() == [1, 2]
     np.testing.assert_allclose(placed(yes.boxes, (4, 4), (64, 64))[1], [1, 1, np.sqrt(1 / 8), np.sqrt(1 / 8)])
@@ -168,10 +169,10 @@ def test_a_cell_of_yolo_answers_for_the_largest_object():
 
 def test_what_yolo_should_say_gives_the_box_back():
     target = boxes_of(9, seed=3)
-    yes = answering([target], (8, 8), (64, 64))
+    yes = assigned([target], (8, 8), (64, 64))
     place = np.zeros((1, 64, 1, 4), np.float32)
     place[0, yes.item, 0] = placed(yes.boxes, (8, 8), (64, 64))
-    found = yolo.Found(md.Tensor(place), None, None, (8, 8))
+    found = CellOutputs(md.Tensor(place), None, None, (8, 8))
     np.testing.assert_allclose(found.boxes((64, 64))[0, yes.item], yes.boxes, atol=1e-4)
 
 
@@ -234,16 +235,16 @@ def test_levels_that_do_not_fit():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_are_finite_and_the_ledger_adds_up_to_the_last_bit(name):
+def test_losses_are_finite_and_their_terms_add_up_to_the_last_bit(name):
     model = tiny(name)
     targets = [NOTHING, ONE_PIXEL, boxes_of(200, smallest=1.5), CROWDED]
-    ledger = {}
-    losses = model.losses(pictures(4), targets, np.random.default_rng(0), ledger)
-    assert list(losses) == LOSSES[name] == list(ledger["terms"])
+    computed = model.training_pass(pictures(4), targets, np.random.default_rng(0))
+    losses = model.losses(pictures(4), targets, np.random.default_rng(0))
+    assert list(losses) == LOSSES[name] == list(computed.terms)
     for key, loss in losses.items():
-        terms = ledger["terms"][key]
+        terms = computed.terms[key]
         assert loss.shape == () and np.isfinite(loss.item()) and loss.item() > 0
-        assert terms.value.sum() == loss.item()
+        assert terms.value.data.sum() == loss.item()
         assert terms.image.shape == terms.item.shape == terms.value.shape
     total = sum(losses.values(), start=md.Tensor(np.float32(0)))
     total.backward()
@@ -284,11 +285,11 @@ def test_wrong_targets_are_told():
             tiny(name).losses(pictures(2), [NOTHING])
 
 
-# --- in use
+# --- inference
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_detections_and_the_trace(name):
+def test_detections_and_what_led_to_them(name):
     model, x = tiny(name), pictures(2)
     before = {key: value.copy() for key, value in model.state_dict().items()}
     for found in model.detect(x, score=0.0, nms=0.4, limit=7):
@@ -296,15 +297,13 @@ def test_detections_and_the_trace(name):
         assert (found.boxes >= 0).all() and (found.boxes <= 64).all()
     assert model.training and all(module.training for module in model.modules())
     assert model.detect(x, score=1.0)[0].boxes.shape == (0, 4)
-    ledger = model.trace(x[:1], boxes_of(4, smallest=8), score=0.0)
-    for key, value in ledger["losses"].items():
-        assert ledger["terms"][key].value.sum() == value
-    (page,) = ledger["use"]["suppression"]
-    survivors, by = page["nms"].kept, page["nms"].by
-    assert (by[survivors] == -1).all() and (np.delete(by, survivors) >= 0).all()
-    np.testing.assert_array_equal(ledger["detections"].boxes, page["boxes"][page["kept"]])
-    everything = ledger["use"]["scores"][0, page["item"], page["label"]]
-    np.testing.assert_array_equal(everything, page["scores"])
+    predicted = model.predict(x[:1], score=0.0, limit=10**6)
+    (candidates,), (found,) = predicted.candidates, predicted.detections
+    by = suppression(candidates, model.settings.nms).by
+    assert (by[candidates.kept] == -1).all() and (np.delete(by, candidates.kept) >= 0).all()
+    np.testing.assert_array_equal(found.boxes, candidates.boxes[candidates.kept])
+    everything = predicted.scored.scores[0, candidates.item, candidates.group]
+    np.testing.assert_array_equal(everything, candidates.scores)
     assert all(np.array_equal(before[key], value) for key, value in model.state_dict().items())
 
 
@@ -313,7 +312,7 @@ def test_detect_decodes_scores_and_suppresses():
     anchors = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]])
     logits = tensor([[[LN3, -9], [0, -9], [-9, 2 * LN3]]])  # probabilities 3/4, 1/2, 9/10
     deltas = tensor([[[0, 0, 0, 0], [0, 0, 0, 0], [0.1, 0, 0, 0]]])
-    model = saying(tiny("retinanet", 2), retinanet.Found(logits, deltas, anchors, np.zeros(3, int)))
+    model = predicting(tiny("retinanet", 2), AnchorOutputs(logits, deltas, anchors, np.zeros(3, int)))
     (found,) = model.detect(pictures(1), score=0.2, nms=0.5)
     np.testing.assert_allclose(found.boxes, [[31, 30, 41, 40], [0, 0, 10, 10]], atol=1e-5)
     np.testing.assert_allclose(found.scores, [0.9, 0.75], rtol=1e-6)

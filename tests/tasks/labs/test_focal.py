@@ -22,19 +22,16 @@ def quiet(label, total):
 
 @pytest.fixture(scope="module")
 def seen():
-    """What each detector writes into its ledger of the same pictures, before training."""
-    pictures, ledgers = focal.Pictures(focal.QUICK, "train", 0)(0, 3), {}
-    for kind in focal.KINDS:
-        ledgers[kind] = {}
-        with md.no_grad():
-            focal.detector(kind, focal.QUICK, 0).losses(*pictures, ledger=ledgers[kind])
-    return ledgers
+    """What each detector's training pass computes of the same pictures, before training."""
+    pictures = focal.Pictures(focal.QUICK, "train", 0)(0, 3)
+    with md.no_grad():
+        return {kind: focal.detector(kind, focal.QUICK, 0).training_pass(*pictures) for kind in focal.KINDS}
 
 
-def plain(ledger):
+def plain(computed):
     """By definition: labels, -log p_t and p_t of every box, and the number of positive ones."""
-    labels = np.stack([m.labels for m in ledger["matching"]["match"]])
-    x = ledger["matching"]["logits"][:, :, 0].astype(float)
+    labels = np.stack([m.labels for m in computed.matches])
+    x = computed.outputs.logits.numpy()[:, :, 0].astype(float)
     right = 1 / (1 + np.exp(np.where(labels == POSITIVE, -x, x)))
     return labels, -np.log(right), right, np.count_nonzero(labels == POSITIVE)
 
@@ -42,25 +39,25 @@ def plain(ledger):
 def test_the_detectors_start_from_the_same_weights(seen):
     first, *others = (focal.detector(kind, focal.QUICK, 3).state_dict() for kind in focal.KINDS)
     assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
-    assert len({seen[kind]["terms"]["box"].value.sum() for kind in focal.KINDS}) == 1
+    assert len({seen[kind].terms["box"].value.numpy().sum() for kind in focal.KINDS}) == 1
 
 
 def test_cross_entropy_is_that_of_all_boxes_but_the_ignored(seen):
     labels, surprise, _, count = plain(seen["cross entropy"])
-    terms = seen["cross entropy"]["terms"]["class"].value
+    terms = seen["cross entropy"].terms["class"].value.numpy()
     np.testing.assert_allclose(terms, np.where(labels >= 0, surprise, 0).ravel() / count, rtol=1e-4)
 
 
 def test_focal_is_turned_down_by_its_factors(seen):
     labels, surprise, right, count = plain(seen["focal"])
     weight = np.where(labels == POSITIVE, 0.25, 0.75) * (labels >= 0)
-    terms = seen["focal"]["terms"]["class"].value
+    terms = seen["focal"].terms["class"].value.numpy()
     np.testing.assert_allclose(terms, (weight * (1 - right) ** 2 * surprise).ravel() / count, rtol=1e-4)
 
 
 def test_hard_negatives_are_three_for_each_positive_and_the_worst(seen):
     labels, surprise, _, count = plain(seen["hard"])
-    terms = seen["hard"]["terms"]["class"].value.reshape(labels.shape)
+    terms = seen["hard"].terms["class"].value.numpy().reshape(labels.shape)
     for label, loss, term in zip(labels, surprise, terms):
         trained = (term > 0) & (label == NEGATIVE)
         assert trained.sum() == 3 * (label == POSITIVE).sum()

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import Tensor, data, nn
+from minidl import Tensor, data
 from minidl.device import to_device
 from minidl.study.page import Page
 
 from ...data.own import Own
 from ...data.records import Target
+from ...losses.terms import summed
+from ...models.detector import Detector, inference
 from ...models.faster_rcnn import FasterRCNN
 from ...models.retinanet import RetinaNet
 from ...models.ssd import SSD
@@ -23,7 +25,7 @@ from .frame import page
 from .losses import losses
 from .picture import picture
 from .stage import Case, Stage
-from .use import LIMIT, NMS, SCORE
+from .use import LIMIT
 
 STAGES: dict[type, Callable[[Case], list[Stage]]] = {
     FasterRCNN: two_stage.stages, SSD: one_stage.ssd, RetinaNet: one_stage.retinanet, YOLO: yolo.stages,
@@ -37,7 +39,7 @@ def require(settings: Settings, index: int) -> None:
         raise ValueError(f"--explain {index}: there are {len(pictures)} test pictures, 0 to {len(pictures) - 1}")
 
 
-def write(model: nn.Module, settings: Settings, index: int, out: Path, device: str) -> Path:
+def write(model: Detector, settings: Settings, index: int, out: Path, device: str) -> Path:
     """The page of a picture that was never trained on, in `out`."""
     pictures, (many, _) = settings.pictures("test"), settings.words
     (image,), (target,) = pictures.batch(index, 1)
@@ -49,7 +51,7 @@ def write(model: nn.Module, settings: Settings, index: int, out: Path, device: s
 
 
 def explained(
-    model: nn.Module, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, title: str,
+    model: Detector, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, title: str,
     *, points: Sequence[Sequence[str]] | None = None, device: str = "cpu",
 ) -> Page:  # fmt: skip
     """The page of one picture (3, H, W) in [0, 1]. classes: their names; points: of each class the names of its
@@ -59,17 +61,21 @@ def explained(
 
 
 def traced(
-    model: nn.Module, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, *,
+    model: Detector, image: np.ndarray, target: Target, classes: Sequence[str], rng: np.random.Generator, *,
     points: Sequence[Sequence[str]] | None = None, device: str = "cpu",
 ) -> Case:  # fmt: skip
-    """What the model does with one picture, in training and in use; see `FasterRCNN.trace`."""
+    """What the model makes of one picture, in training and in inference; the model is as it was."""
     kind(model)
-    limits = {"limit": LIMIT} | ({"score": SCORE, "nms": NMS} if isinstance(model, FasterRCNN) else {})
-    ledger = model.trace(Tensor(to_device(standardised(image[None]), device)), target, rng, **limits)
-    return Case(model, ledger, target, classes, image.shape[1:], points)
+    batch = Tensor(to_device(standardised(image[None]), device))
+    with inference(model):
+        training = model.training_pass(batch, [target], rng)
+        losses = {name: loss.item() for name, loss in summed(training.terms).items()}
+    terms = {name: part._replace(value=part.value.numpy()) for name, part in training.terms.items()}
+    prediction = model.predict(batch, limit=LIMIT)
+    return Case(model, training, prediction, terms, losses, target, classes, image.shape[1:], points)
 
 
-def kind(model: nn.Module) -> type:
+def kind(model: Detector) -> type:
     """Which of the known detectors it is."""
     for known in STAGES:
         if isinstance(model, known):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from minidl import Tensor, no_grad
 from minidl import functional as F
 
 from ...losses.matching import IGNORED, NEGATIVE, POSITIVE, Match, overlap
-from ...models.anchors import Anchors
+from ...losses.steps import Steps
+from ...models.anchors import AnchorOutputs, Anchors
 from .stage import MOST, STEPS, Case, Group, Row, Sheet, Stage, Table, cells, decoded, left_out, noted, plural, text
 
 SHOWN_OF_OBJECT = 8  # anchors with the largest IoU
@@ -36,12 +37,12 @@ class Matched(NamedTuple):
         return str(self.laid.strides[self.level[i]])
 
 
-def matched(case: Case, page: dict[str, Any], laid: Anchors) -> Matched:
-    """What the ledger holds of the matching of one picture."""
+def matched(case: Case, outputs: AnchorOutputs, matches: Sequence[Match], laid: Anchors) -> Matched:
+    """What the anchors of the one picture are matched to."""
     objects = np.flatnonzero(~case.target.crowd)
-    iou = overlap(page["anchors"], case.target.boxes[objects])
+    iou = overlap(outputs.anchors, case.target.boxes[objects])
     nearest = objects[iou.argmax(axis=1)] if objects.size else np.zeros(len(iou), int)
-    return Matched(page["anchors"], page["level"], page["match"][0], nearest, laid)
+    return Matched(outputs.anchors, outputs.level, matches[0], nearest, laid)
 
 
 def anchors(case: Case, part: str, known: Matched, name: str, formulas: Sequence[str]) -> Stage:
@@ -145,29 +146,14 @@ def rule(name: str, positive: float, negative: float, best: bool) -> str:
     return words
 
 
-class Steps(NamedTuple):
-    """The steps of P positive boxes: which of the boxes they are, the object, wanted and predicted steps (P, 4), the
-    weights they were multiplied by, beta of the loss, each one's share of the loss (P,)."""
-
-    item: np.ndarray
-    boxes: np.ndarray
-    truth: np.ndarray
-    wanted: np.ndarray
-    predicted: np.ndarray
-    weights: Sequence[float]
-    beta: float
-    terms: np.ndarray
-
-
-def steps(case: Case, part: str, key: str, s: Steps, name: str, loss: str, divisor: str) -> Stage:
-    """From each positive box to its object: the steps wanted, and those that the network predicts."""
-    reached = decoded(s.predicted, s.boxes, s.weights)
-    order = np.argsort(-s.terms, kind="stable")[:MOST]
+def steps(case: Case, part: str, s: Steps, name: str, loss: str, divisor: str) -> Stage:
+    """From each positive box to its object: the target steps, and those that the network predicts."""
+    predicted, terms, yes = s.predicted.numpy(), case.terms[loss].value, s.positives
+    reached = decoded(predicted, s.start, s.weights)
     rows = [
-        Row(cells(int(s.item[i]), case.object(s.truth[i]), s.terms[i]), s.boxes[i], "positive",
-            goal=case.target.boxes[s.truth[i]], predicted=reached[i],
-            details=[compared(s.wanted[i], s.predicted[i], s.beta)])
-        for i in order
+        Row(cells(int(yes.item[i]), case.object(yes.truth[i]), terms[i]), s.start[i], "positive", goal=yes.boxes[i],
+            predicted=reached[i], details=[compared(s.target[i], predicted[i], s.beta)])
+        for i in np.argsort(-terms, kind="stable")[:MOST]
     ]  # fmt: skip
     weights = f"; they are multiplied by {', '.join(f'{w:g}' for w in s.weights)}" if set(s.weights) != {1.0} else ""
     words = (
@@ -181,8 +167,8 @@ def steps(case: Case, part: str, key: str, s: Steps, name: str, loss: str, divis
                 "L = d**2 / (2 * beta) if abs(d) < beta else abs(d) - beta / 2")  # fmt: skip
     table = Table([name, "object", f"its share of {loss}"], rows)
     legend = [TRUTH, ("positive", f"the {name}"), ("predicted", "where the predicted steps lead")]
-    note = left_out(len(rows), len(s.item), f"positive {plural(name)} (those with the largest loss)")
-    return Stage(key, part, "Steps to the box", text(words, *formulas), [table], legend=legend, note=note,
+    note = left_out(len(rows), len(terms), f"positive {plural(name)} (those with the largest loss)")
+    return Stage("deltas", part, "Steps to the box", text(words, *formulas), [table], legend=legend, note=note,
                  chosen=0 if rows else -1)  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def page(case: Case, steps: list[Stage], image: np.ndarray, title: str) -> Page:
 
 def body(case: Case, steps: list[Stage]) -> str:
     """The frame that the script fills."""
-    total = number(sum(case.ledger["losses"].values()))
+    total = number(sum(case.losses.values()))
     parts: dict[str, list[str]] = {}
     for n, step in enumerate(steps):
         button = f'<button type="button" data-step="{n}"><b>{n + 1}</b> {escape(step.title)}</button>'
@@ -58,6 +58,6 @@ def body(case: Case, steps: list[Stage]) -> str:
     )
     return FRAME.format(
         index=index, words=words, last=len(steps) - 1, detector=type(case.model).__name__,
-        objects=counted(len(case.target), "object"), total=total, losses=len(case.ledger["losses"]),
-        found=counted(len(case.ledger["detections"]), "detection"),
+        objects=counted(len(case.target), "object"), total=total, losses=len(case.losses),
+        found=counted(len(case.prediction.detections[0]), "detection"),
     )  # fmt: skip

@@ -11,25 +11,25 @@ from .stage import MOST, Case, Row, Stage, Table, cells, gray, left_out, shade, 
 
 def masks(case: Case, part: str) -> Stage:
     """The mask of each positive region: wanted, predicted, and its loss."""
-    page, head, terms = case.ledger["mask"], case.ledger["head"], case.ledger["terms"]["mask"].value
-    chance = sigmoid(page["logits"])
+    loss, regions, terms = case.training.mask, case.training.chosen.regions, case.terms["mask"]
+    chance = sigmoid(loss.logits.numpy())
     side = chance.shape[-1]
     rows = []
-    for n in np.argsort(-terms, kind="stable")[:MOST]:
-        r = int(page["region"][n])
-        box = head["regions"][r, 1:]
-        right = ((chance[n] >= 0.5) == (page["wanted"][n] > 0)).mean()
-        line = cells(r, case.label(head["label"][r]), page["wanted"][n].mean(), right, terms[n])
-        pictures = [["predicted", shade(chance[n]), box], ["wanted", gray(page["wanted"][n]), None],
+    for n in np.argsort(-terms.value, kind="stable")[:MOST]:
+        r, target = int(terms.item[n]), loss.target[n]
+        box = regions.boxes[r, 1:]
+        right = ((chance[n] >= 0.5) == (target > 0)).mean()
+        line = cells(r, case.label(regions.label[r]), target.mean(), right, terms.value[n])
+        pictures = [["predicted", shade(chance[n]), box], ["wanted", gray(target), None],
                     ["predicted", gray(chance[n]), None]]  # fmt: skip
-        rows.append(Row(line, box, "positive", goal=case.target.boxes[head["truth"][r]], pictures=pictures))
+        rows.append(Row(line, box, "positive", goal=case.target.boxes[regions.truth[r]], pictures=pictures))
     words = (
         f"In each positive region the mask head says of {side} x {side} cells how likely each belongs to the object, "
         "in a map of its own for every class; only the map of the right class is trained. <b>mask</b> is the mean "
-        f"binary cross entropy over the cells of all {len(terms)} positive regions."
+        f"binary cross entropy over the cells of all {len(chance)} positive regions."
     )
     table = Table(["region", "class", "part that is object", "part that is right", "its share of mask"], rows)
-    note = left_out(len(rows), len(terms), "positive regions (those with the largest loss)")
+    note = left_out(len(rows), len(chance), "positive regions (those with the largest loss)")
     return Stage("masks", part, "Masks", text(words, "L = -log(p) if inside else -log(1 - p)"), [table],
                  legend=[TRUTH, ("positive", "the region"), ("predicted", "how likely a cell is object")], note=note,
                  chosen=0 if rows else -1)  # fmt: skip
@@ -37,32 +37,31 @@ def masks(case: Case, part: str) -> Stage:
 
 def keypoints(case: Case, part: str) -> Stage:
     """Each keypoint in its region: the cell wanted, the likeliest one, the loss."""
-    page, head, terms = case.ledger["keypoint"], case.ledger["head"], case.ledger["terms"]["keypoint"].value
-    side = int(np.sqrt(page["logits"].shape[1])) if len(terms) else 0
-    places = grown(head["regions"], case.model.keypoint.margin)[:, 1:]
+    loss, regions, terms = case.training.keypoint, case.training.chosen.regions, case.terms["keypoint"]
+    count, logits = len(loss.cell), loss.logits.numpy().astype(float)
+    side = int(np.sqrt(logits.shape[1])) if count else 0
+    places = grown(regions.boxes, case.model.keypoint.margin)[:, 1:]
     rows = []
-    for n in np.argsort(-terms, kind="stable")[:MOST]:
-        r, point, cell = (int(page[name][n]) for name in ("region", "point", "cell"))
-        box, logits = places[r], page["logits"][n].astype(float)
-        chance = np.exp(logits - logits.max())
+    for n in np.argsort(-terms.value, kind="stable")[:MOST]:
+        r, point, cell = (int(each[n]) for each in (terms.item, loss.point, loss.cell))
+        box = places[r]
+        chance = np.exp(logits[n] - logits[n].max())
         chance /= chance.sum()
         best = int(chance.argmax())
         dots = [["wanted", *_place(box, cell, side)], ["likeliest", *_place(box, best, side)]]
-        name = case.point(int(head["label"][r]), point)
-        line = cells(
-            r, name, f"{cell // side}, {cell % side}", f"{best // side}, {best % side}", chance[cell], terms[n]
-        )
+        name, share = case.point(int(regions.label[r]), point), terms.value[n]
+        line = cells(r, name, f"{cell // side}, {cell % side}", f"{best // side}, {best % side}", chance[cell], share)
         heat = (chance / chance.max()).reshape(side, side)
         rows.append(Row(line, box, "positive", pictures=[["probability", shade(heat), box]], dots=dots))
     words = (
         "For each keypoint that lies in its positive region the keypoint head gives a softmax over all cells: which "
-        f"one is it in? <b>keypoint</b> is the mean cross entropy over the {len(terms)} keypoints. The colour is the "
+        f"one is it in? <b>keypoint</b> is the mean cross entropy over the {count} keypoints. The colour is the "
         "probability of each cell, by the largest."
     )
     table = Table(
         ["region", "keypoint", "wanted row, column", "likeliest", "p of the wanted", "its share of keypoint"], rows
     )
-    note = left_out(len(rows), len(terms), "keypoints (those with the largest loss)")
+    note = left_out(len(rows), count, "keypoints (those with the largest loss)")
     return Stage("keypoints", part, "Keypoints", text(words, "L = -log(p[cell])"), [table],
                  legend=[("positive", "the region")], note=note, chosen=0 if rows else -1)  # fmt: skip
 

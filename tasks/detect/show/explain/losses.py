@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...losses.ledger import Terms
+from ...losses.terms import Terms
 from ...models.faster_rcnn import FasterRCNN
 from ...models.ssd import SSD
 from ...models.yolo import YOLO
@@ -25,12 +25,12 @@ WHAT = {
 def losses(case: Case) -> Stage:
     """Each loss with its largest terms."""
     places = owners(case)
-    numbers, pages = case.ledger["losses"], case.ledger["terms"]
+    numbers, terms = case.losses, case.terms
     total = math.fsum(numbers.values())
-    lines = [cells(name, WHAT[name], len(pages[name].value), value) for name, value in numbers.items()]
-    lines.append(cells("all", "what the gradient is taken of", sum(len(p.value) for p in pages.values()), total))
-    tables = [_table(name, pages[name], numbers[name], *places[name]) for name in numbers]
-    groups = [Group(name, name, len(pages[name].value), shown=n == 0) for n, name in enumerate(numbers)]
+    lines = [cells(name, WHAT[name], len(terms[name].value), value) for name, value in numbers.items()]
+    lines.append(cells("all", "what the gradient is taken of", sum(len(p.value) for p in terms.values()), total))
+    tables = [_table(name, terms[name], numbers[name], *places[name]) for name in numbers]
+    groups = [Group(name, name, len(terms[name].value), shown=n == 0) for n, name in enumerate(numbers)]
     words = (
         f"Training goes down one number, the sum of {len(numbers)} losses. Each is itself a sum, with a term for every "
         "anchor, box or region that had something to learn, divided already. The columns below add up to the loss, and "
@@ -63,14 +63,12 @@ def _table(name: str, terms: Terms, loss: float, item: str, boxes: np.ndarray) -
 
 def owners(case: Case) -> dict[str, tuple[str, np.ndarray]]:
     """What the terms of each loss belong to, and the boxes that their items count."""
-    ledger = case.ledger
+    seen = case.training
     if isinstance(case.model, FasterRCNN):
-        first, second = ("anchor", ledger["rpn"]["anchors"]), ("region", ledger["head"]["regions"][:, 1:])
-        return {name: first if name in ("objectness", "rpn_box") else second for name in ledger["terms"]}
-    page = ledger["matching"]
+        first, second = ("anchor", seen.outputs.anchors), ("region", seen.chosen.regions.boxes[:, 1:])
+        return {name: first if name in seen.first.terms else second for name in case.terms}
     if isinstance(case.model, YOLO):
         cell = ("cell", cell_boxes(case))
-        return {name: cell if name == "class" else ("box", page["boxes"][0]) for name in ledger["terms"]}
-    return {
-        name: ("default box" if isinstance(case.model, SSD) else "anchor", page["anchors"]) for name in ledger["terms"]
-    }
+        return {name: cell if name == "class" else ("box", seen.boxes[0]) for name in case.terms}
+    item = "default box" if isinstance(case.model, SSD) else "anchor"
+    return dict.fromkeys(case.terms, (item, seen.outputs.anchors))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl import Tensor, no_grad
 from minidl import functional as F
+from minidl import no_grad
 
 from ...losses.matching import IGNORED, NEGATIVE, POSITIVE
+from ...losses.steps import ONES
 from . import anchors as anchored
 from . import use
-from .anchors import TRUTH, Matched, Steps, decoding, matched
+from .anchors import TRUTH, Matched, decoding, matched
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, left_out, noted, plural, text
 
 PART = "Training"
@@ -20,13 +21,13 @@ WAY = "A box is where the predicted steps lead."
 def ssd(case: Case) -> list[Stage]:
     """All but the picture and the losses."""
     s, name = case.model.settings, "default box"
-    known = matched(case, case.ledger["matching"], case.model.anchors)
+    known = matched(case, case.training.outputs, case.training.matches, case.model.anchors)
     return [
         anchored.anchors(case, PART, known, name, ("w = s * sqrt(a)", "h = s / sqrt(a)")),
         anchored.ious(case, PART, known, name),
         anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.positive, True)),
         hard(case, known),
-        _steps(case, known, name, s.weights),
+        _steps(case, name),
         *use.single(case, known.boxes, name, WAY, decoding(s.weights)),
     ]
 
@@ -34,22 +35,25 @@ def ssd(case: Case) -> list[Stage]:
 def retinanet(case: Case) -> list[Stage]:
     """All but the picture and the losses."""
     s, name = case.model.settings, "anchor"
-    known = matched(case, case.ledger["matching"], case.model.anchors)
+    known = matched(case, case.training.outputs, case.training.matches, case.model.anchors)
     return [
         anchored.anchors(case, PART, known, name, ("w * h = size**2", "h / w = ratio")),
         anchored.ious(case, PART, known, name),
         anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.negative, s.best)),
         focal(case, known),
-        _steps(case, known, name, (1.0,) * 4),
-        *use.single(case, known.boxes, name, WAY, decoding((1.0,) * 4)),
+        _steps(case, name),
+        *use.single(case, known.boxes, name, WAY, decoding(ONES)),
     ]
 
 
-def _steps(case: Case, known: Matched, name: str, weights: tuple[float, ...]) -> Stage:
-    page, count = case.ledger["matching"], max(len(case.ledger["matching"]["anchor"]), 1)
-    s = Steps(page["anchor"], known.boxes[page["anchor"]], page["truth"], page["wanted"], page["predicted"],
-              weights, case.model.settings.beta, case.ledger["terms"]["box"].value)  # fmt: skip
-    return anchored.steps(case, PART, "deltas", s, name, "box", f"the number of positive {plural(name)}, {count}")
+def _steps(case: Case, name: str) -> Stage:
+    divisor = f"the number of positive {plural(name)}, {_count(case)}"
+    return anchored.steps(case, PART, case.training.steps, name, "box", divisor)
+
+
+def _count(case: Case) -> int:
+    """What both losses are divided by."""
+    return max(len(case.training.steps.start), 1)
 
 
 # --- SSD
@@ -57,11 +61,10 @@ def _steps(case: Case, known: Matched, name: str, weights: tuple[float, ...]) ->
 
 def hard(case: Case, known: Matched) -> Stage:
     """The negatives that are trained on: those answered worst."""
-    page, s = case.ledger["matching"], case.model.settings
-    surprise, chosen, labels = page["surprise"][0], page["hard"][0], known.match.labels
-    count = max(len(page["anchor"]), 1)
+    seen, s, count = case.training, case.model.settings, _count(case)
+    entropy, chosen, labels = seen.entropy[0], seen.hard[0], known.match.labels
     with no_grad():
-        background = F.softmax(Tensor(page["logits"][0]), axis=1).numpy()[:, -1]
+        background = F.softmax(seen.outputs.logits[0], axis=1).numpy()[:, -1]
     parts = {
         "positive": np.flatnonzero(labels == POSITIVE),
         "hard": np.flatnonzero(chosen),
@@ -71,12 +74,12 @@ def hard(case: Case, known: Matched) -> Stage:
     names = {"positive": "positive", "hard": "hard negative", "passed": "easy negative"}
     rows, notes = [], []
     for key, all_ in parts.items():
-        some = all_[np.argsort(-surprise[all_], kind="stable")][:MOST]
+        some = all_[np.argsort(-entropy[all_], kind="stable")][:MOST]
         notes.append(left_out(len(some), len(all_), f"{names[key]} (the worst answered)"))
         for i in some:
-            share = "" if key == "passed" else surprise[i] / count
+            share = "" if key == "passed" else entropy[i] / count
             rows.append(
-                Row(cells(int(i), names[key], background[i], surprise[i], share), known.boxes[i], kinds[key], [key])
+                Row(cells(int(i), names[key], background[i], entropy[i], share), known.boxes[i], kinds[key], [key])
             )
     words = (
         f"Nearly all default boxes show background, and most are easy. All positive ones are trained on, and of the "
@@ -95,16 +98,16 @@ def hard(case: Case, known: Matched) -> Stage:
 
 def focal(case: Case, known: Matched) -> Stage:
     """What the focal loss makes of the cross entropy of each anchor."""
-    page, s = case.ledger["matching"], case.model.settings
-    logits, labels, count = page["logits"][0].astype(float), known.match.labels, max(len(page["anchor"]), 1)
+    s, yes, count = case.model.settings, case.training.steps.positives, _count(case)
+    logits, labels = case.training.outputs.logits.numpy()[0].astype(float), known.match.labels
     asked = np.zeros(logits.shape, bool)
-    asked[page["anchor"], case.target.labels[page["truth"]]] = True
+    asked[yes.item, yes.label] = True
     with np.errstate(invalid="ignore"):  # a detector that has diverged says NaN, and so does the page
         entropy = np.logaddexp(0, np.where(asked, -logits, logits))  # -log p_t, (A, C), without overflow
     right = np.exp(-entropy)
     share = np.where(asked, s.alpha, 1 - s.alpha) if s.alpha >= 0 else np.ones(logits.shape)
     weight = share * (1 - right) ** s.gamma
-    terms = case.ledger["terms"]["class"].value  # one an anchor
+    terms = case.terms["class"].value  # one an anchor
     parts = {"positive": labels == POSITIVE, "negative": labels == NEGATIVE}
     rows, notes = [], []
     for key, of_part in parts.items():

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl import Tensor, nn, no_grad
+from minidl import Tensor, no_grad
 from minidl import functional as F
 from minidl.study.page import mathml, number
 
 from ...data.records import Target
-from ...losses.ledger import Ledger
+from ...losses.terms import Terms
+from ...models.detector import Detector
 
 MOST = 40  # rows of one kind that are listed and drawn
 STEPS = ("x", "y", "w", "h")
@@ -24,10 +25,17 @@ EXACT = 256  # pixels along the longer side of pictures that are shown exactly
 
 @dataclass(frozen=True)
 class Case:
-    """One picture and what a detector did with it. points: of each class the names of its keypoints, if there are."""
+    """One picture and what a detector makes of it.
 
-    model: nn.Module
-    ledger: Ledger
+    training, prediction: what `Detector.training_pass` and `Detector.predict` return for the picture alone. terms:
+    those of the training pass, on the host; losses: their sums. points: of each class the names of its keypoints.
+    """
+
+    model: Detector
+    training: Any
+    prediction: Any
+    terms: dict[str, Terms]
+    losses: dict[str, float]
     target: Target
     classes: Sequence[str]
     size: tuple[int, int]  # height, width

@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from minidl import functional as F
+
 from ...losses.matching import overlap
-from ...models.suppression import Suppression
+from ...models.suppression import Candidates
 from .anchors import TRUTH, decoding
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, counted, left_out, shade, text
 
 RANKED = 100  # boxes of a suppression that are listed
 PART = "In use"
-SCORE, NMS, LIMIT = 0.05, 0.5, 100  # of a detector of two stages; LIMIT of all
+LIMIT = 100  # detections
 CLIPPED = "Boxes are cut off at the border of the picture."
 SIDES = ("x1", "y1", "x2", "y2")
 
 
-class Ranking(NamedTuple):
-    """The N boxes that go into a suppression: what each came from (N,), its box (N, 4), its group (class or level) by
-    name, its score (N,), the probability that is shown for it; what is kept and what became of each."""
+class Suppression(NamedTuple):
+    """What became of N boxes: by (N,) the position of the box that suppressed each, -1 for none; iou (N,) with it."""
 
-    item: np.ndarray
-    boxes: np.ndarray
+    by: np.ndarray
+    iou: np.ndarray
+
+
+def suppression(candidates: Candidates, threshold: float) -> Suppression:
+    """Which kept box (the best of those that would) suppressed each of the others. Without a limit on what is kept."""
+    _, group, boxes, scores, _ = candidates
+    kept = F.batched_nms(boxes, scores, group, threshold).data
+    by, iou = np.full(len(boxes), -1), np.zeros(len(boxes), np.float32)
+    if kept.size:
+        overlaps = overlap(boxes, boxes[kept])  # (N, K), best first
+        hits = (overlaps > threshold) & (group[:, None] == group[kept])
+        dropped = np.ones(len(boxes), bool)
+        dropped[kept] = False
+        first = hits[dropped].argmax(axis=1)
+        by[dropped], iou[dropped] = kept[first], overlaps[dropped, first]
+    return Suppression(by, iou)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Boxes that compete, the name of each one's group (class or level), the probability that is shown for it, and the
+    threshold of the suppression."""
+
+    candidates: Candidates
     group: Sequence[str]
-    scores: np.ndarray
     shown: np.ndarray
-    kept: np.ndarray
-    nms: Suppression
+    threshold: float
+
+    @cached_property
+    def nms(self) -> Suppression:
+        """What became of each."""
+        return suppression(self.candidates, self.threshold)
 
     def order(self) -> np.ndarray:
         """The positions of the boxes, best first, as the suppression goes through them."""
-        return np.argsort(-self.scores, kind="stable")
-
-
-def ranking(page: dict[str, Any], item: str, group: Sequence[str], shown: np.ndarray) -> Ranking:
-    """What the ledger holds of a suppression; `item` is its name for what the boxes came from."""
-    return Ranking(page[item], page["boxes"], group, page["scores"], shown, page["kept"], page["nms"])
+        return np.argsort(-self.candidates.scores, kind="stable")
 
 
 def mended(
@@ -46,13 +70,14 @@ def mended(
 ) -> Stage:
     """The boxes that are predicted, best first. said: HTML; start: the boxes (N, 4) that the steps begin at; names: of
     these, and of the groups."""
+    item, boxes = ranked.candidates.item, ranked.candidates.boxes
     rows = [
-        Row(cells(int(ranked.item[i]), ranked.group[i], ranked.shown[i], *ranked.boxes[i]), ranked.boxes[i],
-            "predicted", start=start[i], details=[_way(start[i], ranked.boxes[i])])
+        Row(cells(int(item[i]), ranked.group[i], ranked.shown[i], *boxes[i]), boxes[i], "predicted", start=start[i],
+            details=[_way(start[i], boxes[i])])
         for i in ranked.order()[:MOST]
     ]  # fmt: skip
     table = Table([names[0], names[1], "score", *SIDES], rows)
-    note = left_out(len(rows), len(ranked.scores), "boxes (the best)")
+    note = left_out(len(rows), len(boxes), "boxes (the best)")
     legend = [("anchor", f"the {names[0]} where it begins"), ("predicted", "the box that is predicted")]
     return Stage(key, part, title, said, [table], legend=legend, note=note, chosen=0 if rows else -1)
 
@@ -65,16 +90,15 @@ def _way(start: np.ndarray, end: np.ndarray) -> Sheet:
     return Sheet(["", "from", "to"], lines)
 
 
-def suppressed(
-    key: str, part: str, words: str, ranked: Ranking, threshold: float, group: str, limit: int
-) -> Stage:  # fmt: skip
+def suppressed(key: str, part: str, words: str, ranked: Ranking, group: str, limit: int) -> Stage:
     """The order of the suppression, who suppressed whom at which IoU. group: what boxes must share ("class")."""
+    boxes, threshold = ranked.candidates.boxes, ranked.threshold
     order = ranked.order()[:RANKED]
     place = {int(i): n for n, i in enumerate(order)}
-    kept = set(ranked.kept.tolist())
+    kept = set(ranked.candidates.kept.tolist())
     rows = [_fate(int(i), n, ranked, place, kept) for n, i in enumerate(order)]
     dropped = int((ranked.nms.by >= 0).sum())
-    beyond = len(ranked.scores) - dropped - len(kept)
+    beyond = len(boxes) - dropped - len(kept)
     groups = [
         Group("kept", "kept", len(kept), "kept"),
         Group("suppressed", "suppressed", dropped, "suppressed"),
@@ -89,31 +113,30 @@ def suppressed(
     first = next((n for n, row in enumerate(rows) if row.kind == "kept" and len(row.lights) == most), -1)
     table = Table(["rank", "box", group, "score", "what became of it", "IoU"], rows)
     return Stage(key, part, "Suppression (NMS)", text(words, f"IoU(kept, box) > {threshold:g}"), [table], groups,
-                 note=left_out(len(rows), len(ranked.scores), "boxes (the best)"), chosen=first)  # fmt: skip
+                 note=left_out(len(rows), len(boxes), "boxes (the best)"), chosen=first)  # fmt: skip
 
 
 def _fate(i: int, n: int, ranked: Ranking, place: dict[int, int], kept: set[int]) -> Row:
-    line = [n + 1, int(ranked.item[i]), ranked.group[i], ranked.shown[i]]
+    line, box = [n + 1, int(ranked.candidates.item[i]), ranked.group[i], ranked.shown[i]], ranked.candidates.boxes[i]
     by = int(ranked.nms.by[i])
     if by >= 0:
         fate = f"suppressed by {place[by] + 1}"
         said = f"{n + 1} is {fate}: their IoU is {cells(ranked.nms.iou[i])[0]}."
-        return Row(cells(*line, fate, ranked.nms.iou[i]), ranked.boxes[i], "suppressed", ["suppressed"], [place[by]],
-                   said=said)  # fmt: skip
+        return Row(cells(*line, fate, ranked.nms.iou[i]), box, "suppressed", ["suppressed"], [place[by]], said=said)
     if i not in kept:
-        return Row(cells(*line, "left out", ""), ranked.boxes[i], "ignored", ["beyond"])
+        return Row(cells(*line, "left out", ""), box, "ignored", ["beyond"])
     victims = [int(v) for v in np.flatnonzero(ranked.nms.by == i)]
     listed = sorted(place[v] for v in victims if v in place)
     said = f"{n + 1} is kept and suppresses {counted(len(victims), 'box')}"
     said += f": {', '.join(str(v + 1) for v in listed)}" if listed else ""
     said += f"; {len(victims) - len(listed)} of them are not listed." if len(listed) < len(victims) else "."
     fate = "kept" + (f", suppresses {len(victims)}" if victims else "")
-    return Row(cells(*line, fate, ""), ranked.boxes[i], "kept", ["kept"], listed, said=said)
+    return Row(cells(*line, fate, ""), box, "kept", ["kept"], listed, said=said)
 
 
 def found(case: Case) -> Stage:
     """The detections, each with the object that it overlaps most; with masks and keypoints where there are any."""
-    there = case.ledger["detections"]
+    there = case.prediction.detections[0]
     iou = overlap(there.boxes, case.target.boxes)
     rows = []
     for k in range(min(len(there), MOST)):
@@ -147,34 +170,33 @@ def dots(case: Case, label: int, points: np.ndarray | None) -> list:
 def single(case: Case, start: np.ndarray, name: str, way: str, formulas: Sequence[str]) -> list[Stage]:
     """A single-stage detector in use. start: for each of its A boxes the one it begins at, (A, 4), called `name`; way,
     formulas: how a box comes from there."""
-    s, page = case.model.settings, case.ledger["use"]["suppression"][0]
+    s, count = case.model.settings, len(case.prediction.candidates[0].boxes)
     words = (
         f"In use there is no truth. Every box with every class that scores above {s.score:g} goes on, at most the best "
-        f"{s.before} of a level: {len(page['scores'])} here. {way}"
+        f"{s.before} of a level: {count} here. {way}"
     )
-    return _in_use(case, text(f"{words} {CLIPPED}", *formulas), page, "item", start, name, s.nms)
+    return _in_use(case, text(f"{words} {CLIPPED}", *formulas), start, name, s.nms)
 
 
 def two_stage(case: Case) -> list[Stage]:
     """Faster R-CNN in use."""
-    use = case.ledger["use"]
-    page, first = use["suppression"][0], use["proposals"][0]
+    s, use = case.model.head.settings, case.prediction
+    first, count = use.proposals[0], len(use.candidates[0].boxes)
     words = (
-        f"In use there is no truth and nothing is sampled. The first stage proposes {len(first['kept'])} regions out "
-        f"of {len(first['scores'])} decoded anchors; the second says how likely each class is in each and mends its "
-        f"box for that class. What scores above {SCORE:g} goes on: {len(page['scores'])} boxes."
+        f"In use there is no truth and nothing is sampled. The first stage proposes {len(first.kept)} regions out "
+        f"of {len(first.boxes)} decoded anchors; the second says how likely each class is in each and mends its "
+        f"box for that class. What scores above {s.score:g} goes on: {count} boxes."
     )
-    said = text(f"{words} {CLIPPED}", *decoding(case.model.head.settings.weights))
-    return _in_use(case, said, page, "region", use["regions"][:, 1:], "region", NMS)
+    said = text(f"{words} {CLIPPED}", *decoding(s.weights))
+    return _in_use(case, said, use.regions[:, 1:], "region", s.nms)
 
 
-def _in_use(
-    case: Case, said: str, page: dict[str, Any], item: str, start: np.ndarray, name: str, nms: float
-) -> list[Stage]:
-    ranked = ranking(page, item, [case.label(label) for label in page["label"]], page["scores"])
-    again = f"{counted(len(ranked.scores), 'box')}, ranked by score."
+def _in_use(case: Case, said: str, start: np.ndarray, name: str, nms: float) -> list[Stage]:
+    candidates = case.prediction.candidates[0]
+    ranked = Ranking(candidates, [case.label(label) for label in candidates.group], candidates.scores, nms)
+    again = f"{counted(len(candidates.boxes), 'box')}, ranked by score."
     return [
-        mended("decoded", PART, "Boxes that score", said, ranked, start[ranked.item], (name, "class")),
-        suppressed("nms", PART, again, ranked, nms, "class", LIMIT),
+        mended("decoded", PART, "Boxes that score", said, ranked, start[candidates.item], (name, "class")),
+        suppressed("nms", PART, again, ranked, "class", LIMIT),
         found(case),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...losses.matching import overlap
@@ -15,7 +17,7 @@ PART = "Training"
 
 def cell_boxes(case: Case) -> np.ndarray:
     """The squares of the grid, (P, 4), row by row."""
-    (rows, columns), (height, width) = case.ledger["matching"]["cells"], case.size
+    (rows, columns), (height, width) = case.training.outputs.cells, case.size
     row, column = (each.ravel() for each in np.indices((rows, columns)))
     step = np.array([width / columns, height / rows] * 2)
     return np.stack([column, row, column + 1, row + 1], axis=1) * step
@@ -26,24 +28,26 @@ def stages(case: Case) -> list[Stage]:
     squares, each = cell_boxes(case), case.model.settings.boxes
     way = "A box is what its cell predicts; its score is its confidence times the probability of the class."
     formulas = ("x = (column + x_0) * width / columns", "w = s_w**2 * width", "score = confidence * p[c]")
-    return [
+    of_training = (
         grid(case, squares),
         responsible(case, squares),
         places(case, squares),
         confidence(case),
         classes(case, squares),
+    )
+    return [
+        *(replace(stage, cells=list(case.training.outputs.cells)) for stage in of_training),
         *use.single(case, squares.repeat(each, axis=0), "cell", way, formulas),
     ]
 
 
 def grid(case: Case, squares: np.ndarray) -> Stage:
     """Which cell answers for which object."""
-    page, columns = case.ledger["matching"], case.ledger["matching"]["cells"][1]
-    answered = dict(zip(page["truth"].tolist(), page["cell"].tolist()))
-    row, column = cell_of(case.target.boxes, page["cells"], case.size)
+    grid_, answered = case.training.outputs.cells, set(case.training.positives.truth.tolist())
+    row, column = cell_of(case.target.boxes, grid_, case.size)
     rows = []
     for k in np.flatnonzero(~case.target.crowd):
-        cell = int(row[k] * columns + column[k])
+        cell = int(row[k] * grid_[1] + column[k])
         box = case.target.boxes[k]
         fate = "answers for it" if int(k) in answered else "answers for a larger one"
         kind = "best" if int(k) in answered else "ignored"
@@ -54,24 +58,23 @@ def grid(case: Case, squares: np.ndarray) -> Stage:
         )
     lost = len(rows) - len(answered)
     words = (
-        f"The picture is cut into {page['cells'][0]} x {columns} cells. The cell in which the centre of an object lies "
+        f"The picture is cut into {grid_[0]} x {grid_[1]} cells. The cell in which the centre of an object lies "
         f"answers for it. A cell answers for one object only: of several the largest has it "
         f"({counted(lost, 'object')} without a cell here)."
     )
-    formulas = (f"row = floor(y * {page['cells'][0]} / height)", f"column = floor(x * {columns} / width)")
+    formulas = (f"row = floor(y * {grid_[0]} / height)", f"column = floor(x * {grid_[1]} / width)")
     groups = [Group("best", "cells that answer", len(answered), "best")]
     groups += [Group("ignored", "taken by a larger object", lost, "ignored")] if lost else []
     table = Table(["object", "class", "centre x", "centre y", "row, column", "the cell"], rows)
-    return Stage("cells", PART, "Responsible cells", text(words, *formulas), [table], groups, [TRUTH],
-                 cells=list(page["cells"]))  # fmt: skip
+    return Stage("cells", PART, "Responsible cells", text(words, *formulas), [table], groups, [TRUTH])  # fmt: skip
 
 
 def responsible(case: Case, squares: np.ndarray) -> Stage:
     """Of the boxes of each such cell the one that answers."""
-    page, each = case.ledger["matching"], case.model.settings.boxes
-    rows = []
-    for cell, chosen, k in zip(page["cell"].tolist(), page["box"].tolist(), page["truth"].tolist()):
-        boxes = page["boxes"][0][cell * each : (cell + 1) * each]
+    seen, each = case.training, case.model.settings.boxes
+    yes, rows = seen.positives, []
+    for cell, chosen, k in zip(yes.item.tolist(), seen.box.tolist(), yes.truth.tolist()):
+        boxes = seen.boxes[0][cell * each : (cell + 1) * each]
         for b, (box, iou) in enumerate(zip(boxes, overlap(boxes, case.target.boxes[k : k + 1])[:, 0])):
             kind = "best" if b == chosen else "negative"
             line = cells(cell * each + b, f"{cell}", case.object(k), iou, "responsible" if b == chosen else "")
@@ -82,23 +85,22 @@ def responsible(case: Case, squares: np.ndarray) -> Stage:
         "that there is nothing. So the boxes of a cell specialise."
     )
     groups = [
-        Group("best", "responsible", len(page["cell"]), "best"),
-        Group("negative", "the other boxes of their cells", len(rows) - len(page["cell"]), "negative"),
+        Group("best", "responsible", len(case.training.box), "best"),
+        Group("negative", "the other boxes of their cells", len(rows) - len(case.training.box), "negative"),
     ]
     table = Table(["box", "cell", "object", "IoU", ""], rows)
     return Stage("responsible", PART, "Responsible boxes", text(words, IOU), [table], groups,
-                 [TRUTH, ("anchor", "the cell")], cells=list(page["cells"]), chosen=0 if rows else -1)  # fmt: skip
+                 [TRUTH, ("anchor", "the cell")], chosen=0 if rows else -1)  # fmt: skip
 
 
 def places(case: Case, squares: np.ndarray) -> Stage:
     """Place and size of the responsible boxes, wanted and predicted, and their losses."""
-    page, s, terms = case.ledger["matching"], case.model.settings, case.ledger["terms"]
-    rows = []
-    for n, (cell, b, k) in enumerate(zip(page["cell"].tolist(), page["box"].tolist(), page["truth"].tolist())):
-        item = cell * s.boxes + b
-        line = cells(item, case.object(k), terms["place"].value[n], terms["size"].value[n])
-        rows.append(Row(line, page["boxes"][0][item], "predicted", start=squares[cell], goal=case.target.boxes[k],
-                        details=[_errors(page["wanted"][n], page["predicted"][n], s.coord)]))  # fmt: skip
+    seen, s, terms = case.training, case.model.settings, case.terms
+    predicted, yes, rows = seen.predicted.numpy(), seen.positives, []
+    for n, item in enumerate(terms["place"].item.tolist()):
+        line = cells(item, case.object(yes.truth[n]), terms["place"].value[n], terms["size"].value[n])
+        rows.append(Row(line, seen.boxes[0][item], "predicted", start=squares[yes.item[n]], goal=yes.boxes[n],
+                        details=[_errors(seen.target[n], predicted[n], s.coord)]))  # fmt: skip
     words = (
         f"A box has a centre x, y in parts of its cell, and square roots of width and height in parts of the picture: "
         f"with the root a small box pays more for the same error than a large one. <b>place</b> and <b>size</b> are "
@@ -109,7 +111,7 @@ def places(case: Case, squares: np.ndarray) -> Stage:
     table = Table(["box", "object", "share of place", "share of size"], rows)
     legend = [TRUTH, ("anchor", "the cell"), ("predicted", "the responsible box")]
     return Stage("deltas", PART, "Place and size", text(words, *formulas), [table], legend=legend,
-                 cells=list(page["cells"]), chosen=0 if rows else -1)  # fmt: skip
+                 chosen=0 if rows else -1)  # fmt: skip
 
 
 def _errors(wanted: np.ndarray, predicted: np.ndarray, coord: float) -> Sheet:
@@ -120,15 +122,15 @@ def _errors(wanted: np.ndarray, predicted: np.ndarray, coord: float) -> Sheet:
 
 def confidence(case: Case) -> Stage:
     """How confident boxes are, and how confident they should be."""
-    page, s, terms = case.ledger["matching"], case.model.settings, case.ledger["terms"]
-    said, boxes = page["confidence"][0].ravel(), page["boxes"][0]
-    rows = []
-    for item, iou, term in zip(terms["object"].item, page["iou"], terms["object"].value):
-        rows.append(Row(cells(int(item), "responsible", said[item], iou, term), boxes[item], "best", ["best"]))
+    s, terms, boxes = case.model.settings, case.terms, case.training.boxes[0]
+    predicted, rows = case.training.outputs.confidence.numpy()[0].ravel(), []
+    for item, iou, term in zip(terms["object"].item, case.training.iou, terms["object"].value):
+        rows.append(Row(cells(int(item), "responsible", predicted[item], iou, term), boxes[item], "best", ["best"]))
     empty = terms["no_object"]
     for n in np.argsort(-empty.value, kind="stable")[:MOST]:
         item = int(empty.item[n])
-        rows.append(Row(cells(item, "nothing", said[item], 0, empty.value[n]), boxes[item], "negative", ["negative"]))
+        line = cells(item, "nothing", predicted[item], 0, empty.value[n])
+        rows.append(Row(line, boxes[item], "negative", ["negative"]))
     words = (
         "A responsible box should be as confident as it is good: its IoU with the object, taken as a fixed number. "
         f"All others should say 0; there are many of them, so their errors count {s.noobj:g}. <b>object</b> and "
@@ -136,21 +138,21 @@ def confidence(case: Case) -> Stage:
     )
     formulas = ("L_object = (c - IoU)**2", f"L_no_object = {s.noobj:g} * c**2")
     groups = [
-        Group("best", "responsible", len(page["cell"]), "best"),
+        Group("best", "responsible", len(case.training.box), "best"),
         Group("negative", "nothing to see", len(empty.value), "negative", shown=False),
     ]
     note = left_out(min(MOST, len(empty.value)), len(empty.value), "boxes with nothing to see (the most confident)")
     table = Table(["box", "part", "confidence", "should be", "its share"], rows)
-    return Stage("confidence", PART, "Confidence", text(words, *formulas), [table], groups, [TRUTH], note=note,
-                 cells=list(page["cells"]))  # fmt: skip
+    return Stage("confidence", PART, "Confidence", text(words, *formulas), [table], groups, [TRUTH],
+                 note=note)  # fmt: skip
 
 
 def classes(case: Case, squares: np.ndarray) -> Stage:
     """The class probabilities of the cells with an object."""
-    page, term = case.ledger["matching"], case.ledger["terms"]["class"].value
+    yes, term, probabilities = case.training.positives, case.terms["class"].value, case.training.outputs.classes.numpy()
     rows = []
-    for n, (cell, k) in enumerate(zip(page["cell"].tolist(), page["truth"].tolist())):
-        chances, label = page["classes"][0][cell], int(case.target.labels[k])
+    for n, (cell, k) in enumerate(zip(yes.item.tolist(), yes.truth.tolist())):
+        chances, label = probabilities[0, cell], int(yes.label[n])
         best = np.argsort(-chances, kind="stable")
         some = [*best[:5].tolist(), *([label] if label not in best[:5] else [])]
         lines = [cells(case.label(c), chances[c], int(c == label), (chances[c] - (c == label)) ** 2) for c in some]
@@ -163,4 +165,4 @@ def classes(case: Case, squares: np.ndarray) -> Stage:
     )
     table = Table(["cell", "object", "is called", "p of its class", "share of class"], rows)
     return Stage("classes", PART, "Classes", text(words, "L = (p[c] - 1)**2 if c == label else p[c]**2"), [table],
-                 legend=[TRUTH, ("best", "the cell")], cells=list(page["cells"]), chosen=0 if rows else -1)  # fmt: skip
+                 legend=[TRUTH, ("best", "the cell")], chosen=0 if rows else -1)  # fmt: skip
