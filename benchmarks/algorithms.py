@@ -6,7 +6,7 @@
 C maps of SIDE x SIDE become F, in a batch of N, with square kernels and float32; `conv` is what a layer computes,
 `conv_transpose` carries a gradient back to its input, `conv_weight` to its kernels: three derivatives of one trilinear
 form (minidl/ops/conv.py). The ways are described in minidl/kernels/cpu/convolution.py; a star marks the one that is
-taken if nobody asks for another (`with md.algorithm("im2col"):` does).
+taken unless `with md.algorithm("im2col"):` names another.
 
 Padding is dilation * (kernel - 1) // 2. In every round each way has a turn, so that all see the same machine; the
 median over all calls counts. "x im2col" is how many times as fast as im2col a way is. The error is the largest over all
@@ -142,7 +142,7 @@ def measure(case: Case, rounds: int) -> list[Result]:
 
 
 def possible(case: Case, member: Primitive) -> Iterable[str]:
-    """The ways that are taken when they are asked for."""
+    """The ways that are taken when `md.algorithm` names them."""
     for way in ON_CPU:
         with md.algorithm(way):
             if case.way(member) == way:

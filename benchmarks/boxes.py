@@ -1,4 +1,4 @@
-"""Suppression of many boxes, and regions cut out of maps: how long they take, beside loops over boxes.
+"""Suppression of many boxes, and regions cut out of maps: how long they take, against loops over boxes.
 
     python -m benchmarks.boxes [--rounds N]
 
@@ -34,15 +34,15 @@ def boxes(rng: np.random.Generator, count: int, size: float, sides: tuple[float,
 
 def nms_loop(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """The definition: take the best, drop what overlaps it too much, go on."""
-    rest, kept = np.argsort(-scores, kind="stable"), []
+    rest, chosen = np.argsort(-scores, kind="stable"), []
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     while rest.size:
         best, rest = rest[0], rest[1:]
-        kept.append(best)
+        chosen.append(best)
         low, high = np.maximum(boxes[rest, :2], boxes[best, :2]), np.minimum(boxes[rest, 2:], boxes[best, 2:])
         shared = (high - low).clip(0).prod(axis=1)
         rest = rest[shared / (area[rest] + area[best] - shared) <= threshold]
-    return np.array(kept)
+    return np.array(chosen)
 
 
 def align_loop(maps: np.ndarray, boxes: np.ndarray) -> np.ndarray:

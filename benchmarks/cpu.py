@@ -5,20 +5,20 @@
 
 A ROW is the name of a row, a part of one, or of its group: "unet", "conv3x3", "layer". float32, torch eager.
 
-What is fair, and how it is kept:
+What makes the comparison fair:
 
 - Both sides have equal weights and inputs; before anything is timed, outputs and gradients must agree.
 - One run, taking turns: in every round each library gets a turn of about a tenth of a second, at least one call; the
   median over all calls counts, and a ratio is torch / minidl: above 1, minidl is faster.
 - Each library runs in a process of its own, so that neither sets the other's allocator nor is slowed by threads that
   the other left waiting in a loop; a turn starts 50 ms after the last one ended, when those have gone to sleep. No
-  library is told how its threads should wait: each does as its user would see it.
+  setting says how a library's threads should wait: each does as its user would see it.
 - A training step is one of `minidl.train.fit`, as the tasks train: forward, loss, backward, the norm of the gradients,
   update; of torch it is the loop that its users write: zero_grad, forward, loss, backward, step.
 - Equal threads, all cores unless --threads says otherwise: set_num_threads for torch, MINIDL_NUM_THREADS and
   OPENBLAS_NUM_THREADS for minidl (and for DeZero and MyGrad, which run where they are installed and have the layers).
-- "tuned" is torch once more, with glibc told to keep memory rather than give it back (MALLOC_MMAP_MAX_=0 and a large
-  MALLOC_TRIM_THRESHOLD_): the best that its user can do about page faults from outside. minidl tells glibc the same by
+- "tuned" is torch once more, with glibc set to hold memory rather than give it back (MALLOC_MMAP_MAX_=0 and a large
+  MALLOC_TRIM_THRESHOLD_): the best that its user can do about page faults from outside. minidl sets glibc so by
   itself (minidl/kernels/cpu/memory.py); its user need do nothing.
 - A convolution has its bias, as its class makes it. First layers (3 channels) need no input gradient, others do.
 - "of GEMM" is minidl's multiply-adds per second, counted by formula, over those of a float32 product of 1024 x 1024
@@ -65,8 +65,8 @@ def means(results: list[Result], columns: Collection[str]) -> dict[str, dict[str
 
 
 def summary(results: list[Result], columns: Collection[str]) -> str:
-    lines = ["geometric means (above 1: minidl is faster, or needs less memory)"]
-    for group, ratios in means(results, columns).items():
+    lines = ["geometric means (above 1: minidl is faster, or needs less memory)"] if "torch" in columns else []
+    for group, ratios in means(results, columns).items() if lines else ():
         count = sum(r.group == group for r in results)
         lines.append(f"- {group} ({count}): " + ", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
     rates = {c: statistics.median(x for r in results for x in r.gemm[c]) / 1e9 for c in results[0].gemm}

@@ -10,7 +10,7 @@ it, with its own choice of algorithms. Everything is measured twice:
 - TF32: both may round the factors of products to 10 bits of mantissa. minidl's products are cuBLAS's (CUPY_TF32=1);
   in the column "cores" its convolutions take the kernel on tensor cores, md.algorithm("tensor_cores").
 
-What is fair, and how it is kept, beyond what benchmarks.cpu says of weights, turns, processes and medians:
+What makes the comparison fair, beyond what benchmarks.cpu says of weights, turns, processes and medians:
 
 - Before anything is timed outputs and gradients must agree; in TF32 outputs alone, since what rounding does to the
   gradients of a deep network with batch norm is no one's fault. How far both are apart is in the JSON.
@@ -20,13 +20,13 @@ What is fair, and how it is kept, beyond what benchmarks.cpu says of weights, tu
   (benchmarks/harness/ceiling.py). "of GEMM" is minidl's FLOP/s over those of a product of 8192 x 8192 matrices measured
   in the same rounds.
 - MiB: the peak of arrays in use in two calls, above model and input: of CuPy's pool, and torch.cuda's own count. What
-  each keeps from the device is "taken_bytes" in the JSON.
+  each has taken from the device is "taken_bytes" in the JSON.
 - --cpu adds minidl on this machine's CPU, all cores.
 
 --repeat trains every step twice for 20 steps, in two processes, and compares all bits of the weights.
 
 Results go to benchmarks/results/NAME OF THE DEVICE.json, unless rows are named or --json says otherwise.
-With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing and are not kept.
+With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing and are not written.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def benchmark(options: argparse.Namespace, cupy: Any) -> int:
 
 
 def default_path(peaks: Peaks, options: argparse.Namespace) -> Path | None:
-    """Where the results of all rows are kept: a trial, and a part of them, are not."""
+    """Where the results of all rows are written; None for a trial or a part of them."""
     if options.quick or options.rows:
         return None
     return RESULTS / f"{re.sub(r'[^A-Za-z0-9]+', '-', peaks.name).strip('-')}.json"

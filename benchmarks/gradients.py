@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from minidl.check import samples
 from minidl.check.rules import load
 from minidl.core.context import definitions
 from minidl.core.primitive import Fused, Primitive, registry
+
+from .harness.meters import Clock, repeat
 
 METHODS = ("forward", "central", "Richardson", "complex")
 EVALUATIONS = {
@@ -45,7 +47,7 @@ STEPS = [10 ** (-k / 2) for k in range(1, 41)]  # 0.3 to 1e-20
 
 
 @dataclass
-class Problem:
+class Line:
     """One primitive along one line: t -> <v, primitive(x + t d)>."""
 
     primitive: Primitive
@@ -92,7 +94,7 @@ def cast(x: Any, dtype: Any) -> Any:
     return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
-def problem(name: str, seed: int = 0) -> Problem | None:
+def line_of(name: str, seed: int = 0) -> Line | None:
     """The first sample of a primitive that has something to differentiate."""
     entry = samples.SAMPLES[name]
     rng = np.random.default_rng(seed)
@@ -103,39 +105,39 @@ def problem(name: str, seed: int = 0) -> Problem | None:
         if varied and y.size and y.dtype == np.float64:
             direction = {i: rng.normal(size=sample.inputs[i].shape) for i in varied}
             v = rng.normal(size=y.shape)
-            p = Problem(entry.primitive, list(sample.inputs), sample.parameters, varied, v, direction)
-            p.scale = scale_of(p)
-            return p
+            line = Line(entry.primitive, list(sample.inputs), sample.parameters, varied, v, direction)
+            line.scale = scale_of(line)
+            return line
     return None
 
 
-def scale_of(p: Problem) -> float:
+def scale_of(line: Line) -> float:
     """sum over outputs of |v| |J d|, by a central difference: an order of magnitude is enough."""
     h = 1e-6
     ends = []
     for t in (h, -h):
-        inputs = [x + t * p.direction[i] if i in p.direction else x for i, x in enumerate(p.inputs)]
-        ends.append(p.primitive(*inputs, **p.parameters).data)
-    return float((abs(p.cotangent) * abs(ends[0] - ends[1])).sum() / (2 * h)) or 1.0
+        inputs = [x + t * line.direction[i] if i in line.direction else x for i, x in enumerate(line.inputs)]
+        ends.append(line.primitive(*inputs, **line.parameters).data)
+    return float((abs(line.cotangent) * abs(ends[0] - ends[1])).sum() / (2 * h)) or 1.0
 
 
-def estimate(p: Problem, method: str, h: float, dtype: Any) -> float:
+def estimate(line: Line, method: str, h: float, dtype: Any) -> float:
     """The derivative along d by one numerical method at one step."""
 
     def central(h: float) -> float:
-        return float((p.value(h, dtype) - p.value(-h, dtype)) / (2 * h))
+        return float((line.value(h, dtype) - line.value(-h, dtype)) / (2 * h))
 
     if method == "forward":
-        return float((p.value(h, dtype) - p.value(0.0, dtype)) / h)
+        return float((line.value(h, dtype) - line.value(0.0, dtype)) / h)
     if method == "central":
         return central(h)
     if method == "Richardson":
         return (4 * central(h / 2) - central(h)) / 3
-    return float(p.value(complex(0, h), dtype).imag / h)
+    return float(line.value(complex(0, h), dtype).imag / h)
 
 
 @dataclass
-class Row:
+class Comparison:
     """What was measured for one primitive and one dtype."""
 
     primitive: str
@@ -150,39 +152,34 @@ class Row:
     curve: dict[str, list[float]] = field(default_factory=dict)  # error at each of STEPS
 
 
-def measure(p: Problem, dtype: Any) -> Row:
-    methods = METHODS if p.primitive.kind != "piecewise" else METHODS[:3]
-    rule = p.analytic(np.float64)
-    truth = estimate(p, "complex", 1e-20, np.float64) if "complex" in methods else rule
-    row = Row(
-        p.primitive.name,
-        p.primitive.kind,
+def measure(line: Line, dtype: Any) -> Comparison:
+    methods = METHODS if line.primitive.kind != "piecewise" else METHODS[:3]
+    rule = line.analytic(np.float64)
+    truth = estimate(line, "complex", 1e-20, np.float64) if "complex" in methods else rule
+    row = Comparison(
+        line.primitive.name,
+        line.primitive.kind,
         np.dtype(dtype).name,
-        p.n,
-        microseconds(lambda: p.analytic(dtype)),
-        abs(p.analytic(dtype) - truth) / p.scale,
+        line.n,
+        microseconds(lambda: line.analytic(dtype)),
+        abs(line.analytic(dtype) - truth) / line.scale,
     )
     for method in methods:
-        errors = [abs(estimate(p, method, h, dtype) - rule) / p.scale for h in STEPS]
+        errors = [abs(estimate(line, method, h, dtype) - rule) / line.scale for h in STEPS]
         errors = [e if np.isfinite(e) else np.inf for e in errors]  # a step out of the domain of log, say
         best = int(np.argmin(errors))
         t = 1e-20j if method == "complex" else 1e-3
-        once = microseconds(lambda t=t: p.value(t, dtype))
-        row.numerical_us[method] = once * EVALUATIONS[method](p.n)
+        once = microseconds(lambda t=t: line.value(t, dtype))
+        row.numerical_us[method] = once * EVALUATIONS[method](line.n)
         row.best_error[method], row.best_step[method], row.curve[method] = errors[best], STEPS[best], errors
     return row
 
 
 def microseconds(call: Callable[[], Any], turns: int = 3) -> float:
-    best = float("inf")
-    for _ in range(turns):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return best * 1e6
+    return 1e6 * min(Clock().times(partial(repeat, call), turns))
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Comparison]) -> str:
     lines = [
         f"{'primitive':34}{'dtype':9}{'n':>5}{'analytic':>10}{'error':>9}  "
         + "".join(f"{m:>11}{'error':>9}{'at step':>9}" for m in METHODS)
@@ -196,7 +193,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def summary(rows: list[Row]) -> str:
+def summary(rows: list[Comparison]) -> str:
     lines = []
     for dtype in ("float64", "float32"):
         chosen = [r for r in rows if r.dtype == dtype and r.kind == "analytic"]
@@ -212,7 +209,7 @@ def summary(rows: list[Row]) -> str:
     return "geometric means over the analytic primitives (linear ones have no truncation error)\n" + "\n".join(lines)
 
 
-def draw(rows: list[Row], path: Path) -> None:
+def draw(rows: list[Comparison], path: Path) -> None:
     """The U-curve: error against step, every primitive thin, the median of the analytic ones thick.
 
     A linear primitive has no truncation error, a piecewise one none until the step meets a kink: no U there.
@@ -248,11 +245,8 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gradients",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.gradients", description=__doc__, formatter_class=style)
     parser.add_argument("names", nargs="*", metavar="PRIMITIVE", help="only these (all by default)")
     parser.add_argument("--json", metavar="PATH", help="write every curve there")
     parser.add_argument("--figure", metavar="PATH", default="runs/gradients.png", help="(runs/gradients.png)")
@@ -263,9 +257,9 @@ def main() -> None:
         parser.error(f"no primitive {', '.join(sorted(unknown))}; there are {', '.join(sorted(registry))}")
     rows = []
     for name in options.names or sorted(registry):
-        p = problem(name)
-        if p is not None:
-            rows += [measure(p, np.float64), measure(p, np.float32)]
+        line = line_of(name)
+        if line is not None:
+            rows += [measure(line, np.float64), measure(line, np.float32)]
     print(table(rows))
     print(summary(rows))
     draw(rows, Path(options.figure))
