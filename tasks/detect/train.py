@@ -15,7 +15,7 @@ from minidl.device import to_device
 from minidl.train import fit
 
 from ..run import CHECKPOINT, LOG, begin, load_state, read_state
-from .data.doctor import Fault
+from .data.annotations import Fault
 from .data.own import Own, Source
 from .data.records import Target
 from .data.scenes import Scenes

@@ -11,7 +11,7 @@ from minidl import data
 
 from ..command import progress
 from .data import Dataset, Part
-from .doctor import PARTS, Checkup, Pair, by_name, examine, read_values
+from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
 
 
 def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bool) -> Checkup:

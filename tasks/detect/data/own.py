@@ -18,7 +18,7 @@ from minidl import data, nn
 from ...command import UsageError
 from .catalogue import Catalogue
 from .coco import read_coco
-from .doctor import Fault, anchor_coverage, examine, require_none, tell
+from .annotations import Fault, anchor_coverage, examine, require_none, tell
 from .letterbox import SIDE, framed, framed_target
 from .records import Target
 from .voc import read_voc

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from minidl import data
 
-from ..data.doctor import Fault
+from ..data.annotations import Fault
 from ..data.own import Own, Source
 from ..data.shapes import POINTS, Shapes
 from ..models.faster_rcnn import FasterRCNN, faster_rcnn_small

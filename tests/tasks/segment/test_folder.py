@@ -12,7 +12,7 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 import tasks.__main__ as frame
-from tasks.segment import baselines, data, doctor, folder
+from tasks.segment import baselines, data, folder, pairs
 
 TINY = ("--base", 4, "--depth", 2, "--patch", 32, "--batch", 2, "--steps", 4)
 
@@ -54,7 +54,7 @@ def good(tmp_path):
 
 
 def examine(root, **options):
-    return doctor.examine(root, **{"patch": 32, "seed": 0, **options})
+    return pairs.examine(root, **{"patch": 32, "seed": 0, **options})
 
 
 def test_a_good_folder_has_notes_only_and_is_mapped(good):
@@ -71,11 +71,11 @@ def test_a_good_folder_has_notes_only_and_is_mapped(good):
 
 
 def test_the_split_is_drawn_by_the_seed_and_leaves_nothing_out():
-    assert doctor.split(20, 0) == doctor.split(20, 0) != doctor.split(20, 1)
+    assert pairs.split(20, 0) == pairs.split(20, 0) != pairs.split(20, 1)
     for n in (3, 4, 7, 20, 100):
-        parts = doctor.split(n, 5)
-        assert len(parts) == n and all(parts.count(name) >= 1 for name in doctor.PARTS)
-    assert [doctor.split(100, 0).count(name) for name in doctor.PARTS] == [70, 15, 15]
+        parts = pairs.split(n, 5)
+        assert len(parts) == n and all(parts.count(name) >= 1 for name in pairs.PARTS)
+    assert [pairs.split(100, 0).count(name) for name in pairs.PARTS] == [70, 15, 15]
 
 
 def gray(i):
@@ -195,9 +195,9 @@ def test_a_palette_and_an_alpha_channel_are_understood(good):
     palette = Image.fromarray(gray(1) // 255).convert("P")
     palette.putpalette([0, 0, 0, 255, 0, 0] + [0] * 762)
     palette.save(good / "masks" / "p.png")
-    assert set(np.unique(doctor.read_values(good / "masks" / "p.png"))) == {0, 1}
+    assert set(np.unique(pairs.read_values(good / "masks" / "p.png"))) == {0, 1}
     Image.merge("LA", [Image.fromarray(gray(1)), Image.fromarray(gray(2))]).save(good / "masks" / "a.png")
-    assert np.array_equal(doctor.read_values(good / "masks" / "a.png"), gray(1))
+    assert np.array_equal(pairs.read_values(good / "masks" / "a.png"), gray(1))
 
 
 def test_check_prints_everything_and_fails_on_errors_only(good, capsys):
@@ -232,7 +232,7 @@ def test_a_folder_is_trained_on(kind, good, tmp_path, quick, capsys):
 def _unknown(root):
     checkup = examine(root)
     (test,) = [pair.mask for pair in checkup.pairs if pair.part == "test"]
-    return int((doctor.read_values(test) == 255).sum())
+    return int((pairs.read_values(test) == 255).sum())
 
 
 def test_errors_in_a_folder_stop_training_before_it_begins(good, tmp_path, capsys):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.detect.data.coco import read_coco
-from tasks.detect.data.doctor import anchor_coverage, best_overlap, examine, require_sound
+from tasks.detect.data.annotations import anchor_coverage, best_overlap, examine, require_sound
 from tasks.detect.data.outlines import filled_polygon, filled_runs, masked
 from tasks.detect.data.voc import read_voc
 
