@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +21,34 @@ def image_files(folder: str | os.PathLike) -> list[Path]:
     return files
 
 
+@contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Any]:
+    """The file as Pillow opens it. Raises ValueError in one line for whatever its decoders raise in the block."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # each decoder raises its own
+        raise ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})") from None
+
+
 def read_image(path: str | os.PathLike, *, gray: bool = False) -> np.ndarray:
     """One image as float32 in [0, 1], of shape (3, H, W), or (1, H, W) if `gray` (ITU-R 601 luma). Needs Pillow.
 
     The first frame, turned as its EXIF orientation says, without its alpha channel. Raises ValueError in one line.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits per pixel
-                pixels = np.asarray(image, np.float32)[..., None] / 65535
-                pixels = pixels if gray else pixels.repeat(3, axis=2)
-            else:
-                pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float32) / 255
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # Pillow raises whatever its decoders do
-        raise ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})") from None
+    with opened(path) as file:
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16 bits per pixel
+            pixels = np.asarray(image, np.float32)[..., None] / 65535
+            pixels = pixels if gray else pixels.repeat(3, axis=2)
+        else:
+            pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float32) / 255
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # (H, W) -> (H, W, 1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
 

@@ -127,7 +127,7 @@ def run(
 
 
 def check(settings: Settings, show: Callable[[str], object], most: int) -> None:
-    """What the doctor finds in the data of the settings. Raises ValueError if there are errors."""
+    """Show what is wrong with the data of the settings. Raises ValueError if there are errors."""
     if not settings.data:
         raise UsageError("--check looks at data of your own: name it with --data")
     own.check(settings, settings.seed, settings.build, settings.faults(), show, most)

@@ -14,8 +14,8 @@ from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
 from minidl.train import fit
 
+from ..faults import Fault
 from ..run import CHECKPOINT, LOG, begin, load_state, read_state
-from .data.annotations import Fault
 from .data.own import Own, Source
 from .data.records import Target
 from .data.scenes import Scenes
@@ -62,7 +62,7 @@ class Settings(Source):
         return ("pictures", "objects") if self.data else ("scenes", "digits")
 
     def faults(self) -> list[Fault]:
-        """What makes a user's data unfit for this task, besides what the doctor finds."""
+        """What makes a user's data unfit for this task, besides what `annotations.examine` finds."""
         return []
 
     def build(self) -> nn.Module:

@@ -89,17 +89,17 @@ def main(argv: list[str]) -> int:
 
 
 def check(settings: Settings, quiet: bool) -> None:
-    """Print what the doctor finds; raise ValueError if there are errors."""
+    """Print what is wrong with the data; raise ValueError if there are errors."""
     if settings.data is None:
         raise UsageError("--check looks at a folder of your own: name it with --data")
     checkup = examined(settings, quiet)
-    print("\n".join(map(str, checkup.findings)) or "nothing found")
+    print("\n".join(map(str, checkup.faults)) or "nothing found")
     print(checkup.summary())
     folder.stop_on_errors(checkup)
 
 
 def examined(settings: Settings, quiet: bool) -> folder.Checkup:
-    """The doctor's findings on the folder of the settings."""
+    """What is found in the folder of the settings."""
     return folder.checked(settings.data, patch=settings.patch, seed=settings.seed, ignore=settings.ignore, quiet=quiet)
 
 

@@ -15,7 +15,7 @@ from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
 
 
 def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bool) -> Checkup:
-    """The doctor's findings on a folder."""
+    """What is found in a folder."""
     count = len(by_name(Path(folder) / "images", Checkup(folder)))
     with progress(f"checking {count} pictures", count, quiet) as show:
         return examine(folder, patch=patch, seed=seed, ignore=ignore, show=show)
@@ -24,11 +24,11 @@ def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bo
 def read(checkup: Checkup, quiet: bool) -> Dataset:
     """The pictures of a folder and what they show, in their three parts.
 
-    What the doctor found goes to stderr: errors always, the rest unless quiet. Raises ValueError if there are errors.
+    Faults go to stderr: errors always, the rest unless quiet. Raises ValueError if there are errors.
     """
-    for finding in checkup.findings:
-        if finding.kind == "error" or not quiet:
-            print(finding, file=sys.stderr)
+    for fault in checkup.faults:
+        if fault.stops or not quiet:
+            print(fault, file=sys.stderr)
     stop_on_errors(checkup)
     with progress("reading the pictures", len(checkup.pairs), quiet) as show:
         parts = {name: _part([p for p in checkup.pairs if p.part == name], checkup, show) for name in PARTS}
@@ -37,7 +37,7 @@ def read(checkup: Checkup, quiet: bool) -> Dataset:
 
 
 def stop_on_errors(checkup: Checkup) -> None:
-    """Raise ValueError if the doctor found any."""
+    """Raise ValueError if there are any."""
     if count := checkup.count("error"):
         found = "the error above" if count == 1 else f"the {count} errors above"
         raise ValueError(f"{checkup.folder}: mend {found} first; --check looks again without training")

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of pictures and masks: each fault one line that names the file.
+"""A folder of pictures and masks: paired, checked, understood, divided. Each fault is one line that names the file.
 
 images/ and masks/ hold files of equal names; the endings may differ. A mask holds class numbers 0, 1, 2, ..., or 0 and
 one other value for two classes (0 and 255 is common); with more classes, 255 is where nothing is known.
@@ -18,23 +18,14 @@ import numpy as np
 
 from minidl import data
 from minidl.data import IMAGE_ENDINGS
+from minidl.files.pictures import opened
 
+from ..faults import Fault
 from .data import IGNORED
 
 CLASSES = 64  # at most; more values than that are shades
 PARTS = ("training", "validation", "test")
 SHARES = (0.7, 0.15, 0.15)
-
-
-class Finding(NamedTuple):
-    """A fault of a file. An error stops, a warning does not, a note says what was understood."""
-
-    kind: str
-    file: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.file}: {self.text}"
 
 
 class Pair(NamedTuple):
@@ -45,7 +36,7 @@ class Pair(NamedTuple):
     part: str
 
 
-class Seen(NamedTuple):
+class Content(NamedTuple):
     """What a pair of files holds: is it gray, the digest of the picture, each value in the mask and its pixels."""
 
     gray: bool
@@ -58,7 +49,7 @@ class Checkup:
     """What was found. table: for each value in the masks the class that it means, IGNORED where nothing is known."""
 
     folder: str
-    findings: list[Finding] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     table: dict[int, int] = field(default_factory=dict)
     gray: bool = True
@@ -69,10 +60,10 @@ class Checkup:
         return max([1, *known]) + 1
 
     def count(self, kind: str) -> int:
-        return sum(finding.kind == kind for finding in self.findings)
+        return sum(fault.kind == kind for fault in self.faults)
 
     def add(self, kind: str, file: object, text: str) -> None:
-        self.findings.append(Finding(kind, str(file), text))
+        self.faults.append(Fault(kind, f"{file}: {text}"))
 
     def summary(self) -> str:
         parts = Counter(pair.part for pair in self.pairs)
@@ -92,18 +83,18 @@ def examine(
     """
     checkup = Checkup(str(folder))
     found = pairs(Path(folder), checkup)
-    seen: dict[Path, Seen] = {}
+    contents: dict[Path, Content] = {}
     for image, mask in found:
         if (pair := look(image, mask, patch, checkup)) is not None:
-            seen[mask] = pair
+            contents[mask] = pair
         show()
-    kept = [(image, mask) for image, mask in found if mask in seen]
+    kept = [(image, mask) for image, mask in found if mask in contents]
     checkup.pairs = [Pair(*files, part) for files, part in zip(kept, split(len(kept), seed))]
     if len(kept) < len(PARTS):
         checkup.add("error", folder, f"{len(kept)} usable pairs; 3 are the least: to train, to validate, to test")
-    checkup.gray = all(pair.gray for pair in seen.values())
-    understand({mask: pair.values for mask, pair in seen.items()}, ignore, checkup)
-    leaks(checkup, {pair.image: seen[pair.mask].digest for pair in checkup.pairs})
+    checkup.gray = all(pair.gray for pair in contents.values())
+    understand({mask: pair.values for mask, pair in contents.items()}, ignore, checkup)
+    leaks(checkup, {pair.image: contents[pair.mask].digest for pair in checkup.pairs})
     return checkup
 
 
@@ -148,7 +139,7 @@ def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
     return files
 
 
-def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Seen | None:
+def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Content | None:
     """Read a pair; None if it cannot be used."""
     before = checkup.count("error")
     pixels = labels = None
@@ -175,23 +166,15 @@ def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Seen | None:
         return None
     values = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True))))
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    return Seen(bool((pixels == pixels[:1]).all()), digest, values)
+    return Content(bool((pixels == pixels[:1]).all()), digest, values)
 
 
 def read_values(path: Path) -> np.ndarray:
     """What a mask says of each pixel, (H, W): gray values, or the numbers of a palette. Raises ValueError."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            if file.mode == "1":
-                return np.asarray(file).astype(np.uint8)
-            pixels = np.asarray(file)
-            bands = file.getbands()
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # Pillow raises whatever its decoders do
-        raise ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})") from None
+    with opened(path) as file:
+        if file.mode == "1":
+            return np.asarray(file).astype(np.uint8)
+        pixels, bands = np.asarray(file), file.getbands()
     if pixels.ndim == 3:
         colours = pixels[..., : 3 if len(bands) >= 3 else 1]  # without alpha
         if (colours != colours[..., :1]).any():
@@ -243,7 +226,7 @@ def meaning(masks: dict[Path, set[int]], checkup: Checkup) -> dict[int, int]:
         return _binary(common, large, checkup)
     table = {value: value for value in range(max(small, default=1) + 1)}
     if 255 in large:
-        _tell_unknown(masks, checkup)
+        _note_unknown(masks, checkup)
         table[255] = IGNORED
     for missing in sorted(set(table) - set(common) - {0}):
         checkup.add("warning", checkup.folder, f"no mask has class {missing}, but some have higher ones")
@@ -256,7 +239,7 @@ def _binary(common: Counter, large: set[int], checkup: Checkup) -> dict[int, int
     return {0: 0, value: 1}
 
 
-def _tell_unknown(masks: dict[Path, set[int]], checkup: Checkup) -> None:
+def _note_unknown(masks: dict[Path, set[int]], checkup: Checkup) -> None:
     """Say that 255 is ignored, unless some masks are of 0 and 1 and others of 0 and 255."""
     both = any({1, 255} <= present for present in masks.values())
     top = max(v for present in masks.values() for v in present if v < CLASSES)

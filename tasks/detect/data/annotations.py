@@ -1,4 +1,4 @@
-"""Finds what is wrong with annotations before anything is trained on them. Errors stop, warnings go on."""
+"""What is wrong with annotations: checked before anything is trained on them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.files.pictures import opened
+
+from ...faults import Fault, error, warning
 from ..evaluate.overlap import box_overlap
 from .catalogue import Catalogue, Picture, Thing
 from .outlines import parsed
 
-SLACK = 1.0  # pixels by which a box may leave its picture without a word
+SLACK = 1.0  # pixels by which a box may leave its picture
 SUSPECT = 0.2  # share of boxes that make no sense as they are read from which the format is suspected
 BINS = np.linspace(0, 1, 11)
 COVERED = 0.5  # IoU with an anchor below which a truth is hard to match
-
-
-class Fault(NamedTuple):
-    """One line about what is wrong, which names the record; `error` if training must not start."""
-
-    error: bool
-    line: str
-
-    def __str__(self) -> str:
-        return f"{'error' if self.error else 'warning'}: {self.line}"
 
 
 def examine(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarray] | None = None) -> list[Fault]:
@@ -39,19 +32,19 @@ def examine(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarra
     pictures without objects; classes without objects; visible keypoints outside the picture; and, with `anchors` (see
     `anchor_coverage`), truths that no anchor overlaps by half.
     """
-    faults = [Fault(True, "there are no pictures")] if not catalogue.pictures else []
+    faults = [error("there are no pictures")] if not catalogue.pictures else []
     sizes, unreadable = _sizes(catalogue)
     faults += unreadable
-    faults += [Fault(True, f"{thing.where}: its picture is not listed") for thing in catalogue.strays]
+    faults += [error(f"{thing.where}: its picture is not listed") for thing in catalogue.strays]
     suspicion = wrong_format(catalogue, sizes)
-    faults += [Fault(True, suspicion)] if suspicion else []
+    faults += [error(suspicion)] if suspicion else []
     for picture, size in zip(catalogue.pictures, sizes):
         for thing in picture.things:
             faults += _thing_faults(catalogue, picture, thing, size, boxes=not suspicion)
     faults += _twice(catalogue) + _nothing(catalogue)
-    if anchors is not None and not any(fault.error for fault in faults):
+    if anchors is not None and not any(fault.stops for fault in faults):
         faults += anchor_coverage(catalogue, anchors).faults()
-    return sorted(faults, key=lambda fault: not fault.error)
+    return sorted(faults, key=lambda fault: fault.kind)  # errors, then warnings
 
 
 def require_sound(
@@ -62,23 +55,23 @@ def require_sound(
 ) -> None:
     """`examine`, show the first `most` errors and as many warnings, and raise ValueError if there are errors."""
     faults = examine(catalogue, anchors)
-    tell(faults, show, most)
+    show_first(faults, show, most)
     require_none(faults)
 
 
-def tell(faults: Sequence[Fault], show: Callable[[str], object], most: int) -> None:
+def show_first(faults: Sequence[Fault], show: Callable[[str], object], most: int) -> None:
     """Show the first `most` errors and as many warnings."""
-    for kind in (True, False):
-        chosen = [fault for fault in faults if fault.error is kind]
+    for kind in ("error", "warning"):
+        chosen = [fault for fault in faults if fault.kind == kind]
         for fault in chosen[:most]:
             show(str(fault))
         if len(chosen) > most:
-            show(f"... and {len(chosen) - most} more {'errors' if kind else 'warnings'}")
+            show(f"... and {len(chosen) - most} more {kind}s")
 
 
 def require_none(faults: Sequence[Fault]) -> None:
     """Raise ValueError if there are errors among them."""
-    errors = [fault.line for fault in faults if fault.error]
+    errors = [fault.line for fault in faults if fault.stops]
     if errors:
         raise ValueError(f"the annotations have {len(errors)} errors, the first: {errors[0]}")
 
@@ -94,23 +87,23 @@ def _sizes(catalogue: Catalogue) -> tuple[list[tuple[int, int] | None], list[Fau
         if actual and picture.size and actual != picture.size:
             fault = f"annotated as {_spoken(picture.size)}, but {picture.path} is {_spoken(actual)}"
         if fault:
-            faults.append(Fault(True, f"{picture.where}: {fault}"))
+            faults.append(error(f"{picture.where}: {fault}"))
         sizes.append(actual or picture.size)
     return sizes, faults
 
 
 def _file_size(picture: Picture) -> tuple[tuple[int, int] | None, str | None]:
     """Height and width of the image as `read_image` turns it, from the head of its file, or why there is none."""
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
     try:
-        with Image.open(picture.path) as image:
+        with opened(picture.path) as image:
             lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return (image.width, image.height) if lies else (image.height, image.width), None
     except FileNotFoundError:
         return None, f"there is no file {picture.path}"
-    except Exception as error:  # Pillow raises whatever its decoders do
-        return None, f"{picture.path} is not a readable image ({' '.join(str(error).split())[:120]})"
+    except ValueError as reason:
+        return None, str(reason)
 
 
 def _spoken(size: tuple[int, int]) -> str:
@@ -123,19 +116,19 @@ def _twice(catalogue: Catalogue) -> list[Fault]:
     for picture in catalogue.pictures:
         first = seen.setdefault(picture.path, picture)
         if first is not picture:
-            faults.append(Fault(False, f"{picture.where}: {picture.path} is listed before, as {first.where}"))
+            faults.append(warning(f"{picture.where}: {picture.path} is listed before, as {first.where}"))
         known: dict[tuple, Thing] = {}
         for thing in picture.things:
             first_thing = known.setdefault((thing.name, thing.box), thing)
             if first_thing is not thing:
-                faults.append(Fault(False, f"{thing.where}: same class and box as {first_thing.where}"))
+                faults.append(warning(f"{thing.where}: same class and box as {first_thing.where}"))
     return faults
 
 
 def _nothing(catalogue: Catalogue) -> list[Fault]:
-    empty = [Fault(False, f"{p.where}: no objects") for p in catalogue.pictures if not p.things]
+    empty = [warning(f"{p.where}: no objects") for p in catalogue.pictures if not p.things]
     counts = Counter(thing.name for picture in catalogue.pictures for thing in picture.things)
-    return empty + [Fault(False, f"class {name!r} has no objects") for name in catalogue.classes if not counts[name]]
+    return empty + [warning(f"class {name!r} has no objects") for name in catalogue.classes if not counts[name]]
 
 
 # --- objects
@@ -147,14 +140,14 @@ def _thing_faults(
     if thing.name not in catalogue.classes:
         known = ", ".join(catalogue.classes[:8]) + (" ..." if len(catalogue.classes) > 8 else "")
         given = f"class {thing.name!r} is none of {known}" if thing.name else "its class is not in the list of classes"
-        yield Fault(True, f"{thing.where}: {given}")
+        yield error(f"{thing.where}: {given}")
     if boxes:
         yield from _box_faults(thing, size, picture)
     if size and thing.outline:
         try:
             parsed(thing.outline, size, thing.where)
-        except ValueError as error:
-            yield Fault(True, str(error))
+        except ValueError as reason:
+            yield error(str(reason))
     if catalogue.points and thing.keypoints:
         yield from _point_faults(thing, len(catalogue.points), size)
 
@@ -163,25 +156,25 @@ def _box_faults(thing: Thing, size: tuple[int, int] | None, picture: Picture) ->
     x1, y1, x2, y2 = thing.box
     at = f"{thing.where}: box x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}"
     if not all(map(math.isfinite, thing.box)):
-        yield Fault(True, f"{at} is not of finite numbers")
+        yield error(f"{at} is not of finite numbers")
     elif x2 <= x1 or y2 <= y1:
-        yield Fault(True, f"{at} has no area: {x2 - x1:g} wide and {y2 - y1:g} high")
+        yield error(f"{at} has no area: {x2 - x1:g} wide and {y2 - y1:g} high")
     elif size and (x2 <= 0 or y2 <= 0 or x1 >= size[1] or y1 >= size[0]):
-        yield Fault(True, f"{at} lies outside of {picture.path.name}, {_spoken(size)}")
+        yield error(f"{at} lies outside of {picture.path.name}, {_spoken(size)}")
     elif size and max(-x1, -y1, x2 - size[1], y2 - size[0]) > SLACK:
-        yield Fault(False, f"{at} leaves {picture.path.name}, {_spoken(size)}")
+        yield warning(f"{at} leaves {picture.path.name}, {_spoken(size)}")
     elif min(x2 - x1, y2 - y1) < 1:
-        yield Fault(False, f"{at} is smaller than a pixel: {x2 - x1:g} wide and {y2 - y1:g} high")
+        yield warning(f"{at} is smaller than a pixel: {x2 - x1:g} wide and {y2 - y1:g} high")
 
 
 def _point_faults(thing: Thing, count: int, size: tuple[int, int] | None) -> Iterator[Fault]:
     if len(thing.keypoints) != 3 * count:
-        yield Fault(True, f"{thing.where}: {count} keypoints are {3 * count} numbers, got {len(thing.keypoints)}")
+        yield error(f"{thing.where}: {count} keypoints are {3 * count} numbers, got {len(thing.keypoints)}")
         return
     points = np.array(thing.keypoints, float).reshape(count, 3)
     for p, (x, y, visible) in enumerate(points):
         if visible > 0 and size and not (-SLACK <= x <= size[1] + SLACK and -SLACK <= y <= size[0] + SLACK):
-            yield Fault(False, f"{thing.where}: keypoint {p} at x={x:g} y={y:g} is outside, {_spoken(size)}")
+            yield warning(f"{thing.where}: keypoint {p} at x={x:g} y={y:g} is outside, {_spoken(size)}")
 
 
 def wrong_format(catalogue: Catalogue, sizes: list[tuple[int, int] | None]) -> str | None:
@@ -258,7 +251,7 @@ class Coverage(NamedTuple):
             f"wide and {y2 - y1:g} high; the best is below {COVERED} for {missed} of {len(self.best)} truths: change "
             f"the anchors"
         )
-        return [Fault(False, line)]
+        return [warning(line)]
 
 
 def anchor_coverage(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarray]) -> Coverage:

@@ -14,7 +14,7 @@ def read_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> Cata
     """The pictures of a COCO json whose files lie in the folder `images`; these are opened when they are asked for.
 
     Classes are the "categories" by ascending id. Boxes x, y, w, h become x, y, x + w, y + h; "iscrowd" becomes crowd.
-    Raises ValueError in one line if the file is not of this format; what it says is left to the doctor.
+    Raises ValueError in one line if the file is not of this format; what it says is checked by `annotations.examine`.
     """
     path = Path(annotations)
     reading = "the file"  # what an error belongs to

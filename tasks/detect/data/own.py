@@ -16,9 +16,10 @@ import numpy as np
 from minidl import data, nn
 
 from ...command import UsageError
+from ...faults import Fault, error
+from .annotations import anchor_coverage, examine, require_none, show_first
 from .catalogue import Catalogue
 from .coco import read_coco
-from .annotations import Fault, anchor_coverage, examine, require_none, tell
 from .letterbox import SIDE, framed, framed_target
 from .records import Target
 from .voc import read_voc
@@ -143,19 +144,20 @@ def check(
     source: Source, seed: int, build: Callable[[], nn.Module], more: Sequence[Fault], show: Callable[[str], object],
     most: int,
 ) -> None:  # fmt: skip
-    """Show what the doctor finds, how well the detector's anchors cover the objects, and a summary.
+    """Show what is wrong with the annotations, how well the detector's anchors cover the objects, and a summary.
 
-    more: faults besides the doctor's. At most `most` errors and warnings are shown. Raises ValueError for errors.
+    more: faults besides those that `examine` finds. At most `most` errors and warnings are shown. Raises ValueError if
+    there are errors.
     """
     catalogue = source.catalogue
     faults = examine(catalogue) + list(more)
     if not any(picture.things for picture in catalogue.pictures):
-        faults.append(Fault(True, f"{source.data} has no objects"))
+        faults.append(error(f"{source.data} has no objects"))
     lines: list[str] = []
-    if not any(fault.error for fault in faults):
+    if not any(fault.stops for fault in faults):
         missed, lines = covered(source, build())
         faults += missed
-    tell(faults, show, most)
+    show_first(faults, show, most)
     for line in lines:
         show(line)
     show(summary(source, faults))
@@ -195,7 +197,7 @@ def summary(source: Source, faults: Sequence[Fault]) -> str:
     pictures = source.catalogue.pictures
     counts = Counter(thing.name for picture in pictures for thing in picture.things)
     classes = ", ".join(f"{name} {counts[name]}" for name in source.catalogue.classes)
-    errors = sum(fault.error for fault in faults)
+    errors = sum(fault.stops for fault in faults)
     told = (
         _counted(len(pictures), "picture"), f"{_counted(counts.total(), 'object')} ({classes})",
         _counted(errors, "error"), _counted(len(faults) - errors, "warning"),

@@ -18,7 +18,7 @@ def read_voc(root: str | os.PathLike, part: str | None = None, classes: Sequence
     `part` is a list in ImageSets/Main, "train" or "val" say; without it, all of Annotations is read. `classes` are the
     names that may occur; without them, those that do, in alphabetical order. Pixels count from 1 there and the last one
     belongs to the box, so xmin, ymin, xmax, ymax become xmin - 1, ymin - 1, xmax, ymax. "difficult" becomes crowd.
-    Raises ValueError in one line if a file is not of this format; what it says is left to the doctor.
+    Raises ValueError in one line if a file is not of this format; what it says is checked by `annotations.examine`.
     """
     root = Path(root)
     if part is None:

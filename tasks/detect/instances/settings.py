@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from minidl import data
 
-from ..data.annotations import Fault
+from ...faults import Fault, error
 from ..data.own import Own, Source
 from ..data.shapes import POINTS, Shapes
 from ..models.faster_rcnn import FasterRCNN, faster_rcnn_small
@@ -73,16 +73,16 @@ class Settings(Source):
         return f"Mask R-CNN, {self.steps} steps of {self.batch}"
 
     def faults(self) -> list[Fault]:
-        """What makes a user's data unfit for this task, besides what the doctor finds: outlines that are missing."""
+        """Outlines or keypoints that a user's data lacks for this task, besides what `annotations.examine` finds."""
         things = [thing for picture in self.catalogue.pictures for thing in picture.things]
         if not self.heads:
             told = "no outlines and no keypoints; python -m tasks detect trains on boxes alone"
-            return [Fault(True, f"{self.data} has {told}")]
+            return [error(f"{self.data} has {told}")]
         if MASKS not in self.heads:
             return []
         bare = [thing for thing in things if not thing.outline]
         others = len(things) - len(bare)
-        return [Fault(True, f"{thing.where}: no outline, but {others} others have one") for thing in bare]
+        return [error(f"{thing.where}: no outline, but {others} others have one") for thing in bare]
 
     def build(self) -> FasterRCNN:
         """Mask R-CNN for these classes and heads, with its initial weights."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minidl import Tensor, nn, no_grad
+from minidl import Tensor, nn
 
 from ..data.records import Detections, Target
 from ..losses.terms import summed
@@ -49,16 +48,3 @@ class Detector(nn.Module):
         score, nms: the settings' own if left out.
         """
         return self.predict(images, score, nms, limit).detections
-
-
-@contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode and nothing is recorded."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -19,7 +19,7 @@ from ..data.records import Detections, Target, require_targets
 from ..losses.terms import Terms
 from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, AnchorOutputs, Anchors
 from .backbone import resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
-from .detector import Detector, inference
+from .detector import Detector
 from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, BoxLoss, Chosen, Crop, HeadSettings, Regions, choose, with_image
 from .keypoints import KeypointHead, KeypointLoss, grown, keypoints_of
 from .masks import MaskHead, MaskLoss, paste
@@ -123,7 +123,7 @@ class FasterRCNN(Detector):
         """See `detect`; the boxes are the proposals, each refined for each class."""
         s = self.head.settings
         score, nms = s.score if score is None else score, s.nms if nms is None else nms
-        with inference(self):
+        with self.inference():
             maps, size = self.backbone(images), images.shape[2:]
             proposals = self.rpn.proposals(self.rpn(maps), size, False)
             regions = with_image([p.boxes[p.kept] for p in proposals])

@@ -15,7 +15,7 @@ from ..losses.matching import Match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs
-from .detector import Detector, inference
+from .detector import Detector
 from .suppression import Candidates, best_of_each
 
 
@@ -61,7 +61,7 @@ class SingleStage(Detector):
         """See `detect`; only the best `settings.before` of each level go into the suppression."""
         s = self.settings
         score, nms = s.score if score is None else score, s.nms if nms is None else nms
-        with inference(self):
+        with self.inference():
             scored = self.scored(images)
             boxes = F.clip_boxes(scored.boxes, images.shape[2:]).data
         ranked = [self._candidates(*each, scored.level, score, nms, limit) for each in zip(boxes, scored.scores)]

@@ -1,4 +1,4 @@
-"""The readers of COCO and PASCAL VOC, and the doctor: each fault is planted once, and named."""
+"""The readers of COCO and PASCAL VOC, and the check of what they give: each fault is planted once, and named."""
 
 import json
 
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.detect.data.coco import read_coco
 from tasks.detect.data.annotations import anchor_coverage, best_overlap, examine, require_sound
+from tasks.detect.data.coco import read_coco
 from tasks.detect.data.outlines import filled_polygon, filled_runs, masked
 from tasks.detect.data.voc import read_voc
 
@@ -224,7 +224,7 @@ def test_outlines_without_meaning_name_the_record(outline, what):
         masked(outline, (2, 2), "a.json, annotations[3]")
 
 
-# --- the doctor: what is planted, and what it must say
+# --- the check: what is planted, and what it must name
 
 WHERE = "instances.json, annotations[1] (id 101)"
 
@@ -318,7 +318,7 @@ def test_faults_of_files(coco, tmp_path):
     picture(tmp_path / "3.png", (60, 40))
     missing, unreadable, size = (line.replace(str(tmp_path), "DIR") for line in lines(coco(sound()))[:3])
     assert missing == "error: instances.json, images[0] (1.png): there is no file DIR/1.png"
-    assert unreadable.startswith("error: instances.json, images[1] (2.png): DIR/2.png is not a readable image")
+    assert unreadable.startswith("error: instances.json, images[1] (2.png): DIR/2.png: not a readable image")
     annotated = "annotated as 60 wide and 40 high, but DIR/3.png is 40 wide and 60 high"
     assert size == f"error: instances.json, images[2] (3.png): {annotated}"
 

@@ -1,4 +1,4 @@
-"""Training on a user's folder: the data doctor names each fault, and what passes is trained on."""
+"""Training on a user's folder: each fault is named, and what passes is trained on."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def examine(root, **options):
 
 def test_a_good_folder_has_notes_only_and_is_mapped(good):
     checkup = examine(good)
-    assert [f.kind for f in checkup.findings] == ["note"] and "255 is taken for class 1" in str(checkup.findings[0])
+    assert [f.kind for f in checkup.faults] == ["note"] and "255 is taken for class 1" in str(checkup.faults[0])
     assert checkup.table == {0: 0, 255: 1} and checkup.gray
     assert sorted(pair.part for pair in checkup.pairs) == ["test", *["training"] * 4, "validation"]
     dataset = folder.read(checkup, quiet=True)
@@ -130,7 +130,7 @@ FAULTS = {
 def test_each_fault_is_one_line_that_names_the_file(name, good):
     spoil, kind, file, said = FAULTS[name]
     spoil(good)
-    lines = [str(f) for f in examine(good).findings if f.kind != "note"]
+    lines = [str(f) for f in examine(good).faults if f.kind != "note"]
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"{kind}: {good / file}: ") and said in lines[0] and "\n" not in lines[0]
 
@@ -138,8 +138,8 @@ def test_each_fault_is_one_line_that_names_the_file(name, good):
 def test_a_jpeg_mask_is_told(good):
     (good / "masks/2.png").unlink()
     write(good / "masks/2.jpg", gray(2), quality=60)
-    (finding,) = [f for f in examine(good).findings if f.kind == "error"]
-    assert finding.file.endswith("masks/2.jpg") and "JPEG" in finding.text
+    (fault,) = [f for f in examine(good).faults if f.kind == "error"]
+    assert "masks/2.jpg: " in fault.line and "JPEG" in fault.line
 
 
 def test_the_same_picture_in_two_parts_is_a_leak_and_in_one_part_a_warning(good):
@@ -148,19 +148,19 @@ def test_the_same_picture_in_two_parts_is_a_leak_and_in_one_part_a_warning(good)
     tested = next(name for name in parts if parts[name] == "test")
     original = (good / "images" / tested).read_bytes()
     (good / "images" / tested).write_bytes((good / "images" / trained[0]).read_bytes())
-    (leak,) = [f for f in examine(good).findings if f.kind == "error"]
-    assert "a leak" in leak.text and {trained[0], tested} <= set(re.findall(r"\d\.png", str(leak)))
+    (leak,) = [f for f in examine(good).faults if f.kind == "error"]
+    assert "a leak" in leak.line and {trained[0], tested} <= set(re.findall(r"\d\.png", str(leak)))
     (good / "images" / tested).write_bytes(original)
     (good / "images" / trained[1]).write_bytes((good / "images" / trained[0]).read_bytes())
-    (twice,) = [f for f in examine(good).findings if f.kind != "note"]
-    assert twice.kind == "warning" and f"the same picture as {trained[0]}" in twice.text
+    (twice,) = [f for f in examine(good).faults if f.kind != "note"]
+    assert twice.kind == "warning" and f"the same picture as {trained[0]}" in twice.line
 
 
 def test_nothing_but_empty_masks_is_an_error(good):
     for i in range(6):
         write(good / "masks" / f"{i}.png", 0 * gray(i))
     checkup = examine(good)
-    assert "all masks are empty" in str(checkup.findings[-1]) and checkup.count("warning") == 6
+    assert "all masks are empty" in str(checkup.faults[-1]) and checkup.count("warning") == 6
 
 
 def several(root, **special):
@@ -175,7 +175,7 @@ def several(root, **special):
 def test_with_several_classes_255_is_unknown_and_so_is_what_ignore_names(good):
     several(good, m1=255, m4=255)
     checkup = examine(good)
-    assert [f.kind for f in checkup.findings] == ["note"] and "taken for unknown" in checkup.findings[0].text
+    assert [f.kind for f in checkup.faults] == ["note"] and "taken for unknown" in checkup.faults[0].line
     assert checkup.classes == 3 and checkup.table == {0: 0, 1: 1, 2: 2, 255: data.IGNORED}
     several(good, **{f"m{i}": 255 for i in range(6)})  # as in PASCAL VOC: in every mask
     assert examine(good).table[255] == data.IGNORED
@@ -187,8 +187,8 @@ def test_with_several_classes_255_is_unknown_and_so_is_what_ignore_names(good):
 def test_masks_of_0_1_beside_masks_of_0_255_are_an_error(good):
     for i in range(6):
         write(good / "masks" / f"{i}.png", gray(i) // (255 if i else 1))
-    (finding,) = [f for f in examine(good).findings if f.kind == "error"]
-    assert finding.file.endswith("masks/0.png") and "of 0 and 255, others are of 0 and 1" in finding.text
+    (fault,) = [f for f in examine(good).faults if f.kind == "error"]
+    assert "masks/0.png: " in fault.line and "of 0 and 255, others are of 0 and 1" in fault.line
 
 
 def test_a_palette_and_an_alpha_channel_are_understood(good):

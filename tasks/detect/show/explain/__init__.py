@@ -14,7 +14,7 @@ from minidl.study.page import Page
 from ...data.own import Own
 from ...data.records import Target
 from ...losses.terms import summed
-from ...models.detector import Detector, inference
+from ...models.detector import Detector
 from ...models.faster_rcnn import FasterRCNN
 from ...models.retinanet import RetinaNet
 from ...models.ssd import SSD
@@ -67,7 +67,7 @@ def traced(
     """What the model makes of one picture, in training and in inference; the model is as it was."""
     kind(model)
     batch = Tensor(to_device(standardised(image[None]), device))
-    with inference(model):
+    with model.inference():
         training = model.training_pass(batch, [target], rng)
         losses = {name: loss.item() for name, loss in summed(training.terms).items()}
     terms = {name: part._replace(value=part.value.numpy()) for name, part in training.terms.items()}
