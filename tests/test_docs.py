@@ -1,4 +1,4 @@
-"""The Python in README.md and CONTRIBUTING.md runs as it stands."""
+"""The Python in README.md, CONTRIBUTING.md and the pages on speed runs as it stands."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from minidl.core.primitive import registry
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/speed.md", "docs/gpu.md"])
 def test_python_blocks_run(name):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks, f"{name} has no Python block"
