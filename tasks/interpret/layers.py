@@ -16,8 +16,8 @@ import minidl as md
 from minidl import Tensor, nn
 from minidl.core.tensor import Node
 from minidl.device import to_device
-from tasks.command import suggestion
 
+from ..command import suggestion
 from .targets import Target, scores
 
 Progress = Callable[[int, int], None]  # called with the images that went through the network so far, and in all

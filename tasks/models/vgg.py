@@ -21,6 +21,20 @@ CONVOLUTIONS = {  # in each block: Table 1, by its column
 }
 
 
+def convolutions(
+    inputs: int, counts: tuple[int, ...], maps: tuple[int, ...], batch_norm: bool, rng: Any
+) -> list[nn.Module]:
+    """Blocks of 3x3 convolutions with relu: `counts` of them in each, of `maps` maps; a max pooling ends each block."""
+    layers: list[nn.Module] = []
+    for count, outputs in zip(counts, maps):
+        for _ in range(count):
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, rng=rng))
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+            inputs = outputs
+        layers.append(nn.MaxPool2d(2, stride=2))
+    return layers
+
+
 class VGG(nn.Sequential):
     """Blocks of 3x3 convolutions, `cells` x `cells` means, two hidden layers with dropout, logits.
 
@@ -33,20 +47,13 @@ class VGG(nn.Sequential):
         hidden: int = 4096, cells: int = 7, dropout: float = 0.5, rng: Any = None,
     ):  # fmt: skip
         rng = stream(rng)
-        features, inputs = [], in_channels
-        for count, outputs in zip(counts, maps):
-            for _ in range(count):
-                features.append(nn.Conv2d(inputs, outputs, 3, padding=1, rng=rng))
-                features += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
-                inputs = outputs
-            features.append(nn.MaxPool2d(2, stride=2))
         super().__init__(
             {
-                "features": nn.Sequential(*features),
+                "features": nn.Sequential(*convolutions(in_channels, counts, maps, batch_norm, rng)),
                 "avgpool": nn.AdaptiveAvgPool2d(cells),
                 "flatten": nn.Flatten(),
                 "classifier": nn.Sequential(
-                    nn.Linear(inputs * cells**2, hidden, rng=rng), nn.ReLU(), nn.Dropout(dropout, rng=rng),
+                    nn.Linear(maps[-1] * cells**2, hidden, rng=rng), nn.ReLU(), nn.Dropout(dropout, rng=rng),
                     nn.Linear(hidden, hidden, rng=rng), nn.ReLU(), nn.Dropout(dropout, rng=rng),
                     nn.Linear(hidden, num_classes, rng=rng),
                 ),

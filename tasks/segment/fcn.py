@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from minidl import Tensor, nn
-from tasks.models.initial import redraw, stream
-from tasks.models.vgg import CONVOLUTIONS
 
+from ..models.initial import redraw, stream
+from ..models.vgg import CONVOLUTIONS, convolutions
 from .unet import extended
 
 VARIANTS = {"32s": 32, "16s": 16, "8s": 8}  # the stride at which the last scores stand
@@ -46,7 +46,8 @@ class FCN(nn.Module):
             raise ValueError(f"FCN: variant {variant!r} is unknown: one of {', '.join(VARIANTS)}")
         rng = stream(rng)
         self.variant, last = variant, VARIANTS[variant]
-        self.features = _features(in_channels, width, batch_norm, rng)
+        maps = tuple(times * width for times in (1, 2, 4, 8, 8))
+        self.features = nn.Sequential(*convolutions(in_channels, CONVOLUTIONS["D"], maps, batch_norm, rng))
         self.classifier = nn.Sequential(
             nn.Conv2d(8 * width, 64 * width, 7, padding=3, rng=rng), nn.ReLU(), nn.Dropout(dropout, rng=rng),
             nn.Conv2d(64 * width, 64 * width, 1, rng=rng), nn.ReLU(), nn.Dropout(dropout, rng=rng),
@@ -99,19 +100,6 @@ class FCN(nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.variant)
-
-
-def _features(inputs: int, width: int, batch_norm: bool, rng: Any) -> nn.Sequential:
-    """VGG16's convolutions, under torchvision's names; each block ends in a max pooling."""
-    layers = []
-    for count, times in zip(CONVOLUTIONS["D"], (1, 2, 4, 8, 8)):
-        outputs = times * width
-        for _ in range(count):
-            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, rng=rng))
-            layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
-            inputs = outputs
-        layers.append(nn.MaxPool2d(2, stride=2))
-    return nn.Sequential(*layers)
 
 
 def _score(inputs: int, classes: int) -> nn.Conv2d:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import redraw, stream
+
+from ..models.initial import redraw, stream
 
 UPS = ("transposed", "nearest")
 

@@ -12,14 +12,11 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
-from minidl import data
-from tasks.classify.data import SHARE, stratified
-
+from ...classify.data import SHARE, stratified
 from .records import Target, around
-from .textures import Pictures, grayed, ink, paint, texture
+from .textures import Pictures, leaves_enough
 
 CLASSES = tuple("0123456789")
-PURPOSE = {"train": 0, "test": 1}  # keep the draws of the two apart
 HIDDEN = 0.2  # the share of a digit that others may cover
 SPREAD = 0.2  # of shear and of the logarithm of width / height in training
 TRIES = 20  # places tried for a digit before it is left out
@@ -28,34 +25,26 @@ TRIES = 20  # places tried for a digit before it is left out
 class Scenes(Pictures):
     """``scenes(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target`: boxes and masks.
 
-    It depends on the seed, the split and the index only. The 8 rows of a digit become `sides` pixels; its ink may take
-    a little less. There are `count` of them, fewer where no place is left; a later one lies on top, and at most a fifth
-    of each is hidden. Box and mask are those of the ink that can be seen, areas are those of the boxes. Pictures have
-    colours, or three equal channels if `gray`.
+    The 8 rows of a digit become `sides` pixels; its ink may take a little less. At most a fifth of each is hidden. Box
+    and mask are those of the ink that can be seen, areas are those of the boxes.
     """
 
-    classes = CLASSES
+    classes, purpose = CLASSES, (0, 1)
     sizes = (18, 24)  # for `coco_ap`: about a third of the digits are small, a third large
     count, sides = (1, 6), (16, 44)
 
-    def __call__(self, index: int) -> tuple[np.ndarray, Target]:
-        rng = data.generator(self.seed, PURPOSE[self.split], index)
-        picture = texture(rng, self.split, self.size)
-        owner = np.full((self.size, self.size), -1)  # which digit each pixel shows
-        labels, drawn = [], []  # drawn: how many pixels each has
-        for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
-            alpha, label = self._digit(rng)
-            place = self._place(rng, alpha > 0.5, owner, drawn)
-            if place is None:
-                continue
-            paint(picture, alpha, place, ink(rng, picture[(slice(None), *place)].reshape(3, -1)))
-            owner[place][alpha > 0.5] = len(labels)
-            labels.append(label)
-            drawn.append(np.count_nonzero(alpha > 0.5))
-        masks = owner == np.arange(len(labels))[:, None, None]  # (K, H, W)
+    def fitting(
+        self, rng: np.random.Generator, owner: np.ndarray, areas: list[int]
+    ) -> tuple[int, np.ndarray, tuple[slice, slice]] | None:
+        """A digit's label, its ink and its place."""
+        alpha, label = self._digit(rng)
+        place = self._place(rng, alpha > 0.5, owner, areas)
+        return place and (label, alpha, place)
+
+    def target(self, things: list[int], masks: np.ndarray) -> Target:
+        """With the areas of the boxes."""
         boxes = around(masks)
-        target = Target(boxes, labels, masks, areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
-        return grayed(picture) if self.gray else picture, target
+        return Target(boxes, things, masks, areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
 
     def _digit(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """How much ink is where, in [0, 1], cut off around the ink; and which digit it is."""
@@ -66,16 +55,15 @@ class Scenes(Pictures):
         ink = _drawn(digits[chosen], side, _shape(rng.uniform(-0.25, 0.25), SPREAD * slant, SPREAD * stretch), faint)
         return ink, int(labels[chosen])
 
-    def _place(self, rng: np.random.Generator, ink: np.ndarray, owner: np.ndarray, drawn: list[int]):
+    def _place(
+        self, rng: np.random.Generator, ink: np.ndarray, owner: np.ndarray, areas: list[int]
+    ) -> tuple[slice, slice] | None:
         """Where to put it, as two slices, such that no digit below is hidden too much; None if none was found."""
         for _ in range(TRIES):
             corner = [int(rng.integers(self.size - n + 1)) for n in ink.shape]
             place = tuple(slice(start, start + n) for start, n in zip(corner, ink.shape))
-            after = owner.copy()
-            after[place][ink] = -1
-            left = np.bincount(after[after >= 0], minlength=len(drawn))
             below = np.unique(owner[place][owner[place] >= 0])  # digits whose pixels lie in the same box
-            if (left >= (1 - HIDDEN) * np.array(drawn)).all() and _apart(ink, place, owner, below):
+            if leaves_enough(owner, areas, place, ink, HIDDEN) and _apart(ink, place, owner, below):
                 return place
         return None
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl import data
-
 from .records import HIDDEN, MISSING, VISIBLE, Target, around
-from .textures import Pictures, grayed, ink, paint, texture
+from .textures import Pictures, leaves_enough
 
 CLASSES = ("circle", "square", "triangle")
 POINTS = (
@@ -24,7 +22,6 @@ POINTS = (
     ("apex", "right", "left", ""),
 )
 SWAPPED = ((0, 3, 2, 1), (1, 0, 3, 2), (0, 2, 1, 3))  # of each class, for `Target.flipped`
-PURPOSE = {"train": 10, "test": 11}
 SAMPLES = 8  # along each side of a pixel, to measure how much of it is covered
 COVERED = 0.35  # the share of a shape that others may cover
 TRIES = 20
@@ -67,38 +64,20 @@ class Shape:
 class Shapes(Pictures):
     """``shapes(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target` with masks and keypoints.
 
-    It depends on the seed, the split and the index only. A later shape lies on top, at most 35 % of each are hidden;
-    the third number of a keypoint below another shape is 1. Box and mask are those of the part that can be seen, so a
-    hidden keypoint may lie outside its box, and a sharp corner up to two pixels. Shapes are `sides` pixels high before
-    they are turned, `count` of them, fewer where no place is left.
+    At most 35 % of each shape is hidden; the third number of a keypoint below another shape is 1. Box and mask are
+    those of the part that can be seen, so a hidden keypoint may lie outside its box, and a sharp corner up to two
+    pixels. Shapes are `sides` pixels high before they are turned.
     """
 
     classes, points, swapped = CLASSES, POINTS, SWAPPED
+    purpose = 10, 11
     sizes = (18, 25)  # for `coco_ap`: about a third of the shapes are small, a third large
     count, sides = (1, 4), (16, 44)
 
-    def __call__(self, index: int) -> tuple[np.ndarray, Target]:
-        rng = data.generator(self.seed, PURPOSE[self.split], index)
-        picture = texture(rng, self.split, self.size)
-        owner = np.full((self.size, self.size), -1)  # which shape each pixel shows
-        shapes, drawn = [], []  # drawn: how many pixels each has
-        for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
-            fitting = self._fitting(rng, owner, drawn)
-            if fitting is None:
-                continue
-            shape, alpha, place = fitting
-            paint(picture, alpha, place, ink(rng, picture[(slice(None), *place)].reshape(3, -1)))
-            owner[place][alpha > 0.5] = len(shapes)
-            shapes.append(shape)
-            drawn.append(np.count_nonzero(alpha > 0.5))
-        masks = owner == np.arange(len(shapes))[:, None, None]  # (K, H, W)
-        target = Target(around(masks), [shape.label for shape in shapes], masks, keypoints(shapes))
-        return grayed(picture) if self.gray else picture, target
-
-    def _fitting(
-        self, rng: np.random.Generator, owner: np.ndarray, drawn: list[int]
+    def fitting(
+        self, rng: np.random.Generator, owner: np.ndarray, areas: list[int]
     ) -> tuple[Shape, np.ndarray, tuple[slice, slice]] | None:
-        """A shape inside the picture that hides no other too much, and its `coverage`; None if none was found."""
+        """A shape inside the picture and its `coverage`."""
         label, side = int(rng.integers(3)), np.exp(rng.uniform(*np.log(self.sides)))
         angle, aspect = np.deg2rad(rng.uniform(-30, 30)), rng.uniform(0.6, 1.2)
         for _ in range(TRIES):
@@ -106,12 +85,13 @@ class Shapes(Pictures):
             if np.nanmin(shape.points) < 0 or np.nanmax(shape.points) > self.size:
                 continue
             alpha, place = shape.coverage(self.size)
-            after = owner.copy()
-            after[place][alpha > 0.5] = -1
-            left = np.bincount(after[after >= 0], minlength=len(drawn))
-            if (left >= (1 - COVERED) * np.array(drawn)).all():
+            if leaves_enough(owner, areas, place, alpha > 0.5, COVERED):
                 return shape, alpha, place
         return None
+
+    def target(self, things: list[Shape], masks: np.ndarray) -> Target:
+        """With masks and keypoints."""
+        return Target(around(masks), [shape.label for shape in things], masks, keypoints(things))
 
 
 def keypoints(shapes: list[Shape]) -> np.ndarray:

@@ -1,11 +1,15 @@
-"""What the made pictures share: how they are asked for, backgrounds and paint.
+"""What the made pictures share: how things are laid on a background, backgrounds and paint.
 
 Backgrounds are pieces of real textures and photographs, other ones for training than for testing.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from minidl import data
 
 from ...photographs import photograph
 from .records import Target
@@ -22,9 +26,11 @@ class Pictures:
     """``pictures(index)`` is a picture, float32 (3, size, size) in [0, 1], and its `Target`.
 
     It depends on the seed, the split and the index only, and shows `count` objects, the fewest and the most, whose
-    sides are in `sides`; the defaults are those of the kind of picture. It has three equal channels if `gray`.
+    sides are in `sides`; the defaults are those of the kind of picture. Fewer are shown where no place is left; a later
+    one lies on top. It has three equal channels if `gray`.
     """
 
+    purpose: tuple[int, int]  # of the random draws, in training and in tests
     count: tuple[int, int]
     sides: tuple[float, float]
 
@@ -37,12 +43,50 @@ class Pictures:
         require(split, size, self.count, self.sides)
 
     def __call__(self, index: int) -> tuple[np.ndarray, Target]:
+        rng = data.generator(self.seed, self.purpose[self.split == "test"], index)
+        picture = texture(rng, self.split, self.size)
+        owner = np.full((self.size, self.size), -1)  # which object each pixel shows
+        things, areas = [], []  # areas: how many pixels each had before others were laid on it
+        for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
+            fitting = self.fitting(rng, owner, areas)
+            if fitting is None:
+                continue
+            thing, alpha, place = fitting
+            paint(picture, alpha, place, ink(rng, picture[(slice(None), *place)].reshape(3, -1)))
+            owner[place][alpha > 0.5] = len(things)
+            things.append(thing)
+            areas.append(np.count_nonzero(alpha > 0.5))
+        masks = owner == np.arange(len(things))[:, None, None]  # (K, H, W)
+        return grayed(picture) if self.gray else picture, self.target(things, masks)
+
+    def fitting(
+        self, rng: np.random.Generator, owner: np.ndarray, areas: list[int]
+    ) -> tuple[Any, np.ndarray, tuple[slice, slice]] | None:
+        """Another object, how much of each pixel around it it covers (h, w), and where these are; None if no place was
+        found that hides none below too much. owner, areas: see `leaves_enough`."""
+        raise NotImplementedError(f"{type(self).__name__} makes no pictures")
+
+    def target(self, things: list[Any], masks: np.ndarray) -> Target:
+        """Of the objects that `fitting` gave, and their visible pixels (K, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} makes no pictures")
 
     def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
         """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
         images, targets = zip(*(self(step * n + i) for i in range(n)))
         return np.stack(images), list(targets)
+
+
+def leaves_enough(
+    owner: np.ndarray, areas: list[int], place: tuple[slice, slice], ink: np.ndarray, hidden: float
+) -> bool:
+    """Whether of each object at most a share of `hidden` is hidden once the pixels of `ink`, bool (h, w), are covered.
+
+    owner (H, W): the object that each pixel shows, -1 for none; areas: how many pixels each object has in all.
+    """
+    after = owner.copy()
+    after[place][ink] = -1
+    left = np.bincount(after[after >= 0], minlength=len(areas))
+    return bool((left >= (1 - hidden) * np.array(areas)).all())
 
 
 def texture(rng: np.random.Generator, split: str, size: int) -> np.ndarray:

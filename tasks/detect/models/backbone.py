@@ -11,10 +11,11 @@ from typing import Any
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import redraw, stream
-from tasks.models.resnet import BasicBlock, ResNet, resnet50
-from tasks.models.vgg import CONVOLUTIONS, VGG
-from tasks.models.vgg import MAPS as VGG_MAPS
+
+from ...models.initial import redraw, stream
+from ...models.resnet import BasicBlock, ResNet, resnet50
+from ...models.vgg import CONVOLUTIONS, VGG
+from ...models.vgg import MAPS as VGG_MAPS
 
 EXTRAS = ("none", "pool", "convolutions")
 

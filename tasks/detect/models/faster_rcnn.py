@@ -13,8 +13,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import stream
 
+from ...models.initial import stream
 from ..data.records import Detections, Target, require_targets
 from ..losses.terms import Terms
 from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, AnchorOutputs, Anchors

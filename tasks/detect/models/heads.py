@@ -15,8 +15,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import redraw, stream
 
+from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.matching import Drawn, Match, Positives, draw, gathered, match
 from ..losses.steps import Steps

@@ -10,8 +10,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import redraw, stream
 
+from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.matching import gathered
 from ..losses.terms import Terms

@@ -20,8 +20,8 @@ from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.core.context import mode
 from minidl.device import to_device
-from tasks.models.initial import redraw, stream
 
+from ...models.initial import redraw, stream
 from ..data.records import Target, require_targets
 from ..losses.matching import IGNORED, Positives, match
 from ..losses.steps import Steps

@@ -18,8 +18,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import redraw, stream
 
+from ...models.initial import redraw, stream
 from ..data.records import Target, require_targets
 from ..losses.matching import POSITIVE, Positives, hard_negatives, match
 from ..losses.steps import Steps

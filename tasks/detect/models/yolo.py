@@ -27,8 +27,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from tasks.models.initial import stream
 
+from ...models.initial import stream
 from ..data.records import Target, require_targets
 from ..losses.matching import IGNORED, Positives, match, overlap
 from ..losses.terms import Terms

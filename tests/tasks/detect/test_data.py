@@ -200,7 +200,7 @@ def test_a_pixel_belongs_to_a_mask_if_more_than_half_is_covered(monkeypatch):
     assert place == (slice(10, 20), slice(10, 20))
     along = np.array([0.75] + [1] * 8 + [0.25])
     np.testing.assert_array_equal(coverage, np.outer(along, along))
-    monkeypatch.setattr(Shapes, "_fitting", lambda *_: (shape, coverage, place))
+    monkeypatch.setattr(Shapes, "fitting", lambda *_: (shape, coverage, place))
     _, t = Shapes(0, count=(1, 1))(0)
     np.testing.assert_array_equal(t.masks[0], np.pad(coverage > 0.5, ((10, 76), (10, 76))))
     np.testing.assert_array_equal(t.boxes, [[10, 10, 19, 19]])

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl import functional as F
 from minidl import no_grad
 
 from ...losses.matching import IGNORED, NEGATIVE, POSITIVE
-from ...losses.steps import ONES
 from . import anchors as anchored
 from . import use
 from .anchors import TRUTH, Matched, decoding, matched
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, left_out, noted, plural, text
 
 PART = "Training"
-WAY = "A box is where the predicted steps lead."
 
 
 def ssd(case: Case) -> list[Stage]:
     """All but the picture and the losses."""
     s, name = case.model.settings, "default box"
-    known = matched(case, case.training.outputs, case.training.matches, case.model.anchors)
-    return [
-        anchored.anchors(case, PART, known, name, ("w = s * sqrt(a)", "h = s / sqrt(a)")),
-        anchored.ious(case, PART, known, name),
-        anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.positive, True)),
-        hard(case, known),
-        _steps(case, name),
-        *use.single(case, known.boxes, name, WAY, decoding(s.weights)),
-    ]
+    rule = anchored.rule(name, s.positive, s.positive, True)
+    return _stages(case, name, ("w = s * sqrt(a)", "h = s / sqrt(a)"), rule, hard)
 
 
 def retinanet(case: Case) -> list[Stage]:
     """All but the picture and the losses."""
     s, name = case.model.settings, "anchor"
-    known = matched(case, case.training.outputs, case.training.matches, case.model.anchors)
-    return [
-        anchored.anchors(case, PART, known, name, ("w * h = size**2", "h / w = ratio")),
-        anchored.ious(case, PART, known, name),
-        anchored.labels(case, PART, known, name, anchored.rule(name, s.positive, s.negative, s.best)),
-        focal(case, known),
-        _steps(case, name),
-        *use.single(case, known.boxes, name, WAY, decoding(ONES)),
-    ]
+    rule = anchored.rule(name, s.positive, s.negative, s.best)
+    return _stages(case, name, ("w * h = size**2", "h / w = ratio"), rule, focal)
 
 
-def _steps(case: Case, name: str) -> Stage:
+def _stages(
+    case: Case, name: str, formulas: tuple[str, str], rule: str, classes: Callable[[Case, Matched], Stage]
+) -> list[Stage]:
+    known, steps = matched(case, case.training.outputs, case.training.matches, case.model.anchors), case.training.steps
     divisor = f"the number of positive {plural(name)}, {_count(case)}"
-    return anchored.steps(case, PART, case.training.steps, name, "box", divisor)
+    return [
+        anchored.anchors(case, PART, known, name, formulas),
+        anchored.ious(case, PART, known, name),
+        anchored.labels(case, PART, known, name, rule),
+        classes(case, known),
+        anchored.steps(case, PART, steps, name, "box", divisor),
+        *use.single(case, known.boxes, name, "A box is where the predicted steps lead.", decoding(steps.weights)),
+    ]
 
 
 def _count(case: Case) -> int:
