@@ -8,7 +8,7 @@ from .study.terminal import Commands
 
 TOOLS = {
     "explain": "minidl.study.explain.__main__",
-    "check": "minidl.check.__main__",
+    "check": "minidl.study.gradient_report.rules",
     "quiz": "minidl.study.quiz.__main__",
     "doctor": "minidl.study.doctor",
     "gradcheck": "minidl.study.gradient_report.command",

@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl.check.__main__ import main
+from minidl.study.gradient_report.rules import main
 from minidl.check.rules import check_primitive, load
 from minidl.check.samples import SAMPLES, Sample, samples
 from minidl.core.primitive import primitive, registry

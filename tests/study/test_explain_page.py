@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl.study.explain.examples import EXAMPLES
-from minidl.study.explain.shown import gradient_line, shown
+from minidl.study.explain.diagram import gradient_line, shown
 from minidl.study.explain.trace import Vertex
 from minidl.study.page import number
 from tasks.denoise.model import LectureDenoiser

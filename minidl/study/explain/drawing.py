@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .layout import Layout, layout
-from .shown import Box, Edge, Shown, amount, gradient_line, shown
+from .diagram import Box, Edge, Shown, amount, gradient_line, shown
 from .text import title
 
 if TYPE_CHECKING:

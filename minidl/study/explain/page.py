@@ -10,7 +10,7 @@ from ..page import Page, number
 from .arrays import brief, is_short, shape_said, size
 from .drawing import drawing, picture
 from .panels import Panels, scroll
-from .shown import Box, Shown, gradient_line, shown
+from .diagram import Box, Shown, gradient_line, shown
 from .text import count, title
 
 if TYPE_CHECKING:

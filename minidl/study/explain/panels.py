@@ -12,7 +12,7 @@ from ..page import heat_table, mathml, number
 from .arrays import is_finite, magnitudes, shape_said, shape_text, size, statistics_text, told
 from .drawing import drawing
 from .expression import expression, for_mathml, forward_numbers, input_text, pretty, rule_numbers
-from .shown import Box, Shown, shown, shown_inside
+from .diagram import Box, Shown, shown, shown_inside
 from .text import broadcast_text, count, kink_text, path_sum, product
 from .trace import Contribution, Step, Trace, Vertex
 

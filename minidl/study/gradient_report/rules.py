@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .report import Report
-from .rules import check_rules, find, load
+from ...check.report import Report
+from ...check.rules import check_rules, find, load
 
 
 def main(arguments: list[str] | None = None) -> int:
