@@ -5,7 +5,6 @@ from minidl import functional as F, nn, optim
 """
 
 from . import data, functional, nn, optim, train
-from .check import check_rules, gradcheck
 from .core.calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .core.context import anomaly, definitions, enable_grad, no_grad
 from .core.primitive import AnomalyError, fused, override, primitive
@@ -20,6 +19,7 @@ from .ops import methods  # gives Tensor its operators
 from .ops.elementwise import relu_rule
 from .study.convmatrix import convmatrix
 from .study.explain import explain
+from .study.gradient_report import check_rules, gradcheck
 from .study.receptive_field import receptive_field
 
 _keep_memory()

@@ -70,7 +70,7 @@ class Finding:
             values = f" at {list(self.index)}: expected {self.expected:.9g}, got {self.got:.9g}"
         return f"{self.where}{values}\n  {self.kind}: {self.message}. {self.advice}".rstrip()
 
-    def json(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         return {
             "diagnosis": self.kind,
             "where": self.where,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ..study.page import Page, Shown, plain
+from ..table import table
 from .compare import Entries
 from .diagnosis import Finding
 from .sweep import Sweep
@@ -46,8 +44,8 @@ class Worst:
     error: float
 
 
-@dataclass
-class Report(Shown):
+@dataclass(repr=False)
+class Report:
     """The outcome of a check. True in a condition if the verdict is PASS.
 
     ``verdict`` is one of PASS, FAIL, KINK (on a point without derivative, and no way off it), INCONCLUSIVE (the error
@@ -67,9 +65,6 @@ class Report(Shown):
 
     def __bool__(self) -> bool:
         return self.verdict == "PASS"
-
-    def __repr__(self) -> str:
-        return self.text()
 
     @property
     def advice(self) -> str:
@@ -93,9 +88,13 @@ class Report(Shown):
                 )
         return sorted(entries, key=lambda w: -w.error)[:WORST]
 
+    def table(self) -> list[str]:
+        """The rows under their columns, as lines; none if nothing was compared."""
+        return table([self.columns, *self.rows], indent="  ") if self.rows else []
+
     def text(self) -> str:
         """A few lines: the verdict, the table, what is wrong and what to do."""
-        lines = [f"{self.title}: {self.verdict}", *_table(self.columns, self.rows)]
+        lines = [f"{self.title}: {self.verdict}", *self.table()]
         lines += [line for finding in self.findings for line in finding.text().splitlines()]
         lines += [f"note: {note}" for note in self.notes]
         if not self and self.sweep:
@@ -103,38 +102,4 @@ class Report(Shown):
             lines += [f"  step {p.step:.0e}  error {p.rules:.1e}" for p in self.sweep.points[::2]]
         return "\n".join(lines)
 
-    def json(self) -> str:
-        """The report as JSON text."""
-        content: dict[str, Any] = {
-            "title": self.title,
-            "verdict": self.verdict,
-            "advice": self.advice,
-            "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
-            "findings": [finding.json() for finding in self.findings],
-            "notes": self.notes,
-            "worst": [vars(w) for w in self.worst],
-            "sweep": None,
-        }
-        if self.sweep:
-            content["sweep"] = {
-                "shape": self.sweep.shape,
-                "sentence": self.sweep.sentence(),
-                "points": [vars(p) for p in self.sweep.points],
-            }
-        return json.dumps(plain(content), indent=2)
-
-    def page(self) -> Page:
-        """The report as one page that needs no network and no script."""
-        from ..study.gradient_report.page import page
-
-        return page(self)
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    if not rows:
-        return []
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [columns, *rows]
-    ]
+    __repr__ = text

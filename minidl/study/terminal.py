@@ -19,6 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..table import table
+from .page import Shown
+
 
 class UsageError(Exception):
     """The command line asks for something impossible. The message is one line; the exit code is 2."""
@@ -39,6 +42,18 @@ class Parser(argparse.ArgumentParser):
         elif chosen := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
             message += suggestion(chosen[1], [name.strip(" '") for name in chosen[2].split(",")])
         raise UsageError(f"{message}; see {self.prog} --help")
+
+    def add_views(self) -> None:
+        """Add --html PATH and --json: see `deliver`."""
+        self.add_argument("--html", metavar="PATH", help="also write the page")
+        self.add_argument("--json", action="store_true", help="print JSON in place of the text")
+
+
+def deliver(found: Shown, options: argparse.Namespace) -> None:
+    """Write the page of a result if --html asks for it, and print the result: as JSON with --json, else as text."""
+    if options.html:  # before the text: the reader of a pipe may leave
+        found.html(options.html)
+    print(found.json() if options.json else found.text())
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -90,8 +105,7 @@ class Commands:
 
     def usage(self) -> str:
         """The list of the commands, a line each."""
-        width = max(map(len, self.modules))
-        lines = [f"  {name:<{width}}  {self.describe(name)}" for name in self.modules]
+        lines = table([(name, self.describe(name)) for name in self.modules], indent="  ")
         return "\n".join([
             f"usage: {self.program} NAME [options]\n\n{self.kind}s:", *lines,
             f"\n{self.program} NAME --help shows the options of one. "

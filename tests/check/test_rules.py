@@ -1,13 +1,14 @@
 """Every primitive there is: value, rules, second order, contract and formulas, against oracles that ask no rule."""
 
 import json
+import runpy
 
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl.study.gradient_report.rules import main
+from minidl.__main__ import main
 from minidl.check.rules import check_primitive, load
 from minidl.check.samples import SAMPLES, Sample, samples
 from minidl.core.primitive import primitive, registry
@@ -149,10 +150,10 @@ def test_it_refuses_inside_an_override():
 
 
 def test_command_line(tmp_path, capsys, own):
-    assert main(["tanh", "relu"]) == 0
+    assert main(["check", "tanh", "relu"]) == 0
     out = capsys.readouterr().out
     assert "check_rules of 2 primitives: PASS" in out
-    assert main(["tanh", "--json", "--seed", "3", "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["check", "tanh", "--json", "--seed", "3", "--html", str(tmp_path / "page.html")]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "PASS"
     assert "tanh" in (tmp_path / "page.html").read_text()
 
@@ -160,8 +161,13 @@ def test_command_line(tmp_path, capsys, own):
     def bare(xp, x):
         return xp.tanh(x)
 
-    assert main(["bare"]) == 1
-    with pytest.raises(SystemExit) as stop:
-        main(["nonsense"])
-    assert stop.value.code == 2
+    assert main(["check", "bare"]) == 1
+    assert main(["check", "nonsense"]) == 2
     assert "no primitive is called 'nonsense'" in capsys.readouterr().err
+
+
+def test_the_package_is_a_command_too(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["minidl.check", "tanh"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("minidl.check", run_name="__main__")
+    assert not stop.value.code and "check_rules of tanh: PASS" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..terminal import Parser, UsageError
+from ..terminal import Parser, UsageError, deliver
 from .matrix import TOLERANCE, convmatrix
 
 
@@ -14,8 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stride", default="1", metavar="N", help='"2", or "2x1"')
     parser.add_argument("--padding", default="0", metavar="N", help='"1", "1x0", "same" or "causal"')
     parser.add_argument("--dilation", default="1", metavar="N", help='"2", or "2x1"')
-    parser.add_argument("--html", metavar="PATH", help="also write the page")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the text")
+    parser.add_views()
     options = parser.parse_args(argv)
     try:
         found = convmatrix(
@@ -25,9 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if options.html:  # before the text: the reader of a pipe may leave
-        found.html(options.html)
-    print(found.json() if options.json else found.text())
+    deliver(found, options)
     return 0 if max(found.checks.values()) < TOLERANCE else 1
 
 

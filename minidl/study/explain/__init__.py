@@ -1,5 +1,51 @@
 """explain: every step of a backward pass, as text, SVG, JSON and one page."""
 
-from .trace import Trace, explain
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...core.tensor import Tensor
+from ...nn.module import Module
+from ..page import Shown
+from . import drawing, page, record, text
+from .trace import BackwardPass
 
 __all__ = ["Trace", "explain"]
+
+EPS = 1e-9  # how close to a kink an entry is on it
+
+
+class Trace(BackwardPass, Shown):
+    """A backward pass to print, draw, write as JSON (see `text.py` for its schema) and play on a page: see `explain`."""
+
+    text, content, svg, page = text.text, text.content, drawing.picture, page.page
+
+
+def explain(
+    loss: Tensor | Callable[[], Tensor],
+    grad_output: Any = None,
+    *,
+    names: Mapping[str, Tensor] | None = None,
+    model: Module | None = None,
+    eps: float = EPS,
+) -> Trace:
+    """Follow the backward pass of `loss` step by step; nothing is changed: no ``.grad``, no node is released.
+
+        >>> w = md.tensor(0.5, requires_grad=True)
+        >>> print(md.explain((w * 3 - 1) ** 2, names={"w": w}).text())
+
+    loss: a tensor, or a function of no arguments that computes it (with `model`, it is then known exactly which
+    module made what; modes, buffers and random streams of the model are put back). grad_output: the gradient to start
+    with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name;
+    parameters of `model` have their paths, other leaves are x1, x2, ... in the order in which they were made. model:
+    large graphs are drawn by its modules (of a tensor that is there already, modules are known by their parameters, and
+    those without stay single operations). eps: an entry whose distance to a kink is at most this is said to be on it.
+
+    The gradients are those of `md.grad`, to the bit. Inside `md.override` the rules that are active are followed, and
+    the trace says that these are not gradients.
+
+    Raises RuntimeError if the loss requires no gradient or its graph was released; ValueError for a loss of several
+    elements without grad_output.
+    """
+    return Trace(**vars(record.follow(loss, grad_output, names or {}, model, eps, explain)))

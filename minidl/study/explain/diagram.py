@@ -10,7 +10,7 @@ import numpy as np
 from ..page import number
 from .arrays import is_finite, shape_said, statistics
 from .expression import expression, pretty
-from .trace import Contribution, Step, Trace, Vertex
+from .trace import Contribution, Step, BackwardPass, Vertex
 
 MOST = 60  # boxes that are drawn
 LONGEST = 30  # letters of a box's line
@@ -48,7 +48,7 @@ class Edge:
 
 
 @dataclass(eq=False)
-class Shown:
+class Diagram:
     """The boxes, in the order in which they were computed, the edges, the box of each value, and what is left out."""
 
     boxes: list[Box]
@@ -57,7 +57,7 @@ class Shown:
     note: str = ""
 
 
-def shown(trace: Trace, most: int = MOST) -> Shown:
+def diagram(trace: BackwardPass, most: int = MOST) -> Diagram:
     """Boxes for the values; for modules where any are known, as deep as `most` boxes allow; the newest `most` if there
     are more all the same."""
     depths = sorted({c.depth for v in trace.vertices for c in v.calls if c.depth}, reverse=True)
@@ -75,7 +75,7 @@ def shown(trace: Trace, most: int = MOST) -> Shown:
     return _joined(boxes, steps, note)
 
 
-def shown_inside(trace: Trace, members: list[Vertex]) -> Shown:
+def diagram_inside(trace: BackwardPass, members: list[Vertex]) -> Diagram:
     """Boxes for some values, and for what they use."""
     used = [x for v in members for x in v.inputs if isinstance(x, Vertex)]
     wanted = set(members) | set(used)
@@ -114,7 +114,7 @@ def _box(i: int, title: str, members: list[Vertex], steps: dict[Vertex, Step]) -
     return Box(f"b{i}", vertex.kind, text, members, tags)
 
 
-def _joined(boxes: list[Box], steps: dict[Vertex, Step], note: str = "") -> Shown:
+def _joined(boxes: list[Box], steps: dict[Vertex, Step], note: str = "") -> Diagram:
     """The edges between the boxes; constants have edges too, without contributions."""
     of = {v: box for box in boxes for v in box.members}
     edges: dict[tuple[Box, Box], Edge] = {}
@@ -126,7 +126,7 @@ def _joined(boxes: list[Box], steps: dict[Vertex, Step], note: str = "") -> Show
             if isinstance(x, Vertex) and x in of and of[x] is not of[vertex]:
                 edge = edges.setdefault((of[x], of[vertex]), Edge(of[x], of[vertex], []))
                 edge.contributions += [(step, given[position])] if position in given else []
-    return Shown(boxes, list(edges.values()), of, note)
+    return Diagram(boxes, list(edges.values()), of, note)
 
 
 def size_line(value: np.ndarray) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from .layout import Layout, layout
-from .diagram import Box, Edge, Shown, amount, gradient_line, shown
+from .diagram import Box, Diagram, Edge, amount, diagram, gradient_line
 from .text import title
-
-if TYPE_CHECKING:
-    from .trace import Trace
+from .trace import BackwardPass
 
 LETTER, LINE, PAD, MARGIN = 7.3, 17.0, 11.0, 14.0  # pixels; the width is that of a letter of the widest usual font
 NARROWEST = 84.0
@@ -24,17 +21,17 @@ STYLE = """
 """
 
 
-def picture(trace: Trace) -> str:
+def picture(trace: BackwardPass) -> str:
     """The graph with its final gradients as an SVG file of its own, light and dark."""
     from pathlib import Path
 
-    graph = shown(trace)
+    graph = diagram(trace)
     style = STYLE + Path(__file__).with_name("graph.css").read_text(encoding="utf-8")
     return drawing(graph, f"Graph of {title(trace)}", style=style, note=graph.note)
 
 
 def drawing(
-    graph: Shown, label: str, *, style: str = "", note: str = "", playable: bool = False
+    graph: Diagram, label: str, *, style: str = "", note: str = "", playable: bool = False
 ) -> str:
     """The boxes and edges as SVG.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..page import number
-
-if TYPE_CHECKING:
-    from .trace import Contribution, Step, Vertex
+from .trace import Contribution, Step, Vertex
 
 WRITTEN_OUT = ("add", "subtract", "negative", "multiply", "divide", "power")  # others read as calls: relu(x)
 EXPONENTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..page import Page, number
 from .arrays import brief, is_short, shape_said, size
 from .drawing import drawing, picture
 from .panels import Panels, scroll
-from .diagram import Box, Shown, gradient_line, shown
+from .diagram import Box, Diagram, diagram, gradient_line
 from .text import count, title
-
-if TYPE_CHECKING:
-    from .trace import Step, Trace
+from .trace import Step, BackwardPass
 
 ROWS = (6, 4, 3, 2)  # rows and columns of an array, as many as the size of a page allows
 STEPS = 250  # that a page shows; more are in text and JSON
@@ -22,7 +20,7 @@ FEW_LEAVES = 12  # more scroll in their own frame
 TARGET = 1_900_000  # bytes
 
 
-def page(trace: Trace) -> Page:
+def page(trace: BackwardPass) -> Page:
     """The page, with arrays as large as its size allows."""
     for most in ROWS:
         made = _page(trace, most)
@@ -31,8 +29,8 @@ def page(trace: Trace) -> Page:
     return made
 
 
-def _page(trace: Trace, most: int) -> Page:
-    graph = shown(trace)
+def _page(trace: BackwardPass, most: int) -> Page:
+    graph = diagram(trace)
     steps = [step for step in trace.steps if step.vertex in graph.of][:STEPS]
     panels = Panels(trace, graph, steps, most)
     notes = list(trace.notes)
@@ -57,7 +55,7 @@ def _page(trace: Trace, most: int) -> Page:
     return Page(f"explain: {title(trace)}", body, script, style, _data(trace, graph, steps), picture(trace))
 
 
-def _lead(trace: Trace) -> str:
+def _lead(trace: BackwardPass) -> str:
     what = "signal (not a gradient: rules are replaced)" if trace.overrides else "gradient"
     return (
         f"How the {what} of each leaf comes about, in {count(len(trace.steps), 'step')}. "
@@ -79,7 +77,7 @@ def _player(n: int) -> str:
 <output id="said" for="slider" aria-live="polite"></output></div>"""
 
 
-def _legend(graph: Shown) -> str:
+def _legend(graph: Diagram) -> str:
     kinds = {box.kind for box in graph.boxes}
     words = ["round: a leaf", "dashed: a constant"] if "constant" in kinds else ["round: a leaf"]
     double = "group" in kinds or any("fused" in box.tags for box in graph.boxes)
@@ -87,7 +85,7 @@ def _legend(graph: Shown) -> str:
     return "; ".join([*words, "values flow down, gradients up"])
 
 
-def _others(panels: Panels, graph: Shown, steps: list[Step]) -> str:
+def _others(panels: Panels, graph: Diagram, steps: list[Step]) -> str:
     """The panels of boxes that are no step."""
     stepped = {step.vertex for step in steps}
     html = []
@@ -99,7 +97,7 @@ def _others(panels: Panels, graph: Shown, steps: list[Step]) -> str:
     return "".join(html)
 
 
-def _gradients(trace: Trace, graph: Shown) -> str:
+def _gradients(trace: BackwardPass, graph: Diagram) -> str:
     """The table of all leaves."""
     rows = []
     for leaf in trace.leaves:
@@ -116,7 +114,7 @@ def _gradients(trace: Trace, graph: Shown) -> str:
     return f"<h2>{'What arrives' if trace.overrides else 'The gradients'}</h2>{table}"
 
 
-def _as_sum(trace: Trace, leaf: str) -> str:
+def _as_sum(trace: BackwardPass, leaf: str) -> str:
     """The products of the paths of a leaf, added up, in a graph of scalars."""
     paths = trace.paths.get(leaf)
     if paths is None:
@@ -130,7 +128,7 @@ def _as_sum(trace: Trace, leaf: str) -> str:
     return f"<td>{' + '.join(terms)} = {number(paths.sum)}</td>"
 
 
-def _data(trace: Trace, graph: Shown, steps: list[Step]) -> dict[str, Any]:
+def _data(trace: BackwardPass, graph: Diagram, steps: list[Step]) -> dict[str, Any]:
     """What the script plays: the box and edges of each step, and what each box's gradient reads after which step."""
     place = {step: i for i, step in enumerate(steps, 1)}
     edges: list[list[str]] = [[] for _ in range(len(steps) + 1)]
@@ -148,7 +146,7 @@ def _data(trace: Trace, graph: Shown, steps: list[Step]) -> dict[str, Any]:
     return {"said": said, "edges": edges, "current": current, "boxes": boxes}
 
 
-def _box(box: Box, trace: Trace, place: dict[Step, int]) -> dict[str, Any]:
+def _box(box: Box, trace: BackwardPass, place: dict[Step, int]) -> dict[str, Any]:
     """The panel that a box opens, its step if that is one, and [step, text] of its gradient as it grows."""
     vertex = box.shows
     updates: list[list[Any]] = [[0, gradient_line(trace.seed)]] if vertex is trace.output else []

@@ -12,9 +12,9 @@ from ..page import heat_table, mathml, number
 from .arrays import is_finite, magnitudes, shape_said, shape_text, size, statistics_text, told
 from .drawing import drawing
 from .expression import expression, for_mathml, forward_numbers, input_text, pretty, rule_numbers
-from .diagram import Box, Shown, shown, shown_inside
+from .diagram import Box, Diagram, diagram, diagram_inside
 from .text import broadcast_text, count, kink_text, path_sum, product
-from .trace import Contribution, Step, Trace, Vertex
+from .trace import Contribution, Step, BackwardPass, Vertex
 
 GLANCE = 12  # entries
 
@@ -22,7 +22,7 @@ GLANCE = 12  # entries
 class Panels:
     """The panels of one trace; arrays are shown up to `most` rows and columns."""
 
-    def __init__(self, trace: Trace, graph: Shown, steps: list[Step], most: int):
+    def __init__(self, trace: BackwardPass, graph: Diagram, steps: list[Step], most: int):
         self.trace, self.graph, self.steps, self.most = trace, graph, steps, most
         self.place = {step: i for i, step in enumerate(steps, 1)}
         self.step_of = {step.vertex: step for step in steps}
@@ -69,7 +69,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         operations = [v for v in box.members if v in self.step_of]
         words = f"<p>{count(len(operations), 'operation')} made in this call of the module.</p>"
         buttons = "".join(self._button(self.step_of[v]) for v in reversed(operations))
-        inside = drawing(shown_inside(self.trace, box.members), f"Inside {box.title}")
+        inside = drawing(diagram_inside(self.trace, box.members), f"Inside {box.title}")
         tables = [
             f"<h3>{escape(v.name)}</h3>{self.figures([('value', v.value), ('gradient', v.gradient)])}"
             for v in box.members
@@ -201,7 +201,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         if inside is None:
             return ""
         name = step.vertex.primitive.name
-        graph = scroll(drawing(shown(inside), f"definition of {name}"), f"graph of the definition of {name}", "inner")
+        graph = scroll(drawing(diagram(inside), f"definition of {name}"), f"graph of the definition of {name}", "inner")
         rows = "".join(_row(s, c) for s in inside.steps for c in s.contributions)
         titles = ("step", "value", "rule", "to", "contribution", "gradient so far")
         head = f"<tr>{''.join(f'<th>{t}</th>' for t in titles)}</tr>"
@@ -233,7 +233,7 @@ def _row(step: Step, c: Contribution) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _gap(c: Contribution, inside: Trace) -> float:
+def _gap(c: Contribution, inside: BackwardPass) -> float:
     """How far what the kernel gave is from the gradient inside the definition."""
     found = inside.gradients.get(c.argument)
     return float(np.abs(found - c.value).max(initial=0)) if found is not None else 0.0

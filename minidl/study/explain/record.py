@@ -1,46 +1,80 @@
-"""Walk back with the engine's own walk, and write down what each rule takes and gives."""
+"""Follow the engine's own backward pass, and write down what each rule takes and gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...core import backward as graph
+from ...core.context import definitions, enable_grad, switch
 from ...core.primitive import active_overrides
-from ...core.tensor import Leaf, Node, Parameter, Tensor
+from ...core.tensor import Leaf, Node, Parameter, Tensor, as_tensor
+from ...nn.module import Module
+from ...nn.summary import unchanged
 from .arrays import is_finite
 from .expression import expression
-from .trace import Contribution, Kink, Step, Trace, Vertex, first_not_finite
+from .modules import Calls, by_parameters, watched
+from .trace import BackwardPass, Contribution, Kink, Step, Vertex, first_not_finite
 
 
-def record(
-    loss: Tensor, grad_output: Any, names: dict[str, Tensor], model: Any, calls: Any, eps: float
-) -> Trace:
-    """The trace of the pass: see `explain`."""
-    seed = graph.seed(loss, grad_output)
-    recorder = Recorder(loss, seed, eps)
-    found = graph.walk(loss, seed, None, release=False, pull=recorder.pull)
-    recorder.finish(found)
-    steps, vertices = recorder.steps, sorted(recorder.vertices.values(), key=lambda v: v.order)
-    output = recorder.of_node[loss.node]
-    trace = Trace(output, seed.numpy().copy(), steps, vertices, sorted(set(active_overrides)), [], False)
-    trace.scalar = bool(steps) and all(v.value.size == 1 for v in vertices)
-    notes = _name(recorder, trace, names, model)
-    if model is not None:
-        _place(recorder, model, calls)
-    if trace.scalar and not trace.overrides:
-        _add_local_derivatives(recorder)
-    trace.notes += _notes(trace) + notes
-    return trace
+def follow(
+    loss: Tensor | Callable[[], Tensor], grad_output: Any, names: Mapping[str, Tensor], model: Module | None, eps: float,
+    explain: Callable[..., BackwardPass],
+) -> BackwardPass:  # fmt: skip
+    """The backward pass from the loss: see `explain`, which also follows the definitions of fused primitives."""
+    loss, calls = _computed(loss, model)
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"explain needs a Tensor, or a function that gives one; got {type(loss).__name__}")
+    if loss.node is None:
+        raise RuntimeError(
+            "explain: the loss requires no gradient, nothing it came from does; "
+            "set requires_grad=True on a tensor before it is used"
+        )
+    if grad_output is None and loss.size != 1:
+        raise ValueError(
+            f"explain: the loss has shape {loss.shape}, a backward pass starts from one number; "
+            f"sum it first, or pass grad_output= of shape {loss.shape}"
+        )
+    if grad_output is not None and (shape := as_tensor(grad_output).shape) != loss.shape:
+        raise ValueError(f"explain: grad_output has shape {shape}, the loss {loss.shape}; they must be equal")
+    for name, tensor in names.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"explain: names maps a name to a Tensor, {name!r} is a {type(tensor).__name__}")
+    with switch("recording", False), switch("anomaly", False), np.errstate(all="ignore"):
+        seed = graph.seed(loss, grad_output)
+        recorder = Recorder(loss, seed, eps, explain)
+        recorder.finish(graph.walk(loss, seed, None, release=False, pull=recorder.pull))
+        steps, vertices = recorder.steps, sorted(recorder.vertices.values(), key=lambda v: v.order)
+        scalar = bool(steps) and all(v.value.size == 1 for v in vertices)
+        overrides = sorted(set(active_overrides))
+        trace = BackwardPass(recorder.of_node[loss.node], seed.numpy().copy(), steps, vertices, overrides, [], scalar)
+        notes = _name(recorder, trace, names, model)
+        if model is not None:
+            _place(recorder, model, calls)
+        if trace.scalar and not trace.overrides:
+            _add_local_derivatives(recorder)
+        trace.notes += _notes(trace) + notes
+        return trace
+
+
+def _computed(loss: Any, model: Module | None) -> tuple[Any, Calls | None]:
+    """The loss, and which module made what if that could be watched."""
+    if isinstance(loss, Tensor) or not callable(loss):
+        return loss, None
+    if model is None:
+        with enable_grad():
+            return loss(), None
+    with unchanged(model), enable_grad(), watched(model) as calls:
+        return loss(), calls
 
 
 class Recorder:
     """Stands between the walk and the primitives: see `graph.walk`."""
 
-    def __init__(self, loss: Tensor, seed: Tensor, eps: float):
-        self.eps = eps
+    def __init__(self, loss: Tensor, seed: Tensor, eps: float, explain: Callable[..., BackwardPass]):
+        self.eps, self.explain = eps, explain
         self.steps: list[Step] = []
         self.outputs: list[Tensor] = []  # of each step
         self.vertices: dict[Any, Vertex] = {}  # by node, or by id of a constant
@@ -70,7 +104,7 @@ class Recorder:
         node, vertex = y.node, self.of_node[y.node]
         vertex.inputs = tuple(self.vertex(x, node.order) if isinstance(x, Tensor) else x for x in node.inputs)
         vertex.gradient = g.numpy()
-        step = Step(len(self.steps) + 1, vertex, vertex.gradient)
+        step = Step(len(self.steps) + 1, vertex, vertex.gradient, unfold=self.unfold)
         found = node.primitive.pullback(g, y, useful)
         positions = iter(enumerate(node.inputs))
         for x, gx in found:
@@ -96,6 +130,18 @@ class Recorder:
             argument, position, self.of_node[x.node], *rule_of(primitive, argument), gx.numpy(),
             None if before is None else before.numpy(), after.numpy(), axes, unsummed,
         )  # fmt: skip
+
+    def unfold(self, step: Step) -> BackwardPass:
+        """The pass through the definition of a step's fused primitive, on the same inputs and gradient."""
+        vertex, wanted = step.vertex, {c.position for c in step.contributions}
+        inputs = [
+            Tensor(x.value, requires_grad=i in wanted) if isinstance(x, Vertex) else x
+            for i, x in enumerate(vertex.inputs)
+        ]
+        with definitions(), enable_grad(), np.errstate(all="ignore"):
+            output = vertex.primitive.definition(*inputs, **vertex.parameters)
+        named = {vertex.primitive.arguments[i]: x for i, x in enumerate(inputs) if isinstance(x, Tensor)}
+        return self.explain(output, step.gradient, names=named)
 
     def finish(self, found: dict[Node, Tensor]) -> None:
         """The gradients of the leaves, as the walk gave them."""
@@ -149,7 +195,7 @@ def _add_local_derivatives(recorder: Recorder) -> None:
 # --- names
 
 
-def _name(recorder: Recorder, trace: Trace, names: dict[str, Tensor], model: Any) -> list[str]:
+def _name(recorder: Recorder, trace: BackwardPass, names: Mapping[str, Tensor], model: Any) -> list[str]:
     """Give every vertex a name of its own; notes on names whose tensor the loss does not depend on."""
     given: dict[Any, str] = {}
     if model is not None:
@@ -199,8 +245,6 @@ def _number(vertices: list[Vertex], prefix: str, taken: set[str]) -> None:
 def _place(recorder: Recorder, model: Any, calls: Any) -> None:
     """Tell each vertex in which module it was made. What is used first inside a module belongs there, except what
     was handed to it."""
-    from .modules import by_parameters
-
     operations = [node for node in recorder.of_node if type(node) is not Leaf]
     exact = calls is not None
     calls = calls or by_parameters(model, operations)
@@ -218,7 +262,7 @@ def _place(recorder: Recorder, model: Any, calls: Any) -> None:
 # --- notes
 
 
-def _notes(trace: Trace) -> list[str]:
+def _notes(trace: BackwardPass) -> list[str]:
     notes = []
     if trace.overrides:
         said = "rule is" if len(trace.overrides) == 1 else "rules are"

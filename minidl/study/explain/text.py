@@ -19,20 +19,18 @@ lists if there are at most 1000, else null. NaN and infinities are "nan", "inf" 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..page import number
 from . import arrays
 from .arrays import brief, shape_said, size, told
 from .expression import expression, forward_numbers, input_text, pretty, rule_numbers
-
-if TYPE_CHECKING:
-    from .trace import Contribution, Step, Trace, Vertex
+from .trace import Contribution, Step, BackwardPass, Vertex
 
 SCHEMA = "minidl.explain/1"
 
 
-def text(trace: Trace) -> str:
+def text(trace: BackwardPass) -> str:
     """The values, the steps, the gradients and, for scalars, the paths."""
     lines = [f"{title(trace)}: {count(len(trace.steps), 'step')} back", *(f"note: {note}" for note in trace.notes)]
     lines += ["", "forward", *_table([_forward(v) for v in trace.vertices])]
@@ -50,14 +48,14 @@ def text(trace: Trace) -> str:
     return "\n".join(lines)
 
 
-def summary(trace: Trace) -> str:
+def summary(trace: BackwardPass) -> str:
     """The loss, the notes and the gradients, a line each."""
     kind = "signal at" if trace.overrides else "gradient of"
     lines = [f"{title(trace)}: {count(len(trace.steps), 'step')} back", *(f"note: {note}" for note in trace.notes)]
     return "\n".join([*lines, *(f"{kind} {v.name}: {brief(v.gradient)}" for v in trace.leaves)])
 
 
-def title(trace: Trace) -> str:
+def title(trace: BackwardPass) -> str:
     """loss = 3.06, or output of shape 4x3."""
     value = trace.output.value
     return f"{trace.output.name} = {brief(value)}" if value.size == 1 else f"{trace.output.name}, {brief(value)}"
@@ -161,7 +159,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
 
 
-def as_json(trace: Trace) -> str:
+def as_json(trace: BackwardPass) -> str:
     """The trace in the schema that the docstring of this module describes."""
     from ..page import plain
 

@@ -1,25 +1,20 @@
-"""The trace of a backward pass: the engine's own walk, with a look at every rule that it applies."""
+"""A backward pass as data: the values, the steps, and the paths from each leaf to the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from ...core.context import definitions, enable_grad, switch
 from ...core.primitive import Fused, Primitive
-from ...core.tensor import Tensor, as_tensor
-from ..page import Page, Shown
 from .arrays import is_finite
+from .modules import Call
 
-if TYPE_CHECKING:
-    from ...nn.module import Module
-    from .modules import Call
-
-EPS = 1e-9  # how close to a kink an entry is on it
+MOST = 32  # paths that are listed for each leaf
 
 
 @dataclass(eq=False)
@@ -77,30 +72,48 @@ class Step:
     gradient: np.ndarray
     contributions: list[Contribution] = field(default_factory=list)
     kink: Kink | None = None
+    unfold: Callable[[Step], BackwardPass] | None = None  # follows the definition of a fused primitive
 
     @property
     def fused(self) -> bool:
         return isinstance(self.vertex.primitive, Fused)
 
     @cached_property
-    def inside(self) -> Trace | None:
-        """The trace of a fused primitive's definition on the same inputs and gradient; None of another primitive."""
-        if not self.fused:
-            return None
-        vertex, wanted = self.vertex, {c.position for c in self.contributions}
-        inputs = [
-            Tensor(x.value, requires_grad=i in wanted) if isinstance(x, Vertex) else x
-            for i, x in enumerate(vertex.inputs)
-        ]
-        with definitions(), enable_grad(), np.errstate(all="ignore"):
-            output = vertex.primitive.definition(*inputs, **vertex.parameters)
-        named = {vertex.primitive.arguments[i]: x for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-        return explain(output, self.gradient, names=named)
+    def inside(self) -> BackwardPass | None:
+        """The pass through a fused primitive's definition on the same inputs and gradient; None of another primitive."""
+        return self.unfold(self) if self.fused else None
 
 
-@dataclass(eq=False)
-class Trace(Shown):
-    """Every step of a backward pass, in the order of the engine's walk: see `explain`.
+@dataclass(frozen=True)
+class Path:
+    """One way from a leaf to the loss: the vertices on it, the local derivative of each step, and their product.
+
+    The product starts with the gradient of the loss itself (`seed`, 1 by default), and takes the factors from the loss
+    back to the leaf, as the backward pass does.
+    """
+
+    vertices: tuple[Vertex, ...]
+    factors: tuple[float, ...]
+    product: float
+    seed: float
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of one leaf: how many there are, those that are listed, and their sum if that is all of them."""
+
+    leaf: Vertex
+    count: int
+    listed: tuple[Path, ...]
+
+    @property
+    def sum(self) -> float | None:
+        return sum(p.product for p in self.listed) if self.count == len(self.listed) else None
+
+
+@dataclass(eq=False, repr=False)
+class BackwardPass:
+    """Every step of a backward pass, in the order of the engine's walk.
 
     ``steps``; ``vertices`` (the values, oldest first); ``output`` and ``seed``, the gradient that it started with;
     ``overrides``, the primitives whose rules were replaced; ``notes``, what a reader should know first.
@@ -124,104 +137,17 @@ class Trace(Shown):
         return {v.name: v.gradient for v in self.leaves}
 
     @cached_property
-    def paths(self) -> dict[str, Any]:
-        """For a graph of scalars, the paths from each leaf to the loss: see `paths.py`. Else empty."""
-        from .paths import paths
-
-        return paths(self)
-
-    def text(self) -> str:
-        """The steps as a numbered list for a terminal."""
-        from .text import text
-
-        return text(self)
-
-    __repr__ = text
-
-    def json(self) -> str:
-        """The trace as JSON text; the schema is described in `minidl.study.explain.text`."""
-        from .text import as_json
-
-        return as_json(self)
-
-    def svg(self) -> str:
-        """The graph with values and gradients as one SVG picture, light and dark."""
-        from .drawing import picture
-
-        return picture(self)
-
-    def page(self) -> Page:
-        """The page on which the backward pass is played."""
-        from .page import page
-
-        return page(self)
+    def paths(self) -> dict[str, Paths]:
+        """The chain rule written out: in a graph of scalars, the gradient of a leaf (by its name) is a sum over paths
+        of products of derivatives. Empty if a value has several elements or a rule is replaced."""
+        if not self.scalar or self.overrides:
+            return {}
+        below = {step.vertex: step.contributions for step in self.steps}
+        counts = _counts(self)
+        return {leaf.name: Paths(leaf, counts[leaf], _listed(self, leaf, below)) for leaf in self.leaves}
 
 
-def explain(
-    loss: Tensor | Callable[[], Tensor],
-    grad_output: Any = None,
-    *,
-    names: Mapping[str, Tensor] | None = None,
-    model: Module | None = None,
-    eps: float = EPS,
-) -> Trace:
-    """Follow the backward pass of `loss` step by step; nothing is changed: no ``.grad``, no node is released.
-
-        >>> w = md.tensor(0.5, requires_grad=True)
-        >>> print(md.explain((w * 3 - 1) ** 2, names={"w": w}).text())
-
-    loss: a tensor, or a function of no arguments that computes it (with `model`, it is then known exactly which
-    module made what; modes, buffers and random streams of the model are put back). grad_output: the gradient to start
-    with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name;
-    parameters of `model` have their paths, other leaves are x1, x2, ... in the order in which they were made. model:
-    large graphs are drawn by its modules (of a tensor that is there already, modules are known by their parameters, and
-    those without stay single operations). eps: an entry whose distance to a kink is at most this is said to be on it.
-
-    The gradients are those of `md.grad`, to the bit. Inside `md.override` the rules that are active are followed, and
-    the trace says that these are not gradients.
-
-    Raises RuntimeError if the loss requires no gradient or its graph was released; ValueError for a loss of several
-    elements without grad_output.
-    """
-    from .record import record
-
-    loss, calls = _computed(loss, model)
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"explain needs a Tensor, or a function that gives one; got {type(loss).__name__}")
-    if loss.node is None:
-        raise RuntimeError(
-            "explain: the loss requires no gradient, nothing it came from does; "
-            "set requires_grad=True on a tensor before it is used"
-        )
-    if grad_output is None and loss.size != 1:
-        raise ValueError(
-            f"explain: the loss has shape {loss.shape}, a backward pass starts from one number; "
-            f"sum it first, or pass grad_output= of shape {loss.shape}"
-        )
-    if grad_output is not None and (shape := as_tensor(grad_output).shape) != loss.shape:
-        raise ValueError(f"explain: grad_output has shape {shape}, the loss {loss.shape}; they must be equal")
-    for name, tensor in (names or {}).items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"explain: names maps a name to a Tensor, {name!r} is a {type(tensor).__name__}")
-    with switch("recording", False), switch("anomaly", False), np.errstate(all="ignore"):
-        return record(loss, grad_output, dict(names or {}), model, calls, eps)
-
-
-def _computed(loss: Any, model: Module | None) -> tuple[Any, Any]:
-    """The loss, and which module made what if that could be watched."""
-    if isinstance(loss, Tensor) or not callable(loss):
-        return loss, None
-    if model is None:
-        with enable_grad():
-            return loss(), None
-    from ...nn.summary import unchanged
-    from .modules import watched
-
-    with unchanged(model), enable_grad(), watched(model) as calls:
-        return loss(), calls
-
-
-def first_not_finite(trace: Trace) -> tuple[Vertex | None, Step | None]:
+def first_not_finite(trace: BackwardPass) -> tuple[Vertex | None, Step | None]:
     """The operation (or leaf) that is the first to hold a NaN or an infinity, and the step whose rule made the first
     one out of finite numbers."""
     vertex = next((v for v in trace.vertices if not is_finite(v.value)), None)
@@ -231,3 +157,49 @@ def first_not_finite(trace: Trace) -> tuple[Vertex | None, Step | None]:
         if not all(is_finite(c.value) for c in step.contributions):
             return vertex, step
     return vertex, None
+
+# --- paths
+
+
+def _listed(trace: BackwardPass, leaf: Vertex, below: dict[Vertex, list[Contribution]]) -> tuple[Path, ...]:
+    """The first MOST paths from a leaf to the loss."""
+    seed, listed = trace.seed.item(), []
+    for path in islice(_ways(trace.output, leaf, below, _leading_to(leaf, trace)), MOST):
+        factors = tuple(c.local for c in reversed(path))
+        product = seed
+        for contribution in path:
+            product = product * contribution.local
+        vertices = (*(c.input for c in reversed(path)), trace.output)
+        listed.append(Path(vertices, factors, product, seed))
+    return tuple(listed)
+
+
+def _counts(trace: BackwardPass) -> dict[Vertex, int]:
+    """How many paths lead from each vertex to the loss."""
+    counts = dict.fromkeys(trace.vertices, 0) | {trace.output: 1}
+    for step in trace.steps:
+        for contribution in step.contributions:
+            counts[contribution.input] += counts[step.vertex]
+    return counts
+
+
+def _leading_to(leaf: Vertex, trace: BackwardPass) -> set[Vertex]:
+    """The vertices that the leaf has an effect on, itself included."""
+    reached = {leaf}
+    for step in reversed(trace.steps):  # inputs before consumers
+        if any(c.input in reached for c in step.contributions):
+            reached.add(step.vertex)
+    return reached
+
+
+def _ways(
+    start: Vertex, leaf: Vertex, below: dict[Vertex, list[Contribution]], useful: set[Vertex]
+) -> Iterator[tuple[Contribution, ...]]:
+    """Every way down from the loss to the leaf, depth first; no recursion, so a deep graph is no problem."""
+    stack: list[tuple[Vertex, tuple[Contribution, ...]]] = [(start, ())]
+    while stack:
+        vertex, way = stack.pop()
+        if vertex is leaf:
+            yield way
+            continue
+        stack += [(c.input, (*way, c)) for c in reversed(below.get(vertex, ())) if c.input in useful]

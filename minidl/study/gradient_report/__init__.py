@@ -1,1 +1,32 @@
-"""What the gradient checker found, as a page and on the command line."""
+"""`md.gradcheck` and `md.check_rules`: the checks of `minidl.check`, and a page of what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from ...check import function, rules
+from ...check.report import Report
+from ..page import Shown
+from . import content, page
+
+__all__ = ["GradientReport", "check_rules", "gradcheck"]
+
+
+class GradientReport(Report, Shown):
+    """What a check found: see `minidl.check.Report`. Adds ``html(path)``, ``json()`` and the page in a notebook."""
+
+    content, page = content.content, page.page
+
+
+def _with_page(check: Callable[..., Report]) -> Callable[..., GradientReport]:
+    @wraps(check)
+    def checked(*arguments: Any, **options: Any) -> GradientReport:
+        return GradientReport(**vars(check(*arguments, **options)))
+
+    return checked
+
+
+gradcheck = _with_page(function.gradcheck)
+check_rules = _with_page(rules.check_rules)

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from ... import functional
-from ...check.function import gradcheck
 from ...core.tensor import Tensor
-from ..terminal import Parser, UsageError
+from ..terminal import Parser, UsageError, deliver
+from . import gradcheck
 
 CODES = {"PASS": 0, "FAIL": 1, "NONDETERMINISTIC": 1, "KINK": 4, "INCONCLUSIVE": 4}
 RAISED = 3
@@ -69,8 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random entries and cotangents (0)")
     parser.add_argument("--tolerance", type=float, help="relative; the oracle's own if not given")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="stop after that long (60)")
-    parser.add_argument("--html", metavar="PATH", help="also write the page")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the text")
+    parser.add_views()
     options = parser.parse_args(argv)
     given = dict(_value(text, np.random.default_rng([options.seed, i])) for i, text in enumerate(options.values))
     file = _file_of(options.function)
@@ -84,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     except TimeOut:
         print(f"minidl gradcheck: stopped after {options.timeout:g} s; --timeout gives it more", file=sys.stderr)
         return RAISED
-    if options.html:  # before the text: the reader of a pipe may leave
-        report.html(options.html)
-    print(report.json() if options.json else report.text())
+    deliver(report, options)
     return CODES[report.verdict]
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...check.report import Report
 from ...check.sweep import Sweep
 from ..page import Page, heat_table, number
-
-if TYPE_CHECKING:
-    from ...check.report import Report
 
 MAPS = 3  # inputs whose gradients are shown entry by entry
 PICTURE = (  # the style of a curve that stands alone

@@ -84,15 +84,23 @@ class Page:
 
 
 class Shown:
-    """What has a `page` and a `text`: tools give it to be printed, written, or shown by a notebook."""
+    """What has a `page`, a `text` and a `content`: tools give it to be printed, written, or shown by a notebook."""
 
     def text(self) -> str:
         """As lines of text."""
         raise NotImplementedError(f"{type(self).__name__} defines no text()")
 
+    def content(self) -> dict[str, Any]:
+        """As values that JSON can hold: see `plain`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no content()")
+
     def page(self) -> Page:
         """As a page."""
         raise NotImplementedError(f"{type(self).__name__} defines no page()")
+
+    def json(self) -> str:
+        """The content as JSON text."""
+        return json.dumps(plain(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
 
     def html(self, path: str | os.PathLike | None = None) -> str:
         """The page as HTML, one file without network; written to `path` if given."""
@@ -100,6 +108,9 @@ class Shown:
         if path is not None:
             made.save(path)
         return made.text()
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.page()._repr_mimebundle_() | {"text/plain": self.text()}

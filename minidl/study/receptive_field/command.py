@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..terminal import Parser, UsageError
+from ..terminal import Parser, UsageError, deliver
 from . import spec
 from .field import receptive_field
 
@@ -16,8 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pixel", type=int, metavar="N", help="of that layer's output (the middle one)")
     parser.add_argument("--draws", type=int, default=16, help="random draws for the effective field (16)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
-    parser.add_argument("--html", metavar="PATH", help="also write the page")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_views()
     options = parser.parse_args(argv)
     shape = None if options.size is None else (1, 1, options.size)
     try:
@@ -26,7 +25,5 @@ def main(argv: list[str] | None = None) -> int:
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if options.html:  # before the text: the reader of a pipe may leave
-        found.html(options.html)
-    print(found.json() if options.json else found.text())
+    deliver(found, options)
     return 0

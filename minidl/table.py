@@ -1,0 +1,18 @@
+"""Text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(rows: Sequence[Sequence[str]], align: str = "<", *, indent: str = "", gap: str = "  ") -> list[str]:
+    """The rows as lines, each column as wide as its widest cell.
+
+    align: "<" (left) or ">" (right) for each column; the last one given holds for the columns after it.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = align.ljust(len(widths), align[-1])
+    return [
+        indent + gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths)).rstrip()
+        for row in rows
+    ]
