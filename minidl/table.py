@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def table(rows: Sequence[Sequence[str]], align: str = "<", *, indent: str = "", gap: str = "  ") -> list[str]:
-    """The rows as lines, each column as wide as its widest cell.
+def table(
+    rows: Sequence[Sequence[str]], align: str = "<", *, indent: str = "", gap: str = "  ", most: int = 120
+) -> list[str]:
+    """The rows as lines, each column as wide as its widest cell, up to `most` letters.
 
     align: "<" (left) or ">" (right) for each column; the last one given holds for the columns after it.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [min(max(map(len, column)), most) for column in zip(*rows, strict=True)]
     sides = align.ljust(len(widths), align[-1])
     return [
         indent + gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths)).rstrip()

@@ -103,8 +103,8 @@ def test_a_circle_is_found():
 
 
 def test_imports_are_read_wherever_they_stand(tmp_path):
-    known = {name: tmp_path / "x.py" for name in ("a", "a.b", "a.b.c", "a.d")}
-    text = "import a.d\nif TYPE_CHECKING:\n    from . import c\ndef f():\n    from .. import d as e\n    from .c import g\n"
+    known = dict.fromkeys(("a", "a.b", "a.b.c", "a.d"), tmp_path / "x.py")
+    text = "import a.d\nif TYPE_CHECKING:\n    from . import c\ndef f():\n    from .. import d as e\n"
     (tmp_path / "f.py").write_text(text)
     assert imported("a.b.f", tmp_path / "f.py", known) == {"a.d", "a.b.c"}
     (tmp_path / "__init__.py").write_text("from .c import g\nfrom .. import name\nimport numpy\n")

@@ -7,8 +7,8 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
+from minidl.study.explain.diagram import diagram, gradient_line
 from minidl.study.explain.examples import EXAMPLES
-from minidl.study.explain.diagram import gradient_line, shown
 from minidl.study.explain.trace import Vertex
 from minidl.study.page import number
 from tasks.denoise.model import LectureDenoiser
@@ -127,7 +127,7 @@ def check_graph(seen, trace, step):
             complete[c.input] = s.number
             if s.number <= step:
                 arrived[c.input] = c.after
-    for box in shown(trace).boxes:
+    for box in diagram(trace).boxes:
         said = seen["gradients"][box.key]
         if said is None:
             assert box.shows.gradient is None
@@ -155,7 +155,7 @@ def pages(tmp_path_factory):
 @pytest.mark.parametrize("name", MADE)
 def test_the_arrow_keys_play_every_step(browser, pages, name):
     trace, path = pages(name)
-    graph = shown(trace)
+    graph = diagram(trace)
     gone = set()
     with browser.open(path) as page:
         for step in [None, *trace.steps]:
@@ -191,7 +191,7 @@ def test_every_box_opens_what_is_in_it(browser, pages, name, width, scheme):
     trace, path = pages(name)
     steps = {step.vertex: step for step in trace.steps}
     with browser.open(path, width=width, scheme=scheme) as page:
-        for box in shown(trace).boxes:
+        for box in diagram(trace).boxes:
             page.locator(f"#{box.key}").click()
             seen = page.evaluate(READ)
             assert seen["selected"] == [box.key] and seen["open"] == 1
@@ -213,7 +213,7 @@ def test_every_box_opens_what_is_in_it(browser, pages, name, width, scheme):
 def test_boxes_are_buttons_for_the_keyboard(browser, pages):
     trace, path = pages("own")
     with browser.open(path) as page:
-        for box in shown(trace).boxes:
+        for box in diagram(trace).boxes:
             node = page.locator(f"#{box.key}")
             assert node.get_attribute("role") == "button" and box.title in node.get_attribute("aria-label")
             node.focus()
@@ -225,7 +225,7 @@ def test_boxes_are_buttons_for_the_keyboard(browser, pages):
         for _ in range(30):
             page.keyboard.press("Tab")
             order.append(page.evaluate("document.activeElement.id"))
-        keys = [box.key for box in shown(trace).boxes]
+        keys = [box.key for box in diagram(trace).boxes]
         assert [key for key in order if key in keys][: len(keys)] == keys
 
 
@@ -254,7 +254,7 @@ def test_slider_and_buttons(browser, pages):
 @pytest.mark.parametrize("name", ["own", "second"])
 def test_paths_add_up_on_the_page_and_light_up(browser, pages, name):
     trace, path = pages(name)
-    graph = shown(trace)
+    graph = diagram(trace)
     with browser.open(path) as page:
         for leaf in trace.leaves:
             page.locator(f"#{graph.of[leaf].key}").click()
@@ -304,7 +304,7 @@ def test_fused_steps_unfold(browser, pages):
         assert "centred = x - x.mean" in panel.locator("pre").inner_text()
         rows = panel.locator("details tr")
         assert rows.count() == 1 + sum(len(s.contributions) for s in step.inside.steps)
-        assert panel.locator("details svg .box").count() == len(shown(step.inside).boxes)
+        assert panel.locator("details svg .box").count() == len(diagram(step.inside).boxes)
 
 
 @pytest.mark.parametrize("name", ["nan", "replaced", "relu"])

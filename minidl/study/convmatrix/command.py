@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..terminal import Parser, UsageError, deliver
-from .matrix import TOLERANCE, convmatrix
+from . import convmatrix
+from .matrix import TOLERANCE
 
 
 def main(argv: list[str] | None = None) -> int:

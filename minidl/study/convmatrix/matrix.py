@@ -1,8 +1,7 @@
-"""convmatrix: the matrix X of a convolution, its transpose, and what else the two are called."""
+"""The matrix X of a convolution, its transpose, and what else the two are called."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 
 from ...ops.conv import conv, conv_transpose
 from ...ops.window import OUTPUT_SIZE, Window
-from ..page import Page, Shown, plain
 from . import letters
 from .letters import Entry, added, dot
 
@@ -22,7 +20,7 @@ TOLERANCE = 1e-12  # of the checks, in float64
 
 
 @dataclass(frozen=True, repr=False)
-class ConvMatrix(Shown):
+class Matrix:
     """A convolution as a matrix: ``y = X ã``, where ã is the input with its padding, all axes in C order.
 
     kernel: an array of letters (dtype object) or numbers. window: the geometry. `taps` says which entry of the kernel
@@ -182,45 +180,11 @@ class ConvMatrix(Shown):
             "conv_transpose": float(abs(x - back.numpy()[0, 0]).max()),
         }
 
-    # --- what is shown
 
-    def __repr__(self) -> str:
-        return self.text()
-
-    def text(self) -> str:
-        """The matrices and what they do, as lines of text."""
-        from .report import text
-
-        return text(self)
-
-    def json(self) -> str:
-        """The same as JSON text."""
-        from .report import content
-
-        return json.dumps(plain(content(self)), indent=2, ensure_ascii=False)
-
-    def page(self) -> Page:
-        """The page: pointing at an output lights its row, its window in the input, its column in the transpose."""
-        from .page import page
-
-        return page(self)
-
-
-def convmatrix(
-    kernel: str | Sequence[Any] | np.ndarray, size: int | Sequence[int], *, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1,
-) -> ConvMatrix:  # fmt: skip
-    """The convolution of an input of `size` with a kernel, as a matrix, with all that follows from it.
-
-        >>> md.convmatrix("xyz", 4, stride=2, padding=1)            # X (2, 6): (ay + bz, bx + cy + dz)
-        >>> md.convmatrix([[1, 0, -1]] * 3, (4, 4))                 # doubly block Toeplitz
-
-    kernel: letters, one for each tap ("xyz"; rows parted by "/", "ab/cd"), or numbers of one or two axes. size: cells
-    along each axis, or one number for all. stride, padding, dilation: as in `F.conv`.
-
-    Raises ValueError for a kernel that is neither, for a geometry that does not fit, and for an X of more than 4096
-    entries.
-    """
+def read(
+    kernel: str | Sequence[Any] | np.ndarray, size: int | Sequence[int], stride: Any, padding: Any, dilation: Any
+) -> Matrix:
+    """The matrix of what `convmatrix` is asked for. Raises ValueError."""
     array = read_kernel(kernel)
     sizes = (size,) * array.ndim if isinstance(size, (int, np.integer)) else tuple(size)
     if len(sizes) != array.ndim:
@@ -234,7 +198,7 @@ def convmatrix(
             f"convmatrix: X would have {window.positions} x {math.prod(window.padded)} = {entries} entries, at most "
             f"{MOST} are shown; choose a smaller size (output = {OUTPUT_SIZE.split(' = ')[1]})"
         )
-    return ConvMatrix(array, window)
+    return Matrix(array, window)
 
 
 def read_kernel(kernel: Any) -> np.ndarray:

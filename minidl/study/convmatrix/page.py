@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..page import Page, level
 from .letters import shown
+from .matrix import Matrix
 from .report import MANY, equations, facts, inserted, output_names, size_formula, title
-
-if TYPE_CHECKING:
-    from .matrix import ConvMatrix
 
 COLOURS = ("p3", "n3", "p5", "n5", "p1", "n1", "p6", "n6", "p4", "n4", "p2", "n2")  # of letters, tap after tap
 
 FEW = 12  # outputs whose equations are also given in one line
 
 
-def page(m: ConvMatrix) -> Page:
+def page(m: Matrix) -> Page:
     """The page."""
     body = "\n".join([
         f'<p class="lead">{"; ".join(f"output = {line}" for line in dict.fromkeys(size_formula(m)))}. Each output is a '
@@ -41,11 +39,11 @@ def page(m: ConvMatrix) -> Page:
     return Page(heading[:1].upper() + heading[1:], body, script=script, style=style, data=_data(m))
 
 
-def _data(m: ConvMatrix) -> dict[str, Any]:
+def _data(m: Matrix) -> dict[str, Any]:
     return {"taps": m.taps, "said": said(m), "spread": spread_said(m)}
 
 
-def said(m: ConvMatrix) -> list[str]:
+def said(m: Matrix) -> list[str]:
     """For each output, what its row says."""
     lines = []
     for name, row, value in zip(output_names(m), m.X.tolist(), m.outputs()):
@@ -58,7 +56,7 @@ def said(m: ConvMatrix) -> list[str]:
     return lines
 
 
-def spread_said(m: ConvMatrix) -> list[str]:
+def spread_said(m: Matrix) -> list[str]:
     """For each cell of the padded input, what the transpose puts there."""
     sums = m.column_sums()
     return [
@@ -70,7 +68,7 @@ def spread_said(m: ConvMatrix) -> list[str]:
 # --- the parts
 
 
-def _outputs(m: ConvMatrix) -> str:
+def _outputs(m: Matrix) -> str:
     values = [f" = {escape(value)}" if m.window.positions <= FEW else "" for value in m.outputs()]
     buttons = "".join(
         f'<button data-o="{o}" aria-pressed="false" tabindex="{0 if o == 0 else -1}"><span class="mono">{name}</span>'
@@ -91,7 +89,7 @@ def _scroll(label: str, table: str) -> str:
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
-def _input(m: ConvMatrix) -> str:
+def _input(m: Matrix) -> str:
     """ã as it lies in space."""
     width = m.window.padded[-1]
     cells = [
@@ -102,7 +100,7 @@ def _input(m: ConvMatrix) -> str:
     return _figure("the padded input ã", f'<table class="matrix">{rows}</table>')
 
 
-def _kernel(m: ConvMatrix) -> str:
+def _kernel(m: Matrix) -> str:
     width = m.window.kernel[-1]
     entries = enumerate(m.kernel.ravel().tolist())
     cells = [f'<td data-k="{k}" class="{_colour(m, k)}">{shown(e)}</td>' for k, e in entries]
@@ -110,7 +108,7 @@ def _kernel(m: ConvMatrix) -> str:
     return _figure("the kernel", f'<table class="matrix">{rows}</table>')
 
 
-def _colour(m: ConvMatrix, tap: int) -> str:
+def _colour(m: Matrix, tap: int) -> str:
     """A colour for each letter, or one that says sign and size."""
     if tap < 0:
         return "z"
@@ -119,7 +117,7 @@ def _colour(m: ConvMatrix, tap: int) -> str:
     return level(float(m.kernel.flat[tap]), float(abs(m.kernel).max()))
 
 
-def _matrix(m: ConvMatrix) -> str:
+def _matrix(m: Matrix) -> str:
     head = "".join(f'<th scope="col" data-i="{i}"{_edge(m, None, i)}>{name}</th>' for i, name in enumerate(m.inputs))
     rows = "".join(
         f'<tr><th scope="row" data-o="{o}">{name}</th>'
@@ -130,7 +128,7 @@ def _matrix(m: ConvMatrix) -> str:
     return _figure("X", f'<table class="matrix" id="X"><thead><tr><th></th>{head}</tr></thead>{rows}</table>')
 
 
-def _transpose(m: ConvMatrix) -> str:
+def _transpose(m: Matrix) -> str:
     head = "".join(f'<th scope="col" data-o="{o}">{name}</th>' for o, name in enumerate(m.cotangents))
     rows = "".join(
         f'<tr><th scope="row" data-i="{i}">{name}</th>'
@@ -141,14 +139,14 @@ def _transpose(m: ConvMatrix) -> str:
     return _figure("Xᵀ", f'<table class="matrix" id="XT"><thead><tr><th></th>{head}</tr></thead>{rows}</table>')
 
 
-def _cell(m: ConvMatrix, o: int, i: int, edge: str) -> str:
+def _cell(m: Matrix, o: int, i: int, edge: str) -> str:
     tap = int(m.taps[o, i])
     entry = m.kernel.flat[tap] if tap >= 0 else 0
     at = f' data-k="{tap}"' if tap >= 0 else ""
     return f'<td data-o="{o}" data-i="{i}"{at} class="{_colour(m, tap)}{edge}">{shown(entry)}</td>'
 
 
-def _edge(m: ConvMatrix, o: int | None, i: int, alone: str = "") -> str:
+def _edge(m: Matrix, o: int | None, i: int, alone: str = "") -> str:
     """The class of a cell where a block of X begins: two axes make blocks, one for each pair of rows."""
     if m.window.rank == 1:
         return ""
@@ -157,7 +155,7 @@ def _edge(m: ConvMatrix, o: int | None, i: int, alone: str = "") -> str:
     return "".join(names) if alone or not names else f' class="{"".join(names).strip()}"'
 
 
-def _im2col(m: ConvMatrix) -> str:
+def _im2col(m: Matrix) -> str:
     head = "".join(f'<th scope="col" data-o="{o}">{name}</th>' for o, name in enumerate(output_names(m)))
     rows = "".join(
         f'<tr><th scope="row" data-k="{k}" class="{_colour(m, k)}">{shown(entry)}</th>'
@@ -170,7 +168,7 @@ def _im2col(m: ConvMatrix) -> str:
     return told + _scroll("im2col", table)
 
 
-def _conventions(m: ConvMatrix) -> str:
+def _conventions(m: Matrix) -> str:
     rows = "".join(
         f'<tr><th scope="row" data-o="{o}">{name}</th>'
         f'<td data-o="{o}">{escape(a)}</td><td data-o="{o}">{escape(b)}</td></tr>'
@@ -183,7 +181,7 @@ def _conventions(m: ConvMatrix) -> str:
     return _scroll("both conventions", table)
 
 
-def _spread(m: ConvMatrix) -> str:
+def _spread(m: Matrix) -> str:
     w = m.window
     size = tuple(n + span - 1 for n, span in zip(m.stuffed_size, w.span))
     full = np.full(w.padded, "0", object)
@@ -201,7 +199,7 @@ def _spread(m: ConvMatrix) -> str:
     return _scroll("the transpose, cell by cell", table)
 
 
-def _equations(m: ConvMatrix) -> str:
+def _equations(m: Matrix) -> str:
     if m.window.positions > FEW:
         return ""
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in equations(m).items())

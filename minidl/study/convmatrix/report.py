@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ...table import table
 from ..page import number
 from .letters import dot, shown
-
-if TYPE_CHECKING:
-    from .matrix import ConvMatrix
+from .matrix import Matrix
 
 MANY = 16  # column sums that still go into a sentence
 
 
-def size_formula(m: ConvMatrix) -> list[str]:
+def size_formula(m: Matrix) -> list[str]:
     """The output's size along each axis, with its numbers."""
     w = m.window
     return [
@@ -24,7 +23,7 @@ def size_formula(m: ConvMatrix) -> list[str]:
     ]
 
 
-def title(m: ConvMatrix) -> str:
+def title(m: Matrix) -> str:
     w = m.window
     said = f"convolution of {by(w.size)} cells with a kernel of {by(w.kernel)}, stride {by(w.stride)}"
     padding = tuple(low if low == high else (low, high) for low, high in w.padding)
@@ -36,7 +35,7 @@ def by(values: tuple) -> str:
     return " x ".join(map(str, values))
 
 
-def equations(m: ConvMatrix) -> dict[str, str]:
+def equations(m: Matrix) -> dict[str, str]:
     """What each product gives, in one line each."""
     kernel, flipped, u = listed(spread(m)), listed(np.flip(spread(m))), tuple_of(m.cotangents)
     unpadded = [t for t, real in zip(m.transposed(), m.inside) if real]
@@ -53,14 +52,14 @@ def equations(m: ConvMatrix) -> dict[str, str]:
     }
 
 
-def spread(m: ConvMatrix) -> np.ndarray:
+def spread(m: Matrix) -> np.ndarray:
     """The kernel with dilation - 1 zeros between its taps."""
     wide = np.zeros(m.window.span, m.kernel.dtype)
     wide[tuple(slice(None, None, d) for d in m.window.dilation)] = m.kernel
     return wide
 
 
-def inserted(m: ConvMatrix) -> list[str]:
+def inserted(m: Matrix) -> list[str]:
     """The cotangent with zeros inserted, convolved in full with the kernel: Xᵀ u, but for cells that no window reaches.
 
     ``(z * k)[i] = sum over t of k[t] z[i - t]``, written in the order of u.
@@ -77,7 +76,7 @@ def inserted(m: ConvMatrix) -> list[str]:
     return sums
 
 
-def facts(m: ConvMatrix) -> list[str]:
+def facts(m: Matrix) -> list[str]:
     """What is worth knowing of X, in a line each."""
     w, checks = m.window, m.checks
     filled = int((m.taps >= 0).sum())
@@ -93,7 +92,7 @@ def facts(m: ConvMatrix) -> list[str]:
     ]
 
 
-def checkerboard(m: ConvMatrix) -> str:
+def checkerboard(m: Matrix) -> str:
     """What Xᵀ makes of a constant."""
     sums, listing = m.phase_sums(), m.column_sums()
     line = "column sums, what Xᵀ makes of ones: "
@@ -108,12 +107,10 @@ def checkerboard(m: ConvMatrix) -> str:
 def grid(matrix: np.ndarray, rows: list[str], columns: list[str]) -> list[str]:
     """A matrix with names of its rows and columns, right-aligned; 0 as a dot."""
     body = [[name, *("." if e == 0 else shown(e) for e in line)] for name, line in zip(rows, matrix)]
-    table = [["", *columns], *body]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  " + " ".join(c.rjust(w) for c, w in zip(row, widths)) for row in table]
+    return table([["", *columns], *body], ">", indent="  ", gap=" ")
 
 
-def text(m: ConvMatrix) -> str:
+def text(m: Matrix) -> str:
     """Title, X, its transpose, im2col, equations, facts."""
     outputs = output_names(m)
     patch = [[m.inputs[i] for i in row] for row in m.columns]
@@ -135,7 +132,7 @@ def text(m: ConvMatrix) -> str:
     return "\n".join(lines)
 
 
-def content(m: ConvMatrix) -> dict[str, Any]:
+def content(m: Matrix) -> dict[str, Any]:
     """All of it as plain values."""
     w = m.window
     return {
@@ -146,7 +143,7 @@ def content(m: ConvMatrix) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def output_names(m: ConvMatrix) -> list[str]:
+def output_names(m: Matrix) -> list[str]:
     """y0, y1, ... or y(0,0), y(0,1), ..."""
     if m.window.rank == 1:
         return [f"y{i}" for i in range(m.window.positions)]

@@ -17,7 +17,7 @@ EPS = 1e-9  # how close to a kink an entry is on it
 
 
 class Trace(BackwardPass, Shown):
-    """A backward pass to print, draw, write as JSON (see `text.py` for its schema) and play on a page: see `explain`."""
+    """A backward pass to print, draw, play on a page, and write as JSON (its schema is in `text.py`)."""
 
     text, content, svg, page = text.text, text.content, drawing.picture, page.page
 

@@ -6,11 +6,13 @@ import argparse
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 from ...files.atomic import replacing
-from ..terminal import Parser, UsageError
-from .trace import Trace, explain
+from ..terminal import Parser, UsageError, suggestion
+from . import Trace, explain
+from .examples import EXAMPLES
+from .formula import read
+from .text import summary
 
 PAGE = "explain.html"
 EPILOG = """examples:
@@ -22,12 +24,10 @@ EPILOG = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the page, or what was asked for; print its path. 0, or 2 for an expression that cannot be computed."""
-    from .examples import EXAMPLES
-
-    options = _parser(EXAMPLES).parse_intermixed_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     if options.values and options.what in EXAMPLES:
         raise UsageError(f"the example {options.what} takes no values, got {options.values[0]}")
-    trace = _trace(options.what, options.values, EXAMPLES)
+    trace = _trace(options.what, options.values)
     if options.json:
         print(trace.json())
     elif options.text:
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser(examples: dict[str, Any]) -> Parser:
-    about = "\n".join(f"  {name:<10} {make.__doc__}" for name, make in examples.items())
+def _parser() -> Parser:
+    about = "\n".join(f"  {name:<10} {make.__doc__}" for name, make in EXAMPLES.items())
     parser = Parser(
         prog="minidl explain",
         description=f"{__doc__}\n\n{about}",
@@ -59,15 +59,12 @@ def _parser(examples: dict[str, Any]) -> Parser:
     return parser
 
 
-def _trace(what: str, values: list[str], examples: dict[str, Any]) -> Trace:
+def _trace(what: str, values: list[str]) -> Trace:
     """The trace of an example or of an expression."""
-    from ..terminal import suggestion
-    from .formula import read
-
-    if what in examples:
-        return explain(**examples[what]())
+    if what in EXAMPLES:
+        return explain(**EXAMPLES[what]())
     if what.isidentifier() and not values:
-        hint = suggestion(what, examples) or f"; there is {', '.join(examples)}"
+        hint = suggestion(what, EXAMPLES) or f"; there is {', '.join(EXAMPLES)}"
         raise UsageError(f"{what!r} is not an example{hint}; an expression needs values, such as '{what}**2' {what}=3")
     loss, names = read(what, values)
     if loss.size != 1:
@@ -82,8 +79,6 @@ def _write(trace: Trace, path: Path, options: argparse.Namespace) -> None:
     trace.html(path)
     out = sys.stderr if options.json else sys.stdout
     if not (options.json or options.text):
-        from .text import summary
-
         print(summary(trace), file=out)
     print(path, file=out)
     if options.open:

@@ -10,7 +10,7 @@ import numpy as np
 from ..page import number
 from .arrays import is_finite, shape_said, statistics
 from .expression import expression, pretty
-from .trace import Contribution, Step, BackwardPass, Vertex
+from .trace import BackwardPass, Contribution, Step, Vertex
 
 MOST = 60  # boxes that are drawn
 LONGEST = 30  # letters of a box's line

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
-from .layout import Layout, layout
 from .diagram import Box, Diagram, Edge, amount, diagram, gradient_line
+from .layout import Layout, layout
 from .text import title
 from .trace import BackwardPass
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..page import Page, number
 from .arrays import brief, is_short, shape_said, size
+from .diagram import Box, Diagram, diagram, gradient_line
 from .drawing import drawing, picture
 from .panels import Panels, scroll
-from .diagram import Box, Diagram, diagram, gradient_line
 from .text import count, title
-from .trace import Step, BackwardPass
+from .trace import BackwardPass, Step
 
 ROWS = (6, 4, 3, 2)  # rows and columns of an array, as many as the size of a page allows
 STEPS = 250  # that a page shows; more are in text and JSON

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..page import heat_table, mathml, number
 from .arrays import is_finite, magnitudes, shape_said, shape_text, size, statistics_text, told
+from .diagram import Box, Diagram, diagram, diagram_inside
 from .drawing import drawing
 from .expression import expression, for_mathml, forward_numbers, input_text, pretty, rule_numbers
-from .diagram import Box, Diagram, diagram, diagram_inside
 from .text import broadcast_text, count, kink_text, path_sum, product
-from .trace import Contribution, Step, BackwardPass, Vertex
+from .trace import BackwardPass, Contribution, Step, Vertex
 
 GLANCE = 12  # entries
 

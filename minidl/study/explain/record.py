@@ -20,8 +20,8 @@ from .trace import BackwardPass, Contribution, Kink, Step, Vertex, first_not_fin
 
 
 def follow(
-    loss: Tensor | Callable[[], Tensor], grad_output: Any, names: Mapping[str, Tensor], model: Module | None, eps: float,
-    explain: Callable[..., BackwardPass],
+    loss: Tensor | Callable[[], Tensor], grad_output: Any, names: Mapping[str, Tensor], model: Module | None,
+    eps: float, explain: Callable[..., BackwardPass],
 ) -> BackwardPass:  # fmt: skip
     """The backward pass from the loss: see `explain`, which also follows the definitions of fused primitives."""
     loss, calls = _computed(loss, model)

@@ -18,14 +18,14 @@ lists if there are at most 1000, else null. NaN and infinities are "nan", "inf" 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from ...table import table
 from ..page import number
 from . import arrays
 from .arrays import brief, shape_said, size, told
 from .expression import expression, forward_numbers, input_text, pretty, rule_numbers
-from .trace import Contribution, Step, BackwardPass, Vertex
+from .trace import BackwardPass, Contribution, Step, Vertex
 
 SCHEMA = "minidl.explain/1"
 
@@ -145,6 +145,10 @@ def path_sum(paths: Any) -> str:
     return f"sum {number(paths.sum)}, the gradient {gradient}"
 
 
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    return table(rows, indent="  ", most=40) if rows else ["  none"]
+
+
 def _forward(v: Vertex) -> tuple[str, ...]:
     what = v.kind if v.primitive is None else pretty(expression(v))
     numbers = forward_numbers(v)
@@ -152,18 +156,9 @@ def _forward(v: Vertex) -> tuple[str, ...]:
     return v.name, what, (f"{pretty(numbers)} = " if numbers else "") + brief(v.value), module
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    if not rows:
-        return ["  none"]
-    widths = [min(max(len(row[i]) for row in rows), 40) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-
-
-def as_json(trace: BackwardPass) -> str:
+def content(trace: BackwardPass) -> dict[str, Any]:
     """The trace in the schema that the docstring of this module describes."""
-    from ..page import plain
-
-    content = {
+    return {
         "schema": SCHEMA,
         "output": trace.output.name,
         "seed": arrays.as_json(trace.seed),
@@ -174,7 +169,6 @@ def as_json(trace: BackwardPass) -> str:
         "steps": [_step(step) for step in trace.steps],
         "paths": {name: _paths(paths) for name, paths in trace.paths.items()},
     }
-    return json.dumps(plain(content), indent=1, allow_nan=False)
 
 
 def _value(v: Vertex) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Step:
 
     @cached_property
     def inside(self) -> BackwardPass | None:
-        """The pass through a fused primitive's definition on the same inputs and gradient; None of another primitive."""
+        """The pass through the definition of a fused primitive, on the same inputs and gradient; else None."""
         return self.unfold(self) if self.fused else None
 
 

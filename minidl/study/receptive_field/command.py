@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..terminal import Parser, UsageError, deliver
-from . import spec
-from .field import receptive_field
+from . import receptive_field, spec
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,8 +1,7 @@
-"""receptive_field: theory per layer, exact support per pixel, effective field by gradient."""
+"""What a network is asked: theory per layer, exact support per pixel, effective field by gradient."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,25 +13,22 @@ from ...core.tensor import Node, Tensor
 from ...nn import init
 from ...nn.module import Module
 from ...nn.summary import unchanged
-from ..page import Page, Shown, plain
-from . import spec
 from .extent import Effective, Field, Layer, radius
 from .graph import Pass, branches, seen_by, spatial, support
-from .theory import POOLS, WINDOWED, Axes
+from .theory import POOLS, Axes
 
 BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
 MERGES = 6  # layers joining branches whose branches are looked at one by one
-ROOM = 9  # outputs that a network given as text has at least
 KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
          "mixed": "linear", "picked": "nearest", "take": "decimation", "concatenated": "concat"}  # fmt: skip
 
 
-class ReceptiveField(Shown):
+class Probe:
     """What `receptive_field` found; exact and effective fields of other pixels and layers are worked out when asked.
 
     ``layers`` are the rows of the theory, in the order in which they ran; ``readings`` name what "the" receptive field
-    of a network that downsamples can mean. ``text()``, ``json()``, ``html(path)``; a notebook shows the page.
+    of a network that downsamples can mean.
     """
 
     def __init__(
@@ -179,108 +175,6 @@ class ReceptiveField(Shown):
         if len(at) != len(output) or any(not 0 <= p < n for p, n in zip(at, output)):
             raise ValueError(f"receptive_field: {self.layers[layer].name} gives {output} pixels, so none is at {at}")
         return at
-
-    # --- what is shown
-
-    def text(self) -> str:
-        """The table of the layers, then what was measured at the pixel."""
-        from .report import text
-
-        return text(self)
-
-    __repr__ = text
-
-    def json(self) -> str:
-        """The same as JSON text."""
-        from .report import content
-
-        return json.dumps(plain(content(self)), indent=2)
-
-    def page(self) -> Page:
-        """The page: choosing a pixel lights what it sees in every layer below. Raises ValueError for three axes."""
-        from .page import page
-
-        return page(self)
-
-
-def receptive_field(
-    model: Callable[[Tensor], Tensor] | str, input_shape: Sequence[int] | None = None, *,
-    layer: str | int | None = None, pixel: int | Sequence[int] | None = None, draws: int = 16, seed: int = 0,
-    own_weights: bool = False,
-) -> ReceptiveField:  # fmt: skip
-    """Which input cells a layer's pixels depend on: by formula, exactly, and how strongly.
-
-        >>> md.receptive_field("c3 p2 c3 p2 c3 p2")            # 22 cells
-        >>> md.receptive_field(net, (1, 3, 64, 64), layer="encoder.1.conv2")
-
-    model: a Module, any function of one Tensor (N, C, 1 to 3 axes), or text (see `spec.py`), which is one
-    axis. input_shape: batch included; text may leave it out. layer: a name or number of a row; the last. pixel: of that
-    layer's output; its centre.
-
-    Theory is the recursion ``r += d (k - 1) j, j *= s``. Exact is the set of cells that a walk back through the graph
-    reaches when every rule carries yes or no: branches, skips, phases after upsampling and borders are in it, values
-    are not. Effective is |gradient| averaged over `draws` random inputs and (unless `own_weights`) random weights,
-    in eval mode; weights, modes and random streams are put back.
-
-    Raises ValueError for text that is no network, a layer or a pixel that is not there, and shapes that do not fit.
-    """
-    if draws < 1:
-        raise ValueError(f"receptive_field: draws must be 1 or more, got {draws}")
-    title, names = "", {}
-    if isinstance(model, str):
-        title = " ".join(model.split())
-        model, names = spec.read(model)
-        model.to("float64")
-        length = input_shape[-1] if input_shape is not None else _length(model)
-        input_shape = (1, 1, length)
-    elif isinstance(model, Module):
-        names = {module: path or type(model).__name__ for path, module in model.named_modules()}
-    elif not callable(model):
-        raise TypeError(f"receptive_field: a Module, a function or text is needed, got {type(model).__name__}")
-    if input_shape is None:
-        raise ValueError("receptive_field: a model needs input_shape=, batch included, such as (1, 3, 64, 64)")
-    shape = tuple(input_shape)
-    if not 3 <= len(shape) <= 5 or any(not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(f"receptive_field: input_shape must be (N, C, 1 to 3 axes), got {shape}")
-    title = title or getattr(model, "__name__", type(model).__name__)
-    dtype = next((p.dtype for p in model.parameters()), np.float64) if isinstance(model, Module) else np.float64
-    x = np.random.default_rng(seed).standard_normal((1, *shape[1:])).astype(dtype)
-    return ReceptiveField(model, x, title, names, layer, pixel, draws, seed, own_weights)
-
-
-def _length(network: Module) -> int:
-    """A length at which the pixel in the middle sees no border; one that no stride cuts short, if there is one."""
-    n = 8
-    while not (run := _tried(network, n)) or not _roomy(run, n):
-        n += max(1, n // 4)
-        if n > 20_000:
-            raise ValueError(
-                "receptive_field: no input of up to 20000 cells leaves the middle pixel free of borders; "
-                "give input_shape=(1, 1, length)"
-            )
-    exact = (m for m in range(n, n + 64) if (run := _tried(network, m)) and _roomy(run, m) and _divides(run))
-    return next(exact, n)
-
-
-def _tried(network: Module, n: int) -> Pass | None:
-    try:
-        return Pass(network, Tensor(np.zeros((1, 1, n))))
-    except ValueError:
-        return None
-
-
-def _roomy(run: Pass, n: int) -> bool:
-    known = run.theory()
-    (axis,) = known[run.output.node]
-    count = run.output.shape[2]
-    middle = axis.moved(count // 2)
-    deepest = max(axes[0].jump for axes in known.values() if axes)
-    return count >= max(ROOM, deepest / axis.jump) and middle.first >= 0 and middle.last <= n - 1
-
-
-def _divides(run: Pass) -> bool:
-    windows = [node.parameters["window"] for node in run.nodes if node.primitive.name in WINDOWED]
-    return all((w.padded[0] - w.span[0]) % w.stride[0] == 0 for w in windows)
 
 
 def _layer(run: Pass, node: Node, name: str, axes: Axes) -> Layer:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..page import Page, level, number
 from .extent import MASS, Effective, Field, Layer, cells, place
-from .field import PIXELS
-from .report import COLUMNS, heading, sentences, table
-
-if TYPE_CHECKING:
-    from .field import ReceptiveField
+from .field import PIXELS, Probe
+from .report import COLUMNS, heading, rows, sentences
 
 ROWS = 24  # layers that are shown
 WORK = 3e7  # cells times passes that a page may cost
@@ -22,7 +19,7 @@ BLOCKS = 48  # squares along each axis of the picture of two axes
 GRADES = 999  # the largest height of a bar
 
 
-def page(found: ReceptiveField) -> Page:
+def page(found: Probe) -> Page:
     """The page. Raises ValueError for inputs of three axes."""
     rank = found.image.ndim - 2
     if rank > 2:
@@ -41,7 +38,7 @@ def page(found: ReceptiveField) -> Page:
 # --- what is measured
 
 
-def _shown(found: ReceptiveField) -> list[int]:
+def _shown(found: Probe) -> list[int]:
     """The layers that get a strip: all that have places, or some of them evenly, the chosen one always."""
     placed = [i for i, row in enumerate(found.layers[: found.chosen + 1]) if row.output]
     if len(placed) <= ROWS:
@@ -49,7 +46,7 @@ def _shown(found: ReceptiveField) -> list[int]:
     return [placed[round(i)] for i in np.linspace(0, len(placed) - 1, ROWS)]
 
 
-def _measured(found: ReceptiveField, shown: list[int]) -> dict[int, list[tuple[int, ...]]]:
+def _measured(found: Probe, shown: list[int]) -> dict[int, list[tuple[int, ...]]]:
     """The pixels of each layer that may be chosen: of every layer, or of the last where that would cost too much."""
     cost = found.image[0].size * (found.draws + 1)
     most = int(WORK / cost / max(len(shown), 1))
@@ -63,7 +60,7 @@ def _middle(pixels: list, most: int) -> list:
     return pixels[spare // 2 : spare // 2 + most]
 
 
-def _data(found: ReceptiveField, shown: list[int], measured: dict[int, list]) -> dict[str, Any]:
+def _data(found: Probe, shown: list[int], measured: dict[int, list]) -> dict[str, Any]:
     size = found.image.shape[2:]
     return {
         "axes": ["rows", "columns"][: len(size)] if len(size) > 1 else [""],
@@ -85,7 +82,7 @@ def _strip(row: Layer, size: tuple[int, ...]) -> dict[str, Any]:
     return {"name": row.name, "size": cells(row.size), "count": row.output, "places": places or even}
 
 
-def _pixels(found: ReceptiveField, shown: list[int], pixels: list[tuple[int, ...]]) -> list[dict[str, Any]]:
+def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]]) -> list[dict[str, Any]]:
     """For each pixel of the last layer shown: what it sees in those below and in the input, and what to say of it."""
     if not pixels:
         return []
@@ -140,7 +137,7 @@ def _profile(field: Field, effect: Effective, axis: int) -> list[int]:
 # --- what stands on the page
 
 
-def _intro(found: ReceptiveField) -> str:
+def _intro(found: Probe) -> str:
     return (
         f'<p class="lead">{escape(_started(sentences(found)[0]))}.</p>'
         "<p>Choose a layer by its button, then a pixel with the slider, or point at any cell. "
@@ -153,7 +150,7 @@ def _started(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _controls(found: ReceptiveField) -> str:
+def _controls(found: Probe) -> str:
     options = '<option value="0">rows</option><option value="1">columns</option>'
     axis = f'<label>axis <select id="axis">{options}</select></label>' if found.image.ndim == 4 else ""
     return (
@@ -170,26 +167,26 @@ LEGEND = (
 )
 
 
-def _said(found: ReceptiveField) -> str:
+def _said(found: Probe) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in sentences(found)[1:])
     return f"<h2>What was found</h2><ul>{items}</ul>"
 
 
-def _table(found: ReceptiveField) -> str:
+def _table(found: Probe) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    rows = "".join(
+    body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in table(found)
+        for row in rows(found)
     )
     return (
         "<h2>By formula</h2><p>Size grows by dilation · (kernel − 1) · jump, jump is multiplied by the stride; start "
         "is the first cell that output 0 sees, negative in the padding.</p>"
         '<div class="scroll" tabindex="0" role="region" aria-label="the formula, layer by layer"><table class="theory">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _picture(found: ReceptiveField) -> str:
+def _picture(found: Probe) -> str:
     """The effective field of the pixel in the middle over both axes, and the box of the exact one, as SVG."""
     field, effect = found.exact(), found.effective()
     height, width = effect.share.shape

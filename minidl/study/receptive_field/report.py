@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...table import table
 from ..page import number
 from .extent import MASS, cells, place
-
-if TYPE_CHECKING:
-    from .field import ReceptiveField
+from .field import Probe
 
 COLUMNS = ("layer", "kind", "kernel", "stride", "dilation", "padding", "output", "jump", "size", "start", "centre")
 
 
-def table(found: ReceptiveField) -> list[tuple[str, ...]]:
+def rows(found: Probe) -> list[tuple[str, ...]]:
     """The cells of the theory's table, a row for each layer, under COLUMNS."""
     return [
         (row.name, row.kind, *(cells(getattr(row, column)) for column in COLUMNS[2:]))
@@ -23,7 +22,7 @@ def table(found: ReceptiveField) -> list[tuple[str, ...]]:
     ]
 
 
-def sentences(found: ReceptiveField) -> list[str]:
+def sentences(found: Probe) -> list[str]:
     """What was measured, in words."""
     field, effective = found.exact(), found.effective()
     what = "the output" if not field.pixel else f"pixel {place(field.pixel)} of {cells(found.theory.output)}"
@@ -52,23 +51,18 @@ def sentences(found: ReceptiveField) -> list[str]:
     return lines
 
 
-def text(found: ReceptiveField) -> str:
+def text(found: Probe) -> str:
     """The table, then the sentences."""
-    rows = [COLUMNS, *table(found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
-        for row in rows
-    ]
+    lines = table([COLUMNS, *rows(found)], "<<>")
     return "\n".join([f"{heading(found)}:", *lines, *sentences(found)])
 
 
-def heading(found: ReceptiveField) -> str:
+def heading(found: Probe) -> str:
     shape = " x ".join(map(str, found.image.shape[2:]))
     return f"receptive field of {found.title} on {shape} cells"
 
 
-def content(found: ReceptiveField) -> dict[str, Any]:
+def content(found: Probe) -> dict[str, Any]:
     """The same as plain values, and the exact field of every pixel that was measured."""
     field, effective = found.exact(), found.effective()
     measured = found.fields(found.chosen, found.pixels(found.chosen))
@@ -86,7 +80,7 @@ def content(found: ReceptiveField) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _weights(found: ReceptiveField) -> str:
+def _weights(found: Probe) -> str:
     own = "the model's own weights" if found.own_weights else "random weights"
     return f"{own}, {found.draws} draws"
 
