@@ -1,8 +1,9 @@
-"""Text tables."""
+"""Tables as lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 
 def table(
@@ -18,3 +19,12 @@ def table(
         indent + gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths)).rstrip()
         for row in rows
     ]
+
+
+def grouped(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """A table of (heading, row): the heading of each group stands above its rows, an empty line between groups."""
+    lines = iter(table([row for _, row in rows], indent="  "))
+    found: list[str] = []
+    for heading, group in groupby(rows, key=lambda pair: pair[0]):
+        found += ["", heading, *(next(lines) for _ in group)]
+    return found[1:]

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.context import enable_grad, no_grad
 from ..core.tensor import Parameter, Shadow, Tensor
 from ..device import namespace
+from ..table import table
 from .conv import _Conv, _ConvTranspose
 from .linear import Linear
 from .module import Module, same_modes, watch
@@ -47,9 +48,8 @@ class Summary:
             (r.name, r.type, _shape_text(r.output_shape), *map(_count_text, (r.parameters, r.macs, r.bytes)))
             for r in self.rows
         ]
-        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-        lines = ["  ".join(_aligned(line, widths)).rstrip() for line in [head, *body]]
-        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+        lines = table([head, *body], "<<<>")
+        rule = "-" * len(lines[0])
         inputs = " and ".join(map(str, self.input_shapes))
         total = f"{self.parameters:,} parameters, {self.trainable:,} trainable; {self.macs:,} MACs"
         memory = f"outputs {self.bytes:,} bytes"
@@ -196,8 +196,3 @@ def _shape_text(shape: Any) -> str:
 
 def _count_text(n: int) -> str:
     return f"{n:,}" if n else "-"
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    return [cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))]

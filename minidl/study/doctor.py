@@ -18,6 +18,7 @@ import minidl
 
 from .. import device
 from ..kernels.cpu import memory, workers
+from ..table import grouped
 from .terminal import Parser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -65,10 +66,8 @@ def examined() -> dict[str, dict[str, Any]]:
 
 def text(found: dict[str, dict[str, Any]]) -> str:
     """The report as lines, one for each value."""
-    width = max(len(name) for values in found.values() for name in values)
-    lines = []
-    for name, values in found.items():
-        lines += [name, *(f"  {key:<{width}}  {_shown(value)}" for key, value in values.items()), ""]
+    rows = [(name, (key, _shown(value))) for name, values in found.items() for key, value in values.items()]
+    lines = [*grouped(rows), ""]
     lines.append("all is well" if found["self check"]["passed"] else "THE SELF CHECK FAILED: do not trust results here")
     return "\n".join(lines)
 

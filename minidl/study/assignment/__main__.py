@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from ...table import table
 from ..terminal import Parser, UsageError, suggestion
 from . import sheet
 from .marking import CASES, Result
@@ -149,10 +150,8 @@ def _check(question: Question, path: Path, options: Namespace) -> Result:
 def _table(rows: list[tuple[Path, Result]]) -> str:
     if not rows:
         return "no file here answers a question; minidl assignment start all DIR writes them"
-    cells = [("question", "verdict", "right", "diagnosis")]
-    cells += [(r.question, r.verdict, r.share, r.summary) for _, r in rows]
-    widths = [max(len(row[k]) for row in cells) for k in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(n) for cell, n in zip(row, widths)), row[3]]).rstrip() for row in cells)
+    cells = [(r.question, r.verdict, r.share, r.summary) for _, r in rows]
+    return "\n".join(table([("question", "verdict", "right", "diagnosis"), *cells]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...files.atomic import replacing
+from ...table import grouped
 from .question import Inputs, Question
 from .questions import QUESTIONS
 
@@ -18,14 +19,7 @@ WIDTH = 96
 
 def listing() -> str:
     """All questions under their topics."""
-    width = max(map(len, QUESTIONS))
-    lines, topic = [], ""
-    for question in QUESTIONS.values():
-        if question.topic != topic:
-            topic = question.topic
-            lines += ["", topic]
-        lines.append(f"  {question.id:<{width}}  {question.title}")
-    return "\n".join(lines[1:])
+    return "\n".join(grouped([(q.topic, (q.id, q.title)) for q in QUESTIONS.values()]))
 
 
 def page(question: Question) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
+from ...table import grouped
 from ..terminal import Parser, UsageError, suggestion
 from . import QUESTIONS, Question
 from .question import wrapped
@@ -54,9 +54,7 @@ def questions(name: str | None) -> list[Question]:
 
 def listing() -> str:
     """The names of all questions, under the lecture's parts and quizzes."""
-    lines, width = [], max(map(len, QUESTIONS))
-    for part, group in groupby(QUESTIONS.values(), key=lambda q: q.part):
-        lines += [f"\n{part}" if lines else part, *(f"  {q.id:<{width}}  {q.quiz}" for q in group)]
+    lines = grouped([(q.part, (q.id, q.quiz)) for q in QUESTIONS.values()])
     lines.append(f"\n{len(QUESTIONS)} questions. minidl quiz asks them; minidl quiz ID --answer X marks one answer.")
     return "\n".join(lines)
 
