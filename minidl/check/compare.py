@@ -58,7 +58,7 @@ def compare(
     pull = problem.pullback(xs)
     us = [cotangent(y, rng) for _ in range(COTANGENTS)]
     n = sum(x.size for x in xs)
-    largest = problem.trace(xs).largest
+    largest = problem.graph(xs).largest
     if y.size * n <= entries and n <= entries**0.5 * 2:
         return _whole(problem, xs, slope, y, largest, pull, us, tolerance)
     return _directions(problem, xs, slope, y, largest, pull, us, rng, tolerance)

@@ -1,4 +1,4 @@
-"""What every primitive must keep to, beside being right: checked on each sample."""
+"""The contract of every primitive besides a right derivative, checked on each sample."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def untouched(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
         yield Finding("mutated", trial.where, "the forward changes an input in place")
         return
     u = cotangent(trial.problem.value(xs), rng)
-    kept = u.copy()
+    before = u.copy()
     pull(u)
     if not _same(xs, trial.xs):
         yield Finding("mutated", trial.where, "a rule changes an input in place")
-    elif not np.array_equal(u, kept):
+    elif not np.array_equal(u, before):
         yield Finding("mutated", trial.where, "a rule changes the cotangent in place")
 
 
@@ -113,7 +113,7 @@ def repeatable(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
 
 
 def fresh_value(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
-    """The value of a later call is right too: nothing of the first call is kept."""
+    """The value of a later call is right too: no state of the first call remains."""
     if forward(trial, _close_by(trial, rng))[1]:
         yield Finding("stale", trial.where, "the value is right in a first call, wrong in a later one")
 
@@ -126,7 +126,7 @@ def fresh_gradient(trial: Trial, slope: Slope, rng: np.random.Generator) -> Iter
 
 
 def _close_by(trial: Trial, rng: np.random.Generator) -> list[np.ndarray]:
-    """Other inputs of the same shapes; signs and domains are kept."""
+    """Other inputs of the same shapes, signs and domains."""
     return [x * (1 + 1e-3 * rng.uniform(-1, 1, x.shape)) for x in trial.xs]
 
 
@@ -248,13 +248,13 @@ def formulas_hold(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
         formula = p.rule_formulas.get(p.arguments[slot], "")
         if not formula:
             continue
-        said = formulas.evaluate(formula, values | {"g": u, "y": y})
-        said = formulas.sum_to(np.broadcast_to(said, y.shape), got.shape)
-        if not _holds(said, got):
+        expected = formulas.evaluate(formula, values | {"g": u, "y": y})
+        expected = formulas.sum_to(np.broadcast_to(expected, y.shape), got.shape)
+        if not _holds(expected, got):
             yield Finding("formula", trial.where, f"the rule for {p.arguments[slot]!r} is not its formula, {formula}")
 
 
-def _holds(said: np.ndarray, got: np.ndarray) -> bool:
+def _holds(expected: np.ndarray, got: np.ndarray) -> bool:
     """Does a formula, written for reading, give these values wherever it does not overflow?"""
-    finite = np.isfinite(said) | ~np.isfinite(got)
-    return bool(finite.any() or not got.size) and _difference(got[finite], said[finite])[0] <= 1e-10
+    finite = np.isfinite(expected) | ~np.isfinite(got)
+    return bool(finite.any() or not got.size) and _difference(got[finite], expected[finite])[0] <= 1e-10

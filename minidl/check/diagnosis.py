@@ -19,7 +19,7 @@ from .slopes import Slope
 
 AGREES = 1e-6  # relative difference at which an explanation holds; less if the error itself is smaller
 ROWS = 24  # rows of a Jacobian that is too large to look at whole,
-LARGE = 4_000_000  # and entries past which it is not looked at
+LARGE = 4_000_000  # and entries beyond which it is not examined
 
 ADVICE = {
     "not finite": "The rule divides by zero or overflows here; guard that entry with where.",
@@ -232,7 +232,7 @@ def inside(shape: tuple[int, ...], axes: tuple[int, ...] | None = None) -> np.nd
 def _support(s: Suspect, J: np.ndarray | None) -> Iterator[tuple[str, str]]:
     """Entries of the Jacobian that are wrongly zero or wrongly not, or an error of low rank: a dropped sum or mean.
 
-    A large Jacobian is looked at in a few of its rows.
+    Of a large Jacobian, a few rows are examined.
     """
     rows = np.arange(s.u.size) if J is not None else s.rng.permutation(s.u.size)[:ROWS]
     if J is None:

@@ -42,12 +42,12 @@ def without_a_part(formula: str, values: dict[str, Any]) -> Iterator[tuple[str, 
             else:
                 continue
             dropped = getattr(node, side)
-            kept: ast.expr = node.right if side == "left" else node.left
+            rest: ast.expr = node.right if side == "left" else node.left
             if side == "left" and isinstance(node.op, ast.Sub):
-                kept = ast.UnaryOp(ast.USub(), kept)
+                rest = ast.UnaryOp(ast.USub(), rest)
             elif side == "left" and isinstance(node.op, ast.Div):
-                kept = ast.BinOp(ast.Constant(1.0), ast.Div(), kept)
-            tree = _Replace(node, kept).visit(tree)
+                rest = ast.BinOp(ast.Constant(1.0), ast.Div(), rest)
+            tree = _Replace(node, rest).visit(tree)
             yield kind, f"`{ast.unparse(dropped)}` of `{formula}` is left out", _run(tree, values)
 
 

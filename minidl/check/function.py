@@ -16,12 +16,12 @@ from . import slopes
 from .compare import BAR, Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate
 from .kinks import Place, find_place
-from .problem import Gradient, Problem, Trace
+from .problem import Gradient, Graph, Problem
 from .report import Compared, Report
 from .sweep import Sweep, sweep
 
 EXACT = 1e-12  # tolerance of complex step and adjoint pairs, relative to sum |v u|
-DIFFERENCES = 1e-9  # and of differences, beside their error bar
+DIFFERENCES = 1e-9  # and of differences, in addition to their error bar
 COARSE = 500.0  # tolerance of a function that works in lower precision: this many roundings
 COLUMNS = ("order", "oracle", "compared", "worst error", "tolerance", "error bar", "verdict")
 
@@ -44,7 +44,7 @@ def gradcheck(
 
     inputs: a tensor, array or float, or a list of them; floating ones are differentiated, in float64; integer and
     boolean ones are passed on. tolerance: relative to ``sum |v u|``; by default 1e-12 (tenfold for each further order),
-    or 1e-9 beside the error bar of differences.
+    or 1e-9 in addition to the error bar of differences.
 
     Returns a `Report`: true if the verdict is PASS. A failure names the worst index, the kind of mistake (sign,
     factor, transposed, flipped, shifted, missing term, ...) and, where it can, the primitive whose rule is wrong.
@@ -123,7 +123,7 @@ def _read(f: Callable, inputs: Any, report: Report) -> tuple[Callable, list[np.n
 
 
 def _argument_names(f: Callable, count: int) -> list[str]:
-    """' (x)' for each argument whose name can be told, '' for the others."""
+    """' (x)' for each argument whose name is known, '' for the others."""
     try:
         parameters = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):
@@ -145,9 +145,9 @@ def _require_output(problem: Problem, xs: list[np.ndarray]) -> None:
 
 def _repeats(problem: Problem, xs: list[np.ndarray], rng: np.random.Generator, report: Report) -> bool:
     """Twice the same bits, finite, and the inputs left alone?"""
-    kept = [x.copy() for x in xs]
+    before = [x.copy() for x in xs]
     first, second = problem.value(xs), problem.value(xs)
-    if not all(np.array_equal(x, k) for x, k in zip(xs, kept, strict=True)):
+    if not all(np.array_equal(x, b) for x, b in zip(xs, before, strict=True)):
         return _fail(report, Finding("mutated", "f", "f changed an input in place"))
     if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
         return _fail(
@@ -216,12 +216,12 @@ def check_order(
     report: Report,
 ) -> bool:
     """Compare, add a row to the report, and on failure say what is wrong."""
-    met = problem.trace(xs)
-    coarse = COARSE * met.precision if met.precision > 1e-12 else 0.0
+    graph = problem.graph(xs)
+    coarse = COARSE * graph.precision if graph.precision > 1e-12 else 0.0
     if coarse:
-        report.notes.append(f"part of f works at precision {met.precision:.0e}: the tolerance is {coarse:.0e}")
+        report.notes.append(f"part of f works at precision {graph.precision:.0e}: the tolerance is {coarse:.0e}")
     slope, result, allowed = None, None, 0.0
-    if met.smooth:
+    if graph.smooth:
         allowed = max(tolerance or EXACT * 10 ** (order - 1), coarse)  # each pass adds its rounding errors
         try:
             slope, oracle = slopes.complex_step, "complex step"
@@ -252,7 +252,7 @@ def check_order(
         return True
     report.verdict = result.verdict
     if result.verdict == "FAIL":
-        report.findings.append(_explain(result, problem, xs, slope, names, rng, met, order))
+        report.findings.append(_explain(result, problem, xs, slope, names, rng, graph, order))
     else:
         message = f"the error bar of the differences is {result.bar:.0e} wide: f is too rough, or too steep, to tell"
         report.findings.append(Finding("inconclusive", "f", message))
@@ -275,7 +275,7 @@ def _explain(
     slope: slopes.Slope,
     names: Sequence[str],
     rng: np.random.Generator,
-    met: Trace,
+    graph: Graph,
     order: int,
 ) -> Finding:
     if result.jacobian is None:
@@ -283,7 +283,7 @@ def _explain(
         result.index, result.expected, result.got = locate(suspect)
     kind, message = diagnose(result, problem, xs, slope, rng)
     where = f"order {order}, {names[result.argument]}"
-    culprit, all_checked = find_culprit(met, rng)
+    culprit, all_checked = find_culprit(graph, rng)
     if culprit is not None:
         name, argument, (kind, message) = culprit
         where = f"{where} (the rule of {name} for {argument!r})"
@@ -303,14 +303,14 @@ def _sweep(result: Comparison, problem: Problem, xs: list[np.ndarray], slope: sl
     return sweep(problem, xs, k, u, gradient, slope, seed=0)
 
 
-def find_culprit(met: Trace, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
+def find_culprit(graph: Graph, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
     """The first primitive met whose own rule is wrong, on the inputs it met; and whether all could be checked."""
-    seen, complete = set(), True
-    for node in met.nodes:
+    checked, complete = set(), True
+    for node in graph.nodes:
         key = node.primitive.name, tuple(getattr(x, "shape", None) for x in node.inputs)
-        if key in seen or isinstance(node.primitive, Fused):
+        if key in checked or isinstance(node.primitive, Fused):
             continue
-        seen.add(key)
+        checked.add(key)
         try:
             wrong = _wrong_rule(node, rng)
         except (TypeError, ValueError, ArithmeticError, slopes.NotAnalytic):

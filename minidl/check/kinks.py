@@ -53,7 +53,7 @@ def find_place(problem: Problem, xs: Arrays, rng: np.random.Generator) -> Place:
 
 
 def _jitter(x: np.ndarray, rng: np.random.Generator, attempt: int) -> np.ndarray:
-    """A small move. Signs and domains such as x > 0 are kept; what is close to zero moves away from it."""
+    """A small move. Signs and domains such as x > 0 stay; what is close to zero moves away from it."""
     size = 0.02 * (1 + attempt)
     sign = np.where(x == 0, rng.choice([-1.0, 1.0], x.shape), np.sign(x))
     away = sign * size * rng.uniform(0.1, 1, x.shape)
@@ -62,7 +62,7 @@ def _jitter(x: np.ndarray, rng: np.random.Generator, attempt: int) -> np.ndarray
 
 def _count(problem: Problem, xs: Arrays, reach: float, rng: np.random.Generator) -> tuple[int, int, bool]:
     """Points near a kink, points with a kink, and whether all values are finite."""
-    here = problem.trace(xs).distances
+    here = problem.graph(xs).distances
     finite = bool(np.isfinite(problem.value(xs)).all())
     if not here.size:
         return 0, 0, finite
@@ -70,7 +70,7 @@ def _count(problem: Problem, xs: Arrays, reach: float, rng: np.random.Generator)
     for _ in range(2):
         vs = [scale(x) * rng.choice([-1.0, 1.0], x.shape) * rng.uniform(0.5, 1, x.shape) for x in xs]
         for sign in (1, -1):
-            there = problem.trace([x + sign * reach * v for x, v in zip(xs, vs, strict=True)]).distances
+            there = problem.graph([x + sign * reach * v for x, v in zip(xs, vs, strict=True)]).distances
             near |= _crossing(here, there)
     return int(near.sum()), here.size, finite
 
@@ -89,11 +89,11 @@ def _crossing(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 def crossed(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> bool:
     """Does a step of ``h`` to either side come near a kink?"""
-    here = problem.trace(xs).distances
+    here = problem.graph(xs).distances
     if not here.size:
         return False
     steps = ([x + s * h * v for x, v in zip(xs, vs, strict=True)] for s in (1, -1))
-    return any(_crossing(here, problem.trace(step).distances).any() for step in steps)
+    return any(_crossing(here, problem.graph(step).distances).any() for step in steps)
 
 
 def safe_step(problem: Problem, xs: Arrays, vs: Arrays, h: float = 0.125) -> float:

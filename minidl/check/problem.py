@@ -19,7 +19,7 @@ Arrays = Sequence[np.ndarray]
 
 
 @dataclass
-class Trace:
+class Graph:
     """What a run met: its primitives, how far every entry stood from a kink, the coarsest precision and the largest
     number on the way."""
 
@@ -36,8 +36,8 @@ class Trace:
     def smooth(self) -> bool:
         return all(p.kind != "piecewise" for p in self.primitives.values())
 
-    def __add__(self, other: Trace) -> Trace:
-        return Trace(
+    def __add__(self, other: Graph) -> Graph:
+        return Graph(
             self.nodes + other.nodes,
             np.concatenate([self.distances, other.distances]),
             max(self.precision, other.precision),
@@ -45,7 +45,7 @@ class Trace:
         )
 
 
-def trace(y: Tensor) -> Trace:
+def graph_of(y: Tensor) -> Graph:
     """Walk the graph below `y`, from the oldest operation to the newest."""
     found, stack = {}, [y]
     precision, largest = _precision(y), _largest(y)
@@ -64,7 +64,7 @@ def trace(y: Tensor) -> Trace:
         for node in nodes
         if node.primitive.kink is not None
     ]
-    return Trace(nodes, np.concatenate([*distances, np.zeros(0)]), precision, largest)
+    return Graph(nodes, np.concatenate([*distances, np.zeros(0)]), precision, largest)
 
 
 def _array(x: Any) -> Any:
@@ -80,7 +80,7 @@ def _largest(x: Tensor) -> float:
 
 
 class Problem:
-    """A function `f` of Tensors, seen as a function of arrays."""
+    """A function `f` of Tensors, as a function of arrays."""
 
     def __init__(self, f: Callable[..., Tensor], device: str = "cpu"):
         self.f = f
@@ -106,10 +106,10 @@ class Problem:
 
         return pull
 
-    def trace(self, xs: Arrays) -> Trace:
+    def graph(self, xs: Arrays) -> Graph:
         """What a run meets when every fused primitive is taken apart."""
         with definitions():
-            return trace(self.run(xs)[1])
+            return graph_of(self.run(xs)[1])
 
 
 class Gradient(Problem):
@@ -127,5 +127,5 @@ class Gradient(Problem):
         _, pull = vjp(self.problem.f, *xs)
         return concat([g.reshape(-1) for g in pull(u)], axis=0)
 
-    def trace(self, xs: Arrays) -> Trace:
-        return self.problem.trace(xs[:-1]) + super().trace(xs)
+    def graph(self, xs: Arrays) -> Graph:
+        return self.problem.graph(xs[:-1]) + super().graph(xs)

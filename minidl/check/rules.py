@@ -270,7 +270,7 @@ def _dropped_parts(f: Failure) -> Iterator[tuple[str, str]]:
 
 def _once(findings: list[Finding]) -> list[Finding]:
     """The first finding of each kind and argument; what explains the others comes first."""
-    seen: dict[Any, Finding] = {}
+    first: dict[Any, Finding] = {}
     for f in findings:
-        seen.setdefault((f.kind, f.where.rpartition(", sample")[0] or f.where), f)
-    return sorted(seen.values(), key=lambda f: CAUSES.index(f.kind) if f.kind in CAUSES else len(CAUSES))
+        first.setdefault((f.kind, f.where.rpartition(", sample")[0] or f.where), f)
+    return sorted(first.values(), key=lambda f: CAUSES.index(f.kind) if f.kind in CAUSES else len(CAUSES))

@@ -22,7 +22,7 @@ ROUGH = 1e-4  # differences that come no closer than this, relatively, prove not
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One step: how far the central difference is from what the rules say, and from what the oracle says."""
 
     step: float
@@ -34,7 +34,7 @@ class Point:
 class Sweep:
     """The points, one random direction; ``gap`` is what lies between rules and oracle, ``scale`` their size."""
 
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
     gap: float
     scale: float
 
@@ -97,6 +97,6 @@ def sweep(problem: Problem, xs: Arrays, k: int, u: np.ndarray, gradient: np.ndar
             near, _ = central(problem, xs, vs, h)
             value = float((near * u).sum())
             if np.isfinite(value) and not crossed(problem, xs, vs, h):
-                points.append(Point(float(h), abs(value - claimed), abs(value - true)))
+                points.append(SweepPoint(float(h), abs(value - claimed), abs(value - true)))
         scale = float(abs(column * u).sum() + abs(vs[k] * gradient).sum()) or 1.0
     return Sweep(tuple(points), abs(claimed - true), scale)

@@ -158,7 +158,7 @@ def browser() -> dict[str, Any]:
 
 @section
 def main_memory() -> dict[str, Any]:
-    """What the machine has, what this process has taken at most, and what is kept for later."""
+    """What the machine has, the peak of this process, and what it keeps for reuse."""
     page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     return {
         "machine": _mebibytes(page * os.sysconf("SC_PHYS_PAGES")) if page else None,

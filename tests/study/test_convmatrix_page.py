@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.study.convmatrix.page import said, spread_said
+from minidl.study.convmatrix.page import column_sentences, row_sentences
 from tests.support.browser import SCHEMES, WIDTHS
 
 MATRICES = {
@@ -72,7 +72,7 @@ def test_every_part_by_mouse(browser, shown):
     with browser.open(path) as page:
         where = page.locator("[data-o], [data-i], [data-k]").evaluate_all(WHERE)
         answers = page.evaluate(POINT)
-    outputs, cells = said(m), spread_said(m)
+    outputs, cells = row_sentences(m), column_sentences(m)
     for chosen, answer in zip(where, answers, strict=True):
         o, i, k = chosen
         assert answer["lit"] == [n for n, at in enumerate(where) if belongs(m, at, chosen)]
@@ -95,7 +95,7 @@ def test_every_output_by_keyboard(browser, shown):
         page.keyboard.press("Tab")
         for o in range(m.window.positions):
             assert page.locator("#outputs button").nth(o).evaluate("b => b === document.activeElement")
-            assert page.locator("#said").inner_text() == said(m)[o]
+            assert page.locator("#said").inner_text() == row_sentences(m)[o]
             lit = page.locator("#X td.lit").evaluate_all(WHERE)
             assert [i for _, i, _ in lit] == np.flatnonzero(m.taps[o] >= 0).tolist()
             assert page.locator("#outputs [aria-pressed=true]").count() == 1

@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.study.receptive_field.page import GRADES, said
+from minidl.study.receptive_field.page import GRADES, sentence
 from tests.support.browser import SCHEMES, WIDTHS
 
 POINT = """() => {  // at every cell that may be chosen, from the last layer's to the first's: what is then shown
@@ -48,7 +48,7 @@ def strip_of_input(page):
 @pytest.mark.parametrize("width, scheme", [(w, s) for w in WIDTHS for s in SCHEMES])
 def test_it_shows_the_pixel_asked_for(browser, path, chain, width, scheme):
     with browser.open(path, width=width, scheme=scheme) as page:
-        assert page.locator("#said").inner_text() == said(chain.theory, chain.exact(), chain.effective())
+        assert page.locator("#said").inner_text() == sentence(chain.theory, chain.exact(), chain.effective())
         assert page.locator("table.theory tbody tr").count() == len(chain.layers)
         sizes = page.locator("table.theory tbody td:nth-child(9)").all_inner_texts()
         assert [float(s) for s in sizes] == [row.size[0] for row in chain.layers]
@@ -66,7 +66,7 @@ def test_every_pixel_by_mouse(browser, path, chain):
         for got, cone, effect in zip(here, cones, effects, strict=True):
             field, (pixel,) = cone[-1], cone[-1].pixel
             assert got["pixel"] == pixel and got["chosen"] == 1 and got["isChosen"]
-            assert got["said"] == said(row, field, effect)
+            assert got["said"] == sentence(row, field, effect)
             below = [np.flatnonzero(f.mask).tolist() for f in reversed(cone[:-1])]
             assert got["lit"] == [[]] * (last - at + 1) + below + [np.flatnonzero(field.mask).tolist()]
             part = effect.share[field.first[0] :][: field.size[0]]

@@ -1,7 +1,7 @@
 """Questions on backpropagation and convolution: write a function for each, and be told what is wrong with it.
 
 Exit codes: 0 passed; 1 wrong; 2 a command line that asks for something impossible; 3 your code raised, or was stopped
-at a limit; 4 nothing could be said, as of a file that is not filled in.
+at a limit; 4 nothing to mark, as in a file that is not filled in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from ...table import table
 from ..terminal import Parser, UsageError, suggestion
 from . import sheet
-from .marking import CASES, Result
+from .marking import CASES, Marking
 from .question import Question
 from .questions import QUESTIONS
 from .runner import MEMORY, SECONDS, check
@@ -140,14 +140,14 @@ def report_folder(options: Namespace) -> int:
     return next((code for code in (1, 3, 4) if code in codes), 0 if rows else 4)
 
 
-def _check(question: Question, path: Path, options: Namespace) -> Result:
+def _check(question: Question, path: Path, options: Namespace) -> Marking:
     for name, least in (("cases", 1), ("seconds", 0.1), ("memory", 128)):
         if not getattr(options, name) >= least:
             raise UsageError(f"--{name} {getattr(options, name):g} must be at least {least:g}")
     return check(question, path, cases=options.cases, seconds=options.seconds, memory=options.memory)
 
 
-def _table(rows: list[tuple[Path, Result]]) -> str:
+def _table(rows: list[tuple[Path, Marking]]) -> str:
     if not rows:
         return "no file here answers a question; minidl assignment start all DIR writes them"
     cells = [(r.question, r.verdict, r.share, r.summary) for _, r in rows]

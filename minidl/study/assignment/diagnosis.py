@@ -69,7 +69,7 @@ def explains_all(guess: Sequence[Outputs], got: Sequence[Outputs], right: Sequen
 
 
 @dataclass
-class Suspect:
+class WrongAnswer:
     """One output of a wrong answer, in all cases."""
 
     question: Question
@@ -104,7 +104,7 @@ def diagnose(
     if found:
         return found
     for k, output in enumerate(question.outputs):
-        suspect = Suspect(question, k, cases, [a[k] for a in right], [a[k] for a in got])
+        suspect = WrongAnswer(question, k, cases, [a[k] for a in right], [a[k] for a in got])
         if all(same(a, b) for a, b in zip(suspect.got, suspect.right, strict=True)):
             continue
         guesses = {name: [a[k] for a in answers] for name, answers in known.items()}
@@ -113,7 +113,7 @@ def diagnose(
     return found
 
 
-def _of_one(s: Suspect, known: dict[str, Arrays]) -> list[tuple[str, str]]:
+def _of_one(s: WrongAnswer, known: dict[str, Arrays]) -> list[tuple[str, str]]:
     """The first kind of mistake that explains one output, with all its ties."""
     mistakes = s.question.mistakes
     found = [(name, mistakes[name].words) for name, guess in known.items() if explains(guess, s.got, s.right)]
@@ -132,7 +132,7 @@ def _of_one(s: Suspect, known: dict[str, Arrays]) -> list[tuple[str, str]]:
 Finding = Iterator[tuple[str, str]]
 
 
-def _precision(s: Suspect) -> Finding:
+def _precision(s: WrongAnswer) -> Finding:
     if all(same(a, b, COARSE) for a, b in zip(s.got, s.right, strict=True)):
         if any(a.dtype.kind == "f" and a.dtype.itemsize < 8 for a in s.got):
             yield "single precision", "It is right as far as its dtype goes; compute in float64."
@@ -140,7 +140,7 @@ def _precision(s: Suspect) -> Finding:
             yield "imprecise", "It is right to four digits or more, but not to eight: is it a difference quotient?"
 
 
-def _factor(s: Suspect) -> Finding:
+def _factor(s: WrongAnswer) -> Finding:
     pairs = [(a.ravel(), b.ravel()) for a, b in zip(s.got, s.right, strict=True) if a.shape == b.shape]
     pairs = [(a, b) for a, b in pairs if np.isfinite(a).all()]
     weight = sum(b @ b for _, b in pairs)
@@ -170,22 +170,22 @@ def _sizes(inputs: Inputs) -> Iterator[tuple[str, int]]:
             yield name, value
 
 
-def _size(s: Suspect) -> Finding:
+def _size(s: WrongAnswer) -> Finding:
     """Times or over a number that differs from case to case: a sum for a mean, or the reverse."""
-    seen = set()
+    tried = set()
     table = [dict(_sizes(case)) for case in s.cases]
     for name in table[0]:
         numbers = tuple(row.get(name, 0) for row in table)
-        if numbers in seen or not all(numbers):
+        if numbers in tried or not all(numbers):
             continue
-        seen.add(numbers)
+        tried.add(numbers)
         if explains([n * a for n, a in zip(numbers, s.right, strict=True)], s.got, s.right):
             yield "factor N", f"It is N times too large, N = {name}: a sum where a mean belongs?"
         if explains([a / n for n, a in zip(numbers, s.right, strict=True)], s.got, s.right):
             yield "factor 1/N", f"It is N times too small, N = {name}: a mean where a sum belongs?"
 
 
-def _terms(s: Suspect) -> Finding:
+def _terms(s: WrongAnswer) -> Finding:
     """The factors with which the terms of the sum occur, by regression over all cases."""
     if s.question.parts is None or any(a.shape != b.shape for a, b in zip(s.got, s.right, strict=True)):
         return
@@ -213,7 +213,7 @@ def _term(c: float, name: str) -> tuple[str, str]:
     return f"factor of a term: {name}", f"This term of the sum is {name_of(c)} times what it should be."
 
 
-def _moved(s: Suspect) -> Finding:
+def _moved(s: WrongAnswer) -> Finding:
     """The right numbers in the wrong places."""
     if len(s.axes) > 1 and s.explained(lambda a: a.swapaxes(-1, -2)):
         yield "transposed", f"{s.axes[-2]} and {s.axes[-1]} are exchanged."
@@ -235,7 +235,7 @@ def _shifted(a: np.ndarray, axis: int, by: int) -> np.ndarray:
     return a
 
 
-def _part(s: Suspect) -> Finding:
+def _part(s: WrongAnswer) -> Finding:
     """Right in one part, wrong in the rest."""
     if any(a.shape != b.shape for a, b in zip(s.got, s.right, strict=True)):
         return
@@ -253,7 +253,7 @@ def _part(s: Suspect) -> Finding:
             yield "border only", "It is right inside and wrong at the border: what lies outside, and how much of it?"
 
 
-def _offset(s: Suspect) -> Finding:
+def _offset(s: WrongAnswer) -> Finding:
     if any(a.shape != b.shape or not a.size for a, b in zip(s.got, s.right, strict=True)):
         return
     c = float(s.got[0].flat[0] - s.right[0].flat[0])

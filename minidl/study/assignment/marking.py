@@ -19,11 +19,11 @@ VERDICTS = {"passed": 0, "wrong": 1, "failed": 3, "not answered": 4, "inconclusi
 
 
 @dataclass
-class Result:
+class Marking:
     """What a check found.
 
     verdict: a key of VERDICTS; "failed": the student's code raised, or was stopped at a limit. right: cases in which
-    all is right, of `cases`. problems: what can be said before numbers are compared. pattern: what parts the right
+    all is right, of `cases`. problems: what is wrong before numbers are compared. pattern: what parts the right
     cases from the wrong ones. worst: the entry that is farthest off. printed: what the student's code wrote, cut off.
     """
 
@@ -128,10 +128,10 @@ def mistaken(question: str, cases: int) -> dict[str, list[Outputs]]:
     }
 
 
-def mark(question: Question, answers: Sequence[Outputs]) -> Result:
+def mark(question: Question, answers: Sequence[Outputs]) -> Marking:
     """Compare the answers to cases 0, 1, ... with the right ones."""
     true = truth(question.id, len(answers))
-    result = Result(question.id, "inconclusive", cases=len(answers))
+    result = Marking(question.id, "inconclusive", cases=len(answers))
     if true.complaint or not answers:
         result.problems.append(true.complaint or "no case was tried")
         return result
@@ -181,8 +181,8 @@ def _form(question: Question, right: Sequence[Outputs], answers: Sequence[Output
     for k, output in enumerate(question.outputs):
         for seed, (got, want) in enumerate(zip(answers, right, strict=True)):
             if got[k].shape != want[k].shape:
-                said = f"an array of shape {want[k].shape}" if want[k].ndim else "a number"
-                problems.append(f"{output.name}: {said} is asked for in case {seed}, got shape {got[k].shape}")
+                wanted = f"an array of shape {want[k].shape}" if want[k].ndim else "a number"
+                problems.append(f"{output.name}: {wanted} is asked for in case {seed}, got shape {got[k].shape}")
                 break
             if bad := int((~np.isfinite(got[k])).sum()):
                 problems.append(f"{output.name}: {bad} of {got[k].size} values are not finite in case {seed}")

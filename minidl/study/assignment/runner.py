@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .marking import CASES, Result, mark, truth
+from .marking import CASES, Marking, mark, truth
 from .question import Inputs, Outputs, Question
 
 SECONDS = 20.0  # for all cases together
@@ -25,7 +25,7 @@ LINES, COLUMNS = 10, 100  # that are shown of what the code prints
 
 
 @dataclass
-class Run:
+class StudentRun:
     """How a run of the student's code ended: "answered", "unanswered", "problem", "raised" or "stopped"."""
 
     status: str
@@ -36,25 +36,25 @@ class Run:
 
 def check(
     question: Question, path: str | os.PathLike, *, cases: int = CASES, seconds: float = SECONDS, memory: int = MEMORY
-) -> Result:
+) -> Marking:
     """Run a student's file on cases 0, 1, ... of a question, and mark what it answers."""
     true = truth(question.id, cases)
     if true.complaint:
-        return Result(question.id, "inconclusive", cases=cases, problems=[true.complaint])
+        return Marking(question.id, "inconclusive", cases=cases, problems=[true.complaint])
     run = run_student(question, Path(path), true.cases, seconds, memory)
     if run.status == "answered":
         result = mark(question, run.answers)
     elif run.status == "unanswered":
         words = f"{question.function} raises NotImplementedError: it waits for your answer"
-        result = Result(question.id, "not answered", cases=cases, problems=[words])
+        result = Marking(question.id, "not answered", cases=cases, problems=[words])
     else:
         verdict = "wrong" if run.status == "problem" else "failed"
-        result = Result(question.id, verdict, cases=cases, problems=[run.message])
+        result = Marking(question.id, verdict, cases=cases, problems=[run.message])
     result.printed = run.printed
     return result
 
 
-def run_student(question: Question, path: Path, cases: Sequence[Inputs], seconds: float, memory: int) -> Run:
+def run_student(question: Question, path: Path, cases: Sequence[Inputs], seconds: float, memory: int) -> StudentRun:
     """Call the function of a file with the arguments of every case, in one process that is stopped at the limits."""
     with tempfile.TemporaryDirectory(prefix="minidl-") as name:
         folder = Path(name)
@@ -93,18 +93,18 @@ def _start(folder: Path, printed, seconds: float) -> int | None:
         process.wait()
 
 
-def _outcome(folder: Path, path: Path, code: int | None, seconds: float, outputs: int, cases: int) -> Run:
+def _outcome(folder: Path, path: Path, code: int | None, seconds: float, outputs: int, cases: int) -> StudentRun:
     if code is None or (hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU):
-        return Run("stopped", f"stopped after {seconds:g} seconds for all cases{_hanging(folder, path)}")
+        return StudentRun("stopped", f"stopped after {seconds:g} seconds for all cases{_hanging(folder, path)}")
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended itself with exit code {code}"
-        return Run("raised", f"the process {how} before the function had answered")
+        return StudentRun("raised", f"the process {how} before the function had answered")
     if report["status"] != "answered":
-        return Run(report["status"], report.get("message", ""))
+        return StudentRun(report["status"], report.get("message", ""))
     with np.load(folder / "answers.npz", allow_pickle=False) as stored:
-        return Run("answered", answers=[tuple(stored[f"{i}:{k}"] for k in range(outputs)) for i in range(cases)])
+        return StudentRun("answered", answers=[tuple(stored[f"{i}:{k}"] for k in range(outputs)) for i in range(cases)])
 
 
 def _hanging(folder: Path, path: Path) -> str:

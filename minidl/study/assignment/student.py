@@ -22,7 +22,7 @@ LARGEST = 10_000  # entries of an output; no right answer has more
 WRITTEN = 16 << 20  # bytes in any one file, the printed output among them
 
 
-class Problem(Exception):
+class NoAnswer(Exception):
     """The function returned something that is no answer; the message says what."""
 
 
@@ -44,7 +44,7 @@ def limit(seconds: float, memory: int) -> None:
 
 
 def load(path: Path) -> Any:
-    """The student's file as a module; what lies beside it can be imported."""
+    """The student's file as a module; other files of its folder can be imported."""
     sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location("answer", path)
     module = sys.modules["answer"] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
@@ -53,25 +53,25 @@ def load(path: Path) -> Any:
 
 
 def arrays(np: Any, returned: Any, names: list[str]) -> list:
-    """What was returned, as one array for each output. Raises Problem."""
+    """What was returned, as one array for each output. Raises NoAnswer."""
     if returned is None:
-        raise Problem("the function returned None: is there a return at its end?")
+        raise NoAnswer("the function returned None: is there a return at its end?")
     if len(names) == 1:
         returned = (returned,)
     elif not isinstance(returned, (tuple, list)) or len(returned) != len(names):
         got = f"{len(returned)} things" if isinstance(returned, (tuple, list)) else f"one {type(returned).__name__}"
-        raise Problem(f"the function returned {got}; {len(names)} are asked for: {', '.join(names)}")
+        raise NoAnswer(f"the function returned {got}; {len(names)} are asked for: {', '.join(names)}")
     found = []
     for name, value in zip(names, returned):
         try:
             value = np.asarray(value)
         except ValueError:
-            raise Problem(f"{name} is a list whose rows differ in length") from None
+            raise NoAnswer(f"{name} is a list whose rows differ in length") from None
         if value.dtype.kind not in "biuf":
             what = "complex numbers" if value.dtype.kind == "c" else f"of type {value.dtype}"
-            raise Problem(f"{name} is {what}; real numbers are asked for")
+            raise NoAnswer(f"{name} is {what}; real numbers are asked for")
         if value.size > LARGEST:
-            raise Problem(f"{name} has shape {value.shape}: far more entries than were asked for")
+            raise NoAnswer(f"{name} has shape {value.shape}: far more entries than were asked for")
         found.append(value)
     return found
 
@@ -116,7 +116,7 @@ def answer(folder: Path, order: dict) -> dict:
         return {"status": "answered"}
     except NotImplementedError:
         return {"status": "unanswered"}
-    except Problem as problem:
+    except NoAnswer as problem:
         return {"status": "problem", "message": f"{problem} (case {case})"}
     except BaseException as error:
         place = "" if case is None else f" in case {case}"

@@ -40,10 +40,10 @@ def page(m: Matrix) -> Page:
 
 
 def _data(m: Matrix) -> dict[str, Any]:
-    return {"taps": m.taps, "said": said(m), "spread": spread_said(m)}
+    return {"taps": m.taps, "said": row_sentences(m), "spread": column_sentences(m)}
 
 
-def said(m: Matrix) -> list[str]:
+def row_sentences(m: Matrix) -> list[str]:
     """For each output, what its row says."""
     lines = []
     for name, row, value in zip(output_names(m), m.X.tolist(), m.outputs()):
@@ -56,7 +56,7 @@ def said(m: Matrix) -> list[str]:
     return lines
 
 
-def spread_said(m: Matrix) -> list[str]:
+def column_sentences(m: Matrix) -> list[str]:
     """For each cell of the padded input, what the transpose puts there."""
     sums = m.column_sums()
     return [
@@ -164,8 +164,8 @@ def _im2col(m: Matrix) -> str:
         for k, (entry, line) in enumerate(zip(m.kernel.ravel().tolist(), m.columns.tolist()))
     )
     table = f'<table class="matrix" id="im2col"><thead><tr><th></th>{head}</tr></thead>{rows}</table>'
-    told = "<p>The cells under the window, a column for each output: y = kernel · columns.</p>"
-    return told + _scroll("im2col", table)
+    words = "<p>The cells under the window, a column for each output: y = kernel · columns.</p>"
+    return words + _scroll("im2col", table)
 
 
 def _conventions(m: Matrix) -> str:

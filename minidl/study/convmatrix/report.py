@@ -25,9 +25,9 @@ def size_formula(m: Matrix) -> list[str]:
 
 def title(m: Matrix) -> str:
     w = m.window
-    said = f"convolution of {by(w.size)} cells with a kernel of {by(w.kernel)}, stride {by(w.stride)}"
+    text = f"convolution of {by(w.size)} cells with a kernel of {by(w.kernel)}, stride {by(w.stride)}"
     padding = tuple(low if low == high else (low, high) for low, high in w.padding)
-    return said + f", padding {by(padding)}" + (f", dilation {by(w.dilation)}" if set(w.dilation) != {1} else "")
+    return text + f", padding {by(padding)}" + (f", dilation {by(w.dilation)}" if set(w.dilation) != {1} else "")
 
 
 def by(values: tuple) -> str:

@@ -40,7 +40,7 @@ def explain(
     with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name;
     parameters of `model` have their paths, other leaves are x1, x2, ... in the order in which they were made. model:
     large graphs are drawn by its modules (of a tensor that is there already, modules are known by their parameters, and
-    those without stay single operations). eps: an entry whose distance to a kink is at most this is said to be on it.
+    those without stay single operations). eps: an entry is at a kink if its distance to one is at most this.
 
     The gradients are those of `md.grad`, to the bit. Inside `md.override` the rules that are active are followed, and
     the trace says that these are not gradients.

@@ -34,10 +34,10 @@ def size(array: np.ndarray) -> str:
 
 def statistics_text(array: np.ndarray) -> str:
     """min -1, max 2, norm 3.4; and how many entries are not finite."""
-    said = statistics(array)
-    text = ", ".join(f"{name} {number(said[name])}" for name in ("min", "max", "norm") if said[name] is not None)
-    bad = f"{said['not_finite']} of {array.size} not finite"
-    return f"{text}, {bad}".lstrip(", ") if said["not_finite"] else text or "empty"
+    found = statistics(array)
+    text = ", ".join(f"{name} {number(found[name])}" for name in ("min", "max", "norm") if found[name] is not None)
+    bad = f"{found['not_finite']} of {array.size} not finite"
+    return f"{text}, {bad}".lstrip(", ") if found["not_finite"] else text or "empty"
 
 
 def statistics(array: np.ndarray) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def statistics(array: np.ndarray) -> dict[str, Any]:
     array = magnitudes(array)
     fine = array[np.isfinite(array)]
     values = {"min": fine.min(), "max": fine.max(), "norm": np.linalg.norm(fine.astype(float))} if fine.size else {}
-    told: dict[str, Any] = {name: float(values[name]) if values else None for name in ("min", "max", "norm")}
-    return told | {"not_finite": int(array.size - fine.size)}
+    found: dict[str, Any] = {name: float(values[name]) if values else None for name in ("min", "max", "norm")}
+    return found | {"not_finite": int(array.size - fine.size)}
 
 
 def magnitudes(array: np.ndarray) -> np.ndarray:
@@ -66,17 +66,17 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def shape_said(shape: tuple[int, ...]) -> str:
+def shape_label(shape: tuple[int, ...]) -> str:
     """shape 4x3, or "scalar": where a 3 alone would read as a number."""
     return f"shape {shape_text(shape)}" if shape else "scalar"
 
 
-def told(value: Any) -> str:
+def parameter_text(value: Any) -> str:
     """A parameter of a primitive in one line: arrays by dtype and shape."""
     if isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "ndim") and value.ndim:
         return f"{value.dtype} array {shape_text(value.shape)}"
     if isinstance(value, tuple):
-        return f"({', '.join(map(told, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(map(parameter_text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, slice):
         parts = ["" if part is None else str(part) for part in (value.start, value.stop, value.step)]
         return ":".join(parts if parts[2] else parts[:2])

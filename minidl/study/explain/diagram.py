@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..page import number
-from .arrays import is_finite, shape_said, statistics
+from .arrays import is_finite, shape_label, statistics
 from .expression import expression, pretty
 from .trace import BackwardPass, Contribution, Step, Vertex
 
@@ -131,7 +131,7 @@ def _joined(boxes: list[Box], steps: dict[Vertex, Step], note: str = "") -> Diag
 
 def size_line(value: np.ndarray) -> str:
     """The number, or the shape."""
-    return number(value.item()) if value.size == 1 else shape_said(value.shape)
+    return number(value.item()) if value.size == 1 else shape_label(value.shape)
 
 
 def gradient_line(gradient: np.ndarray | None) -> str:
@@ -140,8 +140,8 @@ def gradient_line(gradient: np.ndarray | None) -> str:
         return ""
     if gradient.size == 1:
         return f"grad {number(gradient.item())}"
-    told = statistics(gradient)
-    return f"grad norm {number(told['norm'] or 0)}" if not told["not_finite"] else "grad not finite"
+    found = statistics(gradient)
+    return f"grad norm {number(found['norm'] or 0)}" if not found["not_finite"] else "grad not finite"
 
 
 def amount(value: np.ndarray) -> str:

@@ -6,7 +6,7 @@ from html import escape
 from itertools import pairwise
 
 from .diagram import Box, Diagram, Edge, amount, diagram, gradient_line
-from .layout import Layout, layout
+from .layout import Placement, layout
 from .text import title
 from .trace import BackwardPass
 
@@ -71,12 +71,12 @@ def _height(box: Box) -> float:
     return lines * LINE + 2 * PAD - 4
 
 
-def _box(box: Box, place: Layout, size: tuple[float, float], playable: bool) -> str:
+def _box(box: Box, place: Placement, size: tuple[float, float], playable: bool) -> str:
     (x, y), (width, height) = place.centres[box], size
     left, top = x - width / 2, y - height / 2
     classes = f"box {box.kind}" + (" wrong" if "not finite" in box.tags else "")
-    said = ", ".join([box.title, *box.lines[1:]])
-    button = f' id="{box.key}" tabindex="0" role="button" aria-label="{escape(said)}"' if playable else ""
+    label = ", ".join([box.title, *box.lines[1:]])
+    button = f' id="{box.key}" tabindex="0" role="button" aria-label="{escape(label)}"' if playable else ""
     radius = {"leaf": height / 2, "constant": height / 2}.get(box.kind, 5)
     radius = min(radius, 18)
     outline = f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:.0f}"/>'
@@ -97,7 +97,7 @@ def _box(box: Box, place: Layout, size: tuple[float, float], playable: bool) -> 
     return f'<g class="{classes}"{button}><title>{escape(box.title)}</title>{outline}{"".join(lines)}</g>'
 
 
-def _edge(edge: Edge, place: Layout, key: str) -> str:
+def _edge(edge: Edge, place: Placement, key: str) -> str:
     """A smooth line through the bends, an arrow to its end, and one to its start for the way back."""
     points = place.edges[edge.start, edge.end]
     path = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
@@ -116,8 +116,8 @@ def _arrow(tip: tuple[float, float], length: float, kind: str) -> str:
     return f'<path class="{kind}" d="M{x:.1f} {y:.1f}l-4 {length}h8z"/>'
 
 
-def _amount(edge: Edge, place: Layout, key: str) -> str:
-    """What runs back along the edge, beside its middle."""
+def _amount(edge: Edge, place: Placement, key: str) -> str:
+    """The contribution to the gradient along the edge, next to its middle."""
     if not edge.contributions or any(c.value.size != 1 for _, c in edge.contributions):
         return ""
     points = place.edges[edge.start, edge.end]

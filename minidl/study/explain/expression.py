@@ -19,10 +19,10 @@ def expression(vertex: Vertex) -> str:
     """What the vertex is in terms of its inputs' names: ``a * b``, ``relu(v1)``; its own name if it has no inputs."""
     if vertex.primitive is None:
         return vertex.name
-    said = [getattr(x, "name", None) or input_text(x) for x in vertex.inputs]
+    texts = [getattr(x, "name", None) or input_text(x) for x in vertex.inputs]
     if vertex.primitive.name in WRITTEN_OUT:
-        return substituted(vertex.primitive.formula, dict(zip(vertex.primitive.arguments, said))) or ""
-    return f"{vertex.primitive.name}({', '.join(said)})"
+        return substituted(vertex.primitive.formula, dict(zip(vertex.primitive.arguments, texts))) or ""
+    return f"{vertex.primitive.name}({', '.join(texts)})"
 
 
 def input_text(value: Any) -> str:
@@ -36,27 +36,27 @@ def pretty(text: str) -> str:
     return text.replace(" ** ", "^").replace(" * ", " · ").replace(" - ", " − ")
 
 
-def substituted(formula: str, said: dict[str, str]) -> str | None:
+def substituted(formula: str, texts: dict[str, str]) -> str | None:
     """The formula with names replaced by expressions; None if the formula is no expression."""
     try:
         tree = ast.parse(formula, mode="eval")
     except SyntaxError:
         return None
-    return ast.unparse(_Substitute(said).visit(tree))
+    return ast.unparse(_Substitute(texts).visit(tree))
 
 
 class _Substitute(ast.NodeTransformer):
     """Puts an expression, or a name that need not be an identifier, in the place of names."""
 
-    def __init__(self, said: dict[str, str]):
-        self.said = said
+    def __init__(self, texts: dict[str, str]):
+        self.texts = texts
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         node.args = [self.visit(x) for x in node.args]
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        text = self.said.get(node.id)
+        text = self.texts.get(node.id)
         if text is None:
             return node
         try:
@@ -69,8 +69,8 @@ def forward_numbers(vertex: Vertex) -> str | None:
     """The forward formula with numbers: ``2 * 0.3``. None if something in it is no scalar."""
     if vertex.primitive is None or not vertex.primitive.elementwise:
         return None
-    said = _numbers(vertex)
-    return None if said is None else substituted(vertex.primitive.formula, said)
+    texts = _numbers(vertex)
+    return None if texts is None else substituted(vertex.primitive.formula, texts)
 
 
 def rule_numbers(step: Step, contribution: Contribution) -> str | None:
@@ -78,11 +78,11 @@ def rule_numbers(step: Step, contribution: Contribution) -> str | None:
     vertex = step.vertex
     if not vertex.primitive.elementwise or contribution.replaced or not contribution.formula:
         return None
-    said = _numbers(vertex)
-    if said is None or step.gradient.size != 1:
+    texts = _numbers(vertex)
+    if texts is None or step.gradient.size != 1:
         return None
-    said |= {"g": number(step.gradient.item()), "y": number(vertex.value.item())}
-    return substituted(contribution.formula, said)
+    texts |= {"g": number(step.gradient.item()), "y": number(vertex.value.item())}
+    return substituted(contribution.formula, texts)
 
 
 def _numbers(vertex: Vertex) -> dict[str, str] | None:

@@ -2,8 +2,8 @@
 
 Four steps, after Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", IEEE
 Transactions on Systems, Man, and Cybernetics 11(2), 1981: layers by the longest way to the loss; long edges get a bend
-in each layer that they pass; the order within layers by the mean position of neighbours, swept up and down, the order
-with the fewest crossings kept; then positions, each layer by least squares (pool adjacent violators).
+in each layer that they pass; the order within layers by the mean position of neighbours, swept up and down, of which
+the one with the fewest crossings stays; then positions, each layer by least squares (pool adjacent violators).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Key = Hashable
 
 
 @dataclass
-class Layout:
+class Placement:
     """The centre of each box, the points of each edge from above to below, and the size of the whole."""
 
     centres: dict[Key, tuple[float, float]]
@@ -39,13 +39,13 @@ class _Rows:
     below: dict[Any, list[Any]] = field(default_factory=dict)
 
 
-def layout(sizes: dict[Key, tuple[float, float]], edges: Sequence[tuple[Key, Key]]) -> Layout:
+def layout(sizes: dict[Key, tuple[float, float]], edges: Sequence[tuple[Key, Key]]) -> Placement:
     """Place boxes of the given (width, height), so that every edge (from, to) leads down.
 
     A cycle is drawn too: one of its edges then leads up. Equal inputs in equal order give equal layouts.
     """
     if not sizes:
-        return Layout({}, {}, 0.0, 0.0)
+        return Placement({}, {}, 0.0, 0.0)
     edges = list(dict.fromkeys((a, b) for a, b in edges if a != b))
     layers = _layers(sizes, edges)
     graph, bends = _with_bends(sizes, edges, layers)
@@ -64,7 +64,7 @@ def layout(sizes: dict[Key, tuple[float, float]], edges: Sequence[tuple[Key, Key
         start, end = centres[top], centres[bottom]
         way = [(start[0], start[1] + sizes[top][1] / 2), *way, (end[0], end[1] - sizes[bottom][1] / 2)]
         points[a, b] = way if top == a else way[::-1]
-    return Layout(centres, points, right - left, height)
+    return Placement(centres, points, right - left, height)
 
 
 def _layers(sizes: dict, edges: list) -> dict[Key, int]:
@@ -136,10 +136,10 @@ def _crossings(graph: _Rows) -> int:
     for upper, lower in zip(graph.rows, graph.rows[1:]):
         place = {key: i for i, key in enumerate(lower)}
         ends = [sorted(place[b] for b in graph.below.get(a, ()) if b in place) for a in upper]
-        seen: list[int] = []
+        ends: list[int] = []
         for row in ends:
-            total += sum(1 for end in row for other in seen if other > end)
-            seen += row
+            total += sum(1 for end in row for other in ends if other > end)
+            ends += row
     return total
 
 

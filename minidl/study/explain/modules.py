@@ -61,13 +61,13 @@ def watched(model: Module) -> Iterator[Calls]:
 
 def _claim(call: Call, stack: list, border: set, of: dict[Node, list[Call]]) -> None:
     """Give the call the nodes between its outputs and its inputs that no other part of the model has made."""
-    seen = set(border) | {None}
+    visited = set(border) | {None}
     within = f"{call.name}." if call.name else ""
     while stack:
         node = stack.pop()
-        if node in seen or type(node) is Leaf:
+        if node in visited or type(node) is Leaf:
             continue
-        seen.add(node)
+        visited.add(node)
         made_by = of.setdefault(node, [])
         if made_by and not made_by[-1].name.startswith(within):  # it came in by a keyword
             continue
@@ -76,7 +76,7 @@ def _claim(call: Call, stack: list, border: set, of: dict[Node, list[Call]]) -> 
 
 
 def by_parameters(model: Module, nodes: list[Node]) -> Calls:
-    """What can be said of a graph that is there already: a node that uses a module's own parameter, or what was made
+    """The calls in a graph that was recorded before: a node that uses a module's own parameter, or what was made
     of parameters of that module alone, was made in it. The n-th use of a parameter is taken for the n-th call."""
     owners: dict[Node, Call] = {}
     for name, module in model.named_modules():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..page import Page, number
-from .arrays import brief, is_short, shape_said, size
+from .arrays import brief, is_short, shape_label, size
 from .diagram import Box, Diagram, diagram, gradient_line
 from .drawing import drawing, picture
 from .panels import Panels, scroll
@@ -101,12 +101,12 @@ def _gradients(trace: BackwardPass, graph: Diagram) -> str:
     """The table of all leaves."""
     rows = []
     for leaf in trace.leaves:
-        told = escape(size(leaf.gradient).strip("()"))
-        value = brief(leaf.value) if is_short(leaf.value) else shape_said(leaf.value.shape)
+        gradient = escape(size(leaf.gradient).strip("()"))
+        value = brief(leaf.value) if is_short(leaf.value) else shape_label(leaf.value.shape)
         box = graph.of.get(leaf)
         name = escape(leaf.name)
         name = f'<button class="open" data-box="{box.key}">{name}</button>' if box else name
-        rows.append(f"<tr><td>{name}</td><td>{value}</td><td>{told}</td>{_as_sum(trace, leaf.name)}</tr>")
+        rows.append(f"<tr><td>{name}</td><td>{value}</td><td>{gradient}</td>{_as_sum(trace, leaf.name)}</tr>")
     sums = "<th>as a sum over paths</th>" if trace.paths else ""
     head = f"<tr><th>leaf</th><th>value</th><th>gradient</th>{sums}</tr>"
     kind = "inner" if len(rows) > FEW_LEAVES else ""
@@ -135,15 +135,15 @@ def _data(trace: BackwardPass, graph: Diagram, steps: list[Step]) -> dict[str, A
     for i, edge in enumerate(graph.edges):
         for step in {step for step, _ in edge.contributions if step in place}:
             edges[place[step]].append(f"e{i}")
-    said = [f"Start: the gradient of {trace.output.name}"]
-    said += [
+    lines = [f"Start: the gradient of {trace.output.name}"]
+    lines += [
         f"Step {i} of {len(steps)}: {s.vertex.primitive.name}, from {s.vertex.name}"
         + (f" to {', '.join(dict.fromkeys(c.input.name for c in s.contributions))}" if s.contributions else "")
         for i, s in enumerate(steps, 1)
     ]
     boxes = {box.key: _box(box, trace, place) for box in graph.boxes}
     current = [graph.of[trace.output].key, *(graph.of[s.vertex].key for s in steps)]
-    return {"said": said, "edges": edges, "current": current, "boxes": boxes}
+    return {"said": lines, "edges": edges, "current": current, "boxes": boxes}
 
 
 def _box(box: Box, trace: BackwardPass, place: dict[Step, int]) -> dict[str, Any]:

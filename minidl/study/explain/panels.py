@@ -1,4 +1,4 @@
-"""What the page shows beside the graph: a panel for each step, leaf, constant and module, as HTML."""
+"""What the page shows next to the graph: a panel for each step, leaf, constant and module, as HTML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from ..page import heat_table, mathml, number
-from .arrays import is_finite, magnitudes, shape_said, shape_text, size, statistics_text, told
+from .arrays import is_finite, magnitudes, parameter_text, shape_label, shape_text, size, statistics_text
 from .diagram import Box, Diagram, diagram, diagram_inside
 from .drawing import drawing
 from .expression import expression, for_mathml, forward_numbers, input_text, pretty, rule_numbers
@@ -112,12 +112,12 @@ complete, applies its derivative rules, and adds what they give to the gradients
         arguments = vertex.primitive.arguments
         if vertex.primitive.variadic:
             arguments = tuple(f"{arguments[-1]}[{i}]" for i in range(len(inputs)))
-        shapes = [shape_said(x.value.shape) if isinstance(x, Vertex) else "number" for x in vertex.inputs]
-        rows = [("y", vertex.name, shape_said(vertex.value.shape)), *zip(arguments, inputs, shapes)]
+        shapes = [shape_label(x.value.shape) if isinstance(x, Vertex) else "number" for x in vertex.inputs]
+        rows = [("y", vertex.name, shape_label(vertex.value.shape)), *zip(arguments, inputs, shapes)]
         formula = vertex.primitive.formula
         formula = formula if "=" in formula.split("(")[0] else f"y = {formula}"
         terms = [(a, escape(x), f' <span class="note">{escape(shape)}</span>') for a, x, shape in rows]
-        terms += [(name, escape(told(value)), "") for name, value in vertex.parameters.items()]
+        terms += [(name, escape(parameter_text(value)), "") for name, value in vertex.parameters.items()]
         terms += [("module", escape(vertex.calls[0].title), "")] if vertex.calls else []
         listed = "".join(f"<div><dt>{escape(a)}</dt><dd>{x}{note}</dd></div>" for a, x, note in terms)
         label = f'<span class="label">the primitive <b>{escape(vertex.primitive.name)}</b></span>'
@@ -145,8 +145,8 @@ complete, applies its derivative rules, and adds what they give to the gradients
         """before + contribution = after, as numbers or as tables in one scale of colours."""
         name = escape(c.input.name)
         if c.before is None:
-            told = self.figure(c.value, f"gradient of {c.input.name}")
-            return f'<div class="figures">{told}</div><p class="note">The first to arrive at {name}.</p>'
+            figure = self.figure(c.value, f"gradient of {c.input.name}")
+            return f'<div class="figures">{figure}</div><p class="note">The first to arrive at {name}.</p>'
         arrays = {"before": c.before, "contribution": c.value, "after": c.after}
         if not c.value.ndim:
             before, value, after = (number(a.item()) for a in arrays.values())
@@ -264,7 +264,7 @@ def scroll(html: str, label: str, kind: str = "") -> str:
 
 
 def _is_plain(array: np.ndarray) -> bool:
-    """Is it seen at one glance, without statistics?"""
+    """Is it readable at one glance, without statistics?"""
     return array.ndim < 3 and array.size <= GLANCE and is_finite(array)
 
 

@@ -187,8 +187,8 @@ def _add_local_derivatives(recorder: Recorder) -> None:
     """d output / d input of each step of a graph of scalars: the rules, with 1 as the gradient."""
     for step, y in zip(recorder.steps, recorder.outputs, strict=True):
         found = y.node.primitive.pullback(y.ones_like(), y, None)
-        kept = [gx for x, gx in found if x.node.order < y.node.order]
-        for contribution, gx in zip(step.contributions, kept, strict=True):
+        gradients = [gx for x, gx in found if x.node.order < y.node.order]
+        for contribution, gx in zip(step.contributions, gradients, strict=True):
             contribution.local = gx.item()
 
 
@@ -265,8 +265,8 @@ def _place(recorder: Recorder, model: Any, calls: Any) -> None:
 def _notes(trace: BackwardPass) -> list[str]:
     notes = []
     if trace.overrides:
-        said = "rule is" if len(trace.overrides) == 1 else "rules are"
-        notes.append(f"the {said} replaced of {', '.join(trace.overrides)}: what follows are not gradients")
+        rules = "rule is" if len(trace.overrides) == 1 else "rules are"
+        notes.append(f"the {rules} replaced of {', '.join(trace.overrides)}: what follows are not gradients")
     vertex, step = first_not_finite(trace)
     if vertex is not None:
         bad, size = int((~np.isfinite(vertex.value)).sum()), vertex.value.size

@@ -23,7 +23,7 @@ from typing import Any
 from ...table import table
 from ..page import number
 from . import arrays
-from .arrays import brief, shape_said, size, told
+from .arrays import brief, parameter_text, shape_label, size
 from .expression import expression, forward_numbers, input_text, pretty, rule_numbers
 from .trace import BackwardPass, Contribution, Step, Vertex
 
@@ -85,7 +85,7 @@ def step_lines(step: Step) -> list[str]:
 
 def heading(vertex: Vertex) -> str:
     """multiply: y = a * b; axis=(0,)"""
-    parameters = ", ".join(f"{name}={told(value)}" for name, value in vertex.parameters.items())
+    parameters = ", ".join(f"{name}={parameter_text(value)}" for name, value in vertex.parameters.items())
     formula = vertex.primitive.formula
     formula = formula if "=" in formula.split("(")[0] else f"y = {formula}"
     return f"{vertex.primitive.name}: {formula}{'; ' + parameters if parameters else ''}"
@@ -104,7 +104,7 @@ def broadcast_text(c: Contribution) -> str:
     name = "axis" if len(c.summed_over) == 1 else "axes"
     return (
         f"summed over {name} {axes}, along which {c.input.name} was repeated: "
-        f"{shape_said(c.unsummed.shape)} -> {shape_said(c.value.shape)}"
+        f"{shape_label(c.unsummed.shape)} -> {shape_label(c.value.shape)}"
     )
 
 
@@ -130,8 +130,8 @@ def kink_text(step: Step) -> str:
 def product(path: Any) -> str:
     """2 · 0.3 · 1, in the order from the leaf to the loss; a seed that is not 1 comes last."""
     factors = [*path.factors, *([path.seed] if path.seed != 1 else [])]
-    said = [number(f) for f in factors]
-    return " · ".join(f"({s})" if s.startswith("-") and i else s for i, s in enumerate(said)) or "1"
+    texts = [number(f) for f in factors]
+    return " · ".join(f"({s})" if s.startswith("-") and i else s for i, s in enumerate(texts)) or "1"
 
 
 def path_sum(paths: Any) -> str:
@@ -178,7 +178,7 @@ def _value(v: Vertex) -> dict[str, Any]:
         "expression": expression(v),
         "primitive": v.primitive.name if v.primitive else None,
         "formula": v.primitive.formula if v.primitive else None,
-        "parameters": {name: told(value) for name, value in v.parameters.items()},
+        "parameters": {name: parameter_text(value) for name, value in v.parameters.items()},
         "inputs": [getattr(x, "name", None) or input_text(x) for x in v.inputs],
         "module": v.calls[0].name if v.calls else None,
         "value": arrays.as_json(v.value),

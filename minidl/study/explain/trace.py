@@ -58,7 +58,7 @@ class Kink:
     """Entries of a step at which its primitive has no derivative: within `EPS`, or what was asked for."""
 
     count: int
-    size: int  # entries that were looked at
+    size: int  # entries examined
     first: tuple[int, ...]  # where the first one is
     distance: float  # the smallest
 

@@ -104,11 +104,11 @@ def _checked(function: Watched, inputs: list, options: Any) -> Any:
 
 def _place(file: str, error: BaseException) -> str:
     """FILE:LINE: TypeError: message, at the innermost line that is the file's own."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):
         return f"{file}:{error.lineno}: {type(error).__name__}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}:{lines[-1]}: {said}" if lines else f"{file}: {said}"
+    return f"{file}:{lines[-1]}: {text}" if lines else f"{file}: {text}"
 
 
 # --- what is checked

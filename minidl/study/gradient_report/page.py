@@ -16,7 +16,7 @@ PICTURE = (  # the style of a curve that stands alone
     ".rules { stroke: #a40e26; fill: #a40e26; } .oracle { stroke: #0b57b0; fill: #0b57b0; } "
     "polyline.curve { fill: none; }</style>"
 )
-NOISE = 1e-6  # an error that is smaller, beside the gradient, gets no strong colour
+NOISE = 1e-6  # of the gradient: smaller errors get no strong colour
 TOP = 12  # pixels above the curve
 LEAST = 1e-17  # an error of 0 has no logarithm
 

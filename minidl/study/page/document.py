@@ -67,7 +67,7 @@ class Page:
         return text
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the page: beside, then renamed, so that a file is whole or not there."""
+        """Write the page, all at once: a reader finds the whole file or the one before."""
         text = self.text()
         with replacing(path) as file:
             file.write(text.encode())

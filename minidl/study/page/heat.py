@@ -1,4 +1,4 @@
-"""Numbers as text and as colour: blue below zero, orange above, told apart by every kind of colour vision."""
+"""Numbers as text and as colour: blue below zero, orange above, distinguishable with every kind of colour vision."""
 
 from __future__ import annotations
 

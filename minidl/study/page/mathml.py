@@ -94,9 +94,9 @@ def _of(node: ast.expr) -> str:
         case ast.Call(func=ast.Name(id="exp"), args=[x]):
             return f"<msup><mi>e</mi><mrow>{_of(x)}</mrow></msup>"
         case ast.Call():
-            said = [_of(x) for x in node.args]
-            said += [f"<mi>{escape(str(k.arg))}</mi><mo>=</mo>{_of(k.value)}" for k in node.keywords]
-            return f"{_function(node.func)}<mo>(</mo>{'<mo>,</mo>'.join(said)}<mo>)</mo>"
+            parts = [_of(x) for x in node.args]
+            parts += [f"<mi>{escape(str(k.arg))}</mi><mo>=</mo>{_of(k.value)}" for k in node.keywords]
+            return f"{_function(node.func)}<mo>(</mo>{'<mo>,</mo>'.join(parts)}<mo>)</mo>"
     raise ValueError(f"no MathML for {type(node).__name__}")
 
 

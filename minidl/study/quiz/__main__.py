@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ...table import grouped
 from ..terminal import Parser, UsageError, suggestion
-from . import QUESTIONS, Question
+from . import QUESTIONS, QuizQuestion
 from .question import wrapped
 
 RIGHT, WRONG, NOTHING_ASKED = 0, 1, 4
@@ -43,7 +43,7 @@ def parser() -> Parser:
     return options
 
 
-def questions(name: str | None) -> list[Question]:
+def questions(name: str | None) -> list[QuizQuestion]:
     """The named question, or all. Raises UsageError for a name that is none."""
     if name is None:
         return list(QUESTIONS.values())
@@ -59,8 +59,8 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-def marked(question: Question, answer: str) -> int:
-    """Mark an answer, say why it is right; a wrong one is not told the right one."""
+def marked(question: QuizQuestion, answer: str) -> int:
+    """Mark an answer, say why it is right; a wrong one does not reveal the right one."""
     try:
         result = question.mark(answer)
     except ValueError as error:
@@ -72,14 +72,14 @@ def marked(question: Question, answer: str) -> int:
     return WRONG
 
 
-def others(question: Question, comment: str) -> Iterator[str]:
+def others(question: QuizQuestion, comment: str) -> Iterator[str]:
     """The right answers of the other readings of a question."""
     rest = [(value, name) for name, value in question.readings.items() if not comment.endswith(f"as {name}")]
     if len(question.readings) > 1:
         yield wrapped(f"Other readings: {'; '.join(f'{value:.6g} as {name}' for value, name in rest)}.")
 
 
-def reveal(question: Question) -> int:
+def reveal(question: QuizQuestion) -> int:
     """Print question, answer, reason and proof, and run the proof: 1 if it does not hold."""
     proof = question.prove()
     print(f"--- {question.id}: {question.quiz}\n{question.text()}")
@@ -89,10 +89,10 @@ def reveal(question: Question) -> int:
     return RIGHT if proof.holds else WRONG
 
 
-def asked(chosen: Sequence[Question]) -> int:
+def asked(chosen: Sequence[QuizQuestion]) -> int:
     """Ask the questions one after the other, on a terminal or from lines of the standard input."""
-    told = "Answer with a letter or a number. Enter skips, ? shows the answer, q ends."
-    print(told if sys.stdin.isatty() else "Answers are read from the standard input, one to a line.")
+    prompt = "Answer with a letter or a number. Enter skips, ? shows the answer, q ends."
+    print(prompt if sys.stdin.isatty() else "Answers are read from the standard input, one to a line.")
     right = answered = 0
     for place, question in enumerate(chosen, 1):
         print(f"\n[{place}/{len(chosen)}] {question.id}\n{question.text()}")
@@ -106,7 +106,7 @@ def asked(chosen: Sequence[Question]) -> int:
     return RIGHT if right == answered else WRONG
 
 
-def one(question: Question) -> int | None:
+def one(question: QuizQuestion) -> int | None:
     """Ask until there is an answer: 1 right, 0 wrong, -1 skipped or shown, None: no more questions."""
     while True:
         try:
@@ -126,7 +126,7 @@ def one(question: Question) -> int | None:
             print(error)
 
 
-def sight(question: Question) -> str:
+def sight(question: QuizQuestion) -> str:
     return f"see: {question.see}"
 
 

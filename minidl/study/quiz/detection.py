@@ -1,11 +1,11 @@
 """Quizzes on detection, on instance segmentation, and on looking inside of a network."""
 
-from .question import Question
+from .question import QuizQuestion
 
 DETECTION, INSIDE = "object detection and instance segmentation", "looking inside of trained models"
 
 QUESTIONS = (
-    Question(
+    QuizQuestion(
         id="two-stages",
         part=DETECTION,
         quiz="how Faster R-CNN works",
@@ -31,7 +31,7 @@ print("two boxes of different sizes:", pieces.shape)
 answer = "b" if pieces.shape == (2, 8, 7, 7) else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="rpn-outputs",
         part=DETECTION,
         quiz="how Faster R-CNN works",
@@ -51,7 +51,7 @@ answer = [nn.Conv2d(4, 9 * (4 + scores), 1, rng=0)(maps).size for scores in (1, 
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="iou",
         part=DETECTION,
         quiz="how Faster R-CNN works",
@@ -71,7 +71,7 @@ answer = F.box_iou([[0.0, 0, 4, 4]], [[2.0, 1, 6, 5]]).item()
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="one-stage",
         part=DETECTION,
         quiz="how YOLO and SSD work",
@@ -96,7 +96,7 @@ print("for each box at once:", out[:, :4].shape, "steps and", out[:, 4:].shape, 
 answer = "c" if out.shape == (147, 25) else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="yolo-outputs",
         part=DETECTION,
         quiz="how YOLO and SSD work",
@@ -116,7 +116,7 @@ answer = nn.Conv2d(16, 5 * 2 + 20, 1, rng=0)(md.tensor([[[[0.0] * 7] * 7] * 16],
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="instances",
         part=DETECTION,
         quiz="how instance segmentation works",
@@ -142,7 +142,7 @@ print("connected pieces:", label(cows)[1], " masks in boxes:", len(masks))
 answer = "a" if label(cows)[1] == 1 and all(m.all() for m in masks) else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="saliency",
         part=INSIDE,
         quiz="what a saliency map is",
@@ -168,7 +168,7 @@ print("shares", shares.round(3), " their sum", shares.sum().round(6), " score", 
 answer = "b" if np.isclose(shares.sum(), score.item()) and shares[2] == 0 else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="relu-rules",
         part=INSIDE,
         quiz="methods for saliency maps, for and against",
@@ -188,7 +188,7 @@ for rule in ("gradient", "deconvnet", "guided"):
     print(rule, answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="occlusion",
         part=INSIDE,
         quiz="methods for saliency maps, for and against",
@@ -211,7 +211,7 @@ answer = positions, positions + 1
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="cam",
         part=INSIDE,
         quiz="methods for saliency maps, for and against",
@@ -235,7 +235,7 @@ answer = round(cam.max() / grad_cam.max(), 9)
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="sanity",
         part=INSIDE,
         quiz="methods for saliency maps, for and against",

@@ -1,11 +1,11 @@
 """Quizzes on the extensions of convolutional layers, and on transfer."""
 
-from .question import Question
+from .question import QuizQuestion
 
 LAYERS, MODELS = "extensions of convolutional layers", "classification models and transfer"
 
 QUESTIONS = (
-    Question(
+    QuizQuestion(
         id="residual",
         part=LAYERS,
         quiz="the benefit of a residual connection",
@@ -43,7 +43,7 @@ print("it can vanish:", vanishes, " and explode:", explodes)
 answer = "b" if np.allclose(whole - rest, g) and vanishes and explodes else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="residual-paths",
         part=LAYERS,
         quiz="the benefit of a residual connection",
@@ -62,7 +62,7 @@ answer = md.grad(y, x)[0].item()
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="dense",
         part=LAYERS,
         quiz="dense connections",
@@ -87,7 +87,7 @@ print(x.shape, "->", y.shape, " the first maps are the input:", bool((y[:, :4] =
 answer = "c" if y.shape[1] == 4 + 2 * 3 and (y[:, :4] == x).data.all() else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="dense-maps",
         part=LAYERS,
         quiz="dense connections",
@@ -106,7 +106,7 @@ answer = nn.DenseBlock(64, 32, 6, rng=0).out_channels
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="dilation",
         part=LAYERS,
         quiz="the benefit of dilated convolution",
@@ -138,7 +138,7 @@ print("spans", spans, " sizes", shapes, " weights", weights)
 answer = "b" if spans == [3, 9] and shapes[0] == shapes[1] and weights[0] == weights[1] else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="dilation-field",
         part=LAYERS,
         quiz="the benefit of dilated convolution",
@@ -161,7 +161,7 @@ answer = side, side**2
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="pooled-field",
         part=LAYERS,
         quiz="the benefit of dilated convolution",
@@ -202,7 +202,7 @@ answer = side(*[conv, pool] * 3), side(conv, pool, conv, pool, conv), side(*[con
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="transfer",
         part=MODELS,
         quiz="what transfer learning means",
@@ -234,7 +234,7 @@ print("features kept:", same, " head trained:", moved)
 answer = "d" if same and moved else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="frozen",
         part=MODELS,
         quiz="what transfer learning means",

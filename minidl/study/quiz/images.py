@@ -1,11 +1,11 @@
 """Quizzes on networks from image to image, and on segmentation."""
 
-from .question import Question
+from .question import QuizQuestion
 
 IMAGES, SEGMENTATION = "image to image", "semantic segmentation"
 
 QUESTIONS = (
-    Question(
+    QuizQuestion(
         id="fully-convolutional",
         part=IMAGES,
         quiz="fully convolutional networks",
@@ -36,7 +36,7 @@ print("convolution:", sizes)
 answer = "b" if sizes == [8, 11] and fails else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="autoencoder",
         part=IMAGES,
         quiz="auto-encoders",
@@ -65,7 +65,7 @@ print("image", x.shape, " features", code.shape, " image", decoder(code).shape)
 answer = "a" if code.shape[2:] == x.shape[2:] and decoder(code).shape == x.shape else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="downsampling",
         part=IMAGES,
         quiz="the benefit of downsampling in the encoder",
@@ -99,7 +99,7 @@ print("sides", sides, " work", work[1] / work[0])
 answer = "c" if sides[1] > sides[0] and work[1] < work[0] else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="pooled-work",
         part=IMAGES,
         quiz="the benefit of downsampling in the encoder",
@@ -120,7 +120,7 @@ answer = pooled.macs / plain.macs
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="upsampling",
         part=IMAGES,
         quiz="upsampling in the decoder",
@@ -147,7 +147,7 @@ print("transposed", up, " zeros, then convolution", zeros, " and back", back)
 answer = "d" if np.array_equal(up, zeros) and not np.array_equal(back, a) else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="transpose-entry",
         part=IMAGES,
         quiz="upsampling in the decoder",
@@ -166,7 +166,7 @@ print(X.T @ [7, 11])
 answer = (X.T @ [7, 11])[2]
 """,
     ),
-    Question(
+    QuizQuestion(
         id="segmentation-loss",
         part=SEGMENTATION,
         quiz="loss functions for segmentation",
@@ -195,7 +195,7 @@ print("second derivatives between pixels:", mixed)
 answer = "a" if mixed == {"cross entropy": False, "Dice": True} else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="dice",
         part=SEGMENTATION,
         quiz="loss functions for segmentation",
@@ -219,7 +219,7 @@ answer = -F.soft_dice_loss(p, g).item()
 print(answer)
 """,
     ),
-    Question(
+    QuizQuestion(
         id="u-net",
         part=SEGMENTATION,
         quiz="how U-Net differs from an auto-encoder",
@@ -251,7 +251,7 @@ print("the code is the same:", same, " with the skip they are told apart:", told
 answer = "c" if same and told else "?"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="u-net-paths",
         part=SEGMENTATION,
         quiz="the benefits of U-Net's structure",
@@ -288,7 +288,7 @@ print("through the skip", local, "pixels, from below", wide)
 answer = "b" if local < wide else "a"
 """,
     ),
-    Question(
+    QuizQuestion(
         id="u-net-size",
         part=SEGMENTATION,
         quiz="the benefits of U-Net's structure",

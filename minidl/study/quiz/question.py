@@ -29,7 +29,7 @@ class Proof(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Question:
+class QuizQuestion:
     """A question with choices, or for a number.
 
     id: its name. part: of the lecture. quiz: which of the lecture's quizzes it is about. ask: the question.

@@ -36,7 +36,7 @@ def receptive_field(
     axis. input_shape: batch included; text may leave it out. layer: a name or number of a row; the last. pixel: of that
     layer's output; its centre.
 
-    Theory is the recursion ``r += d (k - 1) j, j *= s``. Exact is the set of cells that a walk back through the graph
+    Theory is the recursion ``r += d (k - 1) j, j *= s``. Exact is the set of cells that a backward pass
     reaches when every rule carries yes or no: branches, skips, phases after upsampling and borders are in it, values
     are not. Effective is |gradient| averaged over `draws` random inputs and (unless `own_weights`) random weights,
     in eval mode; weights, modes and random streams are put back.

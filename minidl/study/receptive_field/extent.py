@@ -15,7 +15,7 @@ MASS = 0.95  # of the gradient, that lies within the effective radius
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerField:
     """What the formula says of one layer. A tuple has one entry per axis; None where there is no window or no formula.
 
     jump: input cells between two outputs; size: input cells that an output sees; start: the first of them, of output 0,

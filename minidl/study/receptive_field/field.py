@@ -13,13 +13,13 @@ from ...core.tensor import Node, Tensor
 from ...nn import init
 from ...nn.module import Module
 from ...nn.summary import unchanged
-from .extent import Effective, Field, Layer, radius
-from .graph import Pass, branches, seen_by, spatial, support
+from .extent import Effective, Field, LayerField, radius
+from .graph import Recording, branches, seen_by, spatial, support
 from .theory import POOLS, Axes
 
 BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
-MERGES = 6  # layers joining branches whose branches are looked at one by one
+MERGES = 6  # layers joining branches whose branches are measured one by one
 KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
          "mixed": "linear", "picked": "nearest", "take": "decimation", "concatenated": "concat"}  # fmt: skip
 
@@ -50,7 +50,7 @@ class Probe:
     # --- questions
 
     @property
-    def theory(self) -> Layer:
+    def theory(self) -> LayerField:
         """The row of the layer that was asked for."""
         return self.layers[self.chosen]
 
@@ -142,14 +142,14 @@ class Probe:
                 p.data = data
         return [t / (t.sum() or 1.0) for t in total]
 
-    def _run(self, count: int, image: np.ndarray | None = None) -> Pass:
+    def _run(self, count: int, image: np.ndarray | None = None) -> Recording:
         image = self.image if image is None else image
         x = np.ascontiguousarray(np.broadcast_to(image, (count, *image.shape[1:])))
         if not isinstance(self.network, Module):
-            return Pass(self.network, Tensor(x))
+            return Recording(self.network, Tensor(x))
         with unchanged(self.network), definitions():
             self.network.train(False)
-            return Pass(self.network, Tensor(x))
+            return Recording(self.network, Tensor(x))
 
     def _batches(self, pixels: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         count = max(1, BATCH // (64 * self.image.size))
@@ -177,7 +177,7 @@ class Probe:
         return at
 
 
-def _layer(run: Pass, node: Node, name: str, axes: Axes) -> Layer:
+def _layer(run: Recording, node: Node, name: str, axes: Axes) -> LayerField:
     window = node.parameters.get("window")
     geometry = [getattr(window, field, None) for field in ("kernel", "stride", "dilation", "padding")]
     if geometry[3] is not None:
@@ -187,20 +187,20 @@ def _layer(run: Pass, node: Node, name: str, axes: Axes) -> Layer:
         formula = [tuple(getattr(a, field) for a in axes) for field in ("jump", "size", "first", "centre")]
     kind, owner = node.primitive.name, run.owner.get(node)
     kind = type(owner).__name__ if owner and kind not in KINDS else KINDS.get(kind, kind)
-    return Layer(name, kind, spatial(run.values[node]), *geometry, *formula)
+    return LayerField(name, kind, spatial(run.values[node]), *geometry, *formula)
 
 
 def _distinct(labels: list[str]) -> list[str]:
     """Names that occur more than once get a number: concat, concat 2, ..."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     names = []
     for label in labels:
-        seen[label] += 1
-        names.append(label if seen[label] == 1 else f"{label} {seen[label]}")
+        counts[label] += 1
+        names.append(label if counts[label] == 1 else f"{label} {counts[label]}")
     return names
 
 
-def _readings(run: Pass, rows: list[Node], known: dict[Node, Axes], layers: list[Layer]) -> dict[str, tuple]:
+def _readings(run: Recording, rows: list[Node], known: dict[Node, Axes], layers: list[LayerField]) -> dict[str, tuple]:
     """What "the receptive field" of a network that pools can mean."""
     if known[rows[-1]] is None or not any(node.primitive.name in POOLS for node in rows):
         return {}

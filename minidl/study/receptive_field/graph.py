@@ -32,7 +32,7 @@ COUNTING = {  # with all weights at 1 their rules count the ways by which an ent
 CHANGING = ("max_pool", "window_sum", "mixed", "picked", "summed", "largest", "reshaped")
 
 
-class Pass:
+class Recording:
     """A network's run on one input, recorded: its nodes in order, their values, what the formula says of each."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], x: Tensor):
@@ -102,7 +102,7 @@ class Pass:
         return len(set(before)) > 1
 
 
-def branches(run: Pass, node: Node) -> list[int]:
+def branches(run: Recording, node: Node) -> list[int]:
     """The inputs of a node, by number, that depend on the network's input."""
     on_the_way = {run.x.node, *run.nodes}
     return [i for i, t in enumerate(node.inputs) if isinstance(t, Tensor) and t.node in on_the_way]
@@ -114,7 +114,7 @@ def spatial(y: Tensor) -> tuple[int, ...]:
 
 
 def seen_by(
-    run: Pass, target: Node, pixels: Sequence[tuple[int, ...]], wanted: Sequence[Node], cotangent: np.ndarray | None
+    run: Recording, target: Node, pixels: Sequence[tuple[int, ...]], wanted: Sequence[Node], cotangent: Any
 ) -> list[np.ndarray]:
     """The cotangents that reach the `wanted` nodes from pixel b of `target`, in image b of the batch.
 

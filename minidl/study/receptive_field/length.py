@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.tensor import Tensor
 from ...nn.module import Module
-from .graph import Pass
+from .graph import Recording
 from .theory import WINDOWED
 
 ROOM = 9  # outputs that a network given as text has at least
@@ -26,14 +26,14 @@ def length(network: Module) -> int:
     return next(exact, n)
 
 
-def _tried(network: Module, n: int) -> Pass | None:
+def _tried(network: Module, n: int) -> Recording | None:
     try:
-        return Pass(network, Tensor(np.zeros((1, 1, n))))
+        return Recording(network, Tensor(np.zeros((1, 1, n))))
     except ValueError:
         return None
 
 
-def _roomy(run: Pass, n: int) -> bool:
+def _roomy(run: Recording, n: int) -> bool:
     known = run.theory()
     (axis,) = known[run.output.node]
     count = run.output.shape[2]
@@ -42,6 +42,6 @@ def _roomy(run: Pass, n: int) -> bool:
     return count >= max(ROOM, deepest / axis.jump) and middle.first >= 0 and middle.last <= n - 1
 
 
-def _divides(run: Pass) -> bool:
+def _divides(run: Recording) -> bool:
     windows = [node.parameters["window"] for node in run.nodes if node.primitive.name in WINDOWED]
     return all((w.padded[0] - w.span[0]) % w.stride[0] == 0 for w in windows)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..page import Page, level, number
-from .extent import MASS, Effective, Field, Layer, cells, place
+from .extent import MASS, Effective, Field, LayerField, cells, place
 from .field import PIXELS, Probe
 from .report import COLUMNS, heading, rows, sentences
 
@@ -75,7 +75,7 @@ def _nearest(pixels: list[tuple[int, ...]], wanted: tuple[int, ...]) -> int:
     return min(range(len(pixels)), key=lambda i: sum(abs(a - b) for a, b in zip(pixels[i], wanted)), default=0)
 
 
-def _strip(row: Layer, size: tuple[int, ...]) -> dict[str, Any]:
+def _strip(row: LayerField, size: tuple[int, ...]) -> dict[str, Any]:
     """Where the cells of a layer stand above the input's, along each axis: [centre of the first, distance]."""
     places = [[c, j] for c, j in zip(row.centre, row.jump)] if row.centre else None
     even = [[n / m / 2 - 0.5, n / m] for n, m in zip(size, row.output)]
@@ -92,7 +92,7 @@ def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]]) -> li
     return [
         {
             "at": pixel,
-            "said": said(found.layers[layer], cone[-1], effect),
+            "said": sentence(found.layers[layer], cone[-1], effect),
             "theory": _theory_ends(found.layers[layer], pixel),
             "cone": [[_runs(field.along(axis)) for axis in range(len(pixel))] for field in cone],
             "effect": [_profile(cone[-1], effect, axis) for axis in range(len(pixel))],
@@ -101,7 +101,7 @@ def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]]) -> li
     ]
 
 
-def said(row: Layer, field: Field, effect: Effective) -> str:
+def sentence(row: LayerField, field: Field, effect: Effective) -> str:
     """What is known of one pixel, in two sentences."""
     ends = tuple(f + n - 1 for f, n in zip(field.first, field.size))
     text = (
@@ -115,7 +115,7 @@ def said(row: Layer, field: Field, effect: Effective) -> str:
     return text + f"{MASS:.0%} of |gradient| lie within {number(effect.radius)} cells of the centre."
 
 
-def _theory_ends(row: Layer, pixel: tuple[int, ...]) -> list[list[float]]:
+def _theory_ends(row: LayerField, pixel: tuple[int, ...]) -> list[list[float]]:
     if not row.size:
         return []
     return [[s + j * p, n] for s, j, p, n in zip(row.start, row.jump, pixel, row.size)]

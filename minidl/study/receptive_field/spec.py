@@ -33,7 +33,7 @@ class Decimate(nn.Module):
 
 
 class Skip(nn.Module):
-    """What enters, cropped at its centre, beside what `body` makes of it. Raises ValueError if the body's is longer."""
+    """The input, cropped at its centre, concatenated with the output of `body`. Raises ValueError if that is longer."""
 
     def __init__(self, body: nn.Module):
         self.body = body

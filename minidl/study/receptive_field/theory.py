@@ -81,7 +81,7 @@ def through(node: Node, before: list[tuple[Tensor, Axes]], output: tuple[int, ..
 def _keeps_places(name: str, parameters: dict) -> bool:
     """Does it work on the channels alone?"""
     if name in ("reshaped", "broadcast"):
-        return len(parameters["shape"]) >= 3  # that the spatial sizes stay is looked at by the caller
+        return len(parameters["shape"]) >= 3  # the caller checks that the spatial sizes stay
     axis = parameters.get("axis", 2)
     return all(a < 2 for a in axis) if isinstance(axis, tuple) else axis < 2
 
@@ -159,7 +159,7 @@ def _side_by_side(node: Node, known: dict[Tensor, Axes], axis: int) -> Axes:
 
 
 def _union(several: list[tuple[Axis, ...]]) -> Axes:
-    """What is seen through any of the branches."""
+    """The field through any of the branches."""
     found = []
     for along in zip(*several):
         if len({round(a.jump, 9) for a in along}) > 1:

@@ -1,4 +1,4 @@
-"""The questions, in the order of the course. Each is declared in one file beside this one."""
+"""The questions, in the order of the course. Each file of this package declares some."""
 
 from __future__ import annotations
 
