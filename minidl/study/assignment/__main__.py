@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from ...table import table
+from ..page import capital
 from ..terminal import Parser, UsageError, suggestion
 from . import sheet
 from .marking import CASES, Marking
@@ -36,7 +37,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run, words: str) -> Parser:
-        made = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        made = commands.add_parser(name, help=words, description=f"{capital(words)}.")
         made.set_defaults(run=run)
         return made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..page import Page, level
+from ..page import Page, capital, level, scroll
 from .letters import shown
 from .matrix import Matrix
 from .report import MANY, equations, facts, inserted, output_names, size_formula, title
@@ -35,8 +35,7 @@ def page(m: Matrix) -> Page:
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    heading = title(m)
-    return Page(heading[:1].upper() + heading[1:], body, script=script, style=style, data=_data(m))
+    return Page(capital(title(m)), body, script=script, style=style, data=_data(m))
 
 
 def _data(m: Matrix) -> dict[str, Any]:
@@ -82,11 +81,7 @@ def _outputs(m: Matrix) -> str:
 
 
 def _figure(label: str, table: str) -> str:
-    return f"<figure><figcaption>{label}</figcaption>{_scroll(label, table)}</figure>"
-
-
-def _scroll(label: str, table: str) -> str:
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+    return f"<figure><figcaption>{label}</figcaption>{scroll(table, label)}</figure>"
 
 
 def _input(m: Matrix) -> str:
@@ -165,7 +160,7 @@ def _im2col(m: Matrix) -> str:
     )
     table = f'<table class="matrix" id="im2col"><thead><tr><th></th>{head}</tr></thead>{rows}</table>'
     words = "<p>The cells under the window, a column for each output: y = kernel · columns.</p>"
-    return words + _scroll("im2col", table)
+    return words + scroll(table, "im2col")
 
 
 def _conventions(m: Matrix) -> str:
@@ -178,7 +173,7 @@ def _conventions(m: Matrix) -> str:
         '<table id="conventions"><thead><tr><th></th><th scope="col">cross-correlation (every framework)</th>'
         f'<th scope="col">convolution (kernel flipped)</th></tr></thead>{rows}</table>'
     )
-    return _scroll("both conventions", table)
+    return scroll(table, "both conventions")
 
 
 def _spread(m: Matrix) -> str:
@@ -196,7 +191,7 @@ def _spread(m: Matrix) -> str:
         '<th scope="col">u with zeros inserted, convolved</th><th scope="col">Xᵀ 1</th></tr></thead>'
         f"{rows}</table>"
     )
-    return _scroll("the transpose, cell by cell", table)
+    return scroll(table, "the transpose, cell by cell")
 
 
 def _equations(m: Matrix) -> str:

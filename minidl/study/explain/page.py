@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..page import Page, number
+from ..page import Page, capital, number, scroll
 from .arrays import brief, is_short, shape_label, size
 from .diagram import Box, Diagram, diagram, gradient_line
 from .drawing import drawing, picture
-from .panels import Panels, scroll
+from .panels import Panels
 from .text import count, title
 from .trace import BackwardPass, Step
 
@@ -66,7 +66,7 @@ def _lead(trace: BackwardPass) -> str:
 def _notes(notes: list[str]) -> str:
     if not notes:
         return ""
-    return f'<ul class="notes">{"".join(f"<li>{escape(n[:1].upper() + n[1:])}.</li>" for n in notes)}</ul>'
+    return f'<ul class="notes">{"".join(f"<li>{escape(capital(n))}.</li>" for n in notes)}</ul>'
 
 
 def _player(n: int) -> str:

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from ..page import heat_table, mathml, number
+from ..page import capital, heat_table, mathml, number, scroll
 from .arrays import is_finite, magnitudes, parameter_text, shape_label, shape_text, size, statistics_text
 from .diagram import Box, Diagram, diagram, diagram_inside
 from .drawing import drawing
@@ -44,7 +44,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         if vertex.primitive.name in self.trace.overrides:
             parts.append('<p class="warn"><b>Replaced rule.</b> What it gives is not a gradient.</p>')
         if step.kink:
-            parts.append(f'<p class="warn"><b>Kink.</b> {escape(_capital(kink_text(step)))}.</p>')
+            parts.append(f'<p class="warn"><b>Kink.</b> {escape(capital(kink_text(step)))}.</p>')
         parts += [
             self.figures([*_inputs(vertex), ("value", vertex.value), ("gradient", step.gradient)]),
             *(self._contribution(step, c) for c in step.contributions),
@@ -134,7 +134,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
             lines.append(f'<div class="formula small">{mathml(f"{numbers} = {value}", block=True)}</div>')
         if c.summed_over:
             lines.append(self.figures([("before the sum", c.unsummed)]))
-            lines.append(f'<p class="sum">{escape(_capital(broadcast_text(c)))}.</p>')
+            lines.append(f'<p class="sum">{escape(capital(broadcast_text(c)))}.</p>')
         if c.local is not None:
             ratio = f"d {step.vertex.name} / d {c.input.name}"
             lines.append(f'<p class="worked">local derivative {escape(ratio)} = <b>{number(c.local)}</b></p>')
@@ -188,7 +188,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         head = "<tr><th>path</th><th>derivatives along it</th><th>product</th></tr>"
         table = scroll(f"<table>{head}{''.join(rows)}</table>", f"paths from {vertex.name}")
         words = f"{count(paths.count, 'path')} to {self.trace.output.name}: the gradient is the sum of their products"
-        total = f'<p class="sum">{escape(_capital(path_sum(paths)))}.</p>'
+        total = f'<p class="sum">{escape(capital(path_sum(paths)))}.</p>'
         return f"<h3>The chain rule</h3><p>{escape(words)}.</p>{table}{total}"
 
     def _button(self, step: Step) -> str:
@@ -257,12 +257,6 @@ def excerpt(array: np.ndarray) -> tuple[np.ndarray, str]:
     return array[index], str(list(index))
 
 
-def scroll(html: str, label: str, kind: str = "") -> str:
-    """Wide things scroll by themselves."""
-    kind = f"scroll {kind}".strip()
-    return f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(label)}">{html}</div>'
-
-
 def _is_plain(array: np.ndarray) -> bool:
     """Is it readable at one glance, without statistics?"""
     return array.ndim < 3 and array.size <= GLANCE and is_finite(array)
@@ -270,7 +264,3 @@ def _is_plain(array: np.ndarray) -> bool:
 
 def _is_one(seed: np.ndarray) -> bool:
     return seed.size == 1 and seed.item() == 1
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

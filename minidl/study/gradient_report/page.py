@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...check.report import Report
 from ...check.sweep import Sweep
-from ..page import Page, heat_table, number
+from ..page import Page, capital, heat_table, number, scroll, text_table
 
 MAPS = 3  # inputs whose gradients are shown entry by entry
 PICTURE = (  # the style of a curve that stands alone
@@ -57,7 +57,7 @@ def _worst(report: Report) -> list[str]:
         return []
     rows = [(w.name, str(list(w.index)), number(w.expected), number(w.got), f"{w.error:.1e}") for w in report.worst]
     head = ("gradient of", "entry", "oracle", "rules", "relative error")
-    return ["<h2>The worst entries</h2>", *_rows("the worst entries", "numbers", head, rows)]
+    return ["<h2>The worst entries</h2>", text_table(head, rows, "the worst entries", "numbers")]
 
 
 def _maps(report: Report) -> list[str]:
@@ -82,18 +82,7 @@ def _maps(report: Report) -> list[str]:
 def _table(report: Report) -> list[str]:
     if not report.rows:
         return []
-    return ["<h2>What was compared</h2>", *_rows("comparisons", "compared", report.columns, report.rows)]
-
-
-def _rows(label: str, kind: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = [f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">']
-    names = "".join(f'<th scope="col">{escape(c)}</th>' for c in head)
-    lines.append(f"<thead><tr>{names}</tr></thead><tbody>")
-    for row in rows:
-        first, *rest = (escape(cell) for cell in row)
-        cells = "".join(f'<td class="{cell}">{cell}</td>' if cell.isupper() else f"<td>{cell}</td>" for cell in rest)
-        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
-    return [*lines, "</tbody></table></div>"]
+    return ["<h2>What was compared</h2>", text_table(report.columns, report.rows, "comparisons", "compared")]
 
 
 def _notes(report: Report) -> list[str]:
@@ -106,10 +95,10 @@ def _sweep(sweep: Sweep | None, curve: str) -> list[str]:
     if sweep is None:
         return []
     sentence = sweep.sentence()
-    lines = ["<h2>Central differences</h2>", f"<p>{escape(sentence[0].upper() + sentence[1:])}.</p>"]
+    lines = ["<h2>Central differences</h2>", f"<p>{escape(capital(sentence))}.</p>"]
     if curve:
         lines += [
-            f'<div class="scroll" tabindex="0" role="region" aria-label="error against step size">{curve}</div>',
+            scroll(curve, "error against step size"),
             '<p class="note legend"><span class="key"></span>distance from what the rules say'
             '<span class="key oracle"></span>distance from what the oracle says</p>',
         ]

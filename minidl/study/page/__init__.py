@@ -3,5 +3,6 @@
 from .document import Page, Shown, plain
 from .heat import heat_table, level, number
 from .mathml import mathml
+from .parts import capital, scroll, text_table
 
-__all__ = ["Page", "Shown", "heat_table", "level", "mathml", "number", "plain"]
+__all__ = ["Page", "Shown", "capital", "heat_table", "level", "mathml", "number", "plain", "scroll", "text_table"]

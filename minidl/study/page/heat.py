@@ -7,6 +7,8 @@ from html import escape
 
 import numpy as np
 
+from .parts import scroll
+
 LEVELS = 6  # of colour on each side of zero; style.css has a class for each: n6 ... n1, z, p1 ... p6
 
 
@@ -54,6 +56,4 @@ def _matrix(values: np.ndarray, label: str, largest: float, most: int) -> str:
     )
     cut = values.shape[0] > most or values.shape[1] > most
     note = f'<p class="note">the first {most} rows and columns of {values.shape}</p>' if cut else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table>{rows}</table></div>{note}'
-    )
+    return scroll(f"<table>{rows}</table>", label) + note

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..page import Page, level, number
+from ..page import Page, capital, level, number, text_table
 from .extent import MASS, Effective, Field, LayerField, cells, place
 from .field import PIXELS, Probe
 from .report import COLUMNS, heading, rows, sentences
@@ -32,7 +32,7 @@ def page(found: Probe) -> Page:
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    return Page(_started(heading(found)), body, script=script, style=style, data=_data(found, shown, measured))
+    return Page(capital(heading(found)), body, script=script, style=style, data=_data(found, shown, measured))
 
 
 # --- what is measured
@@ -139,15 +139,10 @@ def _profile(field: Field, effect: Effective, axis: int) -> list[int]:
 
 def _intro(found: Probe) -> str:
     return (
-        f'<p class="lead">{escape(_started(sentences(found)[0]))}.</p>'
+        f'<p class="lead">{escape(capital(sentences(found)[0]))}.</p>'
         "<p>Choose a layer by its button, then a pixel with the slider, or point at any cell. "
         "All that it depends on lights up, layer by layer, down to the input.</p>"
     )
-
-
-def _started(text: str) -> str:
-    """With a capital letter first, the rest as it is."""
-    return text[:1].upper() + text[1:]
 
 
 def _controls(found: Probe) -> str:
@@ -173,16 +168,10 @@ def _said(found: Probe) -> str:
 
 
 def _table(found: Probe) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows(found)
-    )
     return (
         "<h2>By formula</h2><p>Size grows by dilation · (kernel − 1) · jump, jump is multiplied by the stride; start "
         "is the first cell that output 0 sees, negative in the padding.</p>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="the formula, layer by layer"><table class="theory">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        + text_table(COLUMNS, rows(found), "the formula, layer by layer", "theory")
     )
 
 
