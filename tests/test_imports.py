@@ -17,7 +17,6 @@ KNOWN = {  # imports (from here, of there) that are still to be cut: this set sh
     ("minidl/ops/", "minidl/ops/"),
     ("minidl/ops/", "minidl/kernels/"),
     ("tasks/labs/", "tasks/labs/"),
-    ("benchmarks/", "benchmarks/"),
 }
 
 # (who, may not import what, except by these files or of these files)
