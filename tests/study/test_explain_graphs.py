@@ -16,7 +16,7 @@ from minidl.__main__ import main
 from minidl.core.tensor import Shadow
 from minidl.study.explain.examples import EXAMPLES
 from minidl.study.explain.layout import GAP_X, layout
-from minidl.study.explain.shown import MOST, shown
+from minidl.study.explain.diagram import MOST, diagram
 from tasks.denoise.model import LectureDenoiser
 from tests.study.test_explain import small
 
@@ -103,7 +103,7 @@ def test_the_denoiser_collapses_by_module():
     trace = md.explain(loss, model=model)
     assert all(np.array_equal(array, buffers[name]) for name, array in model.named_buffers())
     assert all(p.grad is None for p in model.parameters())
-    boxes = shown(trace).boxes
+    boxes = diagram(trace).boxes
     groups = [box.title for box in boxes if box.kind == "group"]
     kinds = ["Conv2d", "BatchNorm2d", "ReLU"] * 3 + ["Conv2d"]
     assert groups == [f"main.{i} {kind}" for i, kind in enumerate(kinds)]
@@ -134,14 +134,14 @@ def test_a_module_that_is_called_twice_is_two_boxes():
     model = Twice()
     x = md.tensor(np.ones((1, 2), np.float32))
     for loss in (lambda: model(x).sum(), model(x).sum()):
-        titles = [box.title for box in shown(md.explain(loss, model=model)).boxes if box.kind == "group"]
+        titles = [box.title for box in diagram(md.explain(loss, model=model)).boxes if box.kind == "group"]
         assert titles == ["layer Linear", "layer Linear (call 2)"]
 
 
 def test_deep_models_collapse_to_as_many_boxes_as_can_be_drawn():
     model = nn.Sequential(*[nn.Sequential(nn.Linear(2, 2, rng=i), nn.Tanh()) for i in range(MOST)])
     x = md.tensor(np.ones((1, 2), np.float32))
-    boxes = shown(md.explain(lambda: model(x).sum(), model=model)).boxes
+    boxes = diagram(md.explain(lambda: model(x).sum(), model=model)).boxes
     assert len(boxes) > MOST // 2 and len(boxes) <= MOST and not any("." in box.title.split()[0] for box in boxes)
 
 
