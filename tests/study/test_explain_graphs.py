@@ -14,9 +14,9 @@ from minidl import functional as F
 from minidl import nn
 from minidl.__main__ import main
 from minidl.core.tensor import Shadow
+from minidl.study.explain.diagram import MOST, diagram
 from minidl.study.explain.examples import EXAMPLES
 from minidl.study.explain.layout import GAP_X, layout
-from minidl.study.explain.diagram import MOST, diagram
 from tasks.denoise.model import LectureDenoiser
 from tests.study.test_explain import small
 
