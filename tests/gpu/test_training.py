@@ -1,8 +1,6 @@
 """Training on the GPU: the same losses as on the CPU, checkpoints that go to and fro, the same bits again."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -170,7 +168,7 @@ def test_the_task_trains_on_the_device_it_is_told(gpu, denoise):
     assert logs["gpu"][-1]["test_psnr"] == pytest.approx(logs["cpu"][-1]["test_psnr"], abs=1e-3)
 
 
-def test_an_interrupted_task_goes_on_to_the_same_bits(gpu, denoise, monkeypatch):
+def test_an_interrupted_task_goes_on_to_the_same_bits(ctrl_c, gpu, denoise, monkeypatch):
     from tasks.denoise.data import Patches
 
     _, whole = denoise("whole", "--device", "gpu")
@@ -178,7 +176,7 @@ def test_an_interrupted_task_goes_on_to_the_same_bits(gpu, denoise, monkeypatch)
 
     def interrupted(self, step):
         if step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c()
         return before(self, step)
 
     with monkeypatch.context() as patch:

@@ -15,6 +15,7 @@ import pytest
 
 import minidl as md
 from minidl.training.checkpoint import load_tree
+from minidl.training.interrupt import deferred_interrupt
 
 STEPS, SAVE_EVERY = 240, 3
 KILLS = int(os.environ.get("MINIDL_KILLS", "4"))
@@ -94,6 +95,16 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(tmp_path, whole):
     assert ((folder / "c.npz").read_bytes(), (folder / "log.jsonl").read_bytes()) == whole, killed_after
 
 
+def test_ctrl_c_that_is_ignored_stays_ignored(ctrl_c):
+    """As in a job in the background: what the shell asked for holds during training too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fixture puts back what was before
+    with deferred_interrupt() as pressed:
+        ctrl_c()
+        ctrl_c()
+    assert not pressed and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_saves_and_stops(tmp_path, whole):
     process = start(tmp_path)
     wait_until_steps(process, tmp_path, 20)

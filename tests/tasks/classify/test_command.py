@@ -1,8 +1,6 @@
 """The classification command from end to end, and what goes wrong."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -61,21 +59,19 @@ def test_a_users_digit_is_classified(finished, tmp_path, capsys):
     assert float(p.rstrip("%")) == pytest.approx(100 * wanted.max(), abs=0.011)
 
 
-def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored: a job in the background
+def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     argv = [*TINY, "--steps", 6, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0
     whole = data.Batches.__call__
 
     def interrupted(self, step):
         if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+            ctrl_c()
         return whole(self, step)
 
     with monkeypatch.context() as patch:
         patch.setattr(data.Batches, "__call__", interrupted)
         assert run(*argv, "--out", tmp_path / "run") == 130
-    signal.signal(signal.SIGINT, before)
     assert f"go on with: python -m tasks classify --resume --out {tmp_path}/run" in capsys.readouterr().err
     assert run("--resume", "--out", tmp_path / "run", "--quiet") == 0
     for name in ("checkpoint.npz", "log.jsonl", "table.txt", "settings.json"):

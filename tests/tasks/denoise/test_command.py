@@ -1,8 +1,6 @@
 """The denoising command from end to end, and what goes wrong."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,14 +99,14 @@ def test_a_users_picture_is_denoised(extra, finished, tmp_path, capsys):
     assert ("no noise was added" in said) != bool(extra)
 
 
-def test_a_stopped_run_is_resumed_to_the_same_bits(folder, tmp_path, monkeypatch, capsys, quick):
+def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, folder, tmp_path, monkeypatch, capsys, quick):
     argv = [*TINY, "--steps", 6, "--data", folder, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0
     before = data.Patches.__call__
 
     def interrupted(self, step):
         if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+            ctrl_c()
         return before(self, step)
 
     with monkeypatch.context() as patch:

@@ -1,8 +1,6 @@
 """The task detect: settings, the table, the figure, a user's picture, and the command from end to end."""
 
 import json
-import os
-import signal
 from dataclasses import fields
 
 import numpy as np
@@ -218,9 +216,8 @@ def test_a_users_picture_is_detected_in_with_a_checkpoint_and_nothing_else(finis
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gray-detections.png"]
 
 
-def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     """Faster R-CNN, because it draws samples."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored: a job in the background
     argv = ["--batch", 1, "--test", 2, "--steps", 4, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0
     whole, trained = train.losses, []
@@ -228,15 +225,12 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys
     def interrupted(model, images, targets, step, *rest):
         trained.append(step)
         if trained == [0, 1]:
-            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+            ctrl_c()
         return whole(model, images, targets, step, *rest)
 
     out = tmp_path / "stopped"
-    try:
-        monkeypatch.setattr(train, "losses", interrupted)
-        assert run(*argv, "--out", out) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(train, "losses", interrupted)
+    assert run(*argv, "--out", out) == 130
     error = capsys.readouterr().err
     assert "stopped after step 1" in error and f"python -m tasks detect --resume --out {out}" in error
     assert len((out / "log.jsonl").read_text().splitlines()) == 2

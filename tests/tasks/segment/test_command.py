@@ -1,8 +1,6 @@
 """The segmentation task: coins, cells, patches, baselines, and the command from end to end."""
 
 import json
-import os
-import signal
 from functools import partial
 
 import numpy as np
@@ -302,7 +300,7 @@ def test_the_average_over_symmetries_turns_with_the_picture():
         np.testing.assert_allclose(of_turned, turn(said), atol=1e-5)
 
 
-def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys, quick):
+def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys, quick):
     assert run(*TINY, "--out", tmp_path / "straight", "--quiet") == 0
     before = train.loss_of
     calls = []
@@ -310,7 +308,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys
     def interrupted(*args):
         calls.append(1)
         if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+            ctrl_c()
         return before(*args)
 
     with monkeypatch.context() as patch:

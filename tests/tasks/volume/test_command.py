@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ def run(*argv):
     return frame.main(["volume", *map(str, argv)])
 
 
-def test_a_run_leaves_everything_and_is_resumed_to_the_same_bits(tmp_path, monkeypatch, capsys):
+def test_a_run_leaves_everything_and_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path / "straight", "--quiet") == 0
     said = capsys.readouterr()
     assert said.err == "" and "all 2 seeds" in said.out and "seed 1: Dice on 1 volumes" in said.out
@@ -30,7 +29,7 @@ def test_a_run_leaves_everything_and_is_resumed_to_the_same_bits(tmp_path, monke
 
     def interrupted(model, row, batch, device):
         if row.name == "with":
-            os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+            ctrl_c()
         return before(model, row, batch, device)
 
     with monkeypatch.context() as patch:
