@@ -1,5 +1,12 @@
 """Complete tasks: ``python -m tasks`` lists them, ``python -m tasks NAME`` runs one.
 
-A task is a package in this folder: the first line of its docstring says what it does, and ``main(argv)`` runs it.
-Modules here serve all tasks.
+A task is a package in this folder, and says what is its own: settings (a frozen dataclass, from which its options,
+their help and their checks follow), a model, batches, a loss, an evaluation and a report. What all tasks share is here:
+
+    options.py  options out of settings           frame.py    from a command line to settings, data, network, report
+    run.py      the folder of a run, training in it, resuming it, contradictions, weights
+    command.py  kinds of numbers, progress        tiles.py    a network on an image of any size
+    plot.py     figures                           models/     the networks that several tasks use
+
+``cli.py`` of a task fills in the frame, `frame.Task`; ``train.py`` has its settings, its loss and its training.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from minidl.study.terminal import Commands
 
@@ -18,7 +19,17 @@ TASKS = {
     "transfer": "tasks.transfer",
     "volume": "tasks.volume",
 }
-COMMANDS = Commands("python -m tasks", "task", TASKS, "tasks")
+
+
+class Tasks(Commands):
+    """A package per task: its docstring describes it, and its module ``cli`` has ``main``."""
+
+    def describe(self, name: str) -> str:
+        """The first line of the docstring of the package."""
+        return Commands.describe(replace(self, modules=TASKS), name)
+
+
+COMMANDS = Tasks("python -m tasks", "task", {name: f"{package}.cli" for name, package in TASKS.items()}, "tasks")
 main = COMMANDS.main
 
 if __name__ == "__main__":

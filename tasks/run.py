@@ -1,4 +1,4 @@
-"""What training runs of all tasks share: the folder of a run, its settings, going on with it, its weights.
+"""What training runs of all tasks share: the folder of a run, its settings, resuming it, its weights.
 
 A task's settings are a frozen dataclass with a field for each option that decides the outcome, `steps` among them.
 """
@@ -8,46 +8,51 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minidl import load_weights, nn
+from minidl import load_weights, nn, optim
 from minidl.files.atomic import replacing
+from minidl.train import fit
 from minidl.training.checkpoint import STRUCTURE, load_tree
 
-from .command import UsageError
+from .command import UsageError, progress
 
-CHECKPOINT, LOG, SETTINGS = "checkpoint.npz", "log.jsonl", "settings.json"
-
-
-def given_settings(kind: type, options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that stand on the command line: options that are not given are absent."""
-    return {field.name: getattr(options, field.name) for field in fields(kind) if hasattr(options, field.name)}
+CHECKPOINT, LOG, SETTINGS, TABLE, CLASSES = "checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "classes.txt"
 
 
-def known_settings(kind: type, options: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
+# --- the settings of a run
+
+
+def known_settings(
+    kind: type, options: argparse.Namespace, given: Mapping[str, Any], mark: str = CHECKPOINT
+) -> dict[str, Any]:
     """The settings of the run that --checkpoint uses or --resume goes on with; none for a new run.
 
-    Raises UsageError if there is no such run, or if what is given contradicts it.
+    mark: the file by which a folder is known to hold a run. Raises UsageError if there is no such run, or if what is
+    given contradicts it.
     """
-    if options.checkpoint and options.resume:
+    checkpoint = getattr(options, "checkpoint", None)
+    if checkpoint and options.resume:
         raise UsageError("--checkpoint uses a trained network, --resume goes on with training: give one of them")
-    if options.checkpoint:
-        if not Path(options.checkpoint).is_file():
-            raise FileNotFoundError(f"{options.checkpoint}: no such checkpoint; train one without --checkpoint")
-        return saved_settings(kind, options.checkpoint)
+    if checkpoint:
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(f"{checkpoint}: no such checkpoint; train one without --checkpoint")
+        return saved_settings(kind, checkpoint)
     if not options.resume:
         return {}
     known = saved_settings(kind, Path(options.out, CHECKPOINT))
-    if not known or not Path(options.out, CHECKPOINT).exists():
+    if not known or not Path(options.out, mark).exists():
         raise UsageError(f"there is no run in {options.out}; leave --resume out, or name the --out of the run")
-    if wrong := contradictions(kind, given, known):
-        raise UsageError(f"in the run of {options.out} {', '.join(wrong)}: only --steps may change on --resume")
+    free = ("steps",) if mark == CHECKPOINT else ()  # later trainings of the run start where the first one ended
+    if wrong := contradictions(kind, given, known, free):
+        advice = "only --steps may change on --resume" if free else "start anew, or leave that out"
+        raise UsageError(f"in the run of {options.out} {', '.join(wrong)}: {advice}")
     return known
 
 
@@ -64,22 +69,90 @@ def saved_settings(kind: type, checkpoint: str | os.PathLike) -> dict[str, Any]:
     return saved
 
 
-def contradictions(kind: type, given: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
-    """What a resumed run was asked to do differently. More steps are no contradiction."""
-    names = [field.name for field in fields(kind) if field.name != "steps"]
-    return [f"{n} is {saved.get(n)}, not {given[n]}" for n in names if n in given and given[n] != saved.get(n)]
+def contradictions(
+    kind: type, given: Mapping[str, Any], saved: Mapping[str, Any], free: tuple[str, ...]
+) -> list[str]:
+    """What a resumed run was asked to do differently, but for what is free to change."""
+    plain = json.loads(json.dumps(given))  # tuples are lists in a file
+    names = [field.name for field in fields(kind) if field.name in given and field.name not in free]
+    return [f"{n} is {saved.get(n)}, not {given[n]}" for n in names if plain[n] != saved.get(n)]
 
 
-def begin(out: Path, settings: Any, resume: bool) -> None:
-    """Write the settings of a run that starts, or goes on, in this folder."""
-    if not resume:  # or it would stand beside settings that are not its own until the first save
-        (out / CHECKPOINT).unlink(missing_ok=True)
-    write_text(out / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
+# --- a run
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as it was asked for: its settings, and where and how it is done."""
+
+    settings: Any
+    out: Path
+    device: str = "cpu"
+    resume: bool = False
+    quiet: bool = True
+
+    def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """A bar or a line, unless the run is quiet: see `command.progress`."""
+        return progress(label, total, self.quiet)
+
+    def begin(self) -> None:
+        """Write the settings of a run that starts, or goes on, in its folder."""
+        if not self.resume:  # or it would stand beside settings that are not its own until the first save
+            (self.out / CHECKPOINT).unlink(missing_ok=True)
+        self.write_json(SETTINGS, asdict(self.settings))
+
+    def fit(
+        self, model: nn.Module, optimiser: type[optim.Optimiser], loss: Callable, batches: Callable, *,
+        parts: int = 10, warmup: float = 0.0, lr: float | None = None, steps: int | None = None,
+        files: tuple[str, str] = (CHECKPOINT, LOG), parameters: Any = None, **options: Any,
+    ) -> nn.Module:  # fmt: skip
+        """Train the model: the learning rate rises for a share `warmup` of the steps, then falls as half a cosine.
+
+        It is saved, and evaluated, `parts` times. `lr` and `steps` are those of the settings unless given; `options`
+        are those of `minidl.train.fit`.
+        """
+        lr, steps = lr or self.settings.lr, steps or self.settings.steps
+        every = max(1, steps // parts)
+        checkpoint, log = (self.out / name for name in files)
+        fit(
+            model,
+            optimiser(model.parameters() if parameters is None else parameters, lr),
+            loss,
+            batches,
+            steps,
+            schedule=optim.warmup(optim.cosine(lr, steps), int(warmup * steps)),
+            evaluate_every=every,
+            checkpoint=checkpoint,
+            save_every=every,
+            resume=self.resume,
+            log=log,
+            progress=not self.quiet,
+            **options,
+        )
+        return model
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines that training has logged; none if nothing was trained here."""
+        path = self.out / LOG
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def table(self, lines: list[str]) -> None:
+        """Print a table, and leave it in the folder."""
+        print("\n".join(lines))
+        write_text(self.out / TABLE, "\n".join(lines) + "\n")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Leave plain numbers in a file of the folder."""
+        write_text(self.out / name, json.dumps(content, indent=1) + "\n")
+
+    def write_classes(self, names: list[str]) -> None:
+        """Leave the names of the classes beside the checkpoint."""
+        write_text(self.out / CLASSES, "".join(f"{name}\n" for name in names))
 
 
 @contextmanager
-def resumable(program: str, out: str) -> Iterator[None]:
-    """If Ctrl-C stops training in the block, say how to go on."""
+def resumable(program: str, out: Path) -> Iterator[None]:
+    """If Ctrl-C stops training in the block, say how to resume."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -94,9 +167,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def read_log(out: Path) -> list[dict[str, Any]]:
-    """The lines that training has logged."""
-    return [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+# --- weights
 
 
 def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -105,9 +176,10 @@ def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return load_tree(path)["model"] if STRUCTURE in arrays else arrays
 
 
-def load_state(model: nn.Module, state: Mapping[str, np.ndarray], path: str | os.PathLike, advice: str) -> None:
+def load_state(model: nn.Module, state: Mapping[str, np.ndarray], path: str | os.PathLike, advice: str) -> nn.Module:
     """Give a model its arrays. Raises ValueError with a table and the advice if they are of another model."""
     try:
         model.load_state_dict(state)
     except ValueError as error:
         raise ValueError(f"{path} is of another model: {error}\n{advice}") from None
+    return model

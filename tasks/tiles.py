@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import Tensor, no_grad
+from minidl import Tensor
 from minidl.device import to_device
 
 TILE = 388
@@ -29,27 +30,25 @@ class Piece(NamedTuple):
     kept: slice
 
 
-@no_grad()
 def predict(
     net: Any, image: np.ndarray, *, tile: int | None = TILE, device: str = "cpu", show: Callable | None = None
 ) -> np.ndarray:
-    """Logits (K, H, W) of an image (C, H, W), the network being in evaluation mode from now on.
+    """What a network gives for an image (C, H, W): (K, H, W), such as the logits of K classes.
 
     `net` says whether it is `padded` (its logits have the size of its input), its `period`, and its `radius` or, if it
-    is not padded, `sizes` and `input_size`: UNet, FCN and SimpleNet do. `tile` is the number of logits that a tile
-    gives along each axis: at least one period, rounded to what the network can do, None for one tile. ``show()`` is
-    called after each tile, `count` says how many there are.
+    is not padded, `sizes` and `input_size`: UNet, FCN, SimpleNet and the denoisers do. `tile` is how many logits
+    a tile gives along each axis: at least one period, rounded to what the network can do, None for one tile.
+    ``show()`` is called after each tile, `count` says how many there are.
     """
     image = np.asarray(image)
     if image.ndim != 3:
         raise ValueError(f"predict needs an image of shape (C, H, W), got {image.shape}")
-    net.eval()
     rows, columns = (_pieces(net, n, tile) for n in image.shape[1:])
     if not net.padded:
         image = mirrored(net, image)
     result = None
-    for row in rows:
-        for column in columns:
+    with net.inference():
+        for row, column in product(rows, columns):
             x = np.ascontiguousarray(image[:, row.outer, column.outer])[None]  # (C, h, w) -> (1, C, h, w)
             y = net(Tensor(to_device(x, device))).numpy()[0]
             if result is None:

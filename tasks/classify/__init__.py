@@ -30,11 +30,4 @@ from ..models import (  # noqa: F401 (__all__ has them by MODELS)
     vgg_small,
 )
 
-__all__ = ["MODELS", "main", *MODELS]
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks classify`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)
+__all__ = ["MODELS", *MODELS]

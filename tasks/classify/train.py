@@ -5,45 +5,62 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl import functional as F
 from minidl.device import to_device
-from minidl.train import fit
 
 from ..command import UsageError
 from ..models import MODELS, GoogLeNetOutputs
 from ..models.pretrained import dimensions
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state, write_text
+from ..options import Above, Among, AtLeast, TaskSettings, said
+from ..run import Job, load_state, read_state
 from .data import WEIGHTS, Batches, Dataset, Part
 from .evaluate import Result, predict
 
-CLASSES = "classes.txt"
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
 AUXILIARY = 0.3  # weight of GoogLeNet's other heads: Szegedy et al., "Going deeper with convolutions", section 5
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """What decides the outcome of a training run, to the last bit."""
 
-    model: str = "resnet_small"
-    depth: int | None = None  # None: the model's own
-    width: int | None = None
-    data: str | None = None
-    size: int | None = None  # None: the data's own
-    mirror: bool = False
-    shift: int | None = None  # None: an eighth of the side
-    steps: int = 1000
-    batch: int = 64
-    lr: float = 0.1
-    warmup: float = 0.05
-    seed: int = 0
+    # network
+    model: Annotated[str, Among(MODELS)] = "resnet_small"  # one of those below
+    depth: int | None = None  # layers of a small residual or dense net
+    width: int | None = None  # maps that a small net begins with; a dense net's growth
+    # data
+    data: str | None = None  # a folder per class, or the files of MNIST or CIFAR-10; not the digits
+    size: Annotated[int | None, AtLeast(4)] = None  # side of the pictures (the data's own; of a folder 64)
+    mirror: bool = False  # mirror every other picture: not for digits and letters
+    shift: Annotated[int | None, AtLeast(0)] = None  # move pictures by up to N pixels (an eighth of the side)
+    # training
+    steps: int = 1000  # of SGD
+    batch: int = 64  # pictures per step
+    lr: Annotated[float, Above(0)] = 0.1  # learning rate; without batch norm 0.01
+    warmup: float = 0.05  # share of steps in which it rises
+    seed: int = 0  # decides all that is random but the test images
+
+    own: ClassVar = {
+        "resnet_small": {"depth": 14, "width": 16},  # learns the digits in less than a minute on two cores
+        **{name: {"lr": 0.01} for name in ("alexnet", "alexnet_small", "vgg11", "vgg13", "vgg16", "vgg19")},
+    }
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Settings:
+        settings = super().of(given, known)
+        settings.options()  # or the command line would be found wrong after the data are read
+        return settings
+
+    @classmethod
+    def default(cls, name: str) -> str:
+        return said(getattr(cls, name))  # there are too many models to list
 
     def options(self) -> dict[str, int]:
         """What the model's constructor is given: depth and width where it has them, as growth for a dense net."""
@@ -74,58 +91,32 @@ def parameter_of(model: str, option: str) -> str:
     return name
 
 
-# what learns the digits in less than a minute on two cores
-OF_MODEL: dict[str, dict[str, Any]] = {"resnet_small": {"depth": 14, "width": 16}}
-UNNORMALISED = ("alexnet", "alexnet_small", "vgg11", "vgg13", "vgg16", "vgg19")  # no batch norm: smaller steps
-
-
-def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
-    """Settings: what is given; else what is known of the run already; else the defaults of the model."""
-    chosen = {**known, **given}
-    model = chosen.get("model", Settings.model)
-    rate = {"lr": 0.01} if model in UNNORMALISED else {}
-    settings = Settings(**{**OF_MODEL.get(model, {}), **rate, **chosen})
-    settings.options()  # or the command line would be found wrong after the data are read
-    return settings
-
-
 def load(settings: Settings, checkpoint: str | os.PathLike) -> nn.Module:
     """The model of the settings with the weights of a checkpoint, or of any file of weights that fits."""
     state = read_state(checkpoint)
     make = MODELS[settings.model]
     with nn.init.undrawn():
         model = make(**dimensions(make(**settings.options()), state), **settings.options())
-    load_state(model, state, checkpoint, "name its --model, --depth and --width")
-    return model
+    return load_state(model, state, checkpoint, "name its --model, --depth and --width")
 
 
-def train(
-    settings: Settings, dataset: Dataset, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False
-) -> nn.Module:
-    """Train a classifier; leave checkpoint, log, settings and the names of the classes in `out`."""
+def train(job: Job, dataset: Dataset) -> nn.Module:
+    """Train a classifier; leave checkpoint, log, settings and the names of the classes in the folder of the job."""
+    job = replace(job, settings=replace(job.settings, size=dataset.side))
+    settings, device = job.settings, job.device
     model = settings.build(len(dataset.classes), dataset.channels).to(device)
     shift = dataset.side // 8 if settings.shift is None else settings.shift
-    batches = Batches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed)
-    every = max(1, settings.steps // 20)
-    begin(out, settings, resume)
-    write_text(out / CLASSES, "".join(f"{name}\n" for name in dataset.classes))
-    schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), int(settings.warmup * settings.steps))
-    fit(
+    job.begin()
+    job.write_classes(dataset.classes)
+    return job.fit(
         model,
-        optim.SGD(model.parameters(), settings.lr, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY),
+        partial(optim.SGD, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY),
         lambda model, batch: terms(model, *batch, device),
-        batches,
-        settings.steps,
-        schedule=schedule,
+        Batches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed),
+        warmup=settings.warmup,
+        parts=20,
         evaluate=lambda step: watch(model, dataset.test, device),
-        evaluate_every=every,
-        checkpoint=out / CHECKPOINT,
-        save_every=every,
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
     )
-    return model
 
 
 def terms(model: nn.Module, images: np.ndarray, labels: np.ndarray, device: str) -> dict[str, Any]:

@@ -15,8 +15,11 @@ class Denoiser(nn.Module):
     """A stack of 3x3 convolutions, and what its output means.
 
     target: "residual", the stack learns the noise and the denoiser returns y - stack(y); or "clean", it returns
-    stack(y). `radius` is how many pixels away an input pixel can still change an output pixel: one per convolution.
+    stack(y). `radius` is how many pixels away an input pixel can still change an output pixel: one per convolution;
+    moving the image by one pixel, the `period`, moves the output alike.
     """
+
+    padded, period = True, 1
 
     def __init__(self, layers: list[nn.Module], stack: str, target: str):
         if target not in TARGETS:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from minidl import data
 
-from ..command import progress
-from ..run import LOG, read_log, write_text
+from .. import tiles
+from ..run import Job
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
 from .evaluate import psnr, scores, table, verdict
-from .inference import TILE, denoise, tiles
+from .inference import TILE, denoise
 from .model import Denoiser
 from .picture import Picture
 from .train import BLIND, Settings
@@ -23,43 +21,32 @@ from .train import BLIND, Settings
 OURS = "ours"
 
 
-def compare(
-    model: Denoiser,
-    settings: Settings,
-    photographs: Mapping[str, np.ndarray],
-    test: Mapping[str, np.ndarray],
-    out: Path,
-    device: str,
-    quiet: bool,
-) -> None:
-    """Print the table of all methods on the test images; leave it, the scores, the figure and the curve in `out`."""
-    sigma = settings.sigma
-    with progress("choosing the filters' settings on training images", baselines.trials(), quiet) as show:
+def compare(model: Denoiser, job: Job, photographs: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> None:
+    """Print the table of all methods on the test images; leave it, the scores, the figure and the curve in the folder
+    of the job."""
+    settings, out, sigma = job.settings, job.out, job.settings.sigma
+    with job.progress("choosing the filters' settings on training images", baselines.trials()) as show:
         chosen = baselines.tune(baselines.training_pairs(photographs, sigma, settings.seed), sigma, show)
     estimates = {}
-    with progress("denoising the test images", len(test), quiet) as show:
+    with job.progress("denoising the test images", len(test)) as show:
         for name, noisy in noisy_versions(test, sigma, settings.seed).items():
             filtered = baselines.apply(noisy, sigma, chosen)
-            estimates[name] = {"noisy": noisy, **filtered, OURS: denoise(model, noisy, device=device)}
+            estimates[name] = {"noisy": noisy, **filtered, OURS: denoise(model, noisy, device=job.device)}
             show()
     results = {name: scores(clean, estimates[name]) for name, clean in test.items()}
-    text = "\n".join(
-        [
-            f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {OURS}: {settings.describe()}",
-            table(results),
-            verdict(results, OURS, "total variation", "non-local means"),
-            "settings, the best on training images: " + "; ".join(map(_setting, chosen.items())),
-        ]
-    )
-    print(text)
-    write_text(out / "table.txt", text + "\n")
+    job.table([
+        f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {OURS}: {settings.describe()}",
+        table(results),
+        verdict(results, OURS, "total variation", "non-local means"),
+        "settings, the best on training images: " + "; ".join(map(_setting, chosen.items())),
+    ])  # fmt: skip
     plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
-    write_text(out / "scores.json", json.dumps(plain, indent=1) + "\n")
+    job.write_json("scores.json", plain)
     title = f"Noise of sigma {sigma:g}; {OURS}: {settings.describe()}. PSNR of whole images, the best in bold"
     figure.comparison(out / "figure.png", test, estimates, results, title)
     written = ["table.txt", "scores.json", "figure.png"]
-    if (out / LOG).exists():
-        figure.curve(out / "curve.png", read_log(out), level(settings), settings.describe())
+    if log := job.log():
+        figure.curve(out / "curve.png", log, level(settings), settings.describe())
         written.append("curve.png")
     print(f"in {out}: {', '.join(written)}")
 
@@ -70,23 +57,15 @@ def level(settings: Settings) -> float:
     return float(-10 * np.log10((low**2 + low * high + high**2) / 3 / 255**2))
 
 
-def restore(
-    model: Denoiser,
-    settings: Settings,
-    picture: Picture,
-    name: str,
-    out: Path,
-    device: str,
-    add_sigma: float | None,
-    quiet: bool,
-) -> None:
-    """Denoise a user's picture, after adding noise of `add_sigma` if it is given; leave the result in `out`."""
+def restore(model: Denoiser, job: Job, picture: Picture, name: str, add_sigma: float | None) -> None:
+    """Denoise a user's picture, after adding noise of `add_sigma` if it is given; leave the result in the folder."""
+    settings, out = job.settings, job.out
     noisy = picture.channels
     if add_sigma is not None:
         noisy = add_noise(noisy, add_sigma, data.generator(settings.seed, TEST_NOISE))
-    pieces = len(noisy) * sum(1 for _ in tiles(noisy.shape[1:], TILE, 0))
-    with progress("denoising the image", pieces, quiet) as show:
-        result = denoise(model, noisy, device=device, show=show)
+    pieces = len(noisy) * tiles.count(model, noisy.shape[1:], TILE)
+    with job.progress("denoising the image", pieces) as show:
+        result = denoise(model, noisy, device=job.device, show=show)
     target = out / f"{name}-denoised.png"
     Picture(result, picture.alpha, picture.bits).write(target)
     if add_sigma is None:

@@ -5,43 +5,56 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from minidl import Tensor, data, optim
 from minidl import functional as F
 from minidl.device import to_device
-from minidl.train import fit
 
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from ..command import UsageError
+from ..options import Above, Among, AtLeast, TaskSettings
+from ..run import Job, load_state, read_state
 from .data import WATCH, WEIGHTS, Patches, add_noise
 from .evaluate import psnr
 from .inference import denoise
-from .model import Denoiser, DnCNN, LectureDenoiser
+from .model import TARGETS, Denoiser, DnCNN, LectureDenoiser
 
 BLIND = (0.0, 55.0)  # the range of sigma that a blind model is trained on
 WATCHED = 128  # side of the crops of test images that are looked at while training
+MODELS = {"lecture": "lecture's network", "dncnn": "DnCNN"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """What decides the outcome of a training run, to the last bit."""
 
-    model: str = "lecture"
-    target: str = "residual"
-    sigma: float = 25.0
-    blind: bool = False
-    width: int = 64
-    depth: int = 17
-    steps: int = 1800
-    batch: int = 8
-    patch: int = 40
-    lr: float = 1e-3
-    warmup: float = 0.0
-    seed: int = 0
-    data: str | None = None
+    # network
+    model: Annotated[str, Among(MODELS)] = "lecture"  # four layers as in the lecture, or DnCNN
+    target: Annotated[str, Among(TARGETS)] = "residual"  # what the network puts out: the noise, or the clean image
+    width: int = 64  # feature maps per layer
+    depth: Annotated[int, AtLeast(2)] = 17  # convolutions of DnCNN
+    # noise
+    sigma: Annotated[float, Above(0)] = 25.0  # standard deviation on the 0..255 scale
+    blind: bool = False  # train for every sigma from 0 to 55; test at --sigma
+    # training
+    data: str | None = None  # train on the images in this folder, not on the bundled photographs
+    steps: int = 1800  # of Adam
+    batch: int = 8  # patches per step
+    patch: int = 40  # side of a patch
+    lr: Annotated[float, Above(0)] = 1e-3  # learning rate, a cosine to 0
+    warmup: float = 0.0  # share of steps in which it rises
+    seed: int = 0  # decides all that is random
+
+    own: ClassVar = {"lecture": {}, "dncnn": {"steps": 2400, "lr": 4e-3, "warmup": 0.05}}
+
+    @classmethod
+    def of(cls, given: Mapping, known: Mapping | None = None) -> Settings:
+        settings = super().of(given, known)
+        if "depth" in given and settings.model != "dncnn":
+            raise UsageError("--depth is for --model dncnn: the lecture's network has four layers")
+        return settings
 
     def build(self) -> Denoiser:
         """The model, with its initial weights."""
@@ -56,58 +69,23 @@ class Settings:
         return f"{MODELS[self.model]}, {noise}, {self.steps} steps"
 
 
-MODELS = {"lecture": "lecture's network", "dncnn": "DnCNN"}
-OF_MODEL: dict[str, dict[str, Any]] = {  # where its defaults differ
-    "lecture": {},
-    "dncnn": {"steps": 2400, "lr": 4e-3, "warmup": 0.05},
-}
-
-
-def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
-    """Settings: what is given; else what is known of the run already; else the defaults of the model."""
-    chosen = {**known, **given}
-    return Settings(**{**OF_MODEL[chosen.get("model", Settings.model)], **chosen})
-
-
 def load(settings: Settings, checkpoint: str | os.PathLike) -> Denoiser:
     """The model of the settings with the weights of a checkpoint, or of any file of weights that fits."""
-    model = settings.build()
-    load_state(model, read_state(checkpoint), checkpoint, "name its --model, --width and --depth")
-    return model
+    return load_state(settings.build(), read_state(checkpoint), checkpoint, "name its --model, --width and --depth")
 
 
-def train(
-    settings: Settings,
-    photographs: Mapping[str, np.ndarray],
-    test: Mapping[str, np.ndarray],
-    out: Path,
-    *,
-    resume: bool = False,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> Denoiser:
-    """Train a denoiser on patches of photographs; leave checkpoint, log and settings in `out`."""
+def train(job: Job, photographs: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> Denoiser:
+    """Train a denoiser on patches of photographs; leave checkpoint, log and settings in the job's folder."""
+    settings, device = job.settings, job.device
     model = settings.build().to(device)
     sigma = BLIND if settings.blind else settings.sigma
     patches = Patches(photographs, settings.patch, settings.batch, sigma, settings.seed)
-    every = max(1, settings.steps // 20)
-    begin(out, settings, resume)
-    fit(
-        model,
-        optim.Adam(model.parameters(), settings.lr),
-        lambda model, batch: squared_error(model, batch, device),
-        patches,
-        settings.steps,
-        schedule=optim.warmup(optim.cosine(settings.lr, settings.steps), int(settings.warmup * settings.steps)),
-        evaluate=Watch(model, test, settings, device),
-        evaluate_every=every,
-        checkpoint=out / CHECKPOINT,
-        save_every=every,
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
-    )
-    return model
+    watch = Watch(model, test, settings, device)
+    job.begin()
+    return job.fit(
+        model, optim.Adam, lambda model, batch: squared_error(model, batch, device), patches,
+        warmup=settings.warmup, parts=20, evaluate=watch,
+    )  # fmt: skip
 
 
 def squared_error(model: Denoiser, batch: tuple[np.ndarray, np.ndarray], device: str) -> Tensor:

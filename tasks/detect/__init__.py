@@ -31,10 +31,3 @@ __all__ = [
     "resnet50_fpn", "resnet_small_fpn", "resnet_small_stages", "resnet_stages", "vgg16_map", "vgg_small_map",
     "vgg_stage",
 ]  # fmt: skip
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks detect`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
-from minidl.train import fit
 
 from ..faults import Fault
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from ..options import Above, Among
+from ..run import Job, load_state, read_state
 from .data.own import Own, Source
 from .data.records import Target
 from .data.scenes import Scenes
@@ -41,13 +40,21 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 class Settings(Source):
     """What decides the outcome of a training run, to the last bit."""
 
-    model: str = "faster_rcnn"
-    steps: int = 2200
-    batch: int = 8
-    lr: float = 2e-3
-    warmup: float = 0.05
-    seed: int = 0
+    # network
+    model: Annotated[str, Among(MODELS)] = "faster_rcnn"  # the detector
+    # training
+    steps: int = 2200  # of Adam
+    batch: int = 8  # pictures per step
+    lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
+    warmup: float = 0.05  # share of steps in which it rises
+    seed: int = 0  # decides all that is random but the test scenes
 
+    own: ClassVar = {
+        "faster_rcnn": {},
+        "yolo": {"steps": 2000, "batch": 16},
+        "ssd": {"steps": 1800, "batch": 16},
+        "retinanet": {"steps": 2000},
+    }
     kinds = ("boxes",)  # of average precision
     points = ()  # keypoints of each class
 
@@ -80,26 +87,11 @@ class Settings(Source):
         return f"{self.model}, {self.steps} steps of {self.batch}"
 
 
-OF_MODEL: dict[str, dict[str, Any]] = {
-    "faster_rcnn": {},
-    "yolo": {"steps": 2000, "batch": 16},
-    "ssd": {"steps": 1800, "batch": 16},
-    "retinanet": {"steps": 2000},
-}
-
-
-def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
-    """Settings: what is given; else what is known of the run already; else the defaults of the model."""
-    chosen = {**known, **given}
-    return Settings(**{**OF_MODEL[chosen.get("model", Settings.model)], **chosen})
-
-
 def load(settings: Settings, checkpoint: str | os.PathLike, advice: str = "name its --model") -> nn.Module:
     """The detector of the settings with the weights of a checkpoint."""
     with nn.init.undrawn():
         model = settings.build()
-    load_state(model, read_state(checkpoint), checkpoint, advice)
-    return model
+    return load_state(model, read_state(checkpoint), checkpoint, advice)
 
 
 def standardised(images: np.ndarray) -> np.ndarray:
@@ -118,27 +110,15 @@ class Batches:
         return standardised(images), targets, step
 
 
-def train(
-    settings: Settings, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False
-) -> nn.Module:
-    """Train the detector of the settings on its pictures; leave checkpoint, log and settings in `out`."""
+def train(job: Job) -> nn.Module:
+    """Train the detector of the settings on its pictures; leave checkpoint, log and settings in the job's folder."""
+    settings, device = job.settings, job.device
     model = settings.build().to(device)
-    begin(out, settings, resume)
-    fit(
-        model,
-        optim.Adam(model.parameters(), settings.lr),
-        lambda model, batch: losses(model, *batch, settings.seed, device),
-        data.Prefetch(Batches(settings)),
-        settings.steps,
-        schedule=optim.warmup(optim.cosine(settings.lr, settings.steps), int(settings.warmup * settings.steps)),
-        clip=CLIP,
-        checkpoint=out / CHECKPOINT,
-        save_every=max(1, settings.steps // 10),
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
-    )
-    return model
+    job.begin()
+    return job.fit(
+        model, optim.Adam, lambda model, batch: losses(model, *batch, settings.seed, device),
+        data.Prefetch(Batches(settings)), warmup=settings.warmup, clip=CLIP,
+    )  # fmt: skip
 
 
 def losses(

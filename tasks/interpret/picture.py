@@ -15,12 +15,11 @@ from minidl import nn
 from .. import command
 from ..classify.data import pictures, standardised
 from ..classify.evaluate import predict
-from ..classify.train import CLASSES, settings_of
 from ..classify.train import Settings as ClassifySettings
 from ..classify.train import load as load_run
 from ..command import UsageError, progress, writable
 from ..models import MODELS, pretrained
-from ..run import saved_settings
+from ..run import CLASSES, saved_settings
 from . import figure, layers
 from .filters import filter_grid, map_grid
 from .maps import Map
@@ -42,7 +41,7 @@ def explain_picture(options: argparse.Namespace) -> None:
         written(out / f"{name}-filters.png", filter_grid(model), "filters of the first layer: gray is 0, one scale")
     if not options.image:
         return
-    channels = pretrained.dimensions(model, pretrained.model_shapes(model))["in_channels"]
+    channels = pretrained.dimensions_of(model)["in_channels"]
     short = pretrained.SHORT if side == pretrained.SIDE else side
     pixels = pictures([options.image], channels, short, side)
     image = standardised(pixels)
@@ -83,7 +82,7 @@ def network(options: argparse.Namespace) -> tuple[nn.Module, int]:
     known = saved_settings(ClassifySettings, options.weights)
     if not known:
         raise UsageError(f"--weights needs --model NAME, the network that they are of: {', '.join(MODELS)}")
-    settings = settings_of({}, known)
+    settings = ClassifySettings.of({}, known)
     return load_run(settings, options.weights).eval(), settings.size or pretrained.SIDE
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ..command import progress
-from ..run import write_text
+from ..run import Job
 from . import compare, faces, figure, photograph
 from .compare import EDGES, Comparison
 from .model import Networks
 from .scores import TOLERANCE
-from .train import Settings, accuracy, test_scenes
+from .train import accuracy, test_scenes
 
 SCORES, FIGURE, PATCHES = "scores.json", "figure.png", "patches.png"
 COLUMNS = ("pointing", "IoU", "top", "all", "deletion", "insertion", "ms")
@@ -27,15 +24,14 @@ insertion  the same while pixels of a blurred picture become sharp: more is bett
 ms         processor time for one picture; means over {{0}} pictures, curves {{1}}, randomisation {{2}}"""
 
 
-def report(
-    networks: Networks, settings: Settings, out: Path, *, device: str = "cpu", quiet: bool = False
-) -> list[Comparison]:
+def report(networks: Networks, job: Job) -> None:
     """Score all methods with each network on planted evidence; search the photograph; print, draw and write it all."""
+    settings, out, device = job.settings, job.out, job.device
     images, labels = faces.test_part()
     right = round(accuracy(networks.faces, images, labels, device) * len(labels))
     found = photograph.search(networks.faces, device=device)
     comparisons = []
-    with progress("scoring the methods", sum(map(compare.work, networks.evidence)), quiet) as show:
+    with job.progress("scoring the methods", sum(map(compare.work, networks.evidence))) as show:
         for seed, network in enumerate(networks.evidence, settings.seed):
             comparisons.append(compare.compare(network, seed, device=device, show=show))
     print(f"faces: {right} of {len(labels)} test squares are right")
@@ -44,15 +40,14 @@ def report(
     print(table(comparisons))
     print(f"\n{LEGEND.format(*compare.COUNTS)}")
     print("\n".join(["", *remarks(comparisons)]))
-    with progress("drawing", 2, quiet) as show:
+    with job.progress("drawing", 2) as show:
         scenes = test_scenes(settings.seed, compare.COUNTS.classified)
         figure.overview(out / FIGURE, networks, scenes, found, comparisons, f"What decides? {settings.describe()}")
         show()
         figure.patches(out / PATCHES, networks, scenes)
         show()
-    write_text(out / SCORES, json.dumps(content(right, len(labels), found, comparisons), indent=1) + "\n")
+    job.write_json(SCORES, content(right, len(labels), found, comparisons))
     print(f"in {out}: {FIGURE}, {PATCHES}, {SCORES}")
-    return comparisons
 
 
 def accuracies(comparisons: Sequence[Comparison]) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl import functional as F
 from minidl.device import to_device
-from minidl.train import fit
 
 from ..classify.evaluate import predict
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state
+from ..options import Above, AtLeast, TaskSettings
+from ..run import Job, load_state, read_state
 from . import evidence, faces
 from .model import Networks, prepared
 
@@ -25,14 +24,16 @@ WARMUP = 0.05
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the outcome of a training run, to the last bit."""
+class Settings(TaskSettings):
+    """What decides the outcome of a training run, to the last bit. With `batch` pictures twice as many faces are seen;
+    the networks on planted evidence have the seeds seed, seed + 1, ..."""
 
-    steps: int = 400
-    batch: int = 32  # pictures with planted evidence per step and network; faces: twice as many squares
-    lr: float = 0.01
-    seed: int = 0
-    seeds: int = 1  # networks on planted evidence, of seeds seed, seed + 1, ...
+    # training
+    steps: int = 400  # of Adam
+    batch: Annotated[int, AtLeast(4)] = 32  # pictures per step and network
+    lr: Annotated[float, Above(0)] = 0.01  # learning rate, a cosine to 0
+    seed: int = 0  # decides all that is random
+    seeds: int = 1  # train and score N networks on planted evidence
 
     def build(self) -> Networks:
         """The networks, with their initial weights."""
@@ -61,25 +62,14 @@ def batches(settings: Settings) -> Any:
     return batch
 
 
-def train(settings: Settings, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False) -> Networks:
-    """Train the networks; leave checkpoint, log and settings in `out`. They come back in eval mode."""
-    networks = settings.build().to(device)
-    every = max(1, settings.steps // 10)
-    begin(out, settings, resume)
-    fit(
-        networks,
-        optim.Adam(networks.parameters(), settings.lr),
-        lambda networks, batch: terms(networks, *batch, device),
-        batches(settings),
-        settings.steps,
-        schedule=optim.warmup(optim.cosine(settings.lr, settings.steps), int(WARMUP * settings.steps)),
-        checkpoint=out / CHECKPOINT,
-        save_every=every,
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
-    )
-    return networks.eval()
+def train(job: Job) -> Networks:
+    """Train the networks; leave checkpoint, log and settings in the folder of the job. They come back in eval mode."""
+    networks, device = job.settings.build().to(job.device), job.device
+    job.begin()
+    return job.fit(
+        networks, optim.Adam, lambda networks, batch: terms(networks, *batch, device), batches(job.settings),
+        warmup=WARMUP,
+    ).eval()  # fmt: skip
 
 
 def terms(networks: Networks, squares: Part, pictures: list[Part], device: str) -> Mapping[str, Tensor]:
@@ -103,8 +93,7 @@ def load(settings: Settings, checkpoint: str | os.PathLike) -> Networks:
         wanted = f"not {settings.seeds}; say --seeds {found}"
         raise ValueError(f"{checkpoint} has {found} networks on planted evidence, {wanted}")
     networks = settings.build()
-    load_state(networks, state, checkpoint, "train anew, without --checkpoint")
-    return networks.eval()
+    return load_state(networks, state, checkpoint, "train anew, without --checkpoint").eval()
 
 
 def accuracy(network: nn.Module, images: np.ndarray, labels: np.ndarray, device: str) -> float:

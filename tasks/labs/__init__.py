@@ -21,14 +21,7 @@ each piece. `claims` and `draw` are given the dict as it comes back from the fil
 
 from __future__ import annotations
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "main"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY"]
 
 # colours that every eye tells apart (Okabe and Ito)
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks labs`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
-import inspect
 import json
 import pkgutil
-import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from minidl.files.atomic import replacing
 
-from .. import command, labs
+from .. import labs
 from ..command import Parser, UsageError, progress, suggestion, writable
+from ..frame import add_output
+from ..options import add_settings, given
+from ..plot import DPI
 from ..run import write_text
 
 PROGRAM = "python -m tasks labs"
 NUMBERS, FIGURE = "numbers.json", "figure.png"
-DPI = 110
 
 
 def names() -> list[str]:
@@ -71,43 +71,16 @@ def _list(known: list[str]) -> Parser:
 def parser(lab: ModuleType, program: str, out: str) -> Parser:
     """An option for each field of the lab's Settings; one that is not given is absent."""
     top = Parser(prog=program, description=lab.__doc__.splitlines()[0])
-    add = top.add_argument_group("settings", argument_default=argparse.SUPPRESS).add_argument
-    types, helps = get_type_hints(lab.Settings), comments(lab.Settings)
-    for field in fields(lab.Settings):
-        default = getattr(lab.Settings(), field.name)
-        said = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        how = reading(types[field.name], default)
-        add(f"--{field.name.replace('_', '-')}", help=f"{helps[field.name]} ({said})".replace("%", "%%"), **how)
+    add_settings(top, lab.Settings)
     add = top.add_argument_group("running").add_argument
     add("--quick", action="store_true", help="a small case, in seconds: its numbers mean little")
-    add("--out", default=out, metavar="DIR", help=f"where results go ({out})")
-    add("--quiet", action="store_true", help="no progress, results only")
+    add_output(add, out)
     return top
-
-
-def comments(settings: type) -> dict[str, str]:
-    """The comment on the line of each field: what the field is for."""
-    return dict(re.findall(r"^    (\w+):.*?  # (.+)$", inspect.getsource(settings), re.MULTILINE))
-
-
-def reading(kind: Any, default: Any) -> dict[str, Any]:
-    """How argparse is to read a field of this type."""
-    if kind is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    if get_origin(kind) is tuple:
-        return {**reading(get_args(kind)[0], min(default)), "nargs": "+"}
-    if kind is int:
-        return {"type": command.whole(min(1, default)), "metavar": "N"}
-    if kind is float:
-        return {"type": command.real(0), "metavar": "X"}
-    return {"metavar": "NAME"}
 
 
 def chosen(lab: ModuleType, options: argparse.Namespace) -> Any:
     """The settings: what is given, and for the rest the defaults, or the small case."""
-    given = {field.name: getattr(options, field.name) for field in fields(lab.Settings) if hasattr(options, field.name)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return replace(lab.QUICK if options.quick else lab.Settings(), **given)
+    return replace(lab.QUICK if options.quick else lab.Settings(), **given(lab.Settings, options))
 
 
 def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:

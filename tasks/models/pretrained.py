@@ -27,6 +27,11 @@ def dimensions(model: nn.Module, state: Mapping[str, np.ndarray]) -> dict[str, i
     return {"num_classes": last[0], "in_channels": first[1]} if (len(first), len(last)) == (4, 2) else {}
 
 
+def dimensions_of(model: nn.Module) -> dict[str, int]:
+    """num_classes and in_channels of a network."""
+    return dimensions(model, {name: p.data for name, p in model.named_parameters()})
+
+
 def load(name: str, path: str | os.PathLike) -> nn.Module:
     """The network `name` with the weights of a file of torchvision's, whatever its number of classes; in eval mode.
 
@@ -39,7 +44,7 @@ def load(name: str, path: str | os.PathLike) -> nn.Module:
         state = load_weights(path)
         options = _options(name, state)
         found = dimensions(model, state)
-        if options or found != dimensions(model, model_shapes(model)):
+        if options or found != dimensions_of(model):
             model = make(**found, **options)
     try:
         model.load_state_dict(state)
@@ -54,11 +59,6 @@ def _options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     if name != "googlenet":
         return {}
     return {"aux_logits": any(key.startswith("aux1.") for key in state), "transform_input": True}
-
-
-def model_shapes(model: nn.Module) -> dict[str, Any]:
-    """The parameters of a model by name, as they are."""
-    return {name: p.data for name, p in model.named_parameters()}
 
 
 def whose(state: Mapping[str, np.ndarray]) -> str | None:

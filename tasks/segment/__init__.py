@@ -14,13 +14,6 @@ from .unet import UNet, input_size, valid_sizes
 __all__ = [
     "FCN", "LOSSES", "SimpleNet", "UNet", "augmented", "border_weights", "confusion", "cross_entropy",
     "cross_entropy_dice", "dice", "dice_from_iou", "dice_loss", "displacement", "elastic", "focal", "input_size", "iou",
-    "iou_from_dice", "labels", "main", "pixel_accuracy", "predict", "probabilities", "separated", "turned",
+    "iou_from_dice", "labels", "pixel_accuracy", "predict", "probabilities", "separated", "turned",
     "valid_sizes", "warp",
 ]  # fmt: skip
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks segment`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)

@@ -5,9 +5,12 @@ Source: Ronneberger et al., "U-Net", 2015, section 4, where predictions of turne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
+
+from minidl import Tensor
+from minidl import functional as F
 
 from ..tiles import predict
 from .data import Part, standardised
@@ -25,7 +28,7 @@ def probabilities(model: UNet, image: np.ndarray, device: str = "cpu", *, averag
     total = 0.0
     for quarters, flip in turns:
         turned = np.rot90(x, quarters, (1, 2))[..., ::flip]
-        y = softmax(predict(model, np.ascontiguousarray(turned), device=device))
+        y = F.softmax(Tensor(predict(model, turned, device=device)), axis=0).numpy()
         total = total + np.rot90(y[..., ::flip], -quarters, (1, 2))
     return total / len(turns)
 
@@ -34,16 +37,8 @@ def segment(
     model: UNet, part: Part, device: str = "cpu", *, average: bool = True, show: Callable = lambda: None
 ) -> list[np.ndarray]:
     """The probabilities for each picture of a part. ``show()`` is called after each."""
-    return list(_each(model, part, device, average, show))
-
-
-def _each(model: UNet, part: Part, device: str, average: bool, show: Callable) -> Iterator[np.ndarray]:
+    found = []
     for image in part.images:
-        yield probabilities(model, image, device, average=average)
+        found.append(probabilities(model, image, device, average=average))
         show()
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits (K, H, W) as the probability of each class."""
-    e = np.exp(logits - logits.max(axis=0))
-    return e / e.sum(axis=0)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,39 +10,30 @@ import numpy as np
 from minidl import data
 from minidl.files.atomic import replacing
 
-from ..command import progress
-from ..run import LOG, read_log, write_text
+from ..frame import beside
+from ..run import CLASSES, Job
 from . import baselines, figure, metrics
 from .data import IGNORED, Dataset, Part
 from .inference import probabilities as probabilities_of
 from .inference import segment
 from .instances import SPECK, Matching, components, matching
-from .train import CLASSES, Settings, foreground_dice, pooled
+from .train import foreground_dice, pooled
 from .unet import UNet
 
 OURS, PLAIN = "ours", "ours, no borders"
 WIDE = 12  # classes: with more, the matrix is not printed
 
 
-def report(
-    models: Mapping[str, UNet],
-    settings: Settings,
-    dataset: Dataset,
-    out: Path,
-    *,
-    device: str = "cpu",
-    average: bool = True,
-    quiet: bool = False,
-) -> None:
-    """Print the scores on the test part; leave them, the figure and the curve in `out`.
+def report(models: Mapping[str, UNet], job: Job, dataset: Dataset, *, average: bool = True) -> None:
+    """Print the scores on the test part; leave them, the figure and the curve in the folder of the job.
 
     models: OURS, and PLAIN if there is one that was trained without the weights of the borders.
     """
-    test, classes = dataset.test, len(dataset.classes)
-    masks, chosen = classical(dataset, quiet)
-    with progress("segmenting the test pictures", len(models) * len(test.names), quiet) as show:
+    test, classes, about, out = dataset.test, len(dataset.classes), job.settings.describe(), job.out
+    masks, chosen = classical(dataset, job)
+    with job.progress("segmenting the test pictures", len(models) * len(test.names)) as show:
         probabilities = {
-            name: segment(model, test, device, average=average, show=show) for name, model in models.items()
+            name: segment(model, test, job.device, average=average, show=show) for name, model in models.items()
         }
     masks |= {name: [p.argmax(axis=0) for p in each] for name, each in probabilities.items()}
     matrices = {name: pooled(each, test, classes) for name, each in masks.items()}
@@ -51,39 +41,38 @@ def report(
     if test.instances:
         matches = {name: matching([components(m) for m in each], test.instances) for name, each in masks.items()}
     text = [
-        f"test part of {dataset.name}: {pictures(test)}; {OURS}: {settings.describe()}",
+        f"test part of {dataset.name}: {pictures(test)}; {OURS}: {about}",
         table(matrices, dataset.classes),
         f"{OURS}, pixels of each true class (row) by what they are taken for (column):",
         matrix_table(matrices[OURS], dataset.classes),
     ]
     if dataset.validation is not None:
-        said = segment(models[OURS], dataset.validation, device, average=average)
+        said = segment(models[OURS], dataset.validation, job.device, average=average)
         known = foreground_dice(said, dataset.validation, classes)
         text.append(f"{OURS} on the validation part ({pictures(dataset.validation)}): mean Dice {known:.4f}")
     if matches:
         text += [f"objects, as connected pieces of at least {SPECK} pixels:", counts(matches)]
     if chosen:
         text.append("settings, the best on the training part: " + "; ".join(map(_setting, chosen.items())))
-    print("\n".join(text))
-    write_text(out / "table.txt", "\n".join(text) + "\n")
-    write_text(out / "scores.json", json.dumps(scores(matrices, matches), indent=1) + "\n")
+    job.table(text)
+    job.write_json("scores.json", scores(matrices, matches))
     if matches:
-        figure.cells(out / "figure.png", test, masks, probabilities, matches, settings.describe())
+        figure.cells(out / "figure.png", test, masks, probabilities, matches, about)
     else:
-        figure.comparison(out / "figure.png", test, masks, probabilities[OURS], matrices, dataset, settings.describe())
+        figure.comparison(out / "figure.png", test, masks, probabilities[OURS], matrices, dataset, about)
     written = ["table.txt", "scores.json", "figure.png"]
-    if (out / LOG).exists():
-        figure.curve(out / "curve.png", read_log(out), settings.describe())
+    if log := job.log():
+        figure.curve(out / "curve.png", log, about)
         written.append("curve.png")
     print(f"in {out}: {', '.join(written)}")
 
 
-def classical(dataset: Dataset, quiet: bool) -> tuple[dict[str, list[np.ndarray]], dict[str, baselines.Setting]]:
+def classical(dataset: Dataset, job: Job) -> tuple[dict[str, list[np.ndarray]], dict[str, baselines.Setting]]:
     """The masks of the classical methods and their settings; none for more than two classes, of which they know not."""
     if len(dataset.classes) > 2:
         return {}, {}
     label = "choosing the settings of Otsu and watershed on the training part"
-    with progress(label, baselines.trials(dataset.train), quiet) as show:
+    with job.progress(label, baselines.trials(dataset.train)) as show:
         chosen = baselines.tune(dataset.train, show)
     return baselines.apply(dataset.test, chosen), chosen
 
@@ -160,16 +149,13 @@ def _setting(item: tuple[str, baselines.Setting]) -> str:
 # --- a user's picture
 
 
-def segment_picture(
-    model: UNet, file: str, names: Sequence[str], out: Path, *, device: str, average: bool, quiet: bool
-) -> None:
-    """Segment a picture; leave its mask (0 and 255, or class numbers) and a figure in `out`."""
+def segment_picture(model: UNet, job: Job, file: str, names: Sequence[str], *, average: bool) -> None:
+    """Segment a picture; leave its mask (0 and 255, or class numbers) and a figure in the folder of the job."""
     from PIL import Image
 
-    channels = model.encoder[0].conv1.weight.shape[1]
-    image = data.read_image(file, gray=channels == 1)
-    with progress("segmenting the picture", 1, quiet) as show:
-        probability = probabilities_of(model, image, device, average=average)
+    image, out = data.read_image(file, gray=model.in_channels == 1), job.out
+    with job.progress("segmenting the picture", 1) as show:
+        probability = probabilities_of(model, image, job.device, average=average)
         show()
     mask = probability.argmax(axis=0).astype(np.uint8)
     stem, binary = Path(file).stem, len(probability) == 2
@@ -181,8 +167,8 @@ def segment_picture(
     print(f"in {out}: {stem}-mask.png ({'0 and 255' if binary else 'class numbers'}), {stem}-figure.png")
 
 
-def class_names(checkpoint: str, count: int) -> list[str]:
+def class_names(checkpoint: str | Path, count: int) -> list[str]:
     """The names of the classes beside a checkpoint, or their numbers."""
-    beside = Path(checkpoint).with_name(CLASSES)
-    names = beside.read_text(encoding="utf-8").splitlines() if beside.exists() else []
+    file = beside(checkpoint, CLASSES)
+    names = file.read_text(encoding="utf-8").splitlines() if file else []
     return names if len(names) == count else [f"class {i}" for i in range(count)]

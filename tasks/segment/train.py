@@ -5,45 +5,79 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
-from minidl.train import fit
 
 from ..command import UsageError
-from ..run import CHECKPOINT, LOG, begin, load_state, read_state, write_text
+from ..options import Above, Among, AtLeast, TaskSettings
+from ..run import Job, load_state, read_state
 from . import metrics
 from .data import IGNORED, WEIGHTS, Dataset, Part, Patches
 from .inference import segment
 from .losses import LOSSES
 from .unet import UNet
 
-CLASSES = "classes.txt"
 WEIGHTED = ("cross-entropy", "cross-entropy+dice")  # losses that take a weight per pixel
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """What decides the outcome of a training run, to the last bit."""
 
-    dataset: str = "coins"
-    data: str | None = None  # a folder, instead of the dataset
-    ignore: int | None = None  # None: as the masks suggest
-    loss: str = "cross-entropy+dice"
-    border: float | None = None  # w0 of the weight map; None: no map
-    base: int = 16
-    depth: int = 3
-    steps: int = 500
-    batch: int = 8
-    patch: int = 96
-    elastic: float = 4.0
-    lr: float = 3e-3
-    warmup: float = 0.05
-    seed: int = 0
+    # data
+    dataset: Annotated[str, Among(("coins", "cells"))] = "coins"  # real coins, or generated cells that touch
+    data: str | None = None  # your own: images/ and masks/ with files of equal names
+    ignore: Annotated[int | None, AtLeast(0)] = None  # value in the masks of pixels that count for nothing
+    elastic: float = 4.0  # pixels that patches deform
+    # network and loss
+    base: int = 16  # maps of the first level
+    depth: int = 3  # levels below it
+    loss: Annotated[str, Among(LOSSES)] = "cross-entropy+dice"  # of each pixel
+    border: float | None = None  # cells: weight of borders (w0 of the weight map); 0: train without only
+    # training
+    steps: int = 500  # of Adam
+    batch: int = 8  # patches per step
+    patch: int = 96  # side, a multiple of 2^depth
+    lr: Annotated[float, Above(0)] = 3e-3  # learning rate, a cosine to 0
+    warmup: float = 0.05  # share of steps in which it rises
+    seed: int = 0  # decides all that is random, the split of --data too
+
+    own: ClassVar = {
+        "coins": {"elastic": 1.5},  # their truth is circles, which strong deformation would undo
+        "cells": {"loss": "cross-entropy", "border": 10.0, "steps": 300},
+        "folder": {"steps": 1000},
+    }
+
+    @classmethod
+    def kind(cls, chosen: Mapping[str, Any]) -> str:
+        return "folder" if chosen.get("data") is not None else chosen.get("dataset", cls.dataset)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Settings:
+        chosen = {**(known or {}), **given}
+        if chosen.get("data") is not None and "dataset" in given:
+            said = f"--dataset names what is bundled, --data a folder ({chosen['data']}): it is one or the other"
+            raise UsageError(said)
+        if cls.kind(chosen) == "cells" and chosen.get("loss", "cross-entropy") not in WEIGHTED:
+            chosen = {"border": None, **chosen}
+        return super().of(chosen)
+
+    def __post_init__(self) -> None:
+        kind = self.kind(vars(self))
+        if self.border is not None and kind != "cells":
+            raise UsageError("--border is for --dataset cells, which has cells that touch")
+        if self.border is not None and self.loss not in WEIGHTED:
+            raise UsageError(f"--border weighs pixels: --loss {self.loss} does not, {' and '.join(WEIGHTED)} do")
+        if self.ignore is not None and kind != "folder":
+            raise UsageError("--ignore is for the masks in a folder: name it with --data")
+        period = 2**self.depth
+        if self.patch % period:
+            near = max(period, self.patch // period * period)
+            raise UsageError(f"--patch {self.patch} is no multiple of {period}, 2^depth; {near} is")
 
     def build(self, in_channels: int, num_classes: int) -> UNet:
         """The padded U-Net with batch norm, with its initial weights."""
@@ -57,39 +91,6 @@ class Settings:
         return f"{network}; {self.steps} steps of {self.batch} patches of {self.patch}x{self.patch}"
 
 
-OF_DATASET: dict[str, dict[str, Any]] = {
-    "coins": {"elastic": 1.5},  # their truth is circles, which strong deformation would undo
-    "cells": {"loss": "cross-entropy", "border": 10.0, "steps": 300},
-    "folder": {"steps": 1000},
-}
-
-
-def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
-    """Settings: what is given; else what is known of the run already; else the defaults of the data.
-
-    Raises UsageError for settings that contradict each other.
-    """
-    chosen = {**known, **given}
-    if chosen.get("data") is not None and "dataset" in given:
-        raise UsageError(f"--dataset names what is bundled, --data a folder ({chosen['data']}): it is one or the other")
-    kind = "folder" if chosen.get("data") is not None else chosen.get("dataset", Settings.dataset)
-    defaults = dict(OF_DATASET[kind])
-    if chosen.get("loss", defaults.get("loss")) not in WEIGHTED and kind == "cells":
-        defaults["border"] = None
-    settings = Settings(**{**defaults, **chosen})
-    if settings.border is not None and kind != "cells":
-        raise UsageError("--border is for --dataset cells, which has cells that touch")
-    if settings.border is not None and settings.loss not in WEIGHTED:
-        raise UsageError(f"--border weighs pixels: --loss {settings.loss} does not, {' and '.join(WEIGHTED)} do")
-    if settings.ignore is not None and kind != "folder":
-        raise UsageError("--ignore is for the masks in a folder: name it with --data")
-    if settings.patch % 2**settings.depth:
-        period = 2**settings.depth
-        near = max(period, settings.patch // period * period)
-        raise UsageError(f"--patch {settings.patch} is no multiple of {period}, 2^depth; {near} is")
-    return settings
-
-
 def load(settings: Settings, checkpoint: str | os.PathLike) -> UNet:
     """The U-Net of the settings with the weights of a checkpoint; its channels and classes are read off them."""
     state = read_state(checkpoint)
@@ -98,36 +99,20 @@ def load(settings: Settings, checkpoint: str | os.PathLike) -> UNet:
         raise ValueError(f"{checkpoint} has no convolution in it; name a checkpoint of this task")
     with nn.init.undrawn():
         model = settings.build(convolutions[0].shape[1], convolutions[-1].shape[0])
-    load_state(model, state, checkpoint, "name its --base and --depth")
-    return model
+    return load_state(model, state, checkpoint, "name its --base and --depth")
 
 
-def train(
-    settings: Settings, dataset: Dataset, out: Path, *, resume: bool = False, device: str = "cpu", quiet: bool = False
-) -> UNet:
-    """Train a U-Net; leave checkpoint, log, settings and the names of the classes in `out`."""
-    model = settings.build(dataset.channels, len(dataset.classes)).to(device)
-    s = settings
+def train(job: Job, dataset: Dataset) -> UNet:
+    """Train a U-Net; leave checkpoint, log, settings and the names of the classes in the folder of the job."""
+    s, device = job.settings, job.device
+    model = s.build(dataset.channels, len(dataset.classes)).to(device)
     patches = Patches(dataset.train, s.patch, s.batch, elastic=s.elastic, border=s.border, seed=s.seed)
-    every = max(1, s.steps // 10)
-    begin(out, settings, resume)
-    write_text(out / CLASSES, "".join(f"{name}\n" for name in dataset.classes))
-    fit(
-        model,
-        optim.Adam(model.parameters(), s.lr),
-        lambda model, batch: loss_of(model, *batch, settings.loss, device),
-        data.Prefetch(patches),
-        s.steps,
-        schedule=optim.warmup(optim.cosine(s.lr, s.steps), int(s.warmup * s.steps)),
-        evaluate=watch(model, dataset, device),
-        evaluate_every=every,
-        checkpoint=out / CHECKPOINT,
-        save_every=every,
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
-    )
-    return model
+    job.begin()
+    job.write_classes(dataset.classes)
+    return job.fit(
+        model, optim.Adam, lambda model, batch: loss_of(model, *batch, s.loss, device), data.Prefetch(patches),
+        warmup=s.warmup, evaluate=watch(model, dataset, device),
+    )  # fmt: skip
 
 
 def loss_of(

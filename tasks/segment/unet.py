@@ -118,6 +118,7 @@ class UNet(nn.Module):
         if depth < 1:
             raise ValueError(f"UNet: depth must be 1 or more, got {depth}")
         rng = stream(rng)
+        self.in_channels, self.num_classes = in_channels, num_classes
         self.depth, self.padded, self.up, self.skips = depth, padded, up, skips
         padding = int(padded)
         block = partial(Block, padding=padding, batch_norm=padded if batch_norm is None else batch_norm, rng=rng)

@@ -4,11 +4,4 @@ from __future__ import annotations
 
 from .methods import METHODS, features, freeze, head, learn, replace_head, thaw
 
-__all__ = ["METHODS", "features", "freeze", "head", "learn", "main", "replace_head", "thaw"]
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks transfer`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)
+__all__ = ["METHODS", "features", "freeze", "head", "learn", "replace_head", "thaw"]

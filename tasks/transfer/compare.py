@@ -19,6 +19,7 @@ from minidl import data, nn
 from ..classify.data import Batches, Part
 from ..classify.evaluate import Result, predict
 from ..command import UsageError
+from ..options import TaskSettings
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 from .source import Pretraining
 
@@ -32,14 +33,16 @@ PILOT = 1000  # the seeds that rates are chosen with are none of those that are 
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What decides the comparison, given the pretrained network."""
+class Comparison(TaskSettings):
+    """What decides the comparison, given the pretrained network; batches of labelled pictures have `few` at most."""
 
-    labels: tuple[int, ...] = (1, 3, 10, 30)
-    runs: int = 8
-    pilots: int = 2
-    tune: int = 100
-    head: int = 200
+    # comparison
+    labels: tuple[int, ...] = (1, 3, 10, 30)  # labelled pictures per new class
+    runs: int = 8  # each with other labelled pictures
+    pilots: int = 2  # runs to choose each learning rate with
+    tune: int = 100  # steps of all layers: scratch, finetune
+    head: int = 200  # steps of the head on frozen features
+
     few: int = 32
 
 

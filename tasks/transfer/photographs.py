@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, no_grad
-from minidl import functional as F
+from minidl import data, nn
 
 from ..classify import MODELS
 from ..classify.data import Batches, Part, square
 from ..classify.evaluate import Result, predict
-from ..classify.train import CLASSES
 from ..models import GoogLeNet, pretrained
-from ..run import write_text
+from ..options import Above, Among, AtLeast, TaskSettings
+from ..run import CLASSES, write_text
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 
 PARTS = (0.6, 0.2, 0.2)  # of each class: to train on, to choose by, to test on
@@ -32,17 +31,18 @@ NOT_CLASSES = {"train", "training", "val", "valid", "validation", "test"}
 
 
 @dataclass(frozen=True)
-class Own:
+class Own(TaskSettings):
     """What decides the outcome."""
 
-    data: str
-    model: str = "resnet18"
-    weights: str | None = None
-    size: int | None = None  # None: what the network is made for
-    epochs: int = 10
-    batch: int = 16
-    lr: float | None = None  # None: that of the method
-    seed: int = 0
+    # your own photographs
+    data: str  # a folder that has a folder for each class, the photographs in it
+    model: Annotated[str, Among(MODELS)] = "resnet18"  # one of those below
+    weights: str | None = None  # weights of --model as torchvision has them, .pth or .safetensors
+    size: Annotated[int | None, AtLeast(8)] = None  # side of the squares they are cut to (224; small models 32)
+    epochs: int = 10  # of finetune and scratch
+    batch: int = 16  # pictures per step
+    lr: Annotated[float | None, Above(0)] = None  # finetune (0.0001), scratch (0.001)
+    seed: int = 0  # decides all that is random
 
     @property
     def side(self) -> int:
@@ -116,7 +116,7 @@ class Best:
 
 
 @dataclass
-class Task:
+class Photographs:
     """The three parts of the photographs, and how each method learns them."""
 
     own: Own
@@ -157,7 +157,7 @@ class Task:
             x, other = (features(model, p.images, batch, device=self.device, show=step) for p in (train, validation))
         top = layer(model)
         first = top.state_dict()
-        best = Best(top, lambda: Result(probabilities(top, other, self.device), validation.labels))
+        best = Best(top, lambda: Result(predict(top, other, len(other), device=self.device), validation.labels))
         batches = FeatureBatches(x, train.labels, batch, seed=self.own.seed)
         with self.progress("training the head", len(HEAD_RATES)) as step:
             for rate in HEAD_RATES:
@@ -182,12 +182,6 @@ class Task:
         )  # fmt: skip
         model.load_state_dict(best.state)
         return best.key[0]
-
-
-@no_grad()
-def probabilities(top: nn.Module, x: np.ndarray, device: str) -> np.ndarray:
-    """What a head says of features: (N, classes), rows that add up to 1."""
-    return F.softmax(top(md.Tensor(x).to(device)), axis=1).numpy()
 
 
 def save(model: nn.Module, method: str, names: list[str], out: Path) -> Path:

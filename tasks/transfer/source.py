@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from minidl import data, nn
+from minidl import data, nn, optim
 
 from ..classify import resnet_small
 from ..classify.data import Batches, Part, digits
 from ..classify.evaluate import Result, predict
-from ..run import CHECKPOINT, LOG, begin
-from .methods import learn
+from ..classify.train import terms
+from ..options import Among, AtLeast, TaskSettings
+from ..run import Job
 
 SOURCES = {"letters": "printed letters", "digits": "handwritten digits 0 to 4"}
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghijmnqrty"
@@ -35,15 +36,16 @@ DEPTH = 8  # layers of the network
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(TaskSettings):
     """What decides the pretrained network, to the last bit."""
 
-    source: str = "letters"
-    width: int = 16
-    variants: int = 150
-    steps: int = 1000
-    batch: int = 64
-    seed: int = 0
+    # pretraining
+    source: Annotated[str, Among(SOURCES)] = "letters"  # letters, then the ten digits; or digits 0 to 4, then 5 to 9
+    width: int = 16  # maps that the network begins with
+    variants: int = 150  # pictures of each letter
+    steps: int = 1000  # of pretraining
+    batch: Annotated[int, AtLeast(2)] = 64  # pictures per step of pretraining; with --data 16
+    seed: int = 0  # decides all that is random
 
     def build(self, classes: int, rng: Any) -> nn.Module:
         """The network for some number of classes, with its first weights."""
@@ -103,26 +105,16 @@ def picture(letter: str, font: Any, rng: np.random.Generator) -> np.ndarray:
     return np.rint(255 * cells).astype(np.uint8)
 
 
-def pretrain(
-    settings: Pretraining, out: Path, *, resume: bool, device: str = "cpu", quiet: bool = False, show: Callable = print
-) -> nn.Module:
-    """Train on the source, or go on; leave checkpoint, log and settings in `out`; tell the accuracy through `show`."""
+def pretrain(job: Job, show: Callable = print) -> nn.Module:
+    """Train on the source, or go on; leave checkpoint, log and settings in the folder of the job; tell the accuracy
+    through `show`."""
+    settings, device = job.settings, job.device
     train, test = settings.parts()
     classes = int(train.labels.max()) + 1
     model = settings.build(classes, data.generator(settings.seed, WEIGHTS)).to(device)
-    begin(out, settings, resume)
-    learn(
-        model,
-        Batches(train, settings.batch, shift=0, mirror=False, seed=settings.seed),
-        RATE,
-        settings.steps,
-        device=device,
-        checkpoint=out / CHECKPOINT,
-        save_every=max(1, settings.steps // 10),
-        resume=resume,
-        log=out / LOG,
-        progress=not quiet,
-    )
+    batches = Batches(train, settings.batch, shift=0, mirror=False, seed=settings.seed)
+    job.begin()
+    job.fit(model, optim.Adam, lambda model, batch: terms(model, *batch, device), batches, lr=RATE)
     result = Result(predict(model, test.images, device=device), test.labels)
     show(
         f"pretrained on {len(train.labels)} pictures of {SOURCES[settings.source]}, {classes} classes: "

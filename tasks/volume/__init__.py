@@ -4,11 +4,4 @@ from __future__ import annotations
 
 from .vnet import VNet
 
-__all__ = ["VNet", "main"]
-
-
-def main(argv: list[str]) -> int:
-    """Run ``python -m tasks volume`` with these arguments; the exit code."""
-    from .cli import main
-
-    return main(argv)
+__all__ = ["VNet"]

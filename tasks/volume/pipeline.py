@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl import Tensor, nn, no_grad
+from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.device import to_device
 
@@ -121,7 +121,7 @@ def loss(logits: Tensor, truth: np.ndarray) -> Tensor:
 
 def segment(model: Pipeline, image: np.ndarray, *, refine: bool = True, device: str = "cpu") -> np.ndarray:
     """Probabilities (2, D, H, W) of the organs in an image (D, H, W): of the second stage, or of the first alone."""
-    with no_grad():
+    with model.inference():
         x = Tensor(to_device(image[None, None], device))
         maps = F.sigmoid(model.initial(x))
         if not refine:

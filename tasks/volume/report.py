@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
-from ..command import progress
-from ..run import write_text
+from ..run import Job
 from . import figure
 from .evaluate import Result, evaluate, order, table
 from .pipeline import Pipeline
 from .speckle import Volume
-from .train import CONTROL, ROWS, Row, Settings
+from .train import CONTROL, ROWS, Row
 
 
-def report(
-    trained: Mapping[Row, Pipeline], settings: Settings, test: Sequence[Volume], out: Path, device: str, quiet: bool
-) -> dict[str, Result]:
-    """Print the table of a seed; leave it, the scores and the figure in `out`."""
-    results = {}
-    with progress("segmenting the test volumes", len(trained), quiet) as show:
+def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) -> dict[str, Result]:
+    """Print the table of a seed; leave it, the scores and the figure in the folder of the job."""
+    results, out, device = {}, job.out, job.device
+    with job.progress("segmenting the test volumes", len(trained)) as show:
         for row, model in trained.items():
             results[row.name] = evaluate(model, test, refine=row.second, device=device)
             show()
-    title = f"seed {settings.seed}: Dice on {len(test)} volumes never trained on; {settings.describe()}"
-    text = "\n".join([title, table(results), order(results)])
-    print(text)
-    write_text(out / "table.txt", text + "\n")
+    about = job.settings.describe()
+    title = f"seed {job.settings.seed}: Dice on {len(test)} volumes never trained on; {about}"
+    job.table([title, table(results), order(results)])
     plain = {name: {"dice": result.dice, "seconds": result.seconds} for name, result in results.items()}
-    write_text(out / "scores.json", json.dumps(plain, indent=1) + "\n")
+    job.write_json("scores.json", plain)
     chosen = {row: trained[row] for row in ROWS}
     figure.comparison(out / "figure.png", test[: figure.SHOWN], chosen, device, title)
     print(f"in {out}: table.txt, scores.json, figure.png")
     return results
 
 
-def together(of_seeds: Sequence[Mapping[str, Result]], out: Path) -> None:
+def together(of_seeds: Sequence[Mapping[str, Result]], job: Job) -> None:
     """Print the table of all seeds' volumes, and in how many seeds the lecture's order held."""
     pooled = {
         row.name: Result(
@@ -46,9 +40,7 @@ def together(of_seeds: Sequence[Mapping[str, Result]], out: Path) -> None:
         )
         for row in (*ROWS, CONTROL)
     }
-    text = "\n".join([f"all {len(of_seeds)} seeds", table(pooled), order(pooled), steps_up(of_seeds)])
-    print(text)
-    write_text(out / "table.txt", text + "\n")
+    job.table([f"all {len(of_seeds)} seeds", table(pooled), order(pooled), steps_up(of_seeds)])
 
 
 def steps_up(of_seeds: Sequence[Mapping[str, Result]]) -> str:

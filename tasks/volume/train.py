@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from minidl import Tensor, data, no_grad, optim
 from minidl import functional as F
 from minidl.core.tensor import Parameter
 from minidl.device import to_device
-from minidl.train import fit
 
+from ..command import UsageError
+from ..options import Above, AtLeast, TaskSettings
+from ..run import Job
 from . import pipeline
 from .data import WEIGHTS, Batches, masks
 from .pipeline import Pipeline
 from .speckle import Volume
 
+WARMUP = 0.05
+
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """What decides the outcome of a run, to the last bit."""
 
-    data: str | None = None
-    volumes: int = 320
-    test: int = 46
-    size: int = 48
-    factor: int = 3
-    width: int = 4
-    first_steps: int = 1200
-    steps: int = 400
-    batch: int = 1
-    lr: float = 3e-3
-    seed: int = 0
-    seeds: int = 1
+    # volumes
+    data: str | None = None  # a folder of your own volumes, not generated ones
+    volumes: int = 320  # generated to train on
+    test: int = 46  # generated to test on
+    size: Annotated[int, AtLeast(16)] = 48  # side of a generated volume
+    # network
+    factor: int = 3  # how much coarser the first stage sees
+    width: int = 4  # channels that a V-Net of the second stage begins with, half those of the first
+    # training
+    first_steps: int = 1200  # of the first stage alone
+    steps: int = 400  # of each training after it
+    batch: int = 1  # volumes per step
+    lr: Annotated[float, Above(0)] = 3e-3  # learning rate, a cosine to 0
+    seed: int = 0  # decides all that is random
+    seeds: int = 1  # do it all for N seeds, --seed and those after it
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Settings:
+        settings = super().of(given, known)
+        idle = [f"--{name}" for name in ("volumes", "test", "size") if name in given]
+        if settings.data is not None and idle:
+            raise UsageError(f"--data brings its own volumes: leave out {', '.join(idle)}")
+        multiple = settings.build().multiple
+        if settings.data is None and settings.size % multiple:
+            low = max(settings.size // multiple, 1) * multiple
+            said = f"--size {settings.size} does not divide by {multiple}, which --factor {settings.factor} asks for"
+            raise UsageError(f"{said}; use {low} or {low + multiple}")
+        return settings
 
     def describe(self) -> str:
         """What a caption says of the training."""
@@ -64,42 +83,29 @@ ROWS = (
 CONTROL = Row("longer", "initial, trained as long as the others", True, False)
 
 
-def train_rows(
-    settings: Settings, volumes: Sequence[Volume], out: Path, *, resume: bool, device: str, quiet: bool
-) -> dict[Row, Pipeline]:
-    """Train the first stage; then, from it, every other row. Each leaves a checkpoint and a log in `out`."""
+def train_rows(job: Job, volumes: Sequence[Volume]) -> dict[Row, Pipeline]:
+    """Train the first stage; then, from it, every other row. Each leaves a checkpoint and a log in the job's folder."""
     trained: dict[Row, Pipeline] = {}
     for row in (*ROWS, CONTROL):
-        model = settings.build(row.context).to(device)
+        model = job.settings.build(row.context).to(job.device)
         if trained:
             model.coarse.load_state_dict(trained[ROWS[0]].coarse.state_dict())
-        if not quiet:
+        if not job.quiet:
             print(f"training: {row.said}", flush=True)
-        train(model, row, settings, volumes, out, resume=resume, device=device, quiet=quiet)
+        train(model, row, job, volumes)
         trained[row] = model
     return trained
 
 
-def train(
-    model: Pipeline, row: Row, settings: Settings, volumes: Sequence[Volume], out: Path,
-    *, resume: bool, device: str, quiet: bool,
-) -> None:  # fmt: skip
-    """Train what the row trains, and leave NAME.npz and NAME.jsonl in `out`."""
-    steps = settings.first_steps if row is ROWS[0] else settings.steps
-    fit(
-        model,
-        optim.Adam(trained_parameters(model, row), settings.lr),
-        lambda model, batch: losses(model, row, batch, device),
-        Batches(volumes, settings.batch, settings.seed),
-        steps,
-        schedule=optim.warmup(optim.cosine(settings.lr, steps), steps // 20),
-        clip=1.0,
-        checkpoint=out / f"{row.name}.npz",
-        save_every=max(1, steps // 10),
-        resume=resume,
-        log=out / f"{row.name}.jsonl",
-        progress=not quiet,
-    )
+def train(model: Pipeline, row: Row, job: Job, volumes: Sequence[Volume]) -> None:
+    """Train what the row trains, and leave NAME.npz and NAME.jsonl in the folder of the job."""
+    settings = job.settings
+    job.fit(
+        model, optim.Adam, lambda model, batch: losses(model, row, batch, job.device),
+        Batches(volumes, settings.batch, settings.seed), parameters=trained_parameters(model, row), warmup=WARMUP,
+        steps=settings.first_steps if row is ROWS[0] else settings.steps, clip=1.0,
+        files=(f"{row.name}.npz", f"{row.name}.jsonl"),
+    )  # fmt: skip
 
 
 def trained_parameters(model: Pipeline, row: Row) -> list[Parameter]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from minidl import data, nn
 
 from ...command import UsageError
 from ...faults import Fault, error
+from ...options import Above, TaskSettings
 from .annotations import anchor_coverage, examine, require_none, show_first
 from .catalogue import Catalogue
 from .coco import read_coco
@@ -31,19 +32,15 @@ KEPT = 1000  # pictures that stay in memory once they are read
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where pictures come from; those of a run that names no `data` are made.
+class Source(TaskSettings):
+    """Where pictures come from; those of a run that names no `data` are made."""
 
-    data: a COCO json, whose files lie in the folder `images` (the json's own), or a PASCAL VOC folder. classes: the
-    names that may occur; none for those that do. split: the share that is tested on. size: the side of the square that
-    pictures are fitted into, in pixels.
-    """
-
-    data: str | None = None
-    images: str | None = None
-    classes: tuple[str, ...] = ()
-    split: float = 0.2
-    size: int = SIDE
+    # data of your own
+    data: str | None = None  # a COCO json, or a PASCAL VOC folder with Annotations/ and JPEGImages/
+    images: str | None = None  # where the pictures of a COCO json are (its own folder)
+    classes: tuple[str, ...] = ()  # the names that may occur, in this order (those in the data)
+    split: Annotated[float, Above(0)] = 0.2  # share that is tested on
+    size: int = SIDE  # side of the square that pictures fill, in pixels
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))  # a list, as it comes from a file

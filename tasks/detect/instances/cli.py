@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ...command import Parser
 from ...run import CHECKPOINT
-from ..cli import add_options, run
-from .settings import Settings, settings_of
+from ..cli import Detect
+from .settings import Settings
 
 PROGRAM = "python -m tasks instances"
 EXAMPLES = f"""examples:
@@ -21,14 +20,14 @@ EXAMPLES = f"""examples:
 Pictures are squares of 96 pixels; shapes are 16 to 44 high. Yours are made to fit, the rest is filled with gray."""
 
 
-def parser() -> Parser:
-    """The options, in groups. Settings that are not given are absent, so that a saved run can fill them in."""
-    top = Parser(prog=PROGRAM, description="Mask R-CNN: boxes, masks and keypoints of objects.", epilog=EXAMPLES)
-    add_options(top, lambda name: str(getattr(Settings, name)), "runs/instances")
-    return top
+class Instances(Detect):
+    """As detect, with masks and keypoints."""
+
+    name = "instances"
+    title = "Mask R-CNN: boxes, masks and keypoints of objects."
+    examples = EXAMPLES
+    settings = Settings
+    advice = "was it trained by this task?"
 
 
-def main(argv: list[str]) -> int:
-    """Run the task with these arguments; the exit code."""
-    run(parser().parse_args(argv), PROGRAM, Settings, settings_of, "was it trained by this task?")
-    return 0
+main = Instances().main

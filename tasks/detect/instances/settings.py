@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Self
 
 from minidl import data
 
 from ...faults import Fault, error
+from ...options import Above
 from ..data.own import Own, Source
 from ..data.shapes import POINTS, Shapes
 from ..models.faster_rcnn import FasterRCNN, faster_rcnn_small
@@ -28,11 +28,13 @@ class Settings(Source):
     class have. Both are filled in by `completed`.
     """
 
-    steps: int = 1100
-    batch: int = 8
-    lr: float = 2e-3
-    warmup: float = 0.05
-    seed: int = 0
+    # training
+    steps: int = 1100  # of Adam
+    batch: int = 8  # pictures per step
+    lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
+    warmup: float = 0.05  # share of steps in which it rises
+    seed: int = 0  # decides all that is random but the test pictures
+
     heads: tuple[str, ...] = ()
     points: tuple[int, ...] = ()
 
@@ -96,8 +98,3 @@ class Settings(Source):
         if self.data:
             return Own(self, self.seed, part)
         return Shapes(self.seed if part == "train" else TEST_SEED, part, self.size)
-
-
-def settings_of(given: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
-    """Settings: what is given; else what is known of the run already; else the defaults."""
-    return Settings(**{**known, **given})

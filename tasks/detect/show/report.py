@@ -12,8 +12,7 @@ import numpy as np
 from minidl import Tensor, nn
 from minidl.device import to_device
 
-from ...command import progress
-from ...run import LOG, read_log, write_text
+from ...run import Job
 from ..data.letterbox import SIDE, framed, unframed
 from ..data.records import Detections, Target
 from ..data.scenes import Scenes
@@ -70,24 +69,23 @@ def thirds(truths: Sequence[Target]) -> tuple[float, float]:
     return float(small), float(large)
 
 
-def report(model: nn.Module, settings: Settings, count: int, out: Path, device: str, quiet: bool) -> None:
-    """Print the tables for at most `count` pictures that were never trained on; leave them and the figure in `out`."""
+def report(model: nn.Module, job: Job, count: int) -> None:
+    """Print the tables for at most `count` pictures that were never trained on; leave them and the figure in the
+    folder of the job."""
+    settings, out = job.settings, job.out
     pictures, (many, objects) = settings.pictures("test"), settings.words
     images, truths = pictures.batch(0, count)
-    with progress(f"detecting in the test {many}", ceil(len(images) / BATCH), quiet) as show:
+    with job.progress(f"detecting in the test {many}", ceil(len(images) / BATCH)) as show:
         start = perf_counter()
-        found = detections(model, images, device, show)
+        found = detections(model, images, job.device, show)
         each = (perf_counter() - start) / max(len(images), 1)
     low, high = pictures.sizes or thirds(truths)
     tested = f"tested on {len(truths)} {many} never trained on, {sum(map(len, truths))} {objects}"
     title = f"{settings.describe()}; {tested}"
     sizes = f"average precision in percent; small: below {low:g}^2 pixels, large: above {high:g}^2"
-    text = "\n".join([title, sizes, tables(truths, found, settings, (low, high))])
-    print(text)
+    job.table([title, sizes, tables(truths, found, settings, (low, high))])
     print(f"{sum(p.size for p in model.parameters()):,} parameters; {1000 * each:.1f} ms a picture, {BATCH} at once")
-    write_text(out / "table.txt", text + "\n")
-    log = read_log(out) if (out / LOG).exists() else []
-    figure.overview(out / "figure.png", images, truths, found, settings.names, log, title, settings.points)
+    figure.overview(out / "figure.png", images, truths, found, settings.names, job.log(), title, settings.points)
     print(f"in {out}: table.txt, figure.png")
 
 

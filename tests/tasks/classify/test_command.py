@@ -175,9 +175,9 @@ def test_a_resumed_run_cannot_change_its_settings(finished, capsys):
 
 
 def test_settings_come_from_what_is_given_then_the_run_then_the_model():
-    assert train.settings_of({}, {}).depth == 14 and train.settings_of({"depth": 8}, {}).depth == 8
-    assert train.settings_of({"model": "vgg16"}, {}).lr == 0.01
-    assert train.settings_of({"model": "vgg16_bn"}, {}).lr == 0.1
-    assert train.settings_of({"model": "vgg16"}, {"lr": 0.5}).lr == 0.5
-    assert train.settings_of({"model": "densenet_small", "width": 5}, {}).options() == {"growth": 5}
-    assert cli.parser().parse_args([]).chart is None
+    assert train.Settings.of({}).depth == 14 and train.Settings.of({"depth": 8}).depth == 8
+    assert train.Settings.of({"model": "vgg16"}).lr == 0.01
+    assert train.Settings.of({"model": "vgg16_bn"}).lr == 0.1
+    assert train.Settings.of({"model": "vgg16"}, {"lr": 0.5}).lr == 0.5
+    assert train.Settings.of({"model": "densenet_small", "width": 5}).options() == {"growth": 5}
+    assert cli.Classify().parser().parse_args([]).chart is None

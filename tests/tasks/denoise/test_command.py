@@ -176,7 +176,7 @@ def test_a_resumed_run_cannot_change_its_settings(finished, capsys):
 def test_weights_without_a_run_are_taken_too(tmp_path):
     model = randomised(DnCNN(depth=3, width=4), np.random.default_rng(0))
     md.save_weights(tmp_path / "weights.npz", model.state_dict())
-    settings = train.settings_of({"model": "dncnn", "depth": 3, "width": 4}, {})
+    settings = train.Settings.of({"model": "dncnn", "depth": 3, "width": 4})
     loaded = train.load(settings, tmp_path / "weights.npz").state_dict()
     assert all(np.array_equal(loaded[name], array) for name, array in model.state_dict().items())
 

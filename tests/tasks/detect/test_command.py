@@ -17,7 +17,8 @@ from tasks.detect.data.records import Detections, Target
 from tasks.detect.data.scenes import Scenes
 from tasks.detect.evaluate.average_precision import coco_ap, voc_ap
 from tasks.detect.show import figure, report
-from tasks.detect.train import MODELS, OF_MODEL, Settings, settings_of
+from tasks.detect.train import MODELS, Settings
+from tasks.run import read_state
 
 TINY = ("--model", "yolo", "--batch", 2, "--test", 3)
 
@@ -27,24 +28,25 @@ def run(*argv):
 
 
 def states(out):
-    return train.read_state(out / "checkpoint.npz")
+    return read_state(out / "checkpoint.npz")
 
 
 # --- settings and models
 
 
 def test_the_options_that_are_settings_are_those_of_the_settings():
-    options = {action.dest for action in cli.parser()._actions}
+    options = {action.dest for action in cli.Detect().parser()._actions}
     assert {field.name for field in fields(Settings)} <= options
 
 
 def test_settings_are_what_is_given_then_what_is_known_then_the_models_own():
-    assert set(OF_MODEL) == set(MODELS)
-    assert settings_of({}, {}) == Settings()
-    assert settings_of({"model": "yolo"}, {}).steps == OF_MODEL["yolo"]["steps"] != Settings.steps
+    assert set(Settings.own) == set(MODELS)
+    assert Settings.of({}) == Settings()
+    assert Settings.of({"model": "yolo"}).steps == Settings.own["yolo"]["steps"] != Settings.steps
     known = {"model": "ssd", "steps": 7, "lr": 1.0}
-    assert settings_of({"steps": 9}, known) == Settings(model="ssd", steps=9, lr=1.0, batch=OF_MODEL["ssd"]["batch"])
-    assert settings_of({"model": "yolo"}, {}).lr == Settings.lr
+    wanted = Settings(model="ssd", steps=9, lr=1.0, batch=Settings.own["ssd"]["batch"])
+    assert Settings.of({"steps": 9}, known) == wanted
+    assert Settings.of({"model": "yolo"}).lr == Settings.lr
 
 
 @pytest.mark.parametrize("name", MODELS)

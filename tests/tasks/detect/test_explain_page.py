@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"')
 
 from minidl import nn
-from tasks.detect import Target, instances
+from tasks.detect import Target
 from tasks.detect.cli import main
+from tasks.detect.instances import cli as instances
 from tasks.detect.show import explain
 from tasks.detect.show.explain.frame import page as framed
 from tests.support.annotations import coco

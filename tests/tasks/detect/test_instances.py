@@ -14,16 +14,16 @@ from PIL import Image
 
 import tasks.__main__ as frame
 from minidl import Tensor
-from tasks.detect import train
 from tasks.detect.data.records import Detections, Target
 from tasks.detect.data.shapes import Shapes
 from tasks.detect.evaluate.average_precision import coco_ap
 from tasks.detect.instances import cli
-from tasks.detect.instances.settings import Settings, settings_of
+from tasks.detect.instances.settings import Settings
 from tasks.detect.losses.terms import summed
 from tasks.detect.models.heads import Regions
 from tasks.detect.models.keypoints import KeypointHead, grown
 from tasks.detect.show import figure, report
+from tasks.run import read_state
 from tests.support.annotations import changed, coco, voc
 
 TINY = ("--size", 48, "--batch", 1, "--quiet", "--steps", 2)
@@ -37,13 +37,13 @@ def run(*argv):
 
 
 def test_the_options_that_are_settings_are_those_of_the_settings():
-    options = {action.dest for action in cli.parser()._actions}
+    options = {action.dest for action in cli.Instances().parser()._actions}
     filled_in = {"heads", "points"}
     assert {field.name for field in fields(Settings)} - filled_in <= options and not filled_in & options
 
 
 def test_settings_are_filled_in_and_come_back_from_a_file():
-    ours = settings_of({"steps": 5}, {"steps": 7, "batch": 3}).completed()
+    ours = Settings.of({"steps": 5}, {"steps": 7, "batch": 3}).completed()
     assert (ours.steps, ours.batch, ours.heads, ours.points) == (5, 3, ("masks", "keypoints"), (4, 4, 3))
     assert ours.kinds == ("boxes", "masks", "keypoints") and ours.names == Shapes.classes
     again = Settings(**json.loads(json.dumps(vars(ours))))
@@ -217,7 +217,7 @@ def test_own_data_decide_the_heads(tmp_path, outlines, points):
     file, out = coco(tmp_path / "mine", 4, outlines, points), tmp_path / "out"
     argv = ("--data", file, "--images", file.parent / "pictures", *TINY, "--out", out)
     assert run(*argv) == 0
-    kept, parameters = json.loads((out / "settings.json").read_text()), train.read_state(out / "checkpoint.npz")
+    kept, parameters = json.loads((out / "settings.json").read_text()), read_state(out / "checkpoint.npz")
     heads = [name for name, there in (("masks", outlines), ("keypoints", points)) if there]
     assert kept["heads"] == heads and kept["points"] == ([2, 2] if points else [])
     assert any(key.startswith("mask.") for key in parameters) is outlines

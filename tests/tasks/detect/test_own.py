@@ -15,12 +15,14 @@ from PIL import Image
 
 import tasks.__main__ as frame
 from minidl import Tensor, no_grad
+from tasks import run as run_of
 from tasks.command import UsageError
 from tasks.detect import train
 from tasks.detect.data import own
 from tasks.detect.data.letterbox import fitted, framed, framed_target, unframed
 from tasks.detect.data.own import Own, Source, anchors_of, mirrored
 from tasks.detect.data.records import Detections, Target
+from tasks.run import read_state
 from tests.support.annotations import changed, coco, voc
 
 TINY = ("--batch", 2, "--quiet")
@@ -264,7 +266,7 @@ def test_pictures_without_objects_are_refused(file, capsys):
 
 
 def states(out):
-    return train.read_state(out / "checkpoint.npz")
+    return read_state(out / "checkpoint.npz")
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +328,7 @@ def test_a_stopped_run_on_own_data_is_resumed_to_the_same_bits(tmp_path):
     whole = states(tmp_path / "straight")
     assert whole["head.classes.weight"].shape[0] == 3  # two classes and the background
     assert math.isfinite(sum(float(abs(array).sum()) for array in whole.values()))
-    fit, out = train.fit, tmp_path / "stopped"
+    fit, out = run_of.fit, tmp_path / "stopped"
 
     def stopped(*args, **options):
         steps = list(args)
@@ -334,7 +336,7 @@ def test_a_stopped_run_on_own_data_is_resumed_to_the_same_bits(tmp_path):
         return fit(*steps, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "fit", stopped)
+        patch.setattr(run_of, "fit", stopped)
         assert run(*argv, "--steps", 4, "--lr", 1e-3, "--out", out) == 0
     assert run("--resume", "--out", out, "--test", 1, "--quiet") == 0
     again = states(out)

@@ -18,6 +18,7 @@ pytest.importorskip("matplotlib", reason='the tasks need pip install -e ".[tasks
 
 import minidl as md
 import tasks.__main__ as frame
+from tasks import options
 from tasks.command import UsageError, progress
 from tasks.labs import cli, dilation, shortcut
 
@@ -45,7 +46,7 @@ def test_every_lab_keeps_to_the_interface(name, capsys):
     lab = import_module(f"tasks.labs.{name}")
     assert all(callable(getattr(lab, f)) for f in ("measure", "claims", "draw"))
     assert isinstance(lab.QUICK, lab.Settings) and lab.Settings() != lab.QUICK
-    assert set(cli.comments(lab.Settings)) == {field.name for field in fields(lab.Settings)}
+    assert set(options.comments(lab.Settings)) == {field.name for field in fields(lab.Settings)}
     with pytest.raises(SystemExit) as stop:
         frame.main(["labs", name, "--help"])
     said = capsys.readouterr().out

@@ -15,6 +15,7 @@ pytest.importorskip("matplotlib")
 
 import minidl as md
 import tasks.__main__ as frame
+from tasks import options
 from tasks.command import progress
 from tasks.labs import cli
 from tasks.labs.mlp import experiment, gradients, initial, loss
@@ -166,7 +167,7 @@ def test_what_is_impossible_is_one_line(argv, said, capsys):
 
 
 def test_every_setting_is_documented_and_so_is_the_task():
-    assert set(cli.comments(experiment.Settings)) == {field.name for field in fields(experiment.Settings)}
+    assert set(options.comments(experiment.Settings)) == {field.name for field in fields(experiment.Settings)}
     page = PAGE.read_text(encoding="utf-8")
     figures = re.findall(r"!\[.+?\]\((.+?)\)", page)
     assert "python -m tasks mlp" in page

@@ -13,6 +13,7 @@ from PIL import Image
 
 import minidl as md
 import tasks.__main__ as frame
+from tasks.run import Job
 from tasks.segment import baselines, cells, coins, data, inference, instances, metrics, report, train
 
 TINY = ("--base", 4, "--depth", 2, "--patch", 32, "--batch", 2, "--steps", 4)
@@ -281,7 +282,7 @@ def test_the_network_learns_what_is_easy(tmp_path):
     part.labels.append(disc(0, 64).astype(np.uint8))
     dataset = data.Dataset("discs", ["background", "disc"], part, part)
     settings = train.Settings(base=4, depth=2, patch=48, batch=4, steps=40, lr=0.01, elastic=2)
-    model = train.train(settings, dataset, tmp_path, quiet=True)
+    model = train.train(Job(settings, tmp_path), dataset)
     for average in (True, False):
         said = inference.segment(model, part, average=average)
         assert train.foreground_dice(said, part, 2) > 0.95
@@ -377,6 +378,6 @@ def test_settings_of_a_run_cannot_change_on_resume(tmp_path, capsys):
 
 
 def test_defaults_of_cells_follow_the_loss():
-    assert train.settings_of({"dataset": "cells"}, {}).border == 10
-    assert train.settings_of({"dataset": "cells", "loss": "focal"}, {}).border is None
-    assert train.settings_of({}, {}).border is None
+    assert train.Settings.of({"dataset": "cells"}).border == 10
+    assert train.Settings.of({"dataset": "cells", "loss": "focal"}).border is None
+    assert train.Settings.of({}).border is None

@@ -342,7 +342,7 @@ def test_fine_tuning_never_ends_worse_on_the_validation_part_than_it_began():
     rng = np.random.default_rng(0)
     part = Part(rng.integers(0, 256, (20, 3, 16, 16)).astype(np.uint8), np.arange(20) % 2)  # nothing to be learnt
     own = photographs.Own("x", "resnet_small", size=16, epochs=2, lr=0.3, batch=4)
-    task = photographs.Task(own, photographs.three_parts(part, 0), 2, "cpu", lambda *a: progress(*a, True), True)
+    task = photographs.Photographs(own, photographs.three_parts(part, 0), 2, "cpu", lambda *a: progress(*a, True), True)
     frozen, before = task.learned("frozen")
     tuned, after = task.learned("finetune")
     assert after >= before

@@ -135,5 +135,5 @@ def test_memory_is_measured_in_a_process_of_its_own(capsys, monkeypatch):
 def test_the_options_that_are_settings_are_those_of_the_settings():
     from dataclasses import fields
 
-    options = {action.dest for action in cli.parser()._actions}
+    options = {action.dest for action in cli.VolumeTask().parser()._actions}
     assert {field.name for field in fields(train.Settings)} <= options

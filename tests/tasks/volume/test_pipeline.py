@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minidl as md
+from tasks.run import Job
 from tasks.volume import pipeline, speckle, train
 from tasks.volume.pipeline import Pipeline
 
@@ -68,7 +69,7 @@ def test_each_row_trains_what_it_says_and_nothing_else(row, tmp_path):
     volumes = [speckle.generate(np.random.default_rng(i), 16) for i in range(2)]
     model = settings.build(row.context)
     before = {name: p.data.copy() for name, p in model.named_parameters()}
-    train.train(model, row, settings, volumes, tmp_path, resume=False, device="cpu", quiet=True)
+    train.train(model, row, Job(settings, tmp_path), volumes)
     changed = {name.split(".")[0] for name, p in model.named_parameters() if not np.array_equal(p.data, before[name])}
     assert changed == set(["coarse"] * row.first + ["refine"] * row.second)
     assert model.refine["small"].first.convs[0].in_channels == 1 + row.context
@@ -120,7 +121,7 @@ def test_a_pipeline_learns_one_volume(tmp_path):
     settings = train.Settings(size=16, factor=2, width=4, steps=50, batch=1, lr=1e-2)
     volume = speckle.generate(np.random.default_rng(3), 16)
     model = settings.build()
-    train.train(model, train.ROWS[-1], settings, [volume], tmp_path, resume=False, device="cpu", quiet=True)
+    train.train(model, train.ROWS[-1], Job(settings, tmp_path), [volume])
     log = [json.loads(line) for line in (tmp_path / "end-to-end.jsonl").read_text().splitlines()]
     assert log[-1]["refined"] < log[0]["refined"] - 0.2
     assert log[-1]["loss"] == pytest.approx(log[-1]["initial"] + log[-1]["refined"], abs=1e-5)

@@ -1,0 +1,129 @@
+"""The frame of a task: from the command line to settings, data, a trained network, and a report on it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minidl import nn
+
+from . import command
+from .command import Parser, writable
+from .options import TaskSettings, add_settings, given
+from .run import CHECKPOINT, Job, known_settings, resumable
+
+
+class Task:
+    """One task: its settings, and the steps of its flow, which a task defines or replaces.
+
+        settings -> what is asked of a trained network -> weights of a run, or data and training -> report -> use
+    """
+
+    name = ""  # python -m tasks NAME; results go to runs/NAME
+    title = ""  # what --help says first
+    examples = ""
+    settings: type[TaskSettings]
+    reusable = True  # whether --checkpoint takes a trained network
+    mark = CHECKPOINT  # the file by which a folder is known to hold a run
+
+    def __init__(self) -> None:
+        self.program = f"python -m tasks {self.name}"
+
+    # --- what a task defines
+
+    def add_settings(self, top: Parser) -> None:
+        """The options that are settings."""
+        add_settings(top, self.settings)
+
+    def add_options(self, top: Parser) -> None:
+        """Options that are no settings, in groups of their own."""
+
+    def instead(self, options: argparse.Namespace) -> bool:
+        """Do what is asked instead of training; whether there was anything."""
+        return False
+
+    def asked(self, options: argparse.Namespace, settings: Any) -> Any:
+        """What the trained network is to be used on, read before anything that takes long; None for nothing."""
+        return None
+
+    def load(self, settings: Any, checkpoint: str) -> nn.Module:
+        """The network of the settings with the weights of a checkpoint."""
+        raise NotImplementedError
+
+    def read(self, settings: Any, options: argparse.Namespace, model: nn.Module | None) -> Any:
+        """The data of the settings. Raises ValueError if the model, where there is one, is for other data."""
+        return None
+
+    def train(self, job: Job, data: Any) -> nn.Module:
+        """Train the network of the settings; leave checkpoint, log and settings in the folder of the job."""
+        raise NotImplementedError
+
+    def report(self, model: nn.Module, data: Any, job: Job, options: argparse.Namespace) -> None:
+        """Print what the network does on the test part, and leave it in the folder of the job."""
+
+    def use(self, model: nn.Module, asked: Any, job: Job, options: argparse.Namespace) -> None:
+        """Use the network on what is asked."""
+
+    # --- the frame
+
+    def main(self, argv: list[str]) -> int:
+        """Run the task with these arguments; the exit code."""
+        options = self.parser().parse_args(argv)
+        if not self.instead(options):
+            self.run(options)
+        return 0
+
+    def parser(self) -> Parser:
+        """The options, in groups. Settings that are not given are absent, so that a saved run can fill them in."""
+        top = Parser(prog=self.program, description=self.title, epilog=self.examples)
+        self.add_settings(top)
+        add_running(top, f"runs/{self.name}", reusable=self.reusable)
+        self.add_options(top)
+        return top
+
+    def chosen(self, options: argparse.Namespace) -> Any:
+        """The settings that the command line, the run that is resumed or used, and the defaults make together."""
+        stated = given(self.settings, options)
+        return self.settings.of(stated, known_settings(self.settings, options, stated, self.mark))
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Train, or take a checkpoint; report on it; use it on what is asked."""
+        settings = self.chosen(options)
+        device = command.device(options.device)
+        asked = self.asked(options, settings)
+        model = self.load(settings, options.checkpoint).to(device) if options.checkpoint else None
+        alone = model is not None and asked is not None
+        data = None if alone else self.read(settings, options, model)
+        job = Job(settings, writable(options.out), device, options.resume, options.quiet)
+        if model is None:
+            with resumable(self.program, job.out):
+                model = self.train(job, data)
+        if not alone:
+            self.report(model, data, job, options)
+        if asked is not None:
+            self.use(model, asked, job, options)
+
+
+def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:
+    """The options of every task that say how it is run; the group's add_argument."""
+    add = top.add_argument_group("running").add_argument
+    add("--resume", action="store_true", help="go on with the run in --out; the result is as if it never stopped")
+    if reusable:
+        add("--checkpoint", metavar="FILE", help="do not train: take these weights, and the settings.json beside them")
+    command.add_device(add)
+    add_output(add, out)
+    return add
+
+
+def add_output(add: Callable, out: str) -> None:
+    """Where results go, and whether progress is shown."""
+    add("--out", default=out, metavar="DIR", help=f"where results go ({out})")
+    add("--quiet", action="store_true", help="no progress, results only")
+
+
+def beside(checkpoint: str, name: str) -> Path | None:
+    """The file of this name beside a checkpoint, if there is one."""
+    path = Path(checkpoint).with_name(name)
+    return path if path.exists() else None
