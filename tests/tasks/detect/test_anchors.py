@@ -19,7 +19,7 @@ from tasks.detect.models.anchors import (
     shapes,
 )
 from tasks.detect.models.suppression import Candidates, best_of_each
-from tasks.detect.show.explain.use import suppression
+from tasks.detect.show.explain.inference import suppression
 from tests.tasks.detect.test_models import exact_iou, float32, target
 
 # --- anchors

@@ -15,7 +15,7 @@ from tasks.detect.models.backbone import resnet_small_fpn, resnet_small_stages
 from tasks.detect.models.retinanet import RetinaNet, octaves
 from tasks.detect.models.ssd import FOUR, SIX, SSD, Extended, default_boxes
 from tasks.detect.models.yolo import YOLO, CellOutputs, assigned, placed, responsible
-from tasks.detect.show.explain.use import suppression
+from tasks.detect.show.explain.inference import suppression
 
 LN2, LN3 = np.log(2), np.log(3)
 LOSSES = {

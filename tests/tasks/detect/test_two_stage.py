@@ -13,7 +13,7 @@ from tasks.detect import (
     faster_rcnn_small_vgg,
 )
 from tasks.detect.show.explain import traced
-from tasks.detect.show.explain.use import suppression
+from tasks.detect.show.explain.inference import suppression
 from tests.tasks.detect.test_models import target
 
 

@@ -22,10 +22,10 @@ from ...models.yolo import YOLO
 from ...train import SAMPLES, Settings, standardised
 from . import one_stage, two_stage, yolo
 from .frame import page
+from .inference import LIMIT
 from .losses import losses
 from .picture import picture
 from .stage import Case, Stage
-from .use import LIMIT
 
 STAGES: dict[type, Callable[[Case], list[Stage]]] = {
     FasterRCNN: two_stage.stages, SSD: one_stage.ssd, RetinaNet: one_stage.retinanet, YOLO: yolo.stages,

@@ -11,7 +11,7 @@ from minidl import no_grad
 
 from ...losses.matching import IGNORED, NEGATIVE, POSITIVE
 from . import anchors as anchored
-from . import use
+from . import inference
 from .anchors import TRUTH, Matched, decoding, matched
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, left_out, noted, plural, text
 
@@ -43,7 +43,7 @@ def _stages(
         anchored.labels(case, PART, known, name, rule),
         classes(case, known),
         anchored.steps(case, PART, steps, name, "box", divisor),
-        *use.single(case, known.boxes, name, "A box is where the predicted steps lead.", decoding(steps.weights)),
+        *inference.single(case, known.boxes, name, "A box is where the predicted steps lead.", decoding(steps.weights)),
     ]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .inference import dots
 from .stage import Case, Row, Stage, Table, cells, counted, text
-from .use import dots
 
 
 def picture(case: Case) -> Stage:

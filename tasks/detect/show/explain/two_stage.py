@@ -12,7 +12,7 @@ from minidl import no_grad
 from ...losses.steps import ONES
 from ...models.heads import Crop
 from . import anchors as anchored
-from . import use
+from . import inference
 from .anchors import LABELS, TRUTH, compared, decoding, matched
 from .heads import keypoints, masks
 from .stage import Case, Group, Row, Sheet, Stage, Table, cells, decoded, sigmoid, text
@@ -37,7 +37,7 @@ def stages(case: Case) -> list[Stage]:
         classes(case),
         *([masks(case, SECOND)] if seen.mask else []),
         *([keypoints(case, SECOND)] if seen.keypoint else []),
-        *use.two_stage(case),
+        *inference.two_stage(case),
     ]
 
 
@@ -76,7 +76,7 @@ def proposals(case: Case) -> list[Stage]:
     """The anchors decoded in training, and which of them are proposed."""
     s, candidates, strides = case.model.rpn.settings, case.training.proposals[0], case.model.rpn.anchors.strides
     groups = [f"stride {strides[i]}" for i in candidates.group]
-    ranked = use.Ranking(candidates, groups, sigmoid(candidates.scores), s.nms)
+    ranked = inference.Ranking(candidates, groups, sigmoid(candidates.scores), s.nms)
     words = (
         f"Now the steps are taken. The {s.before[0]} anchors of each level that score best move and stretch to where "
         f"the network wants them and are cut off at the border: {len(groups)} boxes. p is how likely each shows an "
@@ -85,8 +85,8 @@ def proposals(case: Case) -> list[Stage]:
     again = f"Many anchors lead to the same object. {len(groups)} boxes are ranked, level by level."
     said, start = text(words, *decoding(ONES)), case.training.outputs.anchors[candidates.item]
     return [
-        use.mended("proposals", FIRST, "Decoded boxes", said, ranked, start, ("anchor", "level")),
-        use.suppressed("proposals-nms", FIRST, again, ranked, "level", s.after[0]),
+        inference.mended("proposals", FIRST, "Decoded boxes", said, ranked, start, ("anchor", "level")),
+        inference.suppressed("proposals-nms", FIRST, again, ranked, "level", s.after[0]),
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...losses.matching import overlap
 from ...models.yolo import cell_of
-from . import use
+from . import inference
 from .anchors import IOU, TRUTH
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, counted, left_out, text
 
@@ -37,7 +37,7 @@ def stages(case: Case) -> list[Stage]:
     )
     return [
         *(replace(stage, cells=list(case.training.outputs.cells)) for stage in of_training),
-        *use.single(case, squares.repeat(each, axis=0), "cell", way, formulas),
+        *inference.single(case, squares.repeat(each, axis=0), "cell", way, formulas),
     ]
 
 
