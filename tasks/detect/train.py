@@ -83,7 +83,7 @@ class Settings(Source):
         return Scenes(self.seed if part == "train" else TEST_SEED, part, self.size)
 
     def describe(self) -> str:
-        """What a caption says of the run."""
+        """The run in a caption."""
         return f"{self.model}, {self.steps} steps of {self.batch}"
 
 

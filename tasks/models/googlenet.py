@@ -91,7 +91,7 @@ class InceptionAux(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Table 1 from top to bottom. In training it gives GoogLeNetOutputs, in use (or without heads) the logits."""
+    """Table 1 from top to bottom. In training it gives GoogLeNetOutputs, in eval mode (or without heads) the logits."""
 
     def __init__(
         self, num_classes: int, in_channels: int, *, aux_logits: bool, transform_input: bool, faithful: bool,

@@ -20,7 +20,7 @@ SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, 
 def dimensions(model: nn.Module, state: Mapping[str, np.ndarray]) -> dict[str, int]:
     """num_classes and in_channels of the network whose weights these are; `model` tells the names of its layers.
 
-    Empty if the names are not there: loading then says what differs.
+    Empty if the names are not there: loading then reports what differs.
     """
     weights = [f"{path}.weight" for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     first, last = (np.shape(state.get(name)) for name in (weights[0], weights[-1]))

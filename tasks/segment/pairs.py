@@ -170,7 +170,7 @@ def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Content | Non
 
 
 def read_values(path: Path) -> np.ndarray:
-    """What a mask says of each pixel, (H, W): gray values, or the numbers of a palette. Raises ValueError."""
+    """The value of each pixel of a mask, (H, W): gray values, or the numbers of a palette. Raises ValueError."""
     with opened(path) as file:
         if file.mode == "1":
             return np.asarray(file).astype(np.uint8)

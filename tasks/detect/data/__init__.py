@@ -1,1 +1,1 @@
-"""Pictures with objects in them: generated scenes, COCO and VOC files, a user's own; checked and made square."""
+"""Pictures with annotated objects: generated, from COCO and VOC files; checked, and fitted into squares."""

@@ -41,7 +41,7 @@ def examine(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarra
     for picture, size in zip(catalogue.pictures, sizes):
         for thing in picture.things:
             faults += _thing_faults(catalogue, picture, thing, size, boxes=not suspicion)
-    faults += _twice(catalogue) + _nothing(catalogue)
+    faults += _duplicates(catalogue) + _empty(catalogue)
     if anchors is not None and not any(fault.stops for fault in faults):
         faults += anchor_coverage(catalogue, anchors).faults()
     return sorted(faults, key=lambda fault: fault.kind)  # errors, then warnings
@@ -85,7 +85,7 @@ def _sizes(catalogue: Catalogue) -> tuple[list[tuple[int, int] | None], list[Fau
     for picture in catalogue.pictures:
         actual, fault = _file_size(picture)
         if actual and picture.size and actual != picture.size:
-            fault = f"annotated as {_spoken(picture.size)}, but {picture.path} is {_spoken(actual)}"
+            fault = f"annotated as {_sides(picture.size)}, but {picture.path} is {_sides(actual)}"
         if fault:
             faults.append(error(f"{picture.where}: {fault}"))
         sizes.append(actual or picture.size)
@@ -98,23 +98,23 @@ def _file_size(picture: Picture) -> tuple[tuple[int, int] | None, str | None]:
 
     try:
         with opened(picture.path) as image:
-            lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (image.width, image.height) if lies else (image.height, image.width), None
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width), None
     except FileNotFoundError:
         return None, f"there is no file {picture.path}"
     except ValueError as reason:
         return None, str(reason)
 
 
-def _spoken(size: tuple[int, int]) -> str:
+def _sides(size: tuple[int, int]) -> str:
     return f"{size[1]} wide and {size[0]} high"
 
 
-def _twice(catalogue: Catalogue) -> list[Fault]:
+def _duplicates(catalogue: Catalogue) -> list[Fault]:
     """Pictures that are listed again, and objects of the same class and box in one picture."""
-    faults, seen = [], {}
+    faults, listed = [], {}
     for picture in catalogue.pictures:
-        first = seen.setdefault(picture.path, picture)
+        first = listed.setdefault(picture.path, picture)
         if first is not picture:
             faults.append(warning(f"{picture.where}: {picture.path} is listed before, as {first.where}"))
         known: dict[tuple, Thing] = {}
@@ -125,7 +125,7 @@ def _twice(catalogue: Catalogue) -> list[Fault]:
     return faults
 
 
-def _nothing(catalogue: Catalogue) -> list[Fault]:
+def _empty(catalogue: Catalogue) -> list[Fault]:
     empty = [warning(f"{p.where}: no objects") for p in catalogue.pictures if not p.things]
     counts = Counter(thing.name for picture in catalogue.pictures for thing in picture.things)
     return empty + [warning(f"class {name!r} has no objects") for name in catalogue.classes if not counts[name]]
@@ -160,9 +160,9 @@ def _box_faults(thing: Thing, size: tuple[int, int] | None, picture: Picture) ->
     elif x2 <= x1 or y2 <= y1:
         yield error(f"{at} has no area: {x2 - x1:g} wide and {y2 - y1:g} high")
     elif size and (x2 <= 0 or y2 <= 0 or x1 >= size[1] or y1 >= size[0]):
-        yield error(f"{at} lies outside of {picture.path.name}, {_spoken(size)}")
+        yield error(f"{at} lies outside of {picture.path.name}, {_sides(size)}")
     elif size and max(-x1, -y1, x2 - size[1], y2 - size[0]) > SLACK:
-        yield warning(f"{at} leaves {picture.path.name}, {_spoken(size)}")
+        yield warning(f"{at} leaves {picture.path.name}, {_sides(size)}")
     elif min(x2 - x1, y2 - y1) < 1:
         yield warning(f"{at} is smaller than a pixel: {x2 - x1:g} wide and {y2 - y1:g} high")
 
@@ -174,7 +174,7 @@ def _point_faults(thing: Thing, count: int, size: tuple[int, int] | None) -> Ite
     points = np.array(thing.keypoints, float).reshape(count, 3)
     for p, (x, y, visible) in enumerate(points):
         if visible > 0 and size and not (-SLACK <= x <= size[1] + SLACK and -SLACK <= y <= size[0] + SLACK):
-            yield warning(f"{thing.where}: keypoint {p} at x={x:g} y={y:g} is outside, {_spoken(size)}")
+            yield warning(f"{thing.where}: keypoint {p} at x={x:g} y={y:g} is outside, {_sides(size)}")
 
 
 def wrong_format(catalogue: Catalogue, sizes: list[tuple[int, int] | None]) -> str | None:

@@ -1,4 +1,4 @@
-"""Pictures and what a file of annotations says about them, before anything is believed: what the readers give."""
+"""Pictures with their annotations as the readers give them, before they are checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Thing:
     """One object as its file has it. `box` is x1, y1, x2, y2 in our convention, `raw` the four numbers in the file."""
 
     where: str  # "instances.json, annotations[12]"
-    name: str | None  # of its class; None if the file does not say
+    name: str | None  # of its class; None if the file has none
     box: tuple[float, float, float, float]
     raw: tuple[float, float, float, float]
     crowd: bool = False
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """``catalogue[i]`` is an image, float32 (3, H, W) in [0, 1], read when asked for, and its `Target`.
+    """``catalogue[i]`` is an image, float32 (3, H, W) in [0, 1], read on access, and its `Target`.
 
     classes: their names; a label is the position in them. form: what the boxes are in the file, "xywh" or "xyxy".
     points: the names of the keypoints, empty if there are none. strays: objects of pictures that are not listed.

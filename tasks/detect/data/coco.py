@@ -11,10 +11,10 @@ from .catalogue import Catalogue, Picture, Thing
 
 
 def read_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> Catalogue:
-    """The pictures of a COCO json whose files lie in the folder `images`; these are opened when they are asked for.
+    """The pictures of a COCO json whose files lie in the folder `images`; these are opened when indexed.
 
     Classes are the "categories" by ascending id. Boxes x, y, w, h become x, y, x + w, y + h; "iscrowd" becomes crowd.
-    Raises ValueError in one line if the file is not of this format; what it says is checked by `annotations.examine`.
+    Raises ValueError in one line if the file is not of this format; its content is checked by `annotations.examine`.
     """
     path = Path(annotations)
     reading = "the file"  # what an error belongs to

@@ -38,7 +38,7 @@ def framed_target(target: Target, factor: float, size: Sequence[int], side: int 
 
 
 def unframed(found: Detections, factor: float, size: Sequence[int]) -> Detections:
-    """Detections in what `framed` gives, in pixels of the picture (H, W); those beside it are left out."""
+    """Detections in what `framed` gives, in pixels of the picture (H, W); those outside of it are left out."""
     height, width = size
     boxes = (found.boxes / factor).clip(0, np.float32([width, height, width, height]))
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

@@ -53,7 +53,7 @@ class Source(TaskSettings):
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The annotations, once they are asked for."""
+        """The annotations, read at the first access."""
         path = Path(self.data)
         if path.is_dir():
             if self.images:
@@ -195,11 +195,11 @@ def summary(source: Source, faults: Sequence[Fault]) -> str:
     counts = Counter(thing.name for picture in pictures for thing in picture.things)
     classes = ", ".join(f"{name} {counts[name]}" for name in source.catalogue.classes)
     errors = sum(fault.stops for fault in faults)
-    told = (
+    counted = (
         _counted(len(pictures), "picture"), f"{_counted(counts.total(), 'object')} ({classes})",
         _counted(errors, "error"), _counted(len(faults) - errors, "warning"),
     )  # fmt: skip
-    return f"{source.data}: " + ", ".join(told)
+    return f"{source.data}: " + ", ".join(counted)
 
 
 def _counted(n: int, what: str) -> str:

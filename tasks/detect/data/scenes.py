@@ -1,7 +1,7 @@
 """Pictures to detect digits in: real handwritten digits, 1 to 6, on real textures.
 
 The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers), divided as
-the task classify divides them: neither digits nor backgrounds of a test picture were seen in training. Training
+the task classify divides them: neither digits nor backgrounds of a test picture occur in training. Training
 pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and zoomed.
 """
 
@@ -69,7 +69,7 @@ class Scenes(Pictures):
 
 
 def _apart(ink: np.ndarray, place: tuple, owner: np.ndarray, below: np.ndarray) -> bool:
-    """Whether the box of the new digit shares at most 0.3 (IoU) with that of each below it: two can be told apart."""
+    """Whether the box of the new digit has an IoU of at most 0.3 with the box of each below it."""
     height, width = ink.shape
     for k in below:
         x1, y1, x2, y2 = around((owner == k)[None])[0]

@@ -13,12 +13,12 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_voc(root: str | os.PathLike, part: str | None = None, classes: Sequence[str] | None = None) -> Catalogue:
-    """The pictures of a VOC folder (Annotations, JPEGImages); these are opened when they are asked for.
+    """The pictures of a VOC folder (Annotations, JPEGImages); these are opened when indexed.
 
-    `part` is a list in ImageSets/Main, "train" or "val" say; without it, all of Annotations is read. `classes` are the
+    `part` is a list in ImageSets/Main, such as "train"; without it, all of Annotations is read. `classes` are the
     names that may occur; without them, those that do, in alphabetical order. Pixels count from 1 there and the last one
     belongs to the box, so xmin, ymin, xmax, ymax become xmin - 1, ymin - 1, xmax, ymax. "difficult" becomes crowd.
-    Raises ValueError in one line if a file is not of this format; what it says is checked by `annotations.examine`.
+    Raises ValueError in one line if a file is not of this format; its content is checked by `annotations.examine`.
     """
     root = Path(root)
     if part is None:

@@ -1,1 +1,1 @@
-"""How well what was found fits what is there: overlap, average precision."""
+"""How well detections agree with the truth: overlap, average precision."""

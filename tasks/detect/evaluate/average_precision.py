@@ -137,7 +137,7 @@ def _groups(
     limit: int | None,
     compare: Callable[[Target, Detections], np.ndarray],
 ) -> list[Group]:
-    """What there is to match; classes that a picture neither has nor was said to have are left out."""
+    """What there is to match; classes of which a picture has neither objects nor detections are left out."""
     groups = []
     for i, (truth, guess) in enumerate(zip(truths, found)):
         for label in np.union1d(truth.labels, guess.labels):
@@ -247,8 +247,8 @@ def _areas_at_101(matches: Matches, r: int, total: int) -> np.ndarray:
     if not total:
         return np.full(len(IOUS), np.nan)
     right, counts = matches.right[:, r], matches.counts[:, r]
-    found, told = np.cumsum(right, axis=0), np.cumsum(counts, axis=0)
-    precision = found / np.maximum(told, 1)
+    found, detected = np.cumsum(right, axis=0), np.cumsum(counts, axis=0)
+    precision = found / np.maximum(detected, 1)
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     falling = np.concatenate([falling, np.zeros((1, len(IOUS)))])  # where a recall is never reached
     at = [np.searchsorted(found[:, t] / total, RECALLS) for t in range(len(IOUS))]

@@ -1,4 +1,4 @@
-"""How well what was found fits what is there, in [0, 1], for every pair: (D, ...) and (G, ...) -> float64 (D, G)."""
+"""How well detections fit objects, in [0, 1], for every pair: (D, ...) and (G, ...) -> float64 (D, G)."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def keypoint_similarity(
         raise ValueError(f"sigmas need one number for each of {count} keypoints, got shape {variance.shape}")
     x, y = found.astype(np.float64)[:, None, :, :2], given.astype(np.float64)[None, :, :, :2]
     low, high = boxes[:, None, :2].astype(np.float64), boxes[:, None, 2:].astype(np.float64)
-    seen = given[..., 2] > 0  # (G, P)
-    blank = ~seen.any(axis=1)
+    known = given[..., 2] > 0  # (G, P)
+    blank = ~known.any(axis=1)
     outside = np.maximum(low - (high - low) - x, 0) + np.maximum(x - (high + high - low), 0)  # (D, G, P, 2)
     apart = np.where(blank[:, None, None], outside, x - y)
     error = (apart**2).sum(axis=3) / variance / (areas.astype(np.float64)[:, None] + np.spacing(1)) / 2  # (D, G, P)
-    counts = seen | blank[:, None]
+    counts = known | blank[:, None]
     return (np.exp(-error) * counts).sum(axis=2) / counts.sum(axis=1)

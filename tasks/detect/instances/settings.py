@@ -71,15 +71,15 @@ class Settings(Source):
         return ("pictures", "objects") if self.data else ("pictures", "shapes")
 
     def describe(self) -> str:
-        """What a caption says of the run."""
+        """The run in a caption."""
         return f"Mask R-CNN, {self.steps} steps of {self.batch}"
 
     def faults(self) -> list[Fault]:
         """Outlines or keypoints that a user's data lacks for this task, besides what `annotations.examine` finds."""
         things = [thing for picture in self.catalogue.pictures for thing in picture.things]
         if not self.heads:
-            told = "no outlines and no keypoints; python -m tasks detect trains on boxes alone"
-            return [error(f"{self.data} has {told}")]
+            reason = "no outlines and no keypoints; python -m tasks detect trains on boxes alone"
+            return [error(f"{self.data} has {reason}")]
         if MASKS not in self.heads:
             return []
         bare = [thing for thing in things if not thing.outline]

@@ -1,1 +1,1 @@
-"""Which anchor answers for which object, and what a loss is made of."""
+"""What the losses of all detectors share: matching and sampling of boxes, steps between boxes, sums of terms."""

@@ -1,1 +1,1 @@
-"""Detectors and their parts: anchors, backbones, heads, one stage and two."""
+"""Detectors of one stage and of two, each with its loss, and their parts: backbones, anchors, heads, suppression."""

@@ -1,4 +1,4 @@
-"""What all detectors offer: named losses to train on, detections, and on request everything between."""
+"""What all detectors offer: named losses to train on, detections, and all that is computed on the way to either."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..losses.terms import summed
 class Detector(nn.Module):
     """A network that finds the objects in images (N, 3, H, W).
 
-    A detector defines `training_pass` and `predict`. Both return what they work out on the way, as plain tuples of
-    arrays and tensors; training sums the terms, a page that explains a picture shows them all.
+    A detector defines `training_pass` and `predict`. Both return all that they compute, as plain tuples of arrays and
+    tensors: training sums the terms, a page that explains a picture shows everything.
     """
 
     num_classes: int
 
     def training_pass(self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None) -> Any:
-        """What the network says, what that is compared with, and `terms`: the `Terms` of each loss by its name.
+        """The network's outputs, the targets matched to them, and `terms`: the `Terms` of each loss by its name.
 
         `rng` draws the samples of detectors that train on some of their boxes.
         """

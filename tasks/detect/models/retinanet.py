@@ -44,7 +44,7 @@ class RetinaNetSettings:
     gamma: float = 2.0  # 0: cross entropy
     prior: float = 0.01  # probability of every class at the start
     beta: float = 1 / 9  # of the smooth L1 loss; 0: L1
-    score: float = 0.05  # in use: what scores less is left out
+    score: float = 0.05  # in inference: what scores less is left out
     before: int = 1000  # of each level into the suppression
     nms: float = 0.5
 

@@ -37,7 +37,7 @@ class SSDSettings:
     hard: float = 3.0  # negatives for each positive of an image
     beta: float = 1.0  # of the smooth L1 loss
     weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # that steps are multiplied by: 1 / variances
-    score: float = 0.01  # in use: what scores less is left out
+    score: float = 0.01  # in inference: what scores less is left out
     before: int = 400  # of each map into the suppression
     nms: float = 0.45
 

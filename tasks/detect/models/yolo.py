@@ -43,7 +43,7 @@ class YOLOSettings:
     boxes: int = 2  # B, of a cell
     coord: float = 5.0  # weight of the errors of place and size
     noobj: float = 0.5  # weight of the confidence where there is nothing
-    score: float = 0.05  # in use: what scores less is left out
+    score: float = 0.05  # in inference: what scores less is left out
     before: int = 400  # into the suppression
     nms: float = 0.5
 

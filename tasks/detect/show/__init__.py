@@ -1,1 +1,1 @@
-"""What people see: figures, tables, and a page that steps through one picture."""
+"""Reports: tables, figures, and a page that explains one picture step by step."""

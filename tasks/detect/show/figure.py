@@ -1,4 +1,4 @@
-"""The pictures of a run: what was found in test scenes beside the truth, the losses; and a user's picture."""
+"""Figures of a run: detections in test scenes with the truth, the losses by step; and a user's picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def overview(
 ) -> None:  # fmt: skip
     """The first test scenes with truths and detections; and the losses by step. log: the lines `fit` has written.
 
-    Where there are masks or keypoints, the truth stands beside what was found. points: how many keypoints objects of
+    Where there are masks or keypoints, the truth is drawn next to the detections. points: how many keypoints objects of
     each class have.
     """
     plt = pyplot()
@@ -126,13 +126,7 @@ def scene(axes: Any, image: np.ndarray, truth: Target, found: Detections, classe
     show(axes, image, f"{right.sum()} of {len(truth)} found, {len(right) - right.sum()} wrong")
     for box, label in zip(truth.boxes, truth.labels):
         outline(axes, box, BLUE, classes[label], truth=True)
-    for (box, label, score), hit in zip(drawn(found), right):
-        outline(axes, box, GREEN if hit else ORANGE, f"{classes[label]} {score:.2f}")
-
-
-def drawn(found: Detections) -> list[tuple[np.ndarray, int, float]]:
-    """Box, label and score of what is sure enough to be drawn."""
-    return [one for one in zip(found.boxes, found.labels, found.scores) if one[2] >= SURE]
+    named(axes, found, [GREEN if hit else ORANGE for hit in right], classes, ())
 
 
 def hits(truth: Target, found: Detections, threshold: float = 0.5) -> np.ndarray:

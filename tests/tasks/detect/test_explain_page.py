@@ -77,7 +77,7 @@ def test_a_browser_shows_every_stage_every_number_and_who_suppressed_whom(browse
             page.evaluate(f"go({STAGES[name].index(key)})")
             for r, (row, (*lit, said)) in enumerate(zip(rows, page.evaluate(LIT, len(rows)), strict=True)):
                 assert lit == [row.lights, row.lights, [r], [r]]
-                assert said == row.said or row.kind == "ignored"
+                assert said == row.sentence or row.kind == "ignored"
 
 
 def test_groups_rows_and_the_slider_answer_to_the_keyboard(browser, pages):

@@ -66,7 +66,7 @@ def anchors(case: Case, part: str, known: Matched, name: str, formulas: Sequence
     words = (
         "At every cell of every map stand boxes of fixed sizes and shapes, the same for each picture: "
         f"{len(known.boxes)} {plural(name)} here. Dots are the centres of the cells; drawn are the {plural(name)} of "
-        "one cell of each level. Everything that follows says which of them show an object, and how far they are off."
+        "one cell of each level. The next steps show which of them cover an object, and how far they are off."
     )
     summary = Sheet(["stride", "cells", f"{plural(name)} a cell", f"{plural(name)}"], lines)
     legend = [TRUTH, ("anchor", f"{plural(name)} of one cell")]
@@ -114,7 +114,7 @@ def _compared(case: Case, known: Matched, i: int, k: int) -> Row:
 
 
 def labels(case: Case, part: str, known: Matched, name: str, rule: str) -> Stage:
-    """Which anchors should say yes, which no, which are not asked; and the best for each object."""
+    """Which anchors are positive, which negative, which ignored; and the best for each object."""
     m, rows, groups, notes = known.match, [], [], []
     for label in (POSITIVE, IGNORED, NEGATIVE):
         mine = np.flatnonzero(m.labels == label)

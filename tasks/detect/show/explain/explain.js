@@ -205,7 +205,7 @@ function marks() {
     line.classList.toggle("lit", Boolean(now) && now.table === t && marked.has(r));
     line.querySelector("button").setAttribute("aria-pressed", chosen);
   }
-  find("said").textContent = row ? row.said || told(stage().tables[now.table].head, row.cells) : "";
+  find("said").textContent = row ? row.sentence || told(stage().tables[now.table].head, row.cells) : "";
   const details = find("details");
   details.replaceChildren();
   if (!row) return;

@@ -24,9 +24,9 @@ def masks(case: Case, part: str) -> Stage:
                     ["predicted", gray(chance[n]), None]]  # fmt: skip
         rows.append(Row(line, box, "positive", goal=case.target.boxes[regions.truth[r]], pictures=pictures))
     words = (
-        f"In each positive region the mask head says of {side} x {side} cells how likely each belongs to the object, "
-        "in a map of its own for every class; only the map of the right class is trained. <b>mask</b> is the mean "
-        f"binary cross entropy over the cells of all {len(chance)} positive regions."
+        f"In each positive region the mask head predicts of {side} x {side} cells how likely each belongs to the "
+        "object, in a map of its own for every class; only the map of the right class is trained. <b>mask</b> is the "
+        f"mean binary cross entropy over the cells of all {len(chance)} positive regions."
     )
     table = Table(["region", "class", "part that is object", "part that is right", "its share of mask"], rows)
     note = left_out(len(rows), len(chance), "positive regions (those with the largest loss)")

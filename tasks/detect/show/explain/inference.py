@@ -1,4 +1,4 @@
-"""The stages of a detector in use: boxes that score, which suppresses which, what is found."""
+"""The stages of inference: boxes that score, which suppresses which, what is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .anchors import TRUTH, decoding
 from .stage import MOST, Case, Group, Row, Sheet, Stage, Table, cells, counted, left_out, shade, text
 
 RANKED = 100  # boxes of a suppression that are listed
-PART = "In use"
+PART = "Inference"
 LIMIT = 100  # detections
 CLIPPED = "Boxes are cut off at the border of the picture."
 SIDES = ("x1", "y1", "x2", "y2")
@@ -65,11 +65,11 @@ class Ranking:
         return np.argsort(-self.candidates.scores, kind="stable")
 
 
-def mended(
-    key: str, part: str, title: str, said: str, ranked: Ranking, start: np.ndarray, names: tuple[str, str]
+def refined(
+    key: str, part: str, title: str, html: str, ranked: Ranking, start: np.ndarray, names: tuple[str, str]
 ) -> Stage:
-    """The boxes that are predicted, best first. said: HTML; start: the boxes (N, 4) that the steps begin at; names: of
-    these, and of the groups."""
+    """The boxes that are predicted, best first. html: the text; start: the boxes (N, 4) that the steps begin at; names:
+    of these, and of the groups."""
     item, boxes = ranked.candidates.item, ranked.candidates.boxes
     rows = [
         Row(cells(int(item[i]), ranked.group[i], ranked.shown[i], *boxes[i]), boxes[i], "predicted", start=start[i],
@@ -79,7 +79,7 @@ def mended(
     table = Table([names[0], names[1], "score", *SIDES], rows)
     note = left_out(len(rows), len(boxes), "boxes (the best)")
     legend = [("anchor", f"the {names[0]} where it begins"), ("predicted", "the box that is predicted")]
-    return Stage(key, part, title, said, [table], legend=legend, note=note, chosen=0 if rows else -1)
+    return Stage(key, part, title, html, [table], legend=legend, note=note, chosen=0 if rows else -1)
 
 
 def _way(start: np.ndarray, end: np.ndarray) -> Sheet:
@@ -121,17 +121,18 @@ def _fate(i: int, n: int, ranked: Ranking, place: dict[int, int], kept: set[int]
     by = int(ranked.nms.by[i])
     if by >= 0:
         fate = f"suppressed by {place[by] + 1}"
-        said = f"{n + 1} is {fate}: their IoU is {cells(ranked.nms.iou[i])[0]}."
-        return Row(cells(*line, fate, ranked.nms.iou[i]), box, "suppressed", ["suppressed"], [place[by]], said=said)
+        sentence = f"{n + 1} is {fate}: their IoU is {cells(ranked.nms.iou[i])[0]}."
+        return Row(cells(*line, fate, ranked.nms.iou[i]), box, "suppressed", ["suppressed"], [place[by]],
+                   sentence=sentence)  # fmt: skip
     if i not in kept:
         return Row(cells(*line, "left out", ""), box, "ignored", ["beyond"])
     victims = [int(v) for v in np.flatnonzero(ranked.nms.by == i)]
     listed = sorted(place[v] for v in victims if v in place)
-    said = f"{n + 1} is kept and suppresses {counted(len(victims), 'box')}"
-    said += f": {', '.join(str(v + 1) for v in listed)}" if listed else ""
-    said += f"; {len(victims) - len(listed)} of them are not listed." if len(listed) < len(victims) else "."
+    sentence = f"{n + 1} is kept and suppresses {counted(len(victims), 'box')}"
+    sentence += f": {', '.join(str(v + 1) for v in listed)}" if listed else ""
+    sentence += f"; {len(victims) - len(listed)} of them are not listed." if len(listed) < len(victims) else "."
     fate = "kept" + (f", suppresses {len(victims)}" if victims else "")
-    return Row(cells(*line, fate, ""), box, "kept", ["kept"], listed, said=said)
+    return Row(cells(*line, fate, ""), box, "kept", ["kept"], listed, sentence=sentence)
 
 
 def found(case: Case) -> Stage:
@@ -149,7 +150,7 @@ def found(case: Case) -> Stage:
         rows.append(Row(line, there.boxes[k], "kept", goal=case.target.boxes[best] if meets else None, pictures=masks,
                         dots=dots(case, there.labels[k], points)))  # fmt: skip
     words = (
-        f"What is left is what the detector says: {counted(len(there), 'detection')}, where there "
+        f"What is left are the detections: {counted(len(there), 'detection')}, where there "
         f"{'is' if len(case.target) == 1 else 'are'} {counted(len(case.target), 'object')}. Measured with average "
         "precision, a detection is right if its class is, its IoU with an object that no better one has taken is at "
         "least 0.5, and it counts the more the fewer wrong ones score higher."
@@ -168,35 +169,36 @@ def dots(case: Case, label: int, points: np.ndarray | None) -> list:
 
 
 def single(case: Case, start: np.ndarray, name: str, way: str, formulas: Sequence[str]) -> list[Stage]:
-    """A single-stage detector in use. start: for each of its A boxes the one it begins at, (A, 4), called `name`; way,
-    formulas: how a box comes from there."""
+    """Inference of a single-stage detector. start: for each of its A boxes the one it begins at, (A, 4), called `name`;
+    way, formulas: how a box comes from there."""
     s, count = case.model.settings, len(case.prediction.candidates[0].boxes)
     words = (
-        f"In use there is no truth. Every box with every class that scores above {s.score:g} goes on, at most the best "
-        f"{s.before} of a level: {count} here. {way}"
+        f"In inference there is no truth. Every box with every class that scores above {s.score:g} is a candidate, at "
+        f"most the best {s.before} of a level: {count} here. {way}"
     )
-    return _in_use(case, text(f"{words} {CLIPPED}", *formulas), start, name, s.nms)
+    return _inference(case, text(f"{words} {CLIPPED}", *formulas), start, name, s.nms)
 
 
 def two_stage(case: Case) -> list[Stage]:
-    """Faster R-CNN in use."""
-    s, use = case.model.head.settings, case.prediction
-    first, count = use.proposals[0], len(use.candidates[0].boxes)
+    """Inference of Faster R-CNN."""
+    s, predicted = case.model.head.settings, case.prediction
+    first, count = predicted.proposals[0], len(predicted.candidates[0].boxes)
     words = (
-        f"In use there is no truth and nothing is sampled. The first stage proposes {len(first.kept)} regions out "
-        f"of {len(first.boxes)} decoded anchors; the second says how likely each class is in each and mends its "
-        f"box for that class. What scores above {s.score:g} goes on: {count} boxes."
+        "In inference there is no truth and nothing is sampled. The first stage proposes "
+        f"{len(first.kept)} regions out of {len(first.boxes)} decoded anchors; the second predicts how likely each "
+        "class is in each and refines its box for that class. Candidates are those that score above "
+        f"{s.score:g}: {count} boxes."
     )
-    said = text(f"{words} {CLIPPED}", *decoding(s.weights))
-    return _in_use(case, said, use.regions[:, 1:], "region", s.nms)
+    html = text(f"{words} {CLIPPED}", *decoding(s.weights))
+    return _inference(case, html, predicted.regions[:, 1:], "region", s.nms)
 
 
-def _in_use(case: Case, said: str, start: np.ndarray, name: str, nms: float) -> list[Stage]:
+def _inference(case: Case, html: str, start: np.ndarray, name: str, nms: float) -> list[Stage]:
     candidates = case.prediction.candidates[0]
     ranked = Ranking(candidates, [case.label(label) for label in candidates.group], candidates.scores, nms)
     again = f"{counted(len(candidates.boxes), 'box')}, ranked by score."
     return [
-        mended("decoded", PART, "Boxes that score", said, ranked, start[candidates.item], (name, "class")),
+        refined("decoded", PART, "Boxes that score", html, ranked, start[candidates.item], (name, "class")),
         suppressed("nms", PART, again, ranked, "class", LIMIT),
         found(case),
     ]

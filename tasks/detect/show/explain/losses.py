@@ -63,12 +63,12 @@ def _table(name: str, terms: Terms, loss: float, item: str, boxes: np.ndarray) -
 
 def owners(case: Case) -> dict[str, tuple[str, np.ndarray]]:
     """What the terms of each loss belong to, and the boxes that their items count."""
-    seen = case.training
+    computed = case.training
     if isinstance(case.model, FasterRCNN):
-        first, second = ("anchor", seen.outputs.anchors), ("region", seen.chosen.regions.boxes[:, 1:])
-        return {name: first if name in seen.first.terms else second for name in case.terms}
+        first, second = ("anchor", computed.outputs.anchors), ("region", computed.chosen.regions.boxes[:, 1:])
+        return {name: first if name in computed.first.terms else second for name in case.terms}
     if isinstance(case.model, YOLO):
         cell = ("cell", cell_boxes(case))
-        return {name: cell if name == "class" else ("box", seen.boxes[0]) for name in case.terms}
+        return {name: cell if name == "class" else ("box", computed.boxes[0]) for name in case.terms}
     item = "default box" if isinstance(case.model, SSD) else "anchor"
-    return dict.fromkeys(case.terms, (item, seen.outputs.anchors))
+    return dict.fromkeys(case.terms, (item, computed.outputs.anchors))

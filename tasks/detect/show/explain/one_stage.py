@@ -56,11 +56,11 @@ def _count(case: Case) -> int:
 
 
 def hard(case: Case, known: Matched) -> Stage:
-    """The negatives that are trained on: those answered worst."""
-    seen, s, count = case.training, case.model.settings, _count(case)
-    entropy, chosen, labels = seen.entropy[0], seen.hard[0], known.match.labels
+    """The negatives that are trained on: those with the largest loss."""
+    computed, s, count = case.training, case.model.settings, _count(case)
+    entropy, chosen, labels = computed.entropy[0], computed.hard[0], known.match.labels
     with no_grad():
-        background = F.softmax(seen.outputs.logits[0], axis=1).numpy()[:, -1]
+        background = F.softmax(computed.outputs.logits[0], axis=1).numpy()[:, -1]
     parts = {
         "positive": np.flatnonzero(labels == POSITIVE),
         "hard": np.flatnonzero(chosen),
@@ -71,7 +71,7 @@ def hard(case: Case, known: Matched) -> Stage:
     rows, notes = [], []
     for key, all_ in parts.items():
         some = all_[np.argsort(-entropy[all_], kind="stable")][:MOST]
-        notes.append(left_out(len(some), len(all_), f"{names[key]} (the worst answered)"))
+        notes.append(left_out(len(some), len(all_), f"{names[key]} (those with the largest loss)"))
         for i in some:
             share = "" if key == "passed" else entropy[i] / count
             rows.append(
@@ -80,7 +80,7 @@ def hard(case: Case, known: Matched) -> Stage:
     words = (
         f"Nearly all default boxes show background, and most are easy. All positive ones are trained on, and of the "
         f"negative ones {s.hard:g} for each positive: those whose cross entropy is largest. Here "
-        f"{len(parts['positive'])} positive, {len(parts['hard'])} hard negatives, {len(parts['passed'])} passed over. "
+        f"{len(parts['positive'])} positive, {len(parts['hard'])} hard negatives, {len(parts['passed'])} left out. "
         f"<b>class</b> is the sum of their cross entropies, divided by the number of positive ones, {count}."
     )
     groups = [Group(key, names[key], len(parts[key]), kinds[key], key != "passed") for key in parts]
@@ -98,7 +98,7 @@ def focal(case: Case, known: Matched) -> Stage:
     logits, labels = case.training.outputs.logits.numpy()[0].astype(float), known.match.labels
     asked = np.zeros(logits.shape, bool)
     asked[yes.item, yes.label] = True
-    with np.errstate(invalid="ignore"):  # a detector that has diverged says NaN, and so does the page
+    with np.errstate(invalid="ignore"):  # the page of a detector that has diverged shows NaN
         entropy = np.logaddexp(0, np.where(asked, -logits, logits))  # -log p_t, (A, C), without overflow
     right = np.exp(-entropy)
     share = np.where(asked, s.alpha, 1 - s.alpha) if s.alpha >= 0 else np.ones(logits.shape)
@@ -119,8 +119,8 @@ def focal(case: Case, known: Matched) -> Stage:
     alpha = f"alpha_t is {s.alpha:g} for yes and {1 - s.alpha:g} for no" if s.alpha >= 0 else "alpha_t is 1"
     words = (
         f"All anchors that are not ignored are trained on: each of {len(case.classes)} classes is a question with the "
-        "answer yes or no, and p_t is the probability given to the right answer. The factor turns down what is "
-        f"answered well already: {alpha}, gamma is {s.gamma:g}. "
+        "answer yes or no, and p_t is the probability given to the right answer. The factor weighs down what is "
+        f"classified well already: {alpha}, gamma is {s.gamma:g}. "
         f"<b>class</b> is the sum over all anchors and classes, divided by the number of positive anchors, {count}. "
         "The table names of each anchor the answer that costs most."
     )

@@ -69,8 +69,9 @@ class Row:
 
     kind: how its box is drawn. groups: it is shown if one of them is. lights: rows of its table that light up with it.
     start, goal, predicted: boxes drawn while it is chosen. grid: box, bins along a side, samples along the side of a
-    bin. lattice: as that of a `Group`. details: shown beside the tables. pictures: name, data URI and box (None: only
-    shown beside the tables). dots: name, x, y. said: a sentence, in place of the first cells.
+    bin. lattice: as that of a `Group`. details: shown next to the tables. pictures: name, data URI and box (None: only
+    shown next to the tables). dots: name, x, y. sentence: shown below the picture, in place of the first
+    cells.
     """
 
     cells: list[str]
@@ -86,7 +87,7 @@ class Row:
     lattice: Any = None
     pictures: list = field(default_factory=list)
     dots: list = field(default_factory=list)
-    said: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def text(words: str, *formulas: str) -> str:
 
 
 def left_out(shown: int, count: int, what: str) -> str:
-    """What a note says of a list that is cut off: nothing if it is not."""
+    """The note to a list that is cut off: empty if it is not."""
     return f"{shown} of {count} {what} are listed and drawn." if shown < count else ""
 
 

@@ -22,8 +22,8 @@ FIRST, SECOND = "First stage: proposals", "Second stage: a closer look"
 
 def stages(case: Case) -> list[Stage]:
     """All but the picture and the losses."""
-    s, seen = case.model.rpn.settings, case.training
-    known = matched(case, seen.outputs, seen.first.matches, case.model.rpn.anchors)
+    s, computed = case.model.rpn.settings, case.training
+    known = matched(case, computed.outputs, computed.first.matches, case.model.rpn.anchors)
     rule = anchored.rule("anchor", s.positive, s.negative, True)
     return [
         anchored.anchors(case, FIRST, known, "anchor", ("w * h = size**2", "h / w = ratio")),
@@ -35,8 +35,8 @@ def stages(case: Case) -> list[Stage]:
         regions(case),
         crops(case),
         classes(case),
-        *([masks(case, SECOND)] if seen.mask else []),
-        *([keypoints(case, SECOND)] if seen.keypoint else []),
+        *([masks(case, SECOND)] if computed.mask else []),
+        *([keypoints(case, SECOND)] if computed.keypoint else []),
         *inference.two_stage(case),
     ]
 
@@ -56,8 +56,8 @@ def sampled(case: Case) -> Stage:
     words = (
         f"Of thousands of anchors only {s.sample} of a picture are trained on, at most {s.share:.0%} of them positive, "
         f"or the many negative ones would drown the few others: {count['positive']} of {there['positive']} positive "
-        f"and {count['negative']} of {there['negative']} negative ones were drawn here. The network says of each how "
-        "likely it shows an object, p. <b>objectness</b> is the mean of their cross entropies over the "
+        f"and {count['negative']} of {there['negative']} negative ones were drawn here. The network predicts "
+        "how likely each shows an object, p. <b>objectness</b> is the mean of their cross entropies over the "
         f"{len(drawn.box)} drawn."
     )
     groups = [Group(kind, kind, n, kind) for kind, n in count.items()]
@@ -83,9 +83,9 @@ def proposals(case: Case) -> list[Stage]:
         "object, of whatever class."
     )
     again = f"Many anchors lead to the same object. {len(groups)} boxes are ranked, level by level."
-    said, start = text(words, *decoding(ONES)), case.training.outputs.anchors[candidates.item]
+    html, start = text(words, *decoding(ONES)), case.training.outputs.anchors[candidates.item]
     return [
-        inference.mended("proposals", FIRST, "Decoded boxes", said, ranked, start, ("anchor", "level")),
+        inference.refined("proposals", FIRST, "Decoded boxes", html, ranked, start, ("anchor", "level")),
         inference.suppressed("proposals-nms", FIRST, again, ranked, "level", s.after[0]),
     ]
 
@@ -119,8 +119,8 @@ def regions(case: Case) -> Stage:
         Group("negative", "background", int((~positive).sum()), "negative", shown=False),
     ]
     table = Table(["region", "comes from", "IoU", "should be"], rows)
-    said = text(words, f"label = c if IoU >= {s.positive:g} else background")
-    return Stage("regions", SECOND, "Sampled regions", said, [table], groups, [TRUTH])
+    html = text(words, f"label = c if IoU >= {s.positive:g} else background")
+    return Stage("regions", SECOND, "Sampled regions", html, [table], groups, [TRUTH])
 
 
 def crops(case: Case) -> Stage:
@@ -169,7 +169,7 @@ def _grid(box: np.ndarray, stride: int, crop: Crop, size: int) -> list:
 
 
 def classes(case: Case) -> Stage:
-    """What the second stage says of each region, and its two losses."""
+    """What the second stage predicts of each region, and its two losses."""
     second, regions, terms = case.training.second, case.training.chosen.regions, case.terms
     steps, predicted = second.steps, second.steps.predicted.numpy()
     with no_grad():
@@ -200,9 +200,9 @@ def classes(case: Case) -> Stage:
     table = Table(
         ["region", "should be", "is called", "p of what it should be", "share of class", "share of box"], rows
     )
-    legend = [TRUTH, ("positive", "the region"), ("predicted", "its box as it is mended")]
-    said = text(words, "L_class = -log(p[label])")
-    return Stage("classes", SECOND, "Classes and boxes", said, [table], groups, legend, chosen=0 if rows else -1)
+    legend = [TRUTH, ("positive", "the region"), ("predicted", "its box as it is refined")]
+    html = text(words, "L_class = -log(p[label])")
+    return Stage("classes", SECOND, "Classes and boxes", html, [table], groups, legend, chosen=0 if rows else -1)
 
 
 def _likely(case: Case, label: int, chances: np.ndarray) -> Sheet:

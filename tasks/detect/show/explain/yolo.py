@@ -42,47 +42,47 @@ def stages(case: Case) -> list[Stage]:
 
 
 def grid(case: Case, squares: np.ndarray) -> Stage:
-    """Which cell answers for which object."""
-    grid_, answered = case.training.outputs.cells, set(case.training.positives.truth.tolist())
+    """Which cell each object is assigned to."""
+    grid_, assigned = case.training.outputs.cells, set(case.training.positives.truth.tolist())
     row, column = cell_of(case.target.boxes, grid_, case.size)
     rows = []
     for k in np.flatnonzero(~case.target.crowd):
         cell = int(row[k] * grid_[1] + column[k])
         box = case.target.boxes[k]
-        fate = "answers for it" if int(k) in answered else "answers for a larger one"
-        kind = "best" if int(k) in answered else "ignored"
+        fate = "assigned to it" if int(k) in assigned else "assigned to a larger one"
+        kind = "best" if int(k) in assigned else "ignored"
         x, y = box.reshape(2, 2).mean(axis=0)
         line = cells(int(k), case.label(case.target.labels[k]), x, y, f"{row[k]}, {column[k]}", fate)
         rows.append(
             Row(line, squares[cell], kind, [kind], goal=box, dots=[["centre", round(float(x), 2), round(float(y), 2)]])
         )
-    lost = len(rows) - len(answered)
+    lost = len(rows) - len(assigned)
     words = (
-        f"The picture is cut into {grid_[0]} x {grid_[1]} cells. The cell in which the centre of an object lies "
-        f"answers for it. A cell answers for one object only: of several the largest has it "
+        f"The picture is cut into {grid_[0]} x {grid_[1]} cells. An object is "
+        f"assigned to the cell in which its centre lies. A cell has one object only: of several the largest "
         f"({counted(lost, 'object')} without a cell here)."
     )
     formulas = (f"row = floor(y * {grid_[0]} / height)", f"column = floor(x * {grid_[1]} / width)")
-    groups = [Group("best", "cells that answer", len(answered), "best")]
+    groups = [Group("best", "cells with an object", len(assigned), "best")]
     groups += [Group("ignored", "taken by a larger object", lost, "ignored")] if lost else []
     table = Table(["object", "class", "centre x", "centre y", "row, column", "the cell"], rows)
     return Stage("cells", PART, "Responsible cells", text(words, *formulas), [table], groups, [TRUTH])  # fmt: skip
 
 
 def responsible(case: Case, squares: np.ndarray) -> Stage:
-    """Of the boxes of each such cell the one that answers."""
-    seen, each = case.training, case.model.settings.boxes
-    yes, rows = seen.positives, []
-    for cell, chosen, k in zip(yes.item.tolist(), seen.box.tolist(), yes.truth.tolist()):
-        boxes = seen.boxes[0][cell * each : (cell + 1) * each]
+    """Of the boxes of each such cell the one that is responsible."""
+    computed, each = case.training, case.model.settings.boxes
+    yes, rows = computed.positives, []
+    for cell, chosen, k in zip(yes.item.tolist(), computed.box.tolist(), yes.truth.tolist()):
+        boxes = computed.boxes[0][cell * each : (cell + 1) * each]
         for b, (box, iou) in enumerate(zip(boxes, overlap(boxes, case.target.boxes[k : k + 1])[:, 0])):
             kind = "best" if b == chosen else "negative"
             line = cells(cell * each + b, f"{cell}", case.object(k), iou, "responsible" if b == chosen else "")
             rows.append(Row(line, box, kind, [kind], start=squares[cell], goal=case.target.boxes[k]))
     words = (
         f"Each cell predicts {each} boxes. The one that overlaps its object most, as the boxes are now, is "
-        "responsible: only this one is drawn towards the object and told to be confident; the others learn to say "
-        "that there is nothing. So the boxes of a cell specialise."
+        "responsible: only this one is drawn towards the object and should be confident; the others learn a "
+        "confidence of 0. So the boxes of a cell specialise."
     )
     groups = [
         Group("best", "responsible", len(case.training.box), "best"),
@@ -95,12 +95,12 @@ def responsible(case: Case, squares: np.ndarray) -> Stage:
 
 def places(case: Case, squares: np.ndarray) -> Stage:
     """Place and size of the responsible boxes, wanted and predicted, and their losses."""
-    seen, s, terms = case.training, case.model.settings, case.terms
-    predicted, yes, rows = seen.predicted.numpy(), seen.positives, []
+    computed, s, terms = case.training, case.model.settings, case.terms
+    predicted, yes, rows = computed.predicted.numpy(), computed.positives, []
     for n, item in enumerate(terms["place"].item.tolist()):
         line = cells(item, case.object(yes.truth[n]), terms["place"].value[n], terms["size"].value[n])
-        rows.append(Row(line, seen.boxes[0][item], "predicted", start=squares[yes.item[n]], goal=yes.boxes[n],
-                        details=[_errors(seen.target[n], predicted[n], s.coord)]))  # fmt: skip
+        rows.append(Row(line, computed.boxes[0][item], "predicted", start=squares[yes.item[n]], goal=yes.boxes[n],
+                        details=[_errors(computed.target[n], predicted[n], s.coord)]))  # fmt: skip
     words = (
         f"A box has a centre x, y in parts of its cell, and square roots of width and height in parts of the picture: "
         f"with the root a small box pays more for the same error than a large one. <b>place</b> and <b>size</b> are "
@@ -133,7 +133,7 @@ def confidence(case: Case) -> Stage:
         rows.append(Row(line, boxes[item], "negative", ["negative"]))
     words = (
         "A responsible box should be as confident as it is good: its IoU with the object, taken as a fixed number. "
-        f"All others should say 0; there are many of them, so their errors count {s.noobj:g}. <b>object</b> and "
+        f"All others should have 0; there are many of them, so their errors count {s.noobj:g}. <b>object</b> and "
         "<b>no_object</b> are the sums of these squared errors."
     )
     formulas = ("L_object = (c - IoU)**2", f"L_no_object = {s.noobj:g} * c**2")
@@ -161,7 +161,7 @@ def classes(case: Case, squares: np.ndarray) -> Stage:
         rows.append(Row(line, squares[cell], "best", goal=case.target.boxes[k], details=[detail]))
     words = (
         "A cell has one set of class probabilities for all its boxes. <b>class</b> is the sum over all classes of the "
-        "squared errors, of the cells that answer for an object."
+        "squared errors, of the cells with an object."
     )
     table = Table(["cell", "object", "is called", "p of its class", "share of class"], rows)
     return Stage("classes", PART, "Classes", text(words, "L = (p[c] - 1)**2 if c == label else p[c]**2"), [table],
