@@ -30,7 +30,8 @@ import minidl as md
 from minidl.core.primitive import Primitive
 from minidl.kernels.algorithm import ON_CPU
 from minidl.kernels.cpu import convolution, layout
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.kernels.window import live_taps, mirrored_window
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
 
 from .harness.measure import calls_per_turn
@@ -84,12 +85,12 @@ class Case:
 
     def way(self, member: Primitive) -> str:
         """How a member of the family is computed, here and now."""
-        window = self.window.live[1]  # without taps that meet padding only
+        window = live_taps(self.window)[1]  # without taps that meet padding only
         inputs, outputs = self.inputs, self.outputs
-        if member is dT_dx:
+        if member is conv_transpose_p:
             if self.stride > 1:
                 return "im2col"
-            inputs, outputs, window = outputs, inputs, window.mirrored
+            inputs, outputs, window = outputs, inputs, mirrored_window(window)
         return convolution.choose(self.n, inputs, outputs, np.dtype(np.float32), window, self.groups)
 
 
@@ -122,7 +123,7 @@ def measure(case: Case, rounds: int) -> list[Result]:
     """The three members of the family, each in every way that is possible."""
     x, w, u = case.arrays()
     geometry = {"window": case.window, "groups": case.groups}
-    family = ((dT_du, x, w), (dT_dx, u, w), (dT_dw, x, u))
+    family = ((conv_p, x, w), (conv_transpose_p, u, w), (conv_weight, x, u))
     results, turns = [], []
     for member, a, b in family:
         expected = member.forward(np, a.astype(np.float64), b.astype(np.float64), **geometry)

@@ -32,7 +32,8 @@ import minidl as md
 from minidl.check import samples
 from minidl.check.rules import load
 from minidl.core.context import definitions
-from minidl.core.primitive import Fused, Primitive, registry
+from minidl.core.fused import Fused
+from minidl.core.primitive import Primitive, registry
 
 from .harness.meters import Clock, repeat
 

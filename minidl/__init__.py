@@ -4,24 +4,50 @@ import minidl as md
 from minidl import functional as F, nn, optim
 """
 
-from . import data, functional, nn, optim, train
+from importlib import import_module
+from typing import Any
+
+from . import functional, kernels
+from .core.anomaly import AnomalyError
 from .core.calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .core.context import anomaly, definitions, enable_grad, no_grad
-from .core.primitive import AnomalyError, fused, override, primitive
+from .core.fused import fused
+from .core.primitive import override, primitive
 from .core.tensor import Parameter, Tensor, tensor
-from .files.weights import WeightsError, load_weights, save_weights
 from .kernels.algorithm import algorithm
-from .kernels.cpu.memory import keep as _keep_memory
-from .kernels.cpu.memory import release_memory
-from .nn.init import manual_seed
-from .nn.summary import summary
 from .ops import methods  # gives Tensor its operators
 from .ops.elementwise import relu_rule
-from .study.convmatrix import convmatrix
-from .study.explain import explain
-from .study.gradient_report import check_rules, gradcheck
-from .study.receptive_field import receptive_field
-
-_keep_memory()
 
 __version__ = "0.1.0"
+
+LAZY = {  # names that are imported when they are first asked for, and where from (PEP 562)
+    "data": "data",
+    "nn": "nn",
+    "optim": "optim",
+    "train": "train",
+    "WeightsError": "files.weights:WeightsError",
+    "check_rules": "study.gradient_report:check_rules",
+    "convmatrix": "study.convmatrix:convmatrix",
+    "explain": "study.explain:explain",
+    "gradcheck": "study.gradient_report:gradcheck",
+    "load_weights": "files.weights:load_weights",
+    "manual_seed": "nn.init:manual_seed",
+    "receptive_field": "study.receptive_field:receptive_field",
+    "release_memory": "kernels.cpu.memory:release_memory",
+    "save_weights": "files.weights:save_weights",
+    "summary": "nn.summary:summary",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+    module, _, member = LAZY[name].partition(":")
+    value = import_module(f".{module}", __name__)
+    value = getattr(value, member) if member else value
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})

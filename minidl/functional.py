@@ -19,6 +19,7 @@ from .ops.elementwise import (
     sqrt,
     tanh,
 )
+from .ops.indexing import concat, flip, pad, stack, where
 from .ops.linear import linear, matmul
 from .ops.loss import (
     binary_cross_entropy_with_logits,
@@ -34,7 +35,6 @@ from .ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool, ma
 from .ops.reduce import log_softmax, logsumexp, softmax
 from .ops.resample import interpolate
 from .ops.roi import roi_align, roi_pool
-from .ops.shape import concat, flip, pad, stack, where
 from .ops.window import fold, unfold
 
 __all__ = [name for name in dir() if not name.startswith("_")]

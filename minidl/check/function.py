@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Fused, Primitive, active_overrides
+from ..core.fused import Fused
+from ..core.primitive import Primitive, overridden
 from ..core.tensor import Node, Tensor
 from ..device import to_device
 from . import slopes
@@ -77,9 +78,9 @@ def gradcheck(
 
 
 def refuse_overrides(who: str) -> None:
-    if active_overrides:
+    if overridden():
         raise RuntimeError(
-            f"{who}: the rules of {', '.join(sorted(set(active_overrides)))} are overridden; "
+            f"{who}: the rules of {', '.join(overridden())} are overridden; "
             "what comes back is not a gradient: leave the override block first"
         )
 

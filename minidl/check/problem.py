@@ -13,7 +13,7 @@ from ..core.context import definitions
 from ..core.primitive import Primitive
 from ..core.tensor import Leaf, Node, Tensor
 from ..device import to_device
-from ..ops.shape import concat
+from ..ops.indexing import concat
 
 Arrays = Sequence[np.ndarray]
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..core.primitive import Fused, Primitive, registry
+from ..core.fused import Fused
+from ..core.primitive import Primitive, registry
 from . import contract, formulas, slopes
 from . import samples as samples_package
 from .compare import Comparison, compare

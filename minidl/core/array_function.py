@@ -1,4 +1,4 @@
-"""Array functions that are computed in another way on one device."""
+"""Array functions, each with a kernel per device where its definition is too slow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import device
-from .context import mode
+from .context import current
 
-DEVICES = ("cpu", "gpu")
+operations: dict[str, ArrayFunction] = {}  # every array function there is, by name
 
 _modules = sys.modules  # CuPy is asked for only once somebody has imported it
 
@@ -22,36 +22,27 @@ def namespace(arrays: Any) -> Any:
 
 
 class ArrayFunction:
-    """A function of arrays, ``f(xp, *arrays, **parameters)``, and what runs instead of it on a device.
+    """A function of arrays, ``f(xp, *arrays, **parameters)``: short, and right for NumPy (xp) and CuPy alike.
 
-    `f` is the definition: short, and right for NumPy and CuPy alike. Where it is too slow, a *twin* for one device,
-    ``f(*arrays, **parameters)`` from `minidl.kernels`, is registered by `on`. A twin equals the definition; one that
-    does not take the arrays it is given (their dtype, say) returns NotImplemented, and the definition runs.
+    Where that is too slow, `minidl.kernels` puts a *kernel* for one device, ``k(*arrays, **parameters)``, into ``cpu``
+    or ``gpu``. A kernel equals the definition; one that does not take the arrays it is given (their dtype, say)
+    returns NotImplemented, and the definition runs.
     """
 
-    def __init__(self, definition: Callable):
+    def __init__(self, definition: Callable, name: str | None = None):
+        self.name = name or definition.__name__
         self.forward = definition
         self.cpu: Callable | None = None
         self.gpu: Callable | None = None
         self.__doc__ = definition.__doc__
-
-    def on(self, device: str) -> Callable[[Callable], Callable]:
-        """Decorator: register the twin ``f(*arrays, **parameters)`` for "cpu" or "gpu"."""
-        if device not in DEVICES:
-            raise ValueError(f"a twin runs on one of {', '.join(DEVICES)}, not on {device!r}")
-
-        def register(function: Callable) -> Callable:
-            setattr(self, device, function)
-            return function
-
-        return register
+        operations[self.name] = self
 
     def run(self, xp: Any, arrays: Any, parameters: dict) -> Any:
-        """The value, by the twin for this device if there is one; inside `definitions()`, by the definition."""
-        twin = self.cpu if xp is np else self.gpu
-        if twin is None or mode.definitions:
+        """The value, by the kernel for this device if there is one; inside `definitions()`, by the definition."""
+        kernel = self.cpu if xp is np else self.gpu
+        if kernel is None or current().definitions:
             return self.forward(xp, *arrays, **parameters)
-        y = twin(*arrays, **parameters)
+        y = kernel(*arrays, **parameters)
         return y if y is not NotImplemented else self.forward(xp, *arrays, **parameters)
 
     def __call__(self, *arrays: Any, **parameters: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The one walk back through a graph."""
+"""The backward pass: one walk through a graph, from the output to the leaves."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
-from .context import mode, switch
-from .primitive import stop_at_anomaly
-from .tensor import Leaf, Node, Tensor, as_tensor
+from .anomaly import stop_at_anomaly
+from .context import current, setting
+from .tensor import Leaf, Node, Placeholder, Tensor, as_tensor
 
 
 def walk(
@@ -18,16 +18,15 @@ def walk(
 
     Nodes are visited from the newest to the oldest: a node is older than all its consumers, so its
     cotangent is complete when its turn comes. No recursion: depth is bounded by memory alone.
-    ``pull(g, y, useful)`` stands in for the pullback of y's primitive, to look at each step.
+    ``pull(g, y, useful)`` runs in place of the pullback of y's primitive: the only way to walk differently.
     """
     useful = None if wanted is None else _leads_to(wanted, output.node)
     found: dict[Node, Tensor] = {}
-    pull = pull or (_watched if mode.anomaly else None)
+    pull = pull or (_watched if current().anomaly else None)
     pending = {output.node: g}
-    heap = [(-output.node.order, output)]
+    heap = [(-output.node.order, output.node)]
     while heap:
-        _, y = heappop(heap)
-        node = y.node
+        _, node = heappop(heap)
         g = pending.pop(node)
         leaf = type(node) is Leaf
         if leaf if wanted is None else node in wanted:
@@ -39,23 +38,33 @@ def walk(
                 f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
                 "pass retain_graph=True to the first pass"
             )
-        found_below = pull(g, y, useful) if pull else node.primitive.pullback(g, y, useful)
-        for x, gx in found_below:
+        y = _output(node, g)
+        below = pull(g, y, useful) if pull else node.primitive.pullback(g, y, useful)
+        for x, gx in below:
             key = x.node
             if key in pending:
                 pending[key] = pending[key] + gx
             elif key.order < node.order:  # else x required no gradient yet when it was used here
                 pending[key] = gx
-                heappush(heap, (-key.order, x))
-        if release and found_below:  # a wanted node that nothing is wanted below has not been consumed
-            node.inputs = node.parameters = None  # their memory is free as soon as nobody else holds it
+                heappush(heap, (-key.order, key))
+        if release and below:  # a wanted node that nothing is wanted below has not been consumed
+            node.release()
     return found
+
+
+def _output(node: Node, g: Tensor) -> Tensor:
+    """The output of a node as its rules read it: a Placeholder, with the form of its cotangent, if it was not saved."""
+    if node.output is None:
+        return Placeholder(g.data, node)
+    y = Tensor(node.output)
+    y.node = node
+    return y
 
 
 def _watched(g: Tensor, y: Tensor, useful: set[Node] | None) -> list[tuple[Tensor, Tensor]]:
     """The pullback, and a look at what it gives: a rule is named as a whole, not the operations inside it."""
     node = y.node
-    with switch("anomaly", False):
+    with setting(anomaly=False):
         grads = node.primitive.pullback(g, y, useful)
     read = [t.data for t in (g, y, *node.inputs) if isinstance(t, Tensor)]
     for _, gx in grads:
@@ -78,15 +87,22 @@ def _leads_to(wanted: set[Node], root: Node) -> set[Node]:
     return useful
 
 
-def backward(output: Tensor, g: Any, create_graph: bool, retain_graph: bool | None) -> None:
-    """Add the gradient of `output` to the ``.grad`` of every leaf below it: see Tensor.backward."""
+def backward(output: Tensor, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+    """Add d(output)/d(leaf), contracted with `grad`, to the ``.grad`` of every leaf below.
+
+    `grad` may be left out for a tensor of one element (it is then 1). The graph is released on the
+    way unless `retain_graph`, which defaults to `create_graph` (record the pass, to differentiate it).
+    """
     if output.node is None:
         raise RuntimeError("backward() on a tensor that requires no gradient: nothing it came from does")
-    g = seed(output, g)
+    g = seed(output, grad)
     retain = create_graph if retain_graph is None else retain_graph
-    with switch("recording", create_graph):
+    with setting(recording=create_graph):
         for leaf, gradient in walk(output, g, None, not retain).items():
             leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+
+Tensor.backward = backward
 
 
 def seed(output: Tensor, g: Any) -> Tensor:

@@ -1,13 +1,14 @@
-"""grad, vjp, jvp, hvp, jacobian, hessian: thin, on top of the walk back."""
+"""grad, vjp, jvp, hvp, jacobian, hessian: thin, on top of the backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops.shape import identity, stack
-from . import backward as graph
-from .context import enable_grad, switch
+from ..ops.indexing import stack
+from .backward import seed, walk
+from .context import enable_grad, setting
+from .identity import fresh
 from .tensor import Tensor, as_tensor
 
 
@@ -33,10 +34,10 @@ def grad(
             raise ValueError(f"input {i} of grad does not require a gradient; set requires_grad=True before using it")
     found: dict = {}
     if output.node is not None:
-        g = graph.seed(output, grad_output)
+        g = seed(output, grad_output)
         retain = create_graph if retain_graph is None else retain_graph
-        with switch("recording", create_graph):
-            found = graph.walk(output, g, {x.node for x in inputs}, not retain)
+        with setting(recording=create_graph):
+            found = walk(output, g, {x.node for x in inputs}, not retain)
     elif not allow_unused:
         raise RuntimeError("grad of a tensor that requires no gradient: nothing it came from does")
     grads = [found.get(x.node) for x in inputs]
@@ -59,10 +60,10 @@ def vjp(f: Callable, *xs: Any) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ..
     _require_tensor(y, f)
 
     def pullback(v: Any = None) -> tuple[Tensor, ...]:
-        v = graph.seed(y, v)
+        v = seed(y, v)
         if y.node is None:
             return tuple(x.zeros_like() for x in xs)
-        found = graph.walk(y, v, {x.node for x in xs}, release=False)
+        found = walk(y, v, {x.node for x in xs}, release=False)
         return tuple(found[x.node] if x.node in found else x.zeros_like() for x in xs)
 
     return y, pullback
@@ -121,12 +122,6 @@ def hessian(f: Callable, x: Any) -> Tensor:
     """``H[i..., j...] = d^2 f(x) / d x[i...] d x[j...]`` of a scalar function: the Jacobian of its gradient."""
     _require_scalar(vjp(f, x)[0], "hessian")
     return jacobian(lambda z: vjp(f, z)[1]()[0], x)
-
-
-def fresh(x: Any) -> Tensor:
-    """A new name for `x` in the graph, so that only uses of this name are differentiated."""
-    x = as_tensor(x)
-    return identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True)
 
 
 def _require_tensor(y: Any, f: Callable) -> None:

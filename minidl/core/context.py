@@ -1,59 +1,68 @@
-"""The switches that a `with` block turns: recording, definitions, anomaly, drawing. One set per thread."""
+"""What `with` blocks set: one immutable Context at a time, each thread's own (PEP 567)."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
-class Mode(threading.local):
-    recording = True  # does an operation remember its inputs?
-    definitions = False  # do fused primitives run as the compositions that define them?
-    anomaly = False  # does the first NaN or infinity stop the program?
-    drawing = True  # are the first weights of layers drawn, or left at 0?
-    passive = False  # neither recording nor anomaly: an operation is its array function, and no more
+@dataclass(frozen=True, slots=True)
+class Context:
+    recording: bool = True  # does an operation remember its inputs?
+    definitions: bool = False  # do fused primitives run as the compositions that define them?
+    anomaly: bool = False  # does the first NaN or infinity raise?
+    drawing: bool = True  # are initial weights drawn, or left at 0?
+    algorithm: str | None = None  # the algorithm that convolutions are to take: see minidl.kernels.algorithm
+    overrides: Mapping[Any, Mapping[str, Callable]] = field(default_factory=dict)  # primitive -> argument -> rule
+    passive: bool = field(init=False)  # neither recording nor anomaly: an operation is its array function, no more
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passive", not (self.recording or self.anomaly))
 
 
-mode = Mode()
+_variable: ContextVar[Context] = ContextVar("minidl", default=Context())  # noqa: B039 (it is frozen)
+current = _variable.get  # the Context in force
 
 
-class switch(ContextDecorator):
-    """Set one field of `mode` inside a `with` block or a decorated function, and put it back after."""
+class setting(ContextDecorator):
+    """Set fields of the context inside a `with` block or a decorated function, and restore them after."""
 
-    def __init__(self, field: str, value: bool):
-        self.field, self.value, self.before = field, value, []
+    def __init__(self, **fields: Any):
+        self.fields = fields
+        self.tokens: list[Token] = []  # a block may be entered again inside itself
+
+    def _recreate_cm(self) -> setting:  # a decorated function may run in several threads
+        return setting(**self.fields)
 
     def __enter__(self) -> None:
-        self.before.append(getattr(mode, self.field))
-        self._set(self.value)
+        self.tokens.append(_variable.set(replace(current(), **self.fields)))
 
     def __exit__(self, *error: object) -> None:
-        self._set(self.before.pop())
-
-    def _set(self, value: bool) -> None:
-        setattr(mode, self.field, value)
-        mode.passive = not (mode.recording or mode.anomaly)
+        _variable.reset(self.tokens.pop())
 
 
-def no_grad() -> switch:
+def no_grad() -> setting:
     """Inside, operations do not remember their inputs: results never require a gradient."""
-    return switch("recording", False)
+    return setting(recording=False)
 
 
-def enable_grad() -> switch:
+def enable_grad() -> setting:
     """Inside, operations remember their inputs again."""
-    return switch("recording", True)
+    return setting(recording=True)
 
 
-def definitions() -> switch:
+def definitions() -> setting:
     """Inside, each fused primitive runs as the composition of primitives that defines it.
 
     Batch normalisation is then about fifteen nodes in the graph rather than one.
     """
-    return switch("definitions", True)
+    return setting(definitions=True)
 
 
-def anomaly() -> switch:
+def anomaly() -> setting:
     """Inside, the first operation or rule that makes a NaN or an infinity out of finite numbers raises
     AnomalyError with its name and the line that called it. Costs one pass over each result."""
-    return switch("anomaly", True)
+    return setting(anomaly=True)

@@ -9,27 +9,31 @@ import numpy as np
 
 from ..device import device_of, to_device
 
-LARGE = 1 << 16  # bytes: a smaller array is not worth a Shadow
-_NOTHING = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)
+_ONE_ENTRY = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)  # of any dtype
 
 clock = itertools.count(1)  # stamps nodes and updates of parameters in the order in which they happen
 
 
 class Node:
-    """Where a tensor came from: a primitive, its inputs and its parameters.
+    """Where a tensor came from: a primitive, its inputs, its parameters, and the output array if a rule needs it.
 
     `order` grows with time, so every consumer of a node has a larger order than the node itself.
-    A node holds its inputs, never its output: no cycles, reference counting frees a graph. A backward pass takes the
-    inputs away as it goes.
+    A node holds its input tensors, never its output tensor: no cycles, reference counting frees a graph. A backward
+    pass takes away what a node holds as it goes.
     """
 
-    __slots__ = ("inputs", "order", "parameters", "primitive", "where")
+    __slots__ = ("inputs", "order", "output", "parameters", "primitive", "where")
 
-    def __init__(self, primitive: Any, inputs: tuple | None, parameters: dict | None):
+    def __init__(self, primitive: Any, inputs: tuple | None, parameters: dict | None, output: Any):
         self.primitive = primitive
         self.inputs = inputs
         self.parameters = parameters
+        self.output = output
         self.order = next(clock)
+
+    def release(self) -> None:
+        """Let go of everything that was saved for the backward pass."""
+        self.inputs = self.parameters = self.output = None
 
 
 class Leaf(Node):
@@ -38,7 +42,7 @@ class Leaf(Node):
     __slots__ = ("grad",)
 
     def __init__(self) -> None:
-        super().__init__(None, (), {})
+        super().__init__(None, (), {}, None)
         self.grad: Tensor | None = None
 
 
@@ -86,6 +90,11 @@ class Tensor:
     def device(self) -> str:
         return device_of(self.data)
 
+    @property
+    def form(self) -> Any:
+        """An array of this shape, dtype and device, whose values do not count."""
+        return self.data
+
     # --- gradients
 
     @property
@@ -120,16 +129,6 @@ class Tensor:
             if value.shape != self.shape:
                 raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
         self.node.grad = value
-
-    def backward(self, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
-        """Add d(self)/d(leaf), contracted with `grad`, to the ``.grad`` of every leaf below.
-
-        `grad` may be left out for a tensor of one element (it is then 1). The graph is released on the
-        way unless `retain_graph`, which defaults to `create_graph` (record the pass, to differentiate it).
-        """
-        from .backward import backward
-
-        backward(self, grad, create_graph, retain_graph)
 
     def detach(self) -> Tensor:
         """The same array, without its history."""
@@ -208,18 +207,18 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
 
-class Shadow(Tensor):
-    """An input of a node whose value no rule reads: what is left of it is its node and its form.
+class Placeholder(Tensor):
+    """Stands in a graph for a value that was not saved for the backward pass: its shape, its dtype and its node.
 
-    The array itself is free as soon as nobody else holds it. Whoever asks for the value all the same (a rule that the
-    user put in place of the primitive's, say) gets it computed once more from where it came.
+    The array itself is freed as soon as nobody else holds it. Whoever asks for the value all the same (a rule that the
+    user has put in place of the primitive's, say) gets it computed anew from where it came.
     """
 
     __slots__ = ("form",)
 
-    def __init__(self, x: Tensor):
-        self.form = np.ndarray(x.data.shape, x.data.dtype, _NOTHING, 0, (0,) * x.data.ndim)  # takes no memory
-        self.node = x.node
+    def __init__(self, array: np.ndarray, node: Node):
+        self.form = np.ndarray(array.shape, array.dtype, _ONE_ENTRY, 0, (0,) * array.ndim)  # takes no memory
+        self.node = node
 
     shape = property(lambda self: self.form.shape)
     ndim = property(lambda self: self.form.ndim)
@@ -232,6 +231,8 @@ class Shadow(Tensor):
         node = self.node
         if node.inputs is None:
             raise RuntimeError(f"the value that {node.primitive.name!r} gave was released by a backward pass")
+        if node.output is not None:
+            return node.output
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         return node.primitive.run(np, arrays, node.parameters)
 

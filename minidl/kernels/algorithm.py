@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from ..core.context import setting
 
 ON_CPU = ("im2col", "shifted", "winograd", "depthwise")
 ON_GPU = ("im2col", "tensor_cores")
 
-asked: ContextVar[str | None] = ContextVar("algorithm", default=None)
 
-
-@contextmanager
-def algorithm(name: str) -> Iterator[None]:
+def algorithm(name: str) -> setting:
     """Inside the block, convolutions and their derivatives are computed in this way wherever it is possible.
 
     On a CPU: "im2col", "shifted" (stride 1), "winograd" (float32, 3x3, stride and dilation 1, no groups) or "depthwise"
@@ -24,8 +19,4 @@ def algorithm(name: str) -> Iterator[None]:
     known = tuple(dict.fromkeys(ON_CPU + ON_GPU))
     if name not in known:
         raise ValueError(f"algorithm {name!r} is unknown: one of {', '.join(known)}")
-    token = asked.set(name)
-    try:
-        yield
-    finally:
-        asked.reset(token)
+    return setting(algorithm=name)

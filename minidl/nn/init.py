@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.context import mode, switch
+from ..core.context import current, setting
 
 _default = np.random.default_rng(0)  # what layers draw from when they are given no rng=
 
@@ -33,12 +33,12 @@ def own_generator(rng: np.random.Generator | int | None = None) -> np.random.Gen
     return _default.spawn(1)[0] if rng is None else np.random.default_rng(rng)
 
 
-def undrawn() -> switch:
+def undrawn() -> setting:
     """Inside, random weights are not drawn: they are 0, and take no memory until they are written to.
 
     For networks whose weights come from a file, or whose shapes are all that is asked.
     """
-    return switch("drawing", False)
+    return setting(drawing=False)
 
 
 # --- plain distributions
@@ -48,7 +48,7 @@ def uniform(
     shape: Sequence[int], rng: np.random.Generator, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
     """Uniform on [low, high)."""
-    if not mode.drawing:
+    if not current().drawing:
         return zeros(shape, dtype)
     x = rng.random(tuple(shape), dtype=dtype)
     x *= high - low
@@ -60,7 +60,7 @@ def normal(
     shape: Sequence[int], rng: np.random.Generator, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
     """Normal with this mean and standard deviation."""
-    if not mode.drawing:
+    if not current().drawing:
         return zeros(shape, dtype)
     x = rng.standard_normal(tuple(shape), dtype=dtype)
     x *= std
@@ -152,7 +152,7 @@ def orthogonal(
 ) -> np.ndarray:
     """`gain` times a random matrix (out, in * taps) with orthonormal rows, or columns if it is taller than wide
     (Saxe et al. 2013)."""
-    if not mode.drawing:
+    if not current().drawing:
         return zeros(shape, dtype)
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.context import enable_grad, no_grad
-from ..core.tensor import Parameter, Shadow, Tensor
+from ..core.tensor import Parameter, Placeholder, Tensor
 from ..device import namespace
 from ..table import table
 from .conv import _Conv, _ConvTranspose
@@ -128,11 +128,13 @@ def kept_bytes(outputs: Any) -> int:
     arrays, parameters = [], []
     while stack:
         x = stack.pop()
-        if not isinstance(x, Shadow):
+        if not isinstance(x, Placeholder):
             (parameters if isinstance(x, Parameter) else arrays).append(x.data)
         if x.node is not None and x.node not in seen:
             seen.add(x.node)
             stack += [i for i in x.node.inputs or () if isinstance(i, Tensor)]
+            if x.node.output is not None:
+                arrays.append(x.node.output)
             arrays += [value for value in (x.node.parameters or {}).values() if hasattr(value, "nbytes")]
     owners = {id(owner): owner.nbytes for owner in map(_owner, arrays)}
     for owner in map(_owner, parameters):  # of which an array may be a view: a transposed weight

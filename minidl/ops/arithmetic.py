@@ -8,84 +8,82 @@ import numpy as np
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array
-from ..kernels.gpu import entries
+from .elementwise import log
+from .indexing import where
 
 
-@primitive(formula="a + b", kind="linear", elementwise=True, reads=())
+@primitive(formula="a + b", kind="linear", elementwise=True, saves=())
 def add(xp, a, b):
     """The sum ``a + b``."""
     return a + b
 
 
-add.on("gpu")(entries.add)
-
-
 @add.rule("a", formula="g")
-def _(g, y, a, b):
+def add_a(g, y, a, b):
     return g
 
 
 @add.rule("b", formula="g")
-def _(g, y, a, b):
+def add_b(g, y, a, b):
     return g
 
 
-@primitive(formula="a - b", kind="linear", elementwise=True, reads=())
+@primitive(formula="a - b", kind="linear", elementwise=True, saves=())
 def subtract(xp, a, b):
     """The difference ``a - b``."""
     return a - b
 
 
 @subtract.rule("a", formula="g")
-def _(g, y, a, b):
+def subtract_a(g, y, a, b):
     return g
 
 
 @subtract.rule("b", formula="-g")
-def _(g, y, a, b):
+def subtract_b(g, y, a, b):
     return -g
 
 
-@primitive(formula="-a", kind="linear", elementwise=True, reads=())
+@primitive(formula="-a", kind="linear", elementwise=True, saves=())
 def negative(xp, a):
     """The opposite ``-a``."""
     return -a
 
 
 @negative.rule("a", formula="-g")
-def _(g, y, a):
+def negative_a(g, y, a):
     return -g
 
 
-@primitive(formula="a * b", elementwise=True, reads=("a", "b"))
+@primitive(formula="a * b", elementwise=True, saves=("a", "b"))
 def multiply(xp, a, b):
     """The product ``a * b``, entry by entry."""
     return a * b
 
 
 @multiply.rule("a", formula="g * b")
-def _(g, y, a, b):
+def multiply_a(g, y, a, b):
     return g * b
 
 
 @multiply.rule("b", formula="g * a")
-def _(g, y, a, b):
+def multiply_b(g, y, a, b):
     return g * a
 
 
-@primitive(formula="a / b", elementwise=True, reads=("b", "y"))
+@primitive(formula="a / b", elementwise=True, saves=("b", "y"))
 def divide(xp, a, b):
     """The quotient ``a / b``, entry by entry; division by zero warns and gives an infinity or NaN, as NumPy's."""
     return a / b
 
 
 @divide.rule("a", formula="g / b")
-def _(g, y, a, b):
+def divide_a(g, y, a, b):
     return g / b
 
 
 @divide.rule("b", formula="-g * y / b")
-def _(g, y, a, b):
+def divide_b(g, y, a, b):
     return -g * y / b
 
 
@@ -96,14 +94,14 @@ def power(xp, a, b):
 
 
 @power.rule("a", formula="g * b * a ** (b - 1)")
-def _(g, y, a, b):
+def power_a(g, y, a, b):
     if not isinstance(b, Tensor):
         return g * (b * a ** (b - 1)) if b != 0 else g * 0.0
     return g * b * a ** where(b == 0, 1.0, b - 1)  # 0 * a**(-1) would be NaN at a = 0
 
 
 @power.rule("b", formula="g * y * log(a)")
-def _(g, y, a, b):
+def power_b(g, y, a, b):
     if not isinstance(a, Tensor):
         return g * (y * (np.log(a).item() if a != 0 else 0.0))
     vanishing = a == 0  # y log(a) -> 0 as a -> 0
@@ -117,12 +115,12 @@ def maximum(xp, a, b):
 
 
 @maximum.rule("a", formula="g * ((a > b) + 0.5 * (a == b))")
-def _(g, y, a, b):
+def maximum_a(g, y, a, b):
     return g * share_of(a, b)
 
 
 @maximum.rule("b", formula="g * ((b > a) + 0.5 * (a == b))")
-def _(g, y, a, b):
+def maximum_b(g, y, a, b):
     return g * share_of(b, a)
 
 
@@ -133,12 +131,12 @@ def minimum(xp, a, b):
 
 
 @minimum.rule("a", formula="g * ((a < b) + 0.5 * (a == b))")
-def _(g, y, a, b):
+def minimum_a(g, y, a, b):
     return g * share_of(b, a)
 
 
 @minimum.rule("b", formula="g * ((b < a) + 0.5 * (a == b))")
-def _(g, y, a, b):
+def minimum_b(g, y, a, b):
     return g * share_of(a, b)
 
 
@@ -151,7 +149,3 @@ def share_of(a: Any, b: Any) -> Tensor:
 
 def as_number_or_array(x: Any) -> Any:
     return x if isinstance(x, (int, float)) else as_array(x)
-
-
-from .elementwise import log  # noqa: E402  (the two files need each other)
-from .shape import where  # noqa: E402

@@ -11,10 +11,9 @@ import numpy as np
 from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..kernels.gpu import nms as gpu_kernel
 from .arithmetic import maximum, minimum
 from .elementwise import clip, exp, log
-from .shape import stack, where
+from .indexing import stack, where
 
 LARGEST_STEP = math.log(1000 / 16)  # in the logarithm of a side; an untrained network would overflow exp without it
 
@@ -155,14 +154,14 @@ def _suppressed(name: str, boxes: Any, scores: Any, classes: Any, threshold: flo
         raise ValueError(f"{name}: box {at} is {box} with score {score}; drop what is not a number")
     order = xp.argsort(-scores, kind="stable")
     classes = to_device(classes, "cpu" if xp is np else "gpu").astype(np.int64)
-    return Tensor(order[_kept(boxes[order], classes[order], threshold=float(threshold))])
+    return Tensor(order[unsuppressed(boxes[order], classes[order], threshold=float(threshold))])
 
 
 BLOCK = 256  # boxes that are compared with all others at once
 
 
 @ArrayFunction
-def _kept(xp: Any, boxes: Any, classes: Any, *, threshold: float) -> Any:
+def unsuppressed(xp: Any, boxes: Any, classes: Any, *, threshold: float) -> Any:
     """The positions (K,) of the boxes (N, 4) that no better one suppresses. Boxes come best first."""
     x1, y1, x2, y2 = boxes.T
     sides = xp.stack([x1, y1, x2, y2, (x2 - x1).clip(0, None) * (y2 - y1).clip(0, None)])  # (5, N)
@@ -192,5 +191,3 @@ def _iou(xp: Any, a: Any, b: Any) -> Any:
     union = a[4] + b[4] - shared
     return shared / xp.where(union == 0, 1, union)
 
-
-_kept.on("gpu")(gpu_kernel.kept)

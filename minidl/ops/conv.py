@@ -21,9 +21,7 @@ from typing import Any
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
-from ..kernels.cpu import convolution as on_cpu
-from ..kernels.gpu import convolution as on_gpu
-from .shape import pad
+from .indexing import pad
 from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 
 # --- the form
@@ -33,9 +31,9 @@ from .window import Window, add_patches, as_int, interned, pad_array, padding_pa
     name="conv",
     formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]",
     kind="linear",
-    reads=("x", "w"),
+    saves=("x", "w"),
 )
-def dT_du(xp, x, w, *, window, groups):
+def conv_p(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
     y = _kernels(w, groups) @ _columns(xp, x, window, groups)  # (N, G, F/G, positions)
     return y.reshape(len(x), len(w), *window.output)
@@ -45,9 +43,9 @@ def dT_du(xp, x, w, *, window, groups):
     name="conv_transpose",
     formula="x[n,c,i] = sum over f and (k,o) with s*o + d*k - p = i of w[f,c,k] * u[n,f,o]",
     kind="linear",
-    reads=("u", "w"),
+    saves=("u", "w"),
 )
-def dT_dx(xp, u, w, *, window, groups):
+def conv_transpose_p(xp, u, w, *, window, groups):
     """Transposed convolution: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
     n, c = len(u), w.shape[1] * groups
     columns = _kernels(w, groups).swapaxes(1, 2) @ _grouped(u, groups)  # (N, G, C/G * taps, positions)
@@ -57,19 +55,10 @@ def dT_dx(xp, u, w, *, window, groups):
 
 
 @primitive(name="conv_weight", formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
-def dT_dw(xp, x, u, *, window, groups):
+def conv_weight(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
     w = _grouped(u, groups) @ _columns(xp, x, window, groups).swapaxes(2, 3)  # (N, G, F/G, C/G * taps)
     return w.sum(axis=0).reshape(u.shape[1], x.shape[1] // groups, *window.kernel)
-
-
-dT_du.on("cpu")(on_cpu.convolve)  # the same three, fast: the ways are listed in kernels/cpu/convolution.py
-dT_dx.on("cpu")(on_cpu.transpose)
-dT_dw.on("cpu")(on_cpu.correlate)
-
-dT_du.on("gpu")(on_gpu.convolve)
-dT_dx.on("gpu")(on_gpu.transpose)
-dT_dw.on("gpu")(on_gpu.correlate)
 
 
 def _kernels(w: Any, groups: int) -> Any:
@@ -89,34 +78,34 @@ def _grouped(u: Any, groups: int) -> Any:
     return u.reshape(len(u), groups, u.shape[1] // groups, math.prod(u.shape[2:]))
 
 
-@dT_du.rule("x", formula="conv_transpose(g, w)")
-def _(g, y, x, w, **geometry):
-    return dT_dx(g, w, **geometry)
+@conv_p.rule("x", formula="conv_transpose(g, w)")
+def conv_x(g, y, x, w, **geometry):
+    return conv_transpose_p(g, w, **geometry)
 
 
-@dT_du.rule("w", formula="conv_weight(x, g)")
-def _(g, y, x, w, **geometry):
-    return dT_dw(x, g, **geometry)
+@conv_p.rule("w", formula="conv_weight(x, g)")
+def conv_w(g, y, x, w, **geometry):
+    return conv_weight(x, g, **geometry)
 
 
-@dT_dx.rule("u", formula="conv(g, w)")
-def _(g, y, u, w, **geometry):
-    return dT_du(g, w, **geometry)
+@conv_transpose_p.rule("u", formula="conv(g, w)")
+def conv_transpose_u(g, y, u, w, **geometry):
+    return conv_p(g, w, **geometry)
 
 
-@dT_dx.rule("w", formula="conv_weight(g, u)")
-def _(g, y, u, w, **geometry):
-    return dT_dw(g, u, **geometry)
+@conv_transpose_p.rule("w", formula="conv_weight(g, u)")
+def conv_transpose_w(g, y, u, w, **geometry):
+    return conv_weight(g, u, **geometry)
 
 
-@dT_dw.rule("x", formula="conv_transpose(u, g)")
-def _(g, y, x, u, **geometry):
-    return dT_dx(u, g, **geometry)
+@conv_weight.rule("x", formula="conv_transpose(u, g)")
+def conv_weight_x(g, y, x, u, **geometry):
+    return conv_transpose_p(u, g, **geometry)
 
 
-@dT_dw.rule("u", formula="conv(x, g)")
-def _(g, y, x, u, **geometry):
-    return dT_du(x, g, **geometry)
+@conv_weight.rule("u", formula="conv(x, g)")
+def conv_weight_u(g, y, x, u, **geometry):
+    return conv_p(x, g, **geometry)
 
 
 # --- public functions
@@ -145,7 +134,7 @@ def conv(
             f"{weight.shape[1]} * {groups} = {weight.shape[1] * groups}; change the weight's second axis or groups"
         )
     window = Window.of(x.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
-    return _with_bias("conv", dT_du(x, weight, window=window, groups=groups), bias)
+    return _with_bias("conv", conv_p(x, weight, window=window, groups=groups), bias)
 
 
 def conv_transpose(
@@ -175,10 +164,10 @@ def conv_transpose(
     surplus = [(0, out - n) for out, n in zip(window.output, x.shape[2:])]
     if any(after for _, after in surplus):  # stride <= output_padding < dilation: positions that hold nothing
         x = pad(x, surplus)
-    return _with_bias("conv_transpose", dT_dx(x, weight, window=window, groups=groups), bias)
+    return _with_bias("conv_transpose", conv_transpose_p(x, weight, window=window, groups=groups), bias)
 
 
-conv.primitive, conv_transpose.primitive = dT_du, dT_dx
+conv.primitive, conv_transpose.primitive = conv_p, conv_transpose_p
 
 
 def _transposed_window(

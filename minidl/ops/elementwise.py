@@ -10,62 +10,61 @@ import numpy as np
 from ..core.primitive import override, primitive
 from ..core.tensor import Tensor
 from ..device import namespace
-from ..kernels.cpu import activation as kernels
-from ..kernels.gpu import entries
+from .indexing import where
 
 
-@primitive(formula="exp(x)", elementwise=True, reads=("y",))
+@primitive(formula="exp(x)", elementwise=True, saves=("y",))
 def exp(xp, x):
     """The exponential."""
     return xp.exp(x)
 
 
 @exp.rule("x", formula="g * y")
-def _(g, y, x):
+def exp_x(g, y, x):
     return g * y
 
 
-@primitive(formula="log(x)", elementwise=True, reads=("x",))
+@primitive(formula="log(x)", elementwise=True, saves=("x",))
 def log(xp, x):
     """The natural logarithm; 0 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log(x)
 
 
 @log.rule("x", formula="g / x")
-def _(g, y, x):
+def log_x(g, y, x):
     return g / x
 
 
-@primitive(formula="sqrt(x)", elementwise=True, reads=("y",))
+@primitive(formula="sqrt(x)", elementwise=True, saves=("y",))
 def sqrt(xp, x):
     """The square root; less than 0 gives NaN, with a warning, as NumPy's."""
     return xp.sqrt(x)
 
 
 @sqrt.rule("x", formula="g / (2 * y)")
-def _(g, y, x):
+def sqrt_x(g, y, x):
     return g / (2 * y)
 
 
-@primitive(formula="sin(x)", elementwise=True, reads=("x",))
+@primitive(formula="sin(x)", elementwise=True, saves=("x",))
 def sin(xp, x):
     """The sine of an angle in radians."""
     return xp.sin(x)
 
 
 @sin.rule("x", formula="g * cos(x)")
-def _(g, y, x):
+def sin_x(g, y, x):
     return g * cos(x)
 
 
-@primitive(formula="cos(x)", elementwise=True, reads=("x",))
+@primitive(formula="cos(x)", elementwise=True, saves=("x",))
 def cos(xp, x):
     """The cosine of an angle in radians."""
     return xp.cos(x)
 
 
 @cos.rule("x", formula="-g * sin(x)")
-def _(g, y, x):
+def cos_x(g, y, x):
     return -g * sin(x)
 
 
@@ -76,7 +75,7 @@ def absolute(xp, x):
 
 
 @absolute.rule("x", formula="g * sign(x)")
-def _(g, y, x):
+def absolute_x(g, y, x):
     return g * sign(x)
 
 
@@ -91,13 +90,13 @@ def sign(x: Tensor) -> Tensor:
     elementwise=True,
     kink=lambda x, *, low, high: min_distance(x, [b for b in (low, high) if b is not None]),
 )
-def clipped(xp, x, *, low, high):
+def clip_p(xp, x, *, low, high):
     """x held between `low` and `high`; the gradient passes where low <= x <= high."""
     return xp.clip(x, low, high)
 
 
-@clipped.rule("x", formula="g * ((x >= low) & (x <= high))")
-def _(g, y, x, *, low, high):
+@clip_p.rule("x", formula="g * ((x >= low) & (x <= high))")
+def clip_x(g, y, x, *, low, high):
     return g * (y == x)
 
 
@@ -106,7 +105,7 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 
     Definition: ``min(max(x, low), high)``. The gradient passes where low <= x <= high, as in torch.clamp.
     """
-    return clipped(x, low=low, high=high)
+    return clip_p(x, low=low, high=high)
 
 
 def min_distance(x: Any, points: list[float]) -> Any:
@@ -118,7 +117,7 @@ def min_distance(x: Any, points: list[float]) -> Any:
     return distance
 
 
-@primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x), reads=("y",))
+@primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x), saves=("y",))
 def relu(xp, x):
     """The rectified linear unit ``max(x, 0)``; its derivative at 0 is taken as 0.
 
@@ -128,11 +127,11 @@ def relu(xp, x):
 
 
 @relu.rule("x", formula="g * (x > 0)")
-def _(g, y, x):
+def relu_x(g, y, x):
     return gated(g, gate=y.data)
 
 
-@primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True, reads=())
+@primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True, saves=())
 def gated(xp, x, *, gate, slope=0):
     """x where `gate` is positive, ``slope * x`` elsewhere: what activations do to gradients. The gate is an array of
     the shape of x, a constant as far as derivatives go."""
@@ -140,7 +139,7 @@ def gated(xp, x, *, gate, slope=0):
 
 
 @gated.rule("x", formula="g * where(gate > 0, 1, slope)")
-def _(g, y, x, *, gate, slope=0):
+def gated_x(g, y, x, *, gate, slope=0):
     return gated(g, gate=gate, slope=slope)
 
 
@@ -168,19 +167,19 @@ def relu_rule(name: str) -> AbstractContextManager[None]:
 
 
 @primitive(formula="where(x > 0, x, slope * x)", kind="piecewise", elementwise=True, kink=lambda x, *, slope: abs(x))
-def leaky(xp, x, *, slope):
+def leaky_relu_p(xp, x, *, slope):
     """x where positive, ``slope * x`` elsewhere."""
     return xp.where(x > 0, x, slope * x)
 
 
-@leaky.rule("x", formula="g * where(x > 0, 1, slope)")
-def _(g, y, x, *, slope):
+@leaky_relu_p.rule("x", formula="g * where(x > 0, 1, slope)")
+def leaky_relu_x(g, y, x, *, slope):
     return gated(g, gate=x.data, slope=slope)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, ``negative_slope * x`` elsewhere (Maas et al., ICML 2013)."""
-    return leaky(x, slope=negative_slope)
+    return leaky_relu_p(x, slope=negative_slope)
 
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
@@ -202,22 +201,22 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 @primitive(
     formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True, kink=lambda x, *, alpha: abs(x)
 )
-def exponential_linear(xp, x, *, alpha):
+def elu_p(xp, x, *, alpha):
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x)))
 
 
-@exponential_linear.rule("x", formula="g * where(x > 0, 1, alpha * exp(x))")
-def _(g, y, x, *, alpha):
+@elu_p.rule("x", formula="g * where(x > 0, 1, alpha * exp(x))")
+def elu_x(g, y, x, *, alpha):
     return where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0, x))))
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2015, eq. 15)."""
-    return exponential_linear(x, alpha=alpha)
+    return elu_p(x, alpha=alpha)
 
 
-@primitive(formula="1 / (1 + exp(-x))", elementwise=True, reads=("y",))
+@primitive(formula="1 / (1 + exp(-x))", elementwise=True, saves=("y",))
 def sigmoid(xp, x):
     """The logistic function ``1 / (1 + exp(-x))``."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
@@ -227,18 +226,18 @@ def sigmoid(xp, x):
 
 
 @sigmoid.rule("x", formula="g * (y - y**2)")
-def _(g, y, x):
+def sigmoid_x(g, y, x):
     return g * (y - y * y)
 
 
-@primitive(formula="tanh(x)", elementwise=True, reads=("y",))
+@primitive(formula="tanh(x)", elementwise=True, saves=("y",))
 def tanh(xp, x):
     """The hyperbolic tangent."""
     return xp.tanh(x)
 
 
 @tanh.rule("x", formula="g * (1 - y**2)")
-def _(g, y, x):
+def tanh_x(g, y, x):
     return g * (1 - y * y)
 
 
@@ -250,16 +249,8 @@ def softplus(xp, x):
 
 
 @softplus.rule("x", formula="g / (1 + exp(-x))")
-def _(g, y, x):
+def softplus_x(g, y, x):
     return g * sigmoid(x)
 
 
-relu.on("cpu")(kernels.relu)
-leaky.on("cpu")(kernels.leaky)
-gated.on("cpu")(kernels.gated)
-relu.on("gpu")(entries.relu)
-gated.on("gpu")(entries.gated)
-
-clip.primitive, leaky_relu.primitive, elu.primitive = clipped, leaky, exponential_linear
-
-from .shape import where  # noqa: E402  (the two files need each other)
+clip.primitive, leaky_relu.primitive, elu.primitive = clip_p, leaky_relu_p, elu_p

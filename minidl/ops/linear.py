@@ -6,29 +6,25 @@ import numpy as np
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
-from ..kernels.cpu.product import product as product_on_cpu
 from .shape import broadcast_to, reshape, swapaxes
 
 
-@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]", reads=("a", "b"))
-def product(xp, a, b):
+@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]", saves=("a", "b"))
+def matmul_p(xp, a, b):
     """Matrix product of stacks of matrices: equal leading axes, (..., I, K) and (..., K, J) give (..., I, J)."""
     return xp.matmul(a, b)
 
 
-product.on("cpu")(product_on_cpu)
+@matmul_p.rule("a", formula="g @ b^T")
+def matmul_a(g, y, a, b):
+    return matmul_p(g, swapaxes(b, -1, -2))
 
 
-@product.rule("a", formula="g @ b^T")
-def _(g, y, a, b):
-    return product(g, swapaxes(b, -1, -2))
-
-
-@product.rule("b", formula="a^T @ g")
-def _(g, y, a, b):
+@matmul_p.rule("b", formula="a^T @ g")
+def matmul_b(g, y, a, b):
     if b.data.strides[-2] < b.data.strides[-1]:  # b is a transpose, as in `linear`: so is its gradient, (g^T @ a)^T
-        return swapaxes(product(swapaxes(g, -1, -2), a), -1, -2)
-    return product(swapaxes(a, -1, -2), g)
+        return swapaxes(matmul_p(swapaxes(g, -1, -2), a), -1, -2)
+    return matmul_p(swapaxes(a, -1, -2), g)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -45,7 +41,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if b.ndim == 1:
         return reshape(y := matmul(a, reshape(b, -1, 1)), y.shape[:-1])
     if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones
-        rows = product(reshape(a, int(np.prod(a.shape[:-1])), a.shape[-1]), b)
+        rows = matmul_p(reshape(a, int(np.prod(a.shape[:-1])), a.shape[-1]), b)
         return reshape(rows, a.shape[:-1] + b.shape[-1:])
     if a.shape[:-2] != b.shape[:-2]:
         try:
@@ -56,7 +52,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
                 f"got {a.shape[:-2]} and {b.shape[:-2]}"
             ) from None
         a, b = broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:])
-    return product(a, b)
+    return matmul_p(a, b)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from .. import device
-from ..core.primitive import fused
+from ..core.fused import fused
 from ..core.tensor import Tensor, as_array, as_tensor
-from ..kernels.cpu.loss import cross_entropy as cross_entropy_on_cpu
-from ..kernels.cpu.loss import cross_entropy_backward as cross_entropy_backward_on_cpu
-from ..kernels.gpu import loss as gpu
 from .elementwise import absolute, clip, exp, softplus
+from .indexing import getitem, stack, where
 from .reduce import log_softmax, logsumexp
-from .shape import getitem, reshape, stack, where
+from .shape import reshape
 
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
@@ -97,45 +95,27 @@ def smooth_l1_loss(x: Tensor, t: Any, *, beta: float = 1.0, reduction: str = "me
 @fused(
     name="cross_entropy",
     formula="y[n, s] = scale[n, s] * (log(sum over c of exp(x[n, c, s])) - x[n, target[n, s], s])",
-    reads=("logits",),
+    saves=("logits",),
 )
-def of_classes(logits, *, target, scale):
+def cross_entropy_p(logits, *, target, scale):
     """Minus the log probability of the target class, times a scale; 0 where the scale is 0, whatever the logits."""
     picked = getitem(log_softmax(logits, axis=1), at(target))
     return Tensor(scale) * where(scale != 0, -picked, 0.0)
 
 
-@of_classes.forward_kernel
-def _(xp, x, *, target, scale):
+@cross_entropy_p.array_forward
+def cross_entropy_forward(xp, x, *, target, scale):
     x = x - x.max(axis=1, keepdims=True)
     y = xp.log(xp.exp(x).sum(axis=1)) - x[at(target)]
     return scale * xp.where(scale != 0, y, 0)
 
 
-@of_classes.backward(formula="g[n, s] * scale[n, s] * (softmax(x)[n, c, s] - [c = target[n, s]])")
-def _(xp, g, y, x, *, needed, target, scale):
+@cross_entropy_p.array_backward(formula="g[n, s] * scale[n, s] * (softmax(x)[n, c, s] - [c = target[n, s]])")
+def cross_entropy_backward(xp, g, y, x, *, needed, target, scale):
     p = xp.exp(x - x.max(axis=1, keepdims=True))
     p *= (g * scale / p.sum(axis=1))[:, None]  # (N, *S) -> (N, 1, *S)
     p[at(target)] -= g * scale
     return (p,)
-
-
-of_classes.on("cpu")(cross_entropy_on_cpu)
-
-
-@of_classes.backward_on("cpu")
-def _(g, y, x, *, needed, target, scale):
-    return (cross_entropy_backward_on_cpu(g, x, target=target, scale=scale),)
-
-
-@of_classes.on("gpu")
-def _(x, *, target, scale):
-    return gpu.cross_entropy(x, target, scale) if gpu.can(x, scale) else NotImplemented
-
-
-@of_classes.backward_on("gpu")
-def _(g, y, x, *, needed, target, scale):
-    return (gpu.cross_entropy_backward(g, x, target, scale),) if gpu.can(x, g, scale) else NotImplemented
 
 
 def at(target: Any) -> tuple:
@@ -149,22 +129,22 @@ def at(target: Any) -> tuple:
     name="soft_cross_entropy",
     formula="y[n, s] = -sum over c of weight[c] * target[n, c, s] * log(softmax(x)[n, c, s])",
 )
-def of_probabilities(logits, target, *, weight=None):
+def soft_cross_entropy(logits, target, *, weight=None):
     """Minus the log probabilities of the classes, averaged by the target's probabilities; weight is (1, C, 1, ...)."""
     share = target if weight is None else target * Tensor(weight)
     return -(share * log_softmax(logits, axis=1)).sum(axis=1)
 
 
-@of_probabilities.forward_kernel
-def _(xp, x, target, *, weight=None):
+@soft_cross_entropy.array_forward
+def soft_cross_entropy_forward(xp, x, target, *, weight=None):
     x = x - x.max(axis=1, keepdims=True)
     x -= xp.log(xp.exp(x).sum(axis=1, keepdims=True))
     x *= -target if weight is None else -target * weight
     return x.sum(axis=1)
 
 
-@of_probabilities.backward(formula="g * (softmax(x) * sum over c of weight * target - weight * target)")
-def _(xp, g, y, x, target, *, needed, weight=None):
+@soft_cross_entropy.array_backward(formula="g * (softmax(x) * sum over c of weight * target - weight * target)")
+def soft_cross_entropy_backward(xp, g, y, x, target, *, needed, weight=None):
     share = target if weight is None else target * weight
     g = g[:, None]  # (N, *S) -> (N, 1, *S)
     x = x - x.max(axis=1, keepdims=True)
@@ -205,7 +185,7 @@ def cross_entropy(
             f"{logits.shape[:1] + logits.shape[2:]} or probabilities of shape {logits.shape}"
         )
     target, scale = _classes(logits, as_array(target), weight, ignore_index)
-    y = of_classes(logits, target=target, scale=scale)
+    y = cross_entropy_p(logits, target=target, scale=scale)
     if reduction != "mean":
         return reduced(y, reduction)
     if not y.size:
@@ -223,7 +203,7 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Any, reduction: str) 
     if weight is not None:
         weight = weight.reshape((1, -1) + (1,) * (logits.ndim - 2))  # (C,) -> (1, C, 1, ...)
     logits, target = pair("cross_entropy", logits, target)
-    return reduced(of_probabilities(logits, target, weight=weight), reduction)
+    return reduced(soft_cross_entropy(logits, target, weight=weight), reduction)
 
 
 def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None) -> tuple[Any, Any]:
@@ -254,20 +234,20 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
     name="binary_cross_entropy_with_logits",
     formula="y = pos_weight * t * log(1 + exp(-x)) + (1 - t) * log(1 + exp(x))",
 )
-def of_logits(x, t, *, pos_weight=1.0):
+def binary_cross_entropy_with_logits_p(x, t, *, pos_weight=1.0):
     """Minus the log probability of the answers t when yes has probability sigmoid(x)."""
     return t * pos_weight * softplus(-x) + (1 - t) * softplus(x)
 
 
-@of_logits.forward_kernel
-def _(xp, x, t, *, pos_weight=1.0):
+@binary_cross_entropy_with_logits_p.array_forward
+def binary_cross_entropy_with_logits_forward(xp, x, t, *, pos_weight=1.0):
     negative = xp.minimum(x, 0)
     rest = xp.log1p(xp.exp(negative + negative - x))  # log(1 + exp(-|x|)): softplus(x) is this + max(x, 0)
     return t * pos_weight * (rest - negative) + (1 - t) * (rest + (x - negative))
 
 
-@of_logits.backward(formula="g * ((1 - t) * sigmoid(x) - pos_weight * t * sigmoid(-x))")
-def _(xp, g, y, x, t, *, needed, pos_weight=1.0):
+@binary_cross_entropy_with_logits_p.array_backward(formula="g * ((1 - t) * sigmoid(x) - pos_weight * t * sigmoid(-x))")
+def binary_cross_entropy_with_logits_backward(xp, g, y, x, t, *, needed, pos_weight=1.0):
     negative = xp.minimum(x, 0)
     e = xp.exp(negative + negative - x)  # exp(-|x|)
     gx = gt = None
@@ -295,11 +275,11 @@ def binary_cross_entropy_with_logits(
         None if v is None else _broadcasting(name, logits, label, v)
         for label, v in (("weight", weight), ("pos_weight", pos_weight))
     )
-    y = of_logits(logits, target, pos_weight=1.0 if pos_weight is None else pos_weight)
+    y = binary_cross_entropy_with_logits_p(logits, target, pos_weight=1.0 if pos_weight is None else pos_weight)
     return reduced(y if weight is None else y * Tensor(weight), reduction)
 
 
-binary_cross_entropy_with_logits.primitive = of_logits
+binary_cross_entropy_with_logits.primitive = binary_cross_entropy_with_logits_p
 
 
 def _broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:

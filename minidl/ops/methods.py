@@ -6,10 +6,10 @@ import operator
 from typing import Any
 
 from .. import device
-from ..core.context import mode
+from ..core.context import current
 from ..core.primitive import Primitive
-from ..core.tensor import LARGE, Node, Tensor, as_array
-from . import arithmetic, elementwise, linear, reduce, shape
+from ..core.tensor import Tensor, as_array
+from . import arithmetic, elementwise, indexing, linear, reduce, shape
 
 OPERATORS = {
     "add": arithmetic.add,
@@ -42,8 +42,8 @@ METHODS = {
     "expand_dims": shape.expand_dims,
     "broadcast_to": shape.broadcast_to,
     "sum_to": shape.sum_to,
-    "flip": shape.flip,
-    "__getitem__": shape.getitem,
+    "flip": indexing.flip,
+    "__getitem__": indexing.getitem,
     "__abs__": elementwise.absolute,
     "__matmul__": linear.matmul,
     "__rmatmul__": lambda b, a: linear.matmul(a, b),
@@ -69,24 +69,24 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
     """``a * b`` and ``b * a``: calls of the primitive. Two common cases take a short way to the same result."""
 
     def left(self: Tensor, other: Any) -> Tensor:
-        if mode.passive:  # nothing to remember: the array operator
+        now = current()
+        if now.passive:  # nothing to remember: the array operator
             return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
-        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not mode.anomaly:
+        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.anomaly:
             y = Tensor(on_arrays(self.data, other.data))
             if self.node or other.node:
-                inputs = (self, other)
-                y.node = Node(function, function.kept(inputs) if y.data.nbytes >= LARGE else inputs, {})
+                y.node = function.record((self, other), {}, y.data)
             return y
         return function(self, other)
 
     def right(self: Tensor, other: Any) -> Tensor:
-        return Tensor(on_arrays(other, self.data)) if mode.passive else function(other, self)
+        return Tensor(on_arrays(other, self.data)) if current().passive else function(other, self)
 
     return left, right
 
 
 def _negative(self: Tensor) -> Tensor:
-    return Tensor(-self.data) if mode.passive else arithmetic.negative(self)
+    return Tensor(-self.data) if current().passive else arithmetic.negative(self)
 
 
 def _comparison(name: str) -> Any:
@@ -103,13 +103,13 @@ def _comparison(name: str) -> Any:
 
 def astype(self: Tensor, dtype: Any) -> Tensor:
     """The tensor in another dtype. Gradients come back in this one's; integers and booleans carry none."""
-    return shape.cast(self, dtype=dtype)
+    return shape.astype_p(self, dtype=dtype)
 
 
 def to(self: Tensor, target: Any) -> Tensor:
     """The tensor on another device ("cpu", "gpu") or in another dtype; gradients come back."""
     if isinstance(target, str) and target in ("cpu", "gpu"):
-        return self if self.device == target else shape.copy_to(self, device_name=target)
+        return self if self.device == target else shape.to_p(self, device_name=target)
     return self.astype(device.as_dtype(target))
 
 

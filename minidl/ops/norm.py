@@ -9,10 +9,8 @@ import numpy as np
 
 from .. import device
 from ..core.array_function import ArrayFunction
-from ..core.primitive import fused
+from ..core.fused import fused
 from ..core.tensor import Tensor, as_array, as_tensor
-from ..kernels.cpu import norm as kernels
-from ..kernels.gpu import norm as gpu
 from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul
@@ -26,17 +24,7 @@ def moments(xp: Any, x: Any) -> tuple[Any, Any]:
     """The mean and the (biased) variance of each channel of x, both (C,) in double precision."""
     axes, wide = others(x), np.result_type(x.dtype, np.float64)
     mean = x.mean(axes, dtype=wide)
-    return mean, ((x - beside(mean, x)) ** 2).mean(axes, dtype=wide)
-
-
-@moments.on("cpu")
-def _(x):
-    return kernels.moments(x) if x.size >= kernels.FEW else NotImplemented
-
-
-@moments.on("gpu")
-def _(x):
-    return gpu.moments(x) if gpu.can(x) else NotImplemented
+    return mean, ((x - spread_over(mean, x)) ** 2).mean(axes, dtype=wide)
 
 
 @ArrayFunction
@@ -45,27 +33,14 @@ def blend(xp: Any, running: Any, batch: Any, *, momentum: float, factor: float =
     running[...] = (1 - momentum) * running + momentum * (factor * batch)
 
 
-@blend.on("gpu")
-def _(running, batch, *, momentum, factor=1):
-    if not gpu.supported(running) or not running.flags.c_contiguous or batch.dtype != np.float64:
-        return NotImplemented
-    return gpu.blend(running, batch, momentum, factor)
-
-
 def others(x: Any) -> tuple[int, ...]:
     """All axes but that of the channels."""
     return (0, *range(2, x.ndim))
 
 
-def beside(v: Any, x: Any) -> Any:
-    """(C,) -> (C, 1, ...), to stand beside x (N, C, ...)"""
+def spread_over(v: Any, x: Any) -> Any:
+    """(C,) -> (C, 1, ...), which broadcasts against x (N, C, ...)"""
     return v.reshape(-1, *[1] * (x.ndim - 2))
-
-
-def split(mean: Any, dtype: Any) -> tuple[Any, Any]:
-    """`mean` as ``high + low``, high in `dtype`: x - high is then exact where x is close to the mean."""
-    high = mean.astype(dtype)
-    return high, mean - high
 
 
 # --- batch normalisation
@@ -86,91 +61,48 @@ def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None, relu: bool = F
 
 
 @fused(
-    name="batch_norm",
     formula="y = (x - m) / sqrt(v + eps) * weight + bias; per channel c: m = mean of x, v = mean of (x - m)^2",
-    reads=("x", "weight", "bias"),
+    saves=("x", "weight", "bias"),
 )
-def normalised(x, weight, bias, *, eps, statistics=None, relu=False):
+def batch_norm_p(x, weight, bias, *, eps, statistics=None, relu=False):
     """Each channel of x (N, C, ...) with its own mean removed and its own deviation divided out, then scaled.
 
-    `statistics` are the mean and the variance, if they have been worked out already; they follow from x. With `relu`
-    negative entries of the result are 0. Where it is, the backward pass sees by x, not by y: it reads x anyway.
+    `statistics` are the mean and the variance of x, if they have been computed already. With `relu` negative entries of
+    the result are 0; the backward pass finds them again from x, which it reads anyway.
     """
     centred = x - x.mean(others(x), keepdims=True)
     variance = (centred * centred).mean(others(x), keepdims=True)
     return scaled(centred / sqrt(variance + eps), weight, bias, relu)
 
 
-@normalised.forward_kernel
-def _(xp, x, weight, bias, *, eps, statistics=None, relu=False):
+@batch_norm_p.array_forward
+def batch_norm_forward(xp, x, weight, bias, *, eps, statistics=None, relu=False):
     return standardise(xp, x, weight, bias, *(statistics or moments(x)), eps, relu)
 
 
-@normalised.backward(
+@batch_norm_p.array_backward(
     formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
 )
-def _(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
+def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
     mean, var = statistics or moments(x)
     if relu:
         g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
     inverse = 1 / xp.sqrt(var + eps)
-    h = ((x - beside(mean, x)) * beside(inverse, x)).astype(y.dtype)
+    h = ((x - spread_over(mean, x)) * spread_over(inverse, x)).astype(y.dtype)
     sum_g, sum_gh = g.sum(others(x)), (g * h).sum(others(x))
     gx = None
     if needed[0]:
         n = x.size // x.shape[1]
-        gx = g - beside(sum_g / n, x) - h * beside(sum_gh / n, x)
-        gx *= beside((inverse if weight is None else inverse * weight).astype(y.dtype), x)
+        gx = g - spread_over(sum_g / n, x) - h * spread_over(sum_gh / n, x)
+        gx *= spread_over((inverse if weight is None else inverse * weight).astype(y.dtype), x)
     return gx, *affine_gradients(y, sum_gh, sum_g, needed)
 
 
-@normalised.on("cpu")
-def _(x, weight, bias, *, eps, statistics=None, relu=False):
-    if x.size < kernels.FEW:
-        return NotImplemented
-    return kernels.affine(*on_cpu(x, weight, bias, *(statistics or moments(x)), eps), relu)
-
-
-@normalised.backward_on("cpu")
-def _(g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
-    if x.size < kernels.FEW:
-        return NotImplemented
-    mean, var = statistics or moments(x)
-    if relu:
-        g = kernels.gated(g, *on_cpu(x, weight, bias, mean, var, eps))
-    high, low = split(mean, x.dtype)
-    sum_g, sum_gx = kernels.sums(g, x, high)
-    sum_gx -= low * sum_g  # sum of g * (x - mean)
-    inverse = 1 / np.sqrt(var + eps)
-    gx = None
-    if needed[0]:  # gx = k * (g + slope * (x - mean) - mean of g)
-        n = x.size // x.shape[1]
-        slope = -(inverse**2) * sum_gx / n
-        k = inverse if weight is None else inverse * weight
-        gx = kernels.gradient(g, x, high, slope, -sum_g / n - slope * low, k)
-    return gx, *affine_gradients(y, inverse * sum_gx, sum_g, needed)
-
-
-@normalised.on("gpu")
-def _(x, weight, bias, *, eps, statistics=None, relu=False):
-    if not gpu.can(x, weight, bias):
-        return NotImplemented
-    return gpu.affine(x, weight, bias, *(statistics or moments(x)), eps, relu)
-
-
-@normalised.backward_on("gpu")
-def _(g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
-    if not gpu.can(x, g, weight, bias):
-        return NotImplemented
-    return gpu.backward(g, x, weight, bias, *(statistics or moments(x)), eps, relu, False, needed)
-
-
 @fused(
-    name="batch_norm_eval",
     formula="y = (x - mean) / sqrt(var + eps) * weight + bias; mean, var, weight and bias of channel c",
-    reads=("x", "weight", "bias"),
+    saves=("x", "weight", "bias"),
 )
-def normalised_by(x, weight, bias, *, mean, var, eps, relu=False):
+def batch_norm_eval(x, weight, bias, *, mean, var, eps, relu=False):
     """Each channel of x (N, C, ...) with a given mean removed and a given deviation divided out, then scaled.
 
     With `relu` negative entries of the result are 0.
@@ -179,56 +111,20 @@ def normalised_by(x, weight, bias, *, mean, var, eps, relu=False):
     return scaled((x - per_channel(mean, x.ndim)) / per_channel(deviation, x.ndim), weight, bias, relu)
 
 
-@normalised_by.forward_kernel
-def _(xp, x, weight, bias, *, mean, var, eps, relu=False):
+@batch_norm_eval.array_forward
+def batch_norm_eval_forward(xp, x, weight, bias, *, mean, var, eps, relu=False):
     return standardise(xp, x, weight, bias, mean, var, eps, relu)
 
 
-@normalised_by.backward(formula="g * weight / sqrt(var + eps)")
-def _(xp, g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
+@batch_norm_eval.array_backward(formula="g * weight / sqrt(var + eps)")
+def batch_norm_eval_backward(xp, g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
     if relu:
         g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
     inverse = 1 / xp.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
-    gx = g * beside(k.astype(y.dtype), x) if needed[0] else None
-    sum_gh = (g * (x - beside(mean, x)) * beside(inverse, x)).sum(others(x)) if needed[1] else None
+    gx = g * spread_over(k.astype(y.dtype), x) if needed[0] else None
+    sum_gh = (g * (x - spread_over(mean, x)) * spread_over(inverse, x)).sum(others(x)) if needed[1] else None
     return gx, *affine_gradients(y, sum_gh, g.sum(others(x)), needed)
-
-
-@normalised_by.on("cpu")
-def _(x, weight, bias, *, mean, var, eps, relu=False):
-    if x.size < kernels.FEW:
-        return NotImplemented
-    return kernels.affine(*on_cpu(x, weight, bias, mean, var, eps), relu)
-
-
-@normalised_by.backward_on("cpu")
-def _(g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
-    if x.size < kernels.FEW:
-        return NotImplemented
-    if relu:
-        g = kernels.gated(g, *on_cpu(x, weight, bias, mean, var, eps))
-    inverse = 1 / np.sqrt(var + eps)
-    k = inverse if weight is None else inverse * weight
-    gx = kernels.scaled(g, k) if needed[0] else None
-    sum_g = sum_gx = None
-    if needed[1] or needed[2]:
-        high, low = split(mean, x.dtype)
-        sum_g, sum_gx = kernels.sums(g, x, high)
-        sum_gx = inverse * (sum_gx - low * sum_g)
-    return gx, *affine_gradients(y, sum_gx, sum_g, needed)
-
-
-@normalised_by.on("gpu")
-def _(x, weight, bias, *, mean, var, eps, relu=False):
-    return gpu.affine(x, weight, bias, mean, var, eps, relu) if gpu.can(x, weight, bias) else NotImplemented
-
-
-@normalised_by.backward_on("gpu")
-def _(g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
-    if not gpu.can(x, g, weight, bias):
-        return NotImplemented
-    return gpu.backward(g, x, weight, bias, mean, var, eps, relu, True, needed)
 
 
 def standardise(
@@ -236,17 +132,9 @@ def standardise(
 ) -> Any:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` of an array (N, C, ...), per channel; its positive part."""
     slope = 1 / xp.sqrt(var + eps) * (1 if weight is None else weight)
-    y = (x - beside(mean, x)) * beside(slope, x) + (0 if bias is None else beside(bias, x))
+    y = (x - spread_over(mean, x)) * spread_over(slope, x) + (0 if bias is None else spread_over(bias, x))
     y = y.astype(common_dtype(x, weight, bias))
     return xp.maximum(y, 0) if relu else y
-
-
-def on_cpu(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> tuple:
-    """What `kernels.affine` takes to do as `standardise`, in the precision of the inputs but for the mean."""
-    high, low = split(mean, x.dtype)
-    slope = 1 / np.sqrt(var + eps) * (1 if weight is None else weight)
-    shift = -low * slope + (0 if bias is None else bias)
-    return x, high, slope, shift, common_dtype(x, weight, bias)
 
 
 def common_dtype(*arrays: Any) -> Any:
@@ -292,10 +180,10 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm needs running_mean and running_var; pass training=True to use the batch's own")
         mean, var = (as_array(v).astype(np.float64) for v in (running_mean, running_var))  # copies: they will change
-        return normalised_by(x, weight, bias, mean=mean, var=var, eps=eps, relu=relu)
+        return batch_norm_eval(x, weight, bias, mean=mean, var=var, eps=eps, relu=relu)
     if not x.size:  # nothing to take a mean of
         none, one = xp.zeros(x.shape[1]), xp.ones(x.shape[1])
-        return normalised_by(x, weight, bias, mean=none, var=one, eps=eps, relu=relu)
+        return batch_norm_eval(x, weight, bias, mean=none, var=one, eps=eps, relu=relu)
     n = x.size // x.shape[1]
     if n == 1:
         raise ValueError(
@@ -308,7 +196,7 @@ def batch_norm(
             if not hasattr(running, "dtype"):
                 raise TypeError(f"batch_norm updates running arrays in place: a {type(running).__name__} will not do")
             blend(as_array(running), batch, momentum=momentum, factor=factor)
-    return normalised(x, weight, bias, eps=eps, statistics=(mean, var), relu=relu)
+    return batch_norm_p(x, weight, bias, eps=eps, statistics=(mean, var), relu=relu)
 
 
 def check_channels(name: str, x: Tensor, **arrays: Any) -> None:
@@ -348,7 +236,7 @@ def group_norm(
     if x.size:
         groups = x.shape[0] * num_groups
         y = reshape(x, (1, groups, x.size // groups))  # (N, C, ...) -> (1, N * groups, C / groups * P)
-        y = reshape(normalised(y, None, None, eps=eps), x.shape)
+        y = reshape(batch_norm_p(y, None, None, eps=eps), x.shape)
     weight, bias = (None if v is None else as_tensor(v) for v in (weight, bias))
     return scaled(y, weight, bias)
 

@@ -12,10 +12,8 @@ from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..kernels.cpu import pool as kernel
-from ..kernels.gpu import pool as on_gpu
 from .reduce import mean
-from .resample import mixed
+from .resample import matmul_along_axis
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
@@ -35,22 +33,17 @@ def _gap_to_largest(x, *, window):
     formula="y[n,c,o] = max over k of x[n,c, s*o + d*k - p]",
     kind="piecewise",
     kink=_gap_to_largest,
-    reads=("x", "y"),
+    saves=("x", "y"),
 )
-def pooled_max(xp, x, *, window):
+def max_pool_p(xp, x, *, window):
     """The largest entry of each window, padding left out: (N, C, *size) -> (N, C, *output)."""
     for axis in range(window.rank):  # the maximum over a box is taken axis by axis
-        x = _reduce_axis(xp, x, window, axis, xp.maximum, _lowest(x.dtype))
+        x = _reduce_axis(xp, x, window, axis, xp.maximum, lowest(x.dtype))
     return x
 
 
-@pooled_max.on("cpu")
-def _(x, *, window):
-    return kernel.reduced(x, window, np.maximum, _lowest(x.dtype))
-
-
-@pooled_max.rule("x", formula="g added up at the position of each maximum, the first among equals")
-def _(g, y, x, *, window):
+@max_pool_p.rule("x", formula="g added up at the position of each maximum, the first among equals")
+def max_pool_x(g, y, x, *, window):
     return to_largest(g, among=x.data, largest=y.data, window=window)
 
 
@@ -60,33 +53,28 @@ def to_largest(xp, x, *, among, largest, window):
 
     `largest` is the maximum of each window of `among`, which is (N, C, *size); argmax its first position.
     """
-    indices = _argmax(among, largest, window=window)
-    return scattered.forward(xp, x, indices=indices, size=window.size, repeats=True)
-
-
-@to_largest.on("cpu")
-def _(x, *, among, largest, window):
-    return kernel.to_largest(x, among, largest, window) if x.itemsize in kernel.BITS else NotImplemented
+    indices = window_argmax(among, largest, window=window)
+    return scatter_cells.forward(xp, x, indices=indices, size=window.size, repeats=True)
 
 
 @primitive(name="from_largest", formula="y[n,c,o] = x[n,c,argmax[n,c,o]]", kind="linear")
 def from_largest(xp, x, *, among, largest, window):
     """The entry where each window of `among` has its largest: (N, C, *size) -> (N, C, *output)."""
-    return gathered.forward(xp, x, indices=_argmax(among, largest, window=window), repeats=True)
+    return gather_cells.forward(xp, x, indices=window_argmax(among, largest, window=window), repeats=True)
 
 
 @to_largest.rule("x", formula="g[n,c,argmax[n,c,o]]")
-def _(g, y, x, **parameters):
+def to_largest_x(g, y, x, **parameters):
     return from_largest(g, **parameters)
 
 
 @from_largest.rule("x", formula="g added up at argmax, 0 elsewhere")
-def _(g, y, x, **parameters):
+def from_largest_x(g, y, x, **parameters):
     return to_largest(g, **parameters)
 
 
 @primitive(name="scatter_cells", formula="y[n,c,indices[n,c,o]] += x[n,c,o], from zeros", kind="linear")
-def scattered(xp, x, *, indices, size, repeats):
+def scatter_cells(xp, x, *, indices, size, repeats):
     """Each entry added at its flat position in its map: (N, C, *output) -> (N, C, *size).
 
     `repeats` says whether a position may occur twice in a map.
@@ -101,19 +89,19 @@ def scattered(xp, x, *, indices, size, repeats):
 
 
 @primitive(name="gather_cells", formula="y[n,c,o] = x[n,c,indices[n,c,o]]", kind="linear")
-def gathered(xp, x, *, indices, repeats):
+def gather_cells(xp, x, *, indices, repeats):
     """The entries at flat positions of each map: (N, C, *size) -> (N, C, *output)."""
     return x.reshape(-1)[_across_maps(xp, indices, math.prod(x.shape[2:]))].reshape(indices.shape)
 
 
-@scattered.rule("x", formula="g[n,c,indices[n,c,o]]")
-def _(g, y, x, *, indices, size, repeats):
-    return gathered(g, indices=indices, repeats=repeats)
+@scatter_cells.rule("x", formula="g[n,c,indices[n,c,o]]")
+def scatter_cells_x(g, y, x, *, indices, size, repeats):
+    return gather_cells(g, indices=indices, repeats=repeats)
 
 
-@gathered.rule("x", formula="g added up at indices, 0 elsewhere")
-def _(g, y, x, *, indices, repeats):
-    return scattered(g, indices=indices, size=x.shape[2:], repeats=repeats)
+@gather_cells.rule("x", formula="g added up at indices, 0 elsewhere")
+def gather_cells_x(g, y, x, *, indices, repeats):
+    return scatter_cells(g, indices=indices, size=x.shape[2:], repeats=repeats)
 
 
 def _across_maps(xp: Any, indices: Any, cells: int) -> Any:
@@ -136,12 +124,12 @@ def _reduce_axis(xp: Any, x: Any, window: Window, axis: int, combine: Any, neutr
     return y
 
 
-def _lowest(dtype: Any) -> Any:
+def lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind in "fc" else (np.iinfo(dtype).min if dtype.kind in "iu" else False)
 
 
 @ArrayFunction
-def _argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
+def window_argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
     """The flat position in its map of each window's maximum y, the first among equals."""
     flat = xp.arange(math.prod(window.size)).reshape(window.size)
     indices = xp.zeros(y.shape, xp.int64)
@@ -150,12 +138,6 @@ def _argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
         at = indices[(..., *outputs)]
         indices[(..., *outputs)] = xp.where(missed, at, flat[cells])
     return indices
-
-
-pooled_max.on("gpu")(on_gpu.max_pool)
-to_largest.on("gpu")(on_gpu.to_largest)
-from_largest.on("gpu")(on_gpu.from_largest)
-_argmax.on("gpu")(on_gpu.argmax)
 
 
 def max_pool(
@@ -175,11 +157,11 @@ def max_pool(
     stride = kernel_size if stride is None else stride
     window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     _require_cells("max_pool", window)
-    y = pooled_max(x, window=window)
-    return (y, Tensor(_argmax(x.data, y.data, window=window))) if return_indices else y
+    y = max_pool_p(x, window=window)
+    return (y, Tensor(window_argmax(x.data, y.data, window=window))) if return_indices else y
 
 
-max_pool.primitive = pooled_max
+max_pool.primitive = max_pool_p
 
 
 def max_unpool(
@@ -212,7 +194,7 @@ def max_unpool(
     last = _is_last(namespace([x.data]), indices, cells)
     if not last.all():
         x = x * Tensor(last.astype(x.dtype))
-    return scattered(x, indices=indices, size=size, repeats=not last.all())
+    return scatter_cells(x, indices=indices, size=size, repeats=not last.all())
 
 
 def _unpooled_size(output: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, ...]:
@@ -234,7 +216,7 @@ def _is_last(xp: Any, indices: Any, cells: int) -> Any:
 # --- the sum and the mean of each window
 
 
-@primitive(name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear", reads=())
+@primitive(name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear", saves=())
 def window_sum(xp, x, *, window):
     """The sum over each window, padding counting as zero: (N, C, *size) -> (N, C, *output)."""
     for axis in range(window.rank):  # the sum over a box is taken axis by axis
@@ -254,27 +236,13 @@ def window_spread(xp, x, *, window):
     return x
 
 
-@window_sum.on("cpu")
-def _(x, *, window):
-    return kernel.reduced(x, window, np.add, 0)
-
-
-@window_spread.on("cpu")
-def _(x, *, window):
-    return kernel.spread(x, window)
-
-
-window_sum.on("gpu")(on_gpu.window_sum)
-window_spread.on("gpu")(on_gpu.window_spread)
-
-
 @window_sum.rule("x", formula="window_spread(g)")
-def _(g, y, x, *, window):
+def window_sum_x(g, y, x, *, window):
     return window_spread(g, window=window)
 
 
 @window_spread.rule("x", formula="window_sum(g)")
-def _(g, y, x, *, window):
+def window_spread_x(g, y, x, *, window):
     return window_sum(g, window=window)
 
 
@@ -334,7 +302,7 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     x = x if x.dtype.kind in "fc" else x.astype(float)
     for axis, (n, out) in enumerate(zip(x.shape[2:], output), start=2):
         if n != out:
-            x = mixed(x, axis=axis, matrix=to_device(_shares(n, out), x.device))
+            x = matmul_along_axis(x, axis=axis, matrix=to_device(_shares(n, out), x.device))
     return x
 
 

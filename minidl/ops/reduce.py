@@ -9,30 +9,11 @@ import numpy as np
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
-from ..kernels.cpu.reduce import summed as summed_on_cpu
-from .shape import broadcast, normal_axes, reshaped, transpose
+from .elementwise import exp, log
+from .indexing import concat
+from .shape import broadcast_to_p, kept, normal_axes, reshape_p, sum_p, transpose
 
 Axis = int | Sequence[int] | None
-
-
-@primitive(formula="y = sum over axis of x", kind="linear", reads=())
-def summed(xp, x, *, axis, keepdims):
-    """The sum over some axes."""
-    return x.sum(axis=axis, keepdims=keepdims)
-
-
-summed.on("cpu")(summed_on_cpu)
-
-
-@summed.rule("x", formula="g repeated along axis")
-def _(g, y, x, *, axis, keepdims):
-    leading = axis == tuple(range(len(axis)))  # then g broadcasts as it is
-    return broadcast(g if leading else reshaped(g, shape=kept(x.shape, axis)), shape=x.shape)
-
-
-def kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape after a reduction with keepdims."""
-    return tuple(1 if a in axes else n for a, n in enumerate(shape))
 
 
 def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
@@ -42,7 +23,7 @@ def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
 
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis` (an int, several, negative ones too, or None for all)."""
-    return summed(x, axis=normal_axes(axis, x.ndim), keepdims=keepdims)
+    return sum_p(x, axis=normal_axes(axis, x.ndim), keepdims=keepdims)
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -51,7 +32,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     n = count(x.shape, axes)
     if n == 0:
         raise ValueError(f"mean over nothing: shape {x.shape}, axis {axis}")
-    return summed(x, axis=axes, keepdims=keepdims) / n
+    return sum_p(x, axis=axes, keepdims=keepdims) / n
 
 
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
@@ -72,17 +53,17 @@ def _gap_to_largest(x, *, axis, keepdims):
 
 
 @primitive(formula="y = max over axis of x", kind="piecewise", kink=_gap_to_largest)
-def largest(xp, x, *, axis, keepdims):
+def max_p(xp, x, *, axis, keepdims):
     """The largest entry over some axes; equal largest entries share the gradient."""
     return x.max(axis=axis, keepdims=keepdims)
 
 
-@largest.rule("x", formula="g where x is largest, shared among equals")
-def _(g, y, x, *, axis, keepdims):
+@max_p.rule("x", formula="g where x is largest, shared among equals")
+def max_x(g, y, x, *, axis, keepdims):
     shape = kept(x.shape, axis)
     at = x.data == y.data.reshape(shape)
     share = Tensor(at / at.sum(axis=axis, keepdims=True).astype(x.dtype))
-    return broadcast(reshaped(g, shape=shape), shape=x.shape) * share
+    return broadcast_to_p(reshape_p(g, shape=shape), shape=x.shape) * share
 
 
 def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -90,7 +71,7 @@ def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     axes = normal_axes(axis, x.ndim)
     if count(x.shape, axes) == 0:
         raise ValueError(f"max over nothing: shape {x.shape}, axis {axis}")
-    return largest(x, axis=axes, keepdims=keepdims)
+    return max_p(x, axis=axes, keepdims=keepdims)
 
 
 def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -100,7 +81,7 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
         raise ValueError(f"min over nothing: shape {x.shape}, axis {axis}")
     if x.dtype.kind in "ub":  # these have no opposite
         return Tensor(x.data.min(axis=axes, keepdims=keepdims))
-    return -largest(-x, axis=axes, keepdims=keepdims)
+    return -max_p(-x, axis=axes, keepdims=keepdims)
 
 
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -109,14 +90,14 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     shape = tuple(x.shape[a] for a in rest)
     y = transpose(x, axes + rest) if x.ndim else x  # (axes..., rest...)
-    y = reshaped(y, shape=(count(x.shape, axes), *shape))  # (n, rest...)
+    y = reshape_p(y, shape=(count(x.shape, axes), *shape))  # (n, rest...)
     if not len(y):
         y = Tensor(y.data.prod(axis=0, keepdims=True, dtype=x.dtype))
     while len(y) > 1:
         half = len(y) // 2
         pairs = y[:half] * y[half : 2 * half]
         y = concat([pairs, y[2 * half :]], axis=0) if len(y) % 2 else pairs
-    return reshaped(y, shape=kept(x.shape, axes) if keepdims else shape)
+    return reshape_p(y, shape=kept(x.shape, axes) if keepdims else shape)
 
 
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -126,44 +107,41 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     shift = as_array(x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True))
     shift[abs(shift) == math.inf] = 0  # all -inf: exp gives 0, log -inf
     y = log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift)
-    return y if keepdims else reshaped(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
+    return y if keepdims else reshape_p(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
 @primitive(formula="exp(x) / sum over axis of exp(x)")
-def normalised_exp(xp, x, *, axis):
+def softmax_p(xp, x, *, axis):
     """Softmax."""
     e = xp.exp(x - x.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
 
 
-@normalised_exp.rule("x", formula="y * (g - sum over axis of g * y)")
-def _(g, y, x, *, axis):
+@softmax_p.rule("x", formula="y * (g - sum over axis of g * y)")
+def softmax_x(g, y, x, *, axis):
     return y * (g - sum(g * y, axis, keepdims=True))
 
 
 def softmax(x: Tensor, axis: int) -> Tensor:
     """``exp(x) / sum over axis of exp(x)``: probabilities along `axis`, shifted so that nothing overflows."""
-    return normalised_exp(x, axis=normal_axes(axis, x.ndim)[0])
+    return softmax_p(x, axis=normal_axes(axis, x.ndim)[0])
 
 
 @primitive(formula="x - log(sum over axis of exp(x))")
-def log_normalised_exp(xp, x, *, axis):
+def log_softmax_p(xp, x, *, axis):
     """The logarithm of softmax."""
     shifted = x - x.max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
-@log_normalised_exp.rule("x", formula="g - exp(y) * sum over axis of g")
-def _(g, y, x, *, axis):
+@log_softmax_p.rule("x", formula="g - exp(y) * sum over axis of g")
+def log_softmax_x(g, y, x, *, axis):
     return g - exp(y) * sum(g, axis, keepdims=True)
 
 
 def log_softmax(x: Tensor, axis: int) -> Tensor:
     """``x - log sum over axis of exp(x)``: log probabilities along `axis`, accurate where softmax underflows."""
-    return log_normalised_exp(x, axis=normal_axes(axis, x.ndim)[0])
+    return log_softmax_p(x, axis=normal_axes(axis, x.ndim)[0])
 
 
-softmax.primitive, log_softmax.primitive = normalised_exp, log_normalised_exp
-
-from .elementwise import exp, log  # noqa: E402  (the two files need each other)
-from .shape import concat  # noqa: E402
+softmax.primitive, log_softmax.primitive = softmax_p, log_softmax_p

@@ -11,39 +11,30 @@ import numpy as np
 from .. import device
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
-from ..kernels.cpu.layout import inverse, memory_order
 
 
-@primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", reads=())
-def mixed(xp, x, *, axis, matrix):
+@primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", saves=())
+def matmul_along_axis(xp, x, *, axis, matrix):
     """A matrix (O, I) applied along one axis of x, of length I."""
-    order = memory_order(x)
-    x, axis = x.transpose(order), order.index(axis)  # as it lies in memory, and so does the result
-    before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    matrix = xp.asarray(matrix, dtype=x.dtype)
-    if after == 1:  # one large product rather than many small ones
-        y = x.reshape(before, x.shape[axis]) @ matrix.T  # (B, I) @ (I, O)
-    else:
-        y = matrix @ x.reshape(before, x.shape[axis], after)  # (O, I) @ (B, I, A)
-    return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :]).transpose(inverse(order))
+    y = xp.tensordot(x, xp.asarray(matrix, dtype=x.dtype), axes=(axis, 1))  # (..., I, ...), (O, I) -> (..., ..., O)
+    return xp.moveaxis(y, -1, axis)  # (..., O, ...)
 
 
-@mixed.rule("x", formula="gx[..., i, ...] = sum over o of matrix[o, i] * g[..., o, ...]")
-def _(g, y, x, *, axis, matrix):
-    return mixed(g, axis=axis, matrix=matrix.T)
+@matmul_along_axis.rule("x", formula="gx[..., i, ...] = sum over o of matrix[o, i] * g[..., o, ...]")
+def matmul_along_axis_x(g, y, x, *, axis, matrix):
+    return matmul_along_axis(g, axis=axis, matrix=matrix.T)
 
 
-@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", reads=())
-def picked(xp, x, *, axis, index):
+@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", saves=())
+def take(xp, x, *, axis, index):
     """The entries of x at `index` along one axis."""
-    order = memory_order(x)
-    return xp.take(x.transpose(order), index, axis=order.index(axis)).transpose(inverse(order))
+    return xp.take(x, index, axis=axis)
 
 
-@picked.rule("x", formula="gx[..., i, ...] = sum over o with index[o] = i of g[..., o, ...]")
-def _(g, y, x, *, axis, index):
+@take.rule("x", formula="gx[..., i, ...] = sum over o with index[o] = i of g[..., o, ...]")
+def take_x(g, y, x, *, axis, index):
     chosen = device.namespace([index]).arange(x.shape[axis])[:, None] == index  # (I, O)
-    return mixed(g, axis=axis, matrix=chosen)
+    return matmul_along_axis(g, axis=axis, matrix=chosen)
 
 
 def interpolate(
@@ -77,10 +68,10 @@ def interpolate(
         n, m, step = x.shape[axis], lengths[axis - 2], steps[axis - 2]
         if mode == "nearest":
             index = nearest_index(n, m, step, x.dtype == np.float32)
-            x = picked(x, axis=axis, index=device.to_device(index, x.device))
+            x = take(x, axis=axis, index=device.to_device(index, x.device))
         elif n != m:
             matrix = linear_matrix(n, m, (n - 1) / max(m - 1, 1) if align_corners else step, align_corners)
-            x = mixed(x, axis=axis, matrix=device.to_device(matrix, x.device))
+            x = matmul_along_axis(x, axis=axis, matrix=device.to_device(matrix, x.device))
     return x
 
 

@@ -11,8 +11,6 @@ from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
-from ..kernels.cpu import roi as kernel
-from ..kernels.gpu import roi as gpu_kernel
 from .window import per_axis
 
 
@@ -76,14 +74,14 @@ class Regions:
     name="roi_align",
     formula="y[r,c,p,q] = sum over i,j of a[r,p,i] * b[r,q,j] * x[n[r],c,i,j], a, b the weights of interpolation",
     kind="linear",
-    reads=(),
+    saves=(),
 )
-def averaged(xp, x, *, regions):
+def roi_align_p(xp, x, *, regions):
     """The mean over the samples of each bin: (N, C, H, W) -> (R, C, P, Q).
 
     A bilinear sample at (y, x) is one of rows at y and one of columns at x, so two small matrices do it, A x B^T.
     """
-    a, b = _weights(xp, x, regions)  # (R, P, H), (R, Q, W)
+    a, b = sample_weights(xp, x, regions)  # (R, P, H), (R, Q, W)
     y = xp.zeros((len(a), x.shape[1], *regions.output), x.dtype)
     for n in range(len(x)):
         of_image = regions.images == n
@@ -95,12 +93,12 @@ def averaged(xp, x, *, regions):
 @primitive(
     formula="y[n,c,i,j] = sum over r,p,q with n[r] = n of a[r,p,i] * b[r,q,j] * x[r,c,p,q], a and b as in roi_align",
     kind="linear",
-    reads=(),
+    saves=(),
 )
 def roi_spread(xp, x, *, regions, size):
     """Each bin's entry shared among the cells that its mean was taken of: (R, C, P, Q) -> size, (N, C, H, W)."""
     y = xp.zeros(size, x.dtype)
-    a, b = _weights(xp, y, regions)  # (R, P, H), (R, Q, W)
+    a, b = sample_weights(xp, y, regions)  # (R, P, H), (R, Q, W)
     for n in range(len(y)):
         of_image = regions.images == n
         wide = x[of_image] @ b[of_image][:, None]  # (R, C, P, Q) @ (R, 1, Q, W)
@@ -108,7 +106,7 @@ def roi_spread(xp, x, *, regions, size):
     return y
 
 
-def _weights(xp: Any, x: Any, regions: Regions) -> list[Any]:
+def sample_weights(xp: Any, x: Any, regions: Regions) -> list[Any]:
     """What each cell of a row, and of a column, of x counts in the mean over each bin: (R, P, H), (R, Q, W)."""
     return [_weights_along(xp, regions.grid(k), regions.output[k], x.shape[2 + k], x.real.dtype) for k in (0, 1)]
 
@@ -130,33 +128,14 @@ def _weights_along(xp: Any, grid: tuple[Any, Any, Any], bins: int, cells: int, d
     return (weights / xp.maximum(samples, 1)).astype(dtype)
 
 
-@averaged.on("cpu")
-def _(x, *, regions):
-    if x.dtype.char not in kernel.DTYPES:
-        return NotImplemented
-    return kernel.align(x, *_weights(np, x, regions), regions.images)
-
-
-@roi_spread.on("cpu")
-def _(x, *, regions, size):
-    if x.dtype.char not in kernel.DTYPES:
-        return NotImplemented
-    form = np.broadcast_to(x.dtype.type(0), size)
-    return kernel.spread(x, *_weights(np, form, regions), regions.images, size)
-
-
-averaged.on("gpu")(gpu_kernel.align)
-roi_spread.on("gpu")(gpu_kernel.spread)
-
-
-@averaged.rule("x", formula="roi_spread(g)")
-def _(g, y, x, *, regions):
+@roi_align_p.rule("x", formula="roi_spread(g)")
+def roi_align_x(g, y, x, *, regions):
     return roi_spread(g, regions=regions, size=x.shape)
 
 
 @roi_spread.rule("x", formula="roi_align(g)")
-def _(g, y, x, *, regions, size):
-    return averaged(g, regions=regions)
+def roi_spread_x(g, y, x, *, regions, size):
+    return roi_align_p(g, regions=regions)
 
 
 def roi_align(
@@ -179,17 +158,17 @@ def roi_align(
         raise TypeError(f"roi_align needs a float x, got {x.dtype}; use .astype(float)")
     boxes, output = _checked("roi_align", x, boxes, output_size, spatial_scale)
     regions = Regions(boxes, output, float(spatial_scale), int(sampling_ratio), bool(aligned))
-    return averaged(x, regions=regions)
+    return roi_align_p(x, regions=regions)
 
 
-roi_align.primitive = averaged
+roi_align.primitive = roi_align_p
 
 
 # --- the largest cell
 
 
 @ArrayFunction
-def _largest(xp: Any, x: Any, *, regions: Regions) -> tuple[Any, Any]:
+def largest_of_bins(xp: Any, x: Any, *, regions: Regions) -> tuple[Any, Any]:
     """The largest cell of each bin and its flat position in its map, the first among equals: 2 x (R, C, P, Q).
 
     An empty bin has 0, and position -1. A NaN is larger than anything.
@@ -231,11 +210,11 @@ def _gap_to_largest(x, *, regions):
     formula="y[r,c,p,q] = max over the cells i,j of bin p,q of box r of x[n[r],c,i,j], 0 if there are none",
     kind="piecewise",
     kink=_gap_to_largest,
-    reads=("x",),
+    saves=("x",),
 )
-def pooled(xp, x, *, regions):
+def roi_pool_p(xp, x, *, regions):
     """The largest cell of each bin: (N, C, H, W) -> (R, C, P, Q)."""
-    return _largest(x, regions=regions)[0]
+    return largest_of_bins(x, regions=regions)[0]
 
 
 @primitive(formula="y[n[r],c,argmax[r,c,p,q]] += x[r,c,p,q], from zeros", kind="linear")
@@ -257,38 +236,24 @@ def roi_from_largest(xp, x, *, among, regions):
 
 def _positions(xp: Any, among: Any, regions: Regions) -> tuple[Any, Any]:
     """The largest cell of each bin as a flat position in all of `among`, and whether there is one: 2 x (R, C, P, Q)."""
-    at = _largest(among, regions=regions)[1]
+    at = largest_of_bins(among, regions=regions)[1]
     c, cells = among.shape[1], among.shape[2] * among.shape[3]
     maps = regions.images[:, None] * c + xp.arange(c)  # (R, C)
     return maps[:, :, None, None] * cells + at, at >= 0
 
 
-@_largest.on("cpu")
-def _(x, *, regions):
-    rows, columns = (regions.ranges(k, x.shape[2 + k], x.dtype) for k in (0, 1))
-    return kernel.largest(x, rows, columns, regions.images)
-
-
-_largest.on("gpu")(gpu_kernel.largest)
-
-
-@roi_to_largest.on("gpu")
-def _(x, *, among, regions):
-    return gpu_kernel.to_largest(x, at=_largest(among, regions=regions)[1], among=among, regions=regions)
-
-
-@pooled.rule("x", formula="g added up at the position of each maximum, the first among equals")
-def _(g, y, x, *, regions):
+@roi_pool_p.rule("x", formula="g added up at the position of each maximum, the first among equals")
+def roi_pool_x(g, y, x, *, regions):
     return roi_to_largest(g, among=x.data, regions=regions)
 
 
 @roi_to_largest.rule("x", formula="g[n[r],c,argmax[r,c,p,q]]")
-def _(g, y, x, **parameters):
+def roi_to_largest_x(g, y, x, **parameters):
     return roi_from_largest(g, **parameters)
 
 
 @roi_from_largest.rule("x", formula="g added up at argmax, 0 elsewhere")
-def _(g, y, x, **parameters):
+def roi_from_largest_x(g, y, x, **parameters):
     return roi_to_largest(g, **parameters)
 
 
@@ -306,10 +271,10 @@ def roi_pool(x: Tensor, boxes: Any, output_size: Any, *, spatial_scale: float = 
     x = as_tensor(x)
     x = x if x.dtype.kind == "f" else x.astype(float)
     boxes, output = _checked("roi_pool", x, boxes, output_size, spatial_scale)
-    return pooled(x, regions=Regions(boxes, output, float(spatial_scale)))
+    return roi_pool_p(x, regions=Regions(boxes, output, float(spatial_scale)))
 
 
-roi_pool.primitive = pooled
+roi_pool.primitive = roi_pool_p
 
 
 def _checked(name: str, x: Tensor, boxes: Any, output_size: Any, spatial_scale: float) -> tuple[Any, tuple[int, int]]:

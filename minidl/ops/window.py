@@ -11,7 +11,6 @@ from typing import Any
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
-from ..kernels.gpu import columns as on_gpu
 
 Pairs = tuple[tuple[int, int], ...]
 Slices = tuple[slice, ...]
@@ -37,6 +36,13 @@ class Window:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: Pairs
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # kernels look up by window what they have worked out
+        return hash((self.size, self.kernel, self.stride, self.dilation, self.padding))
 
     @classmethod
     def of(
@@ -126,11 +132,6 @@ class Window:
     def positions(self) -> int:
         return math.prod(self.output)
 
-    @cached_property
-    def is_pointwise(self) -> bool:
-        """One tap that meets every cell: the input is its own columns."""
-        return self.taps == 1 and self.output == self.size and not any(map(any, self.padding))
-
     # --- other windows
 
     def grown(self) -> Window:
@@ -142,39 +143,6 @@ class Window:
             fits = left_over and s * out < n + low
             pairs.append((low, s * out + span - n - low) if fits else (low, high))
         return Window(self.size, self.kernel, self.stride, self.dilation, tuple(pairs))
-
-    @cached_property
-    def mirrored(self) -> Window:
-        """With stride 1: the window in which input and output, first and last tap, change places.
-
-        From ``i = o + d k - low`` follows ``o = i + d (K - 1 - k) - (d (K - 1) - low)``.
-        """
-        axes = zip(self.size, self.output, self.span, self.padding)
-        padding = tuple((span - 1 - low, n - out + low) for n, out, span, (low, _) in axes)
-        return Window(self.output, self.kernel, self.stride, self.dilation, padding)
-
-    def rows(self, start: int, stop: int) -> Window:
-        """The same window, only at positions start <= o < stop of the first axis."""
-        low = self.padding[0][0] - self.stride[0] * start
-        high = self.stride[0] * (stop - start - 1) + self.span[0] - self.size[0] - low
-        return Window(self.size, self.kernel, self.stride, self.dilation, ((low, high), *self.padding[1:]))
-
-    @cached_property
-    def live(self) -> tuple[Slices, Window]:
-        """(slices of the kernel, window of those taps): what is left without the outer taps that meet padding only.
-
-        This window itself if they all meet the input; one tap stays if none does.
-        """
-        ranges = []
-        for axis in range(self.rank):
-            taps = [k for k, _, _ in self.axis_shifts(axis)] or [0]
-            ranges.append(slice(taps[0], taps[-1] + 1))
-        if all(r == slice(0, k) for r, k in zip(ranges, self.kernel)):
-            return tuple(ranges), self
-        axes = zip(ranges, self.kernel, self.dilation, self.padding)
-        padding = tuple((low - d * r.start, high - d * (k - r.stop)) for r, k, d, (low, high) in axes)
-        kernel = tuple(r.stop - r.start for r in ranges)
-        return tuple(ranges), Window(self.size, kernel, self.stride, self.dilation, padding)
 
     # --- where the taps fall
 
@@ -292,14 +260,14 @@ def add_patches(into: Any, columns: Any, window: Window) -> None:
 
 
 @primitive(name="unfold", formula="y[n,(c,k),o] = x[n,c, s*o + d*k - p]", kind="linear")
-def unfolded(xp, x, *, window):
+def unfold_p(xp, x, *, window):
     """The patch under the window at each position, as a column: (N, C, *size) -> (N, C*taps, positions)."""
     columns = patches(xp, pad_array(xp, x, window), window)  # (N, C, *kernel, *output)
     return xp.ascontiguousarray(columns).reshape(x.shape[0], x.shape[1] * window.taps, window.positions)
 
 
 @primitive(name="fold", formula="y[n,c,i] = sum over (k,o) with s*o + d*k - p = i of columns[n,(c,k),o]", kind="linear")
-def folded(xp, columns, *, window):
+def fold_p(xp, columns, *, window):
     """Each column added back where unfold took it from: (N, C*taps, positions) -> (N, C, *size)."""
     n, c = columns.shape[0], columns.shape[1] // window.taps
     y = xp.zeros((n, c, *window.size), columns.dtype)
@@ -307,18 +275,14 @@ def folded(xp, columns, *, window):
     return y
 
 
-unfolded.on("gpu")(on_gpu.im2col)
-folded.on("gpu")(on_gpu.col2im)
+@unfold_p.rule("x", formula="fold(g)")
+def unfold_x(g, y, x, *, window):
+    return fold_p(g, window=window)
 
 
-@unfolded.rule("x", formula="fold(g)")
-def _(g, y, x, *, window):
-    return folded(g, window=window)
-
-
-@folded.rule("columns", formula="unfold(g)")
-def _(g, y, columns, *, window):
-    return unfolded(g, window=window)
+@fold_p.rule("columns", formula="unfold(g)")
+def fold_columns(g, y, columns, *, window):
+    return unfold_p(g, window=window)
 
 
 def unfold(x: Tensor, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
@@ -331,7 +295,7 @@ def unfold(x: Tensor, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, 
     """
     x = as_tensor(x)
     require_spatial("unfold", x)
-    return unfolded(x, window=Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation))
+    return unfold_p(x, window=Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation))
 
 
 def fold(
@@ -352,7 +316,7 @@ def fold(
             f"taps = {' * '.join(map(str, window.kernel))} = {window.taps} and "
             f"positions = {' * '.join(map(str, window.output))} = {window.positions} for output_size={window.size}"
         )
-    return folded(columns, window=window)
+    return fold_p(columns, window=window)
 
 
 def require_spatial(name: str, x: Tensor) -> None:
@@ -364,4 +328,4 @@ def require_spatial(name: str, x: Tensor) -> None:
         )
 
 
-unfold.primitive, fold.primitive = unfolded, folded
+unfold.primitive, fold.primitive = unfold_p, fold_p

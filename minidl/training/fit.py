@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..core.context import anomaly
-from ..core.primitive import AnomalyError
+from ..core.anomaly import AnomalyError
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
 from ..nn import Module

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import nn
-from minidl.core.context import mode
+from minidl.core.context import current
 
 
 def stream(rng: Any) -> np.random.Generator | None:
@@ -19,7 +19,7 @@ def stream(rng: Any) -> np.random.Generator | None:
 def redraw(net: nn.Module, kind: Any, weight: Callable, rng: Any, bias: float | None = None) -> None:
     """Draw the weights of all layers of a kind (a class, or a union) by ``weight(shape, rng)``; set their biases to
     `bias`, if it is given. Inside nn.init.undrawn() they stay 0, and untouched."""
-    if not mode.drawing:
+    if not current().drawing:
         return
     rng = nn.init.generator(rng)
     for layer in net.modules():

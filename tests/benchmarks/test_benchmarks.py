@@ -15,7 +15,7 @@ from benchmarks.harness.report import table
 from benchmarks.harness.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
 from benchmarks.harness.worker import Column, Worker
 from minidl.kernels.cpu import convolution
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -232,7 +232,7 @@ def test_the_way_that_is_named_is_the_way_that_is_taken(case, monkeypatch):
     taken, choose = [], convolution.choose
     monkeypatch.setattr(convolution, "choose", lambda *a: taken.append(choose(*a)) or taken[-1])
     x, w, u = case.arrays()
-    for member, a, b in ((dT_du, x, w), (dT_dx, u, w), (dT_dw, x, u)):
+    for member, a, b in ((conv_p, x, w), (conv_transpose_p, u, w), (conv_weight, x, u)):
         named = case.way(member)
         taken.clear()
         member.cpu(a, b, window=case.window, groups=case.groups)

@@ -7,7 +7,7 @@ from hypothesis import given
 from minidl.kernels.gpu import columns as kernel
 from minidl.kernels.gpu import source
 from minidl.kernels.gpu import window as windowed
-from minidl.ops.window import Window, folded, unfolded
+from minidl.ops.window import Window, fold_p, unfold_p
 
 from .planted import is_caught
 from .windows import WINDOWS, batches, channels, drawn, dtypes, each_window, layouts, on, seeds
@@ -18,12 +18,12 @@ def require_columns(gpu, window, n, c, dtype, layout, rng):
     x = rng.normal(size=(n, c, *window.size)).astype(dtype)
     y = kernel.im2col(on(gpu, x, layout), window=window)
     assert y.dtype == dtype
-    np.testing.assert_array_equal(y.get(), unfolded.forward(np, x, window=window))
+    np.testing.assert_array_equal(y.get(), unfold_p.forward(np, x, window=window))
 
     y = rng.normal(size=(n, c * window.taps, window.positions)).astype(dtype)
     x = kernel.col2im(on(gpu, y, layout), window=window)
     assert x.dtype == dtype
-    np.testing.assert_array_equal(x.get(), folded.forward(np, y, window=window))
+    np.testing.assert_array_equal(x.get(), fold_p.forward(np, y, window=window))
 
 
 @each_window
@@ -72,8 +72,8 @@ def test_other_dtypes_take_the_definition(gpu, dtype):
     window = WINDOWS["2-D asymmetric"]
     x = np.arange(2 * 35).reshape(1, 2, *window.size).astype(dtype)
     assert kernel.im2col(on(gpu, x), window=window) is NotImplemented
-    y = unfolded.run(gpu, [on(gpu, x)], {"window": window})
-    np.testing.assert_array_equal(y.get(), unfolded.forward(np, x, window=window))
+    y = unfold_p.run(gpu, [on(gpu, x)], {"window": window})
+    np.testing.assert_array_equal(y.get(), unfold_p.forward(np, x, window=window))
 
 
 def test_a_map_too_large_for_an_int_is_not_taken():

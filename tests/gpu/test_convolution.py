@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.kernels.gpu import convolution as kernel
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
 
 from .windows import WINDOWS, batches, drawn, dtypes, each_window, layouts, on, seeds
 
-FORM = ((kernel.convolve, dT_du), (kernel.transpose, dT_dx), (kernel.correlate, dT_dw))
+FORM = ((kernel.convolve, conv_p), (kernel.transpose, conv_transpose_p), (kernel.correlate, conv_weight))
 
 
 def operands(window, n, c, f, groups, dtype, rng):

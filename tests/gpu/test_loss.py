@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl.kernels.gpu import loss as kernels
-from minidl.ops.loss import of_classes
+from minidl.ops.loss import cross_entropy_p
 
 from . import planted
 from .test_norm import DTYPES, assert_close, moved
@@ -41,14 +41,14 @@ def assert_as_on_numpy(gpu, shape, dtype, how="C order", how_g="C order", scale=
     parameters = {"target": target, "scale": scale}
     there = {name: gpu.asarray(v) for name, v in parameters.items()}
     wide = {"target": target, "scale": scale.astype("float64")}
-    expected = of_classes.forward(np, x.astype("float64"), **wide)
-    (gradient,) = of_classes.reverse.forward(
+    expected = cross_entropy_p.forward(np, x.astype("float64"), **wide)
+    (gradient,) = cross_entropy_p.reverse.forward(
         np, g.astype("float64"), expected, x.astype("float64"), needed=[True], **wide
     )
     logits, cotangent = moved(gpu, x, how), moved(gpu, np.ascontiguousarray(g), how_g)
-    y = of_classes.gpu(logits, **there)
+    y = cross_entropy_p.gpu(logits, **there)
     assert_close(y, expected, dtype)
-    (gx,) = of_classes.reverse.gpu(cotangent, y, logits, needed=[True], **there)
+    (gx,) = cross_entropy_p.reverse.gpu(cotangent, y, logits, needed=[True], **there)
     assert_close(gx, gradient, dtype)
 
 
@@ -82,14 +82,14 @@ def test_large_logits_do_not_overflow(gpu, shape, dtype):
 def test_a_scale_of_0_gives_0_whatever_the_logits(gpu, shape):
     x = gpu.full(shape, np.inf, "float64")
     target = gpu.zeros((shape[0], *shape[2:]), "int64")
-    y = of_classes.gpu(x, target=target, scale=gpu.zeros(target.shape))
+    y = cross_entropy_p.gpu(x, target=target, scale=gpu.zeros(target.shape))
     assert (y.get() == 0).all()
 
 
 def test_other_arrays_are_left_to_the_array_functions(gpu):
     for n, dtype, of_scale in ((2, "float64", "float32"), (0, "float64", "float64"), (2, "float16", "float16")):
         x, target, scale = gpu.zeros((n, 3), dtype), gpu.zeros(n, "int64"), gpu.ones(n, of_scale)
-        assert of_classes.gpu(x, target=target, scale=scale) is NotImplemented
+        assert cross_entropy_p.gpu(x, target=target, scale=scale) is NotImplemented
 
 
 @pytest.mark.parametrize("shape", [(3, 300), (4, 3, 3, 5)])

@@ -86,7 +86,7 @@ def assert_as_on_numpy(gpu, shape, dtype, how, how_g, training, relu, has=(True,
     """Forward and backward of one primitive, by its kernels and by its array functions in double precision."""
     rng, x, weight, bias = case(shape, dtype, offset=offset, has=has)
     g = rng.normal(size=shape).astype(dtype)
-    p = norm.normalised if training else norm.normalised_by
+    p = norm.batch_norm_p if training else norm.batch_norm_eval
     mean, var = rng.normal(size=shape[1]) + offset, rng.uniform(0.3, 2, shape[1])
     given = {} if training else {"mean": mean, "var": var}
     there = {name: gpu.asarray(v) for name, v in given.items()}
@@ -157,9 +157,9 @@ def test_other_arrays_are_left_to_the_array_functions(gpu):
     x = gpu.asarray(case((5, 3), "float64")[1])
     for refused in (x.astype("float16"), x[:0]):
         assert norm.moments.gpu(refused) is NotImplemented
-        assert norm.normalised.gpu(refused, None, None, eps=0.1) is NotImplemented
+        assert norm.batch_norm_p.gpu(refused, None, None, eps=0.1) is NotImplemented
     mixed = gpu.asarray(np.ones(3, "float32"))
-    assert norm.normalised.gpu(x, mixed, None, eps=0.1) is NotImplemented
+    assert norm.batch_norm_p.gpu(x, mixed, None, eps=0.1) is NotImplemented
 
 
 @pytest.mark.parametrize("relu", [False, True])

@@ -24,7 +24,7 @@ def entries(rng, shape, dtype, levels):
 def require_largest(gpu, window, n, c, dtype, layout, rng, levels):
     """Bit by bit, ties, NaN and infinities included; sums come in the order of the definition."""
     x = entries(rng, (n, c, *window.size), dtype, levels)
-    y = pool.pooled_max.forward(np, x, window=window)
+    y = pool.max_pool_p.forward(np, x, window=window)
     at = pool._argmax.forward(np, x, y, window=window)
     on_gpu = [on(gpu, a, layout) for a in (x, y)]
 
@@ -77,7 +77,7 @@ def test_without_a_cell_the_largest_is_minus_infinity(gpu):
     assert window.empty_positions()
     x = np.ones((1, 1, *window.size))
     y = kernel.max_pool(on(gpu, x), window=window).get()
-    np.testing.assert_array_equal(y, pool.pooled_max.forward(np, x, window=window))
+    np.testing.assert_array_equal(y, pool.max_pool_p.forward(np, x, window=window))
     assert np.isneginf(y).any()
 
 
@@ -102,8 +102,8 @@ def test_other_dtypes_take_the_definition(gpu, dtype):
     window = WINDOWS["2-D asymmetric"]
     x = np.arange(2 * 35).reshape(1, 2, *window.size).astype(dtype)
     assert kernel.max_pool(on(gpu, x), window=window) is NotImplemented
-    y = pool.pooled_max.run(gpu, [on(gpu, x)], {"window": window})
-    np.testing.assert_array_equal(y.get(), pool.pooled_max.forward(np, x, window=window))
+    y = pool.max_pool_p.run(gpu, [on(gpu, x)], {"window": window})
+    np.testing.assert_array_equal(y.get(), pool.max_pool_p.forward(np, x, window=window))
 
 
 FAULTS = {  # window in which it shows, file, text, what becomes of it

@@ -10,7 +10,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl.kernels.gpu import tensor_cores
-from minidl.ops.conv import dT_du
+from minidl.ops.conv import conv_p
 from minidl.ops.window import Window
 
 from .planted import is_caught
@@ -35,7 +35,7 @@ def draw(window: Window, n: int, c: int, f: int) -> tuple[np.ndarray, np.ndarray
     rng = np.random.default_rng(n * c + f)
     x = rng.normal(size=(n, c, *window.size)).astype(np.float32)
     w = rng.normal(size=(f, c, *window.kernel)).astype(np.float32)
-    y = dT_du.forward(np, rounded(x).astype(float), rounded(w).astype(float), window=window, groups=1)
+    y = conv_p.forward(np, rounded(x).astype(float), rounded(w).astype(float), window=window, groups=1)
     return x, w, y
 
 

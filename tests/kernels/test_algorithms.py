@@ -13,7 +13,8 @@ from minidl import functional as F
 from minidl.check.samples.conv import tensors
 from minidl.kernels.algorithm import ON_CPU
 from minidl.kernels.cpu import blocks, convolution, im2col, layout
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.kernels.window import live_taps
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
 
 from ..ops.test_window import drawn, seeds, windows
@@ -40,7 +41,7 @@ LAYOUTS = [np.ascontiguousarray, layout.laid_out, np.asfortranarray, with_gaps]
 
 def family(x, w, u):
     """(primitive, its two arguments) for each member."""
-    return (dT_du, x, w), (dT_dx, u, w), (dT_dw, x, u)
+    return (conv_p, x, w), (conv_transpose_p, u, w), (conv_weight, x, u)
 
 
 def sizes(block, enough, shares):
@@ -165,7 +166,7 @@ def test_the_same_bits_from_any_layout_of_the_weight():
     x, w, u = (rng.normal(size=s).astype(np.float32) for s in ((4, 32, 16, 16), (32, 32, 3, 3), (4, 32, 16, 16)))
     for name in ("im2col", "shifted", "winograd"):
         with md.algorithm(name):
-            for primitive, a in ((dT_du, x), (dT_dx, u)):
+            for primitive, a in ((conv_p, x), (conv_transpose_p, u)):
                 one, other = (primitive.cpu(a, b, window=window, groups=1) for b in (w, layout.laid_out(w)))
                 assert one.tobytes() == other.tobytes()
 
@@ -173,7 +174,7 @@ def test_the_same_bits_from_any_layout_of_the_weight():
 @settings(drawn, max_examples=60)
 @given(windows(), seeds)
 def test_taps_that_meet_padding_only_are_left_out(window, seed):
-    taps, live = window.live
+    taps, live = live_taps(window)
     assert live.output == window.output
     shifts = [(tuple(k - t.start for k, t in zip(tap, taps)), *rest) for tap, *rest in window.shifts()]
     assert shifts == list(live.shifts())

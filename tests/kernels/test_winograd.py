@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.kernels.cpu import layout, winograd
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
 
 BOUND = 5e-5  # of the largest output: the docstring's promise, with room for unlucky draws
@@ -63,9 +63,9 @@ def test_it_equals_the_definition(sides, batch, channels, block, lay, seed):
             winograd.correlate(single[0], single[2], window),
         )
     exact = (
-        dT_du.forward(np, x, w, window=window, groups=1),
-        dT_dx.forward(np, u, w, window=window, groups=1),
-        dT_dw.forward(np, x, u, window=window, groups=1),
+        conv_p.forward(np, x, w, window=window, groups=1),
+        conv_transpose_p.forward(np, u, w, window=window, groups=1),
+        conv_weight.forward(np, x, u, window=window, groups=1),
     )
     for a, b in zip(found, exact):
         assert a.dtype == np.float32 and a.shape == b.shape
@@ -95,7 +95,7 @@ def test_mixed_dtypes_are_promoted_as_elsewhere(wide):
     arrays = {"x": rng.normal(size=(2, 32, 40, 40)), "w": rng.normal(size=(32, 32, 3, 3))}
     arrays["u"] = rng.normal(size=arrays["x"].shape)
     mixed = {name: array if name == wide else array.astype(np.float32) for name, array in arrays.items()}
-    for function, names in ((dT_du.cpu, "xw"), (dT_dw.cpu, "xu"), (dT_dx.cpu, "uw")):
+    for function, names in ((conv_p.cpu, "xw"), (conv_weight.cpu, "xu"), (conv_transpose_p.cpu, "uw")):
         found = function(*(mixed[n] for n in names), window=window, groups=1)
         exact = function(*(arrays[n] for n in names), window=window, groups=1)
         assert found.dtype == (np.float64 if wide in names else np.float32)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.check.samples.conv import CASES, by_signal, one_by_one_back, one_by_one_weight, tensors
-from minidl.ops.conv import dT_du, dT_dw, dT_dx
+from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
 
 from .test_window import drawn, seeds, windows
@@ -32,9 +32,10 @@ def close(a, b, scale=1.0):
 @given(forms())
 def test_the_three_derivatives_are_adjoint(form):
     x, w, u, geometry = form
-    y, back, weight = dT_du(x, w, **geometry).data, dT_dx(u, w, **geometry).data, dT_dw(x, u, **geometry).data
+    y, back = conv_p(x, w, **geometry).data, conv_transpose_p(u, w, **geometry).data
+    weight = conv_weight(x, u, **geometry).data
     assert (y.shape, back.shape, weight.shape) == (u.shape, x.shape, w.shape)
-    bound = 1e-12 * (1 + (dT_du(abs(x), abs(w), **geometry).data * abs(u)).sum())
+    bound = 1e-12 * (1 + (conv_p(abs(x), abs(w), **geometry).data * abs(u)).sum())
     assert abs((y * u).sum() - (x * back).sum()) <= bound
     assert abs((y * u).sum() - (w * weight).sum()) <= bound
 
@@ -43,9 +44,9 @@ def test_the_three_derivatives_are_adjoint(form):
 @given(forms())
 def test_each_equals_its_definition(form):
     x, w, u, geometry = form
-    close(dT_du(x, w, **geometry).data, by_signal(x, w, **geometry), 10)
-    close(dT_dx(u, w, **geometry).data, one_by_one_back(u, w, **geometry), 10)
-    close(dT_dw(x, u, **geometry).data, one_by_one_weight(x, u, **geometry), 10)
+    close(conv_p(x, w, **geometry).data, by_signal(x, w, **geometry), 10)
+    close(conv_transpose_p(u, w, **geometry).data, one_by_one_back(u, w, **geometry), 10)
+    close(conv_weight(x, u, **geometry).data, one_by_one_weight(x, u, **geometry), 10)
 
 
 @settings(drawn, max_examples=40)
@@ -129,7 +130,7 @@ def test_output_padding_between_stride_and_dilation_adds_cells_that_nothing_reac
 @pytest.mark.parametrize("case", CASES)
 def test_dtype_is_kept_and_value_agrees(case):
     x, w, u, geometry = tensors(np.random.default_rng(1), *case)
-    for form, inputs in ((dT_du, (x, w)), (dT_dx, (u, w)), (dT_dw, (x, u))):
+    for form, inputs in ((conv_p, (x, w)), (conv_transpose_p, (u, w)), (conv_weight, (x, u))):
         exact = form(*inputs, **geometry).data
         single = form(*(a.astype("f4") for a in inputs), **geometry).data
         assert exact.dtype == np.float64 and single.dtype == np.float32
@@ -143,7 +144,7 @@ def test_dtype_is_kept_and_value_agrees(case):
 @pytest.mark.parametrize("case", CASES)
 def test_layout_of_the_inputs_does_not_matter_and_they_stay_as_they_are(case):
     x, w, u, geometry = tensors(np.random.default_rng(2), *case)
-    for form, inputs in ((dT_du, (x, w)), (dT_dx, (u, w)), (dT_dw, (x, u))):
+    for form, inputs in ((conv_p, (x, w)), (conv_transpose_p, (u, w)), (conv_weight, (x, u))):
         expected = form(*inputs, **geometry).data
         odd = [np.stack([a, a], axis=-1).astype(a.dtype).T[0].T[..., ::-1][..., ::-1] for a in inputs]
         before = [a.copy() for a in odd]

@@ -67,8 +67,8 @@ def test_second_order_is_the_derivative_of_the_backward_kernel(batch, training):
 
     def primitive(x):
         if training:
-            return norm.normalised(x, md.Tensor(weight), bias, eps=0.1)
-        return norm.normalised_by(x, md.Tensor(weight), bias, mean=mean, var=var, eps=0.1)
+            return norm.batch_norm_p(x, md.Tensor(weight), bias, eps=0.1)
+        return norm.batch_norm_eval(x, md.Tensor(weight), bias, mean=mean, var=var, eps=0.1)
 
     _, hv = md.hvp(lambda x: (primitive(x) ** 2 * g).sum(), x, v)
     z = md.Tensor(x + 1e-30j * v, requires_grad=True)
@@ -237,7 +237,7 @@ def test_kernel_equals_the_array_function(batch, how, how_g, dtype, needed, trai
     parameters = {"eps": 0.1, "relu": relu}
     if not training:
         parameters |= {"mean": rng.normal(size=x.shape[1]), "var": rng.uniform(0.3, 2, x.shape[1])}
-    p = norm.normalised if training else norm.normalised_by
+    p = norm.batch_norm_p if training else norm.batch_norm_eval
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     with sizes(chosen):
         y = p.cpu(x, weight, bias, **parameters)
@@ -299,9 +299,9 @@ def test_results_lie_in_memory_as_the_input_does(how):
     given, training = {"mean": np.zeros(8), "var": np.ones(8), "eps": 1e-5}, {"eps": 1e-5}
     needed = [True, False, False]
     with sizes({}):
-        y, z = norm.normalised.cpu(x, None, None, **training), norm.normalised_by.cpu(x, None, None, **given)
-        gx, _, _ = norm.normalised.reverse.cpu(np.ones(x.shape), y, x, None, None, needed=needed, **training)
-        gz, _, _ = norm.normalised_by.reverse.cpu(x, z, x, None, None, needed=needed, **given)
+        y, z = norm.batch_norm_p.cpu(x, None, None, **training), norm.batch_norm_eval.cpu(x, None, None, **given)
+        gx, _, _ = norm.batch_norm_p.reverse.cpu(np.ones(x.shape), y, x, None, None, needed=needed, **training)
+        gz, _, _ = norm.batch_norm_eval.reverse.cpu(x, z, x, None, None, needed=needed, **given)
     for a in (y, z, gx, gz):
         assert a.strides == x.strides
 

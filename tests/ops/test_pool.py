@@ -13,7 +13,7 @@ from minidl import functional as F
 from minidl.check.samples.pool import POOLS, first_largest, largest, spread, total
 from minidl.kernels.cpu import pool as kernel
 from minidl.kernels.cpu import workers
-from minidl.ops.pool import gathered, pooled_max, scattered, to_largest, window_spread, window_sum
+from minidl.ops.pool import gather_cells, max_pool_p, scatter_cells, to_largest, window_spread, window_sum
 from minidl.ops.window import Window
 
 from .test_window import drawn, seeds, windows
@@ -160,8 +160,8 @@ def test_scatter_and_gather_are_adjoint(n, entries, size, repeats, rng):
     assume(repeats or entries <= size)
     indices = np.array([rng.choice(size, entries, replace=repeats) for _ in range(2 * n)], int).reshape(n, 2, entries)
     x, v = rng.normal(size=indices.shape), rng.normal(size=(n, 2, size))
-    y = scattered(x, indices=indices, size=(size,), repeats=repeats).data
-    a = gathered(v, indices=indices, repeats=repeats).data
+    y = scatter_cells(x, indices=indices, size=(size,), repeats=repeats).data
+    a = gather_cells(v, indices=indices, repeats=repeats).data
     assert abs((y * v).sum() - (x * a).sum()) <= 1e-12 * (1 + abs(x * a).sum())
 
 
@@ -221,7 +221,7 @@ def test_float32_stays_and_inputs_too(pool, rng):
 @pytest.mark.parametrize("window", POOLS)
 def test_an_empty_batch_passes(window):
     x = md.tensor(np.zeros((0, 3, *window.size)), requires_grad=True)
-    y = pooled_max(x, window=window)
+    y = max_pool_p(x, window=window)
     assert y.shape == (0, 3, *window.output)
     assert md.grad(y.sum(), [x])[0].shape == x.shape
     y, indices = F.max_pool(x, 2, return_indices=True)
@@ -276,10 +276,10 @@ kernels = settings(drawn, max_examples=150, suppress_health_check=[HealthCheck.f
 def test_the_kernels_equal_the_array_functions(blocks, contest):
     window, x, g, cells = contest
     blocks(cells)
-    y = pooled_max.forward(np, x, window=window)
+    y = max_pool_p.forward(np, x, window=window)
     parameters = {"among": x, "largest": y, "window": window}
     pairs = [
-        (pooled_max.cpu(x, window=window), y),
+        (max_pool_p.cpu(x, window=window), y),
         (to_largest.run(np, [g], parameters), to_largest.forward(np, g, **parameters)),
         (window_spread.cpu(g, window=window), window_spread.forward(np, g, window=window)),
     ]
@@ -301,7 +301,7 @@ def test_the_kernel_takes_the_largest_of_whole_numbers(blocks, pool, dtype, cell
     window, _ = pool
     blocks(cells)
     x = rng.integers(-3, 4, (2, 3, *window.size)).astype(dtype)
-    found, expected = pooled_max.cpu(x, window=window), pooled_max.forward(np, x, window=window)
+    found, expected = max_pool_p.cpu(x, window=window), max_pool_p.forward(np, x, window=window)
     assert found.dtype == expected.dtype == dtype
     np.testing.assert_array_equal(found, expected)
 

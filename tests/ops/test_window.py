@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl.check.samples.window import cells, one_by_one, one_by_one_back
-from minidl.ops.window import Window, folded, unfolded
+from minidl.kernels.window import mirrored_window, row_range
+from minidl.ops.window import Window, fold_p, unfold_p
 
 drawn = settings(deadline=None)  # no timing in tests
 
@@ -57,13 +58,13 @@ def test_shifts_enumerate_the_definition(window):
 @drawn
 @given(windows(strides=(1,)))
 def test_mirrored_exchanges_inputs_and_outputs(window):
-    mirrored = window.mirrored
+    mirrored = mirrored_window(window)
     swapped = sorted(
         (tuple(k - 1 - t for k, t in zip(window.kernel, tap)), cell, position) for tap, position, cell in cells(window)
     )
     assert incidence(mirrored) == swapped
     assert mirrored.output == window.size
-    assert mirrored.mirrored == window
+    assert mirrored_window(mirrored) == window
 
 
 @drawn
@@ -71,7 +72,7 @@ def test_mirrored_exchanges_inputs_and_outputs(window):
 def test_rows_is_the_part_of_the_window(window, data):
     start = data.draw(st.integers(0, window.output[0] - 1))
     stop = data.draw(st.integers(start + 1, window.output[0]))
-    part = window.rows(start, stop)
+    part = row_range(window, start, stop)
     assert part.output == (stop - start, *window.output[1:])
     shifted = [(tap, (o[0] - start, *o[1:]), cell) for tap, o, cell in cells(window) if start <= o[0] < stop]
     assert incidence(part) == sorted(shifted)
@@ -157,8 +158,8 @@ def test_of_refuses_fractions():
 def test_unfold_and_fold_equal_their_definitions(window, n, c, rng):
     x = rng.normal(size=(n, c, *window.size))
     columns = rng.normal(size=(n, c * window.taps, window.positions))
-    np.testing.assert_array_equal(unfolded(x, window=window).data, one_by_one(x, window=window))
-    np.testing.assert_allclose(folded(columns, window=window).data, one_by_one_back(columns, window=window), atol=1e-14)
+    np.testing.assert_array_equal(unfold_p(x, window=window).data, one_by_one(x, window=window))
+    np.testing.assert_allclose(fold_p(columns, window=window).data, one_by_one_back(columns, window=window), atol=1e-14)
 
 
 @drawn
@@ -166,7 +167,7 @@ def test_unfold_and_fold_equal_their_definitions(window, n, c, rng):
 def test_fold_is_the_adjoint_of_unfold(window, n, rng):
     x = rng.normal(size=(n, 2, *window.size))
     v = rng.normal(size=(n, 2 * window.taps, window.positions))
-    y, a = unfolded(x, window=window).data, folded(v, window=window).data
+    y, a = unfold_p(x, window=window).data, fold_p(v, window=window).data
     assert abs((y * v).sum() - (x * a).sum()) <= 1e-12 * (1 + abs(y * v).sum())
 
 

@@ -12,8 +12,9 @@ from minidl import functional as F
 from minidl import nn
 from minidl.__main__ import main
 from minidl.check.rules import load
-from minidl.core.context import switch
-from minidl.core.primitive import Fused, registry
+from minidl.core.context import setting
+from minidl.core.fused import Fused
+from minidl.core.primitive import registry
 from minidl.study.receptive_field.graph import COUNTING, SPECIAL
 from tasks.models import alexnet, resnet18
 from tasks.segment.unet import UNet
@@ -94,7 +95,7 @@ def test_a_unet_in_one_line_has_the_same_phases():
 )
 def test_published_networks(make, layer, size, start):
     """The sizes are those of Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks"."""
-    with switch("drawing", False):
+    with setting(drawing=False):
         found = md.receptive_field(make(), (1, 3, 227, 227))
     row = found.layers[found._index(layer)]
     assert row.size == (size, size) and row.start == (start, start) and row.jump == (32, 32)

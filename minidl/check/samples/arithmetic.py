@@ -35,13 +35,13 @@ samples(arithmetic.minimum, each(lambda a, b: a if a < b else b))(pairs)
 
 
 @samples(arithmetic.negative, oracle=each(operator.neg))
-def _(rng):
+def negative_samples(rng):
     yield Sample((rng.standard_normal((3, 4)),))
     yield Sample((rng.standard_normal(()),))
 
 
 @samples(arithmetic.divide, oracle=each(operator.truediv))
-def _(rng):
+def divide_samples(rng):
     for s in pairs(rng):
         a, b = s.inputs
         yield Sample((a, np.where(np.asarray(b) < 0, -1.0, 1.0) * (abs(b) + 0.3)))
@@ -50,7 +50,7 @@ def _(rng):
 
 
 @samples(arithmetic.power, oracle=each(math.pow))
-def _(rng):
+def power_samples(rng):
     yield Sample((rng.uniform(0.3, 2, (3, 4)), rng.standard_normal((3, 4))))
     yield Sample((rng.uniform(0.3, 2, (2, 3, 1)), rng.standard_normal((4,))))
     yield Sample((rng.uniform(0.3, 2, (2, 3)), 0.5))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.conv import dT_du, dT_dw, dT_dx
+from ...ops.conv import conv_p, conv_transpose_p, conv_weight
 from ...ops.window import Window
 from . import Sample, samples
 from .window import cells
@@ -77,22 +77,22 @@ def tensors(rng, n, c, f, groups, window):
     return x, w, u, {"window": window, "groups": groups}
 
 
-@samples(dT_du, oracle=by_signal)
-def _(rng):
+@samples(conv_p, oracle=by_signal)
+def conv_samples(rng):
     for case in CASES:
         x, w, _, parameters = tensors(rng, *case)
         yield Sample((x, w), parameters)
 
 
-@samples(dT_dx, oracle=one_by_one_back)
-def _(rng):
+@samples(conv_transpose_p, oracle=one_by_one_back)
+def conv_transpose_samples(rng):
     for case in CASES:
         _, w, u, parameters = tensors(rng, *case)
         yield Sample((u, w), parameters)
 
 
-@samples(dT_dw, oracle=one_by_one_weight)
-def _(rng):
+@samples(conv_weight, oracle=one_by_one_weight)
+def conv_weight_samples(rng):
     for case in CASES:
         x, _, u, parameters = tensors(rng, *case)
         yield Sample((x, u), parameters)

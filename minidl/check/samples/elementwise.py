@@ -61,29 +61,29 @@ def between(x, low, high):
     return high if high is not None and x > high else x
 
 
-@samples(elementwise.clipped, oracle=lambda x, *, low, high: between(x, low, high))
-def _(rng):
+@samples(elementwise.clip_p, oracle=lambda x, *, low, high: between(x, low, high))
+def clip_samples(rng):
     yield Sample((rng.standard_normal((3, 4)),), {"low": -0.5, "high": 0.7})
     yield Sample((rng.standard_normal((2, 1, 5)),), {"low": None, "high": 0.1})
     yield Sample((rng.standard_normal((7,)),), {"low": 0.0, "high": None})
 
 
-@samples(elementwise.leaky, oracle=lambda x, *, slope: each(lambda v: v if v > 0 else slope * v)(x))
-def _(rng):
+@samples(elementwise.leaky_relu_p, oracle=lambda x, *, slope: each(lambda v: v if v > 0 else slope * v)(x))
+def leaky_relu_samples(rng):
     for slope in (0.01, 0.3, -0.5):
         yield Sample((rng.standard_normal((3, 4)),), {"slope": slope})
 
 
 @samples(elementwise.gated, oracle=lambda x, *, gate, slope=0: each(lambda v, on: v if on > 0 else slope * v)(x, gate))
-def _(rng):
+def gated_samples(rng):
     for shape, slope in (((3, 4), 0), ((2, 1, 5), 0.2), ((0, 3), 0), ((), -0.5)):
         yield Sample((rng.standard_normal(shape),), {"gate": rng.standard_normal(shape), "slope": slope})
 
 
 @samples(
-    elementwise.exponential_linear, oracle=lambda x, *, alpha: each(lambda v: v if v > 0 else alpha * math.expm1(v))(x)
+    elementwise.elu_p, oracle=lambda x, *, alpha: each(lambda v: v if v > 0 else alpha * math.expm1(v))(x)
 )
-def _(rng):
+def elu_samples(rng):
     for alpha in (1.0, 0.4):
         yield Sample((rng.standard_normal((3, 4)),), {"alpha": alpha})
     yield Sample((np.array([-800.0, -1e-3, 800.0]),), {"alpha": 1.0})

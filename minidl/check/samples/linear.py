@@ -19,8 +19,8 @@ def row_by_column(a, b):
     return y
 
 
-@samples(linear.product, oracle=row_by_column)
-def _(rng):
+@samples(linear.matmul_p, oracle=row_by_column)
+def matmul_samples(rng):
     for lead, i, k, j in [
         ((), 3, 4, 2),
         ((), 3, 3, 3),

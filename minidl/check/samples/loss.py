@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.loss import of_classes, of_logits, of_probabilities
+from ...ops.loss import binary_cross_entropy_with_logits_p, cross_entropy_p, soft_cross_entropy
 from . import Sample, samples
 
 LOGITS = ((3, 4), (1, 2, 3), (2, 3, 2, 2), (2, 1, 1, 2, 3), (0, 3, 2))  # batch 1, one class, every rank, empty
@@ -39,8 +39,8 @@ def binary_oracle(x, t, *, pos_weight=1.0):
     return -pos_weight * t * log_expit(x) - (1 - t) * log_expit(-x)
 
 
-@samples(of_classes, oracle=class_oracle)
-def _(rng):
+@samples(cross_entropy_p, oracle=class_oracle)
+def cross_entropy_samples(rng):
     for shape in LOGITS:
         target = rng.integers(shape[1], size=shape[:1] + shape[2:])
         yield Sample((rng.normal(size=shape) * 3,), {"target": target, "scale": rng.uniform(0.5, 2, target.shape)})
@@ -48,8 +48,8 @@ def _(rng):
         yield Sample((rng.normal(size=shape),), {"target": target, "scale": kept * rng.uniform(0.5, 2, target.shape)})
 
 
-@samples(of_probabilities, oracle=probability_oracle)
-def _(rng):
+@samples(soft_cross_entropy, oracle=probability_oracle)
+def soft_cross_entropy_samples(rng):
     for shape in LOGITS:
         weight = rng.uniform(0.5, 2, (1, shape[1]) + (1,) * (len(shape) - 2))
         for parameters in ({}, {"weight": weight}):
@@ -57,8 +57,8 @@ def _(rng):
             yield Sample((rng.normal(size=shape) * 3, target / target.sum(axis=1, keepdims=True)), parameters)
 
 
-@samples(of_logits, oracle=binary_oracle)
-def _(rng):
+@samples(binary_cross_entropy_with_logits_p, oracle=binary_oracle)
+def binary_cross_entropy_with_logits_samples(rng):
     for shape in ((1,), (3,), (2, 4), (1, 3, 2, 2), (0, 2)):
         x = rng.normal(size=shape) * 4
         yield Sample((x, rng.uniform(size=shape)))

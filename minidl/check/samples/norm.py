@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...ops.norm import normalised, normalised_by
+from ...ops.norm import batch_norm_eval, batch_norm_p
 from . import Sample, samples
 
 
@@ -41,15 +41,15 @@ def cases(rng: np.random.Generator) -> Iterator[tuple]:
         yield rng.normal(size=shape) * rng.uniform(0.5, 3) + rng.normal(), weight, bias
 
 
-@samples(normalised, oracle=by_channel)
-def _(rng):
+@samples(batch_norm_p, oracle=by_channel)
+def batch_norm_samples(rng):
     for relu in (False, True):
         for inputs in cases(rng):
             yield Sample(inputs, {"eps": float(rng.choice([1e-5, 1e-2])), "relu": relu})
 
 
-@samples(normalised_by, oracle=by_entry)
-def _(rng):
+@samples(batch_norm_eval, oracle=by_entry)
+def batch_norm_eval_samples(rng):
     empty = np.zeros((0, 2, 3)), rng.normal(size=2), rng.normal(size=2)
     for inputs in (*cases(rng), empty):
         channels = inputs[0].shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.pool import from_largest, gathered, pooled_max, scattered, to_largest, window_spread, window_sum
+from ...ops.pool import from_largest, gather_cells, max_pool_p, scatter_cells, to_largest, window_spread, window_sum
 from ...ops.window import Window
 from . import Sample, samples
 from .window import WINDOWS, cells
@@ -54,8 +54,8 @@ POOLS = (
 )
 
 
-@samples(pooled_max, oracle=largest)
-def _(rng):
+@samples(max_pool_p, oracle=largest)
+def max_pool_samples(rng):
     for window in POOLS:
         yield Sample((rng.normal(size=(2, 2, *window.size)),), {"window": window})
     yield Sample((np.zeros((0, 2, 4, 4)),), {"window": POOLS[0]})
@@ -89,19 +89,19 @@ def contests(rng):
 
 
 @samples(to_largest, oracle=added_at_largest)
-def _(rng):
+def to_largest_samples(rng):
     for contest in contests(rng):
         yield Sample((rng.normal(size=contest["largest"].shape),), contest)
 
 
 @samples(from_largest, oracle=looked_up_at_largest)
-def _(rng):
+def from_largest_samples(rng):
     for contest in contests(rng):
         yield Sample((rng.normal(size=contest["among"].shape),), contest)
 
 
 @samples(window_sum, oracle=total)
-def _(rng):
+def window_sum_samples(rng):
     for window in WINDOWS + POOLS:
         yield Sample((rng.normal(size=(2, 1, *window.size)),), {"window": window})
     yield Sample((rng.normal(size=(1, 1, 1)),), {"window": Window.of((1,), 1, stride=2, padding=1)})  # padding only
@@ -109,7 +109,7 @@ def _(rng):
 
 
 @samples(window_spread, oracle=spread)
-def _(rng):
+def window_spread_samples(rng):
     for window in WINDOWS + POOLS:
         yield Sample((rng.normal(size=(2, 1, *window.output)),), {"window": window})
     yield Sample((np.zeros((0, 2, 2, 2)),), {"window": POOLS[0]})
@@ -125,16 +125,16 @@ def positions(rng, shape, size, repeats):
     return np.array(drawn, int).reshape(shape)
 
 
-@samples(scattered, oracle=added)
-def _(rng):
+@samples(scatter_cells, oracle=added)
+def scatter_cells_samples(rng):
     for shape, size in CELLS:
         for repeats in (False, True):
             indices = positions(rng, shape, size, repeats)
             yield Sample((rng.normal(size=shape),), {"indices": indices, "size": size, "repeats": repeats})
 
 
-@samples(gathered, oracle=looked_up)
-def _(rng):
+@samples(gather_cells, oracle=looked_up)
+def gather_cells_samples(rng):
     for shape, size in CELLS:
         for repeats in (False, True):
             indices = positions(rng, shape, size, repeats)

@@ -42,13 +42,13 @@ def reductions(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((0, 3)),), {"axis": (1,), "keepdims": False})
 
 
-@samples(reduce.summed, oracle=over(math.fsum))
-def _(rng):
+@samples(reduce.sum_p, oracle=over(math.fsum))
+def sum_samples(rng):
     yield from reductions(rng)
     yield Sample((rng.standard_normal((0, 3)),), {"axis": (0,), "keepdims": True})
 
 
-samples(reduce.largest, over(max))(reductions)
+samples(reduce.max_p, over(max))(reductions)
 
 
 def stacks(rng: np.random.Generator) -> Iterator[Sample]:
@@ -59,5 +59,5 @@ def stacks(rng: np.random.Generator) -> Iterator[Sample]:
     )  # e^1000 is infinite
 
 
-samples(reduce.normalised_exp, lambda x, *, axis: scipy.special.softmax(x, axis))(stacks)
-samples(reduce.log_normalised_exp, lambda x, *, axis: scipy.special.log_softmax(x, axis))(stacks)
+samples(reduce.softmax_p, lambda x, *, axis: scipy.special.softmax(x, axis))(stacks)
+samples(reduce.log_softmax_p, lambda x, *, axis: scipy.special.log_softmax(x, axis))(stacks)

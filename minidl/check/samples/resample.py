@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.resample import linear_matrix, mixed, nearest_index, picked
+from ...ops.resample import linear_matrix, matmul_along_axis, nearest_index, take
 from . import Sample, samples
 
 
@@ -26,8 +26,8 @@ CASES = (  # shape, axis, output length: larger, smaller, equal, from 1, to 1, e
 )
 
 
-@samples(mixed, oracle=contraction)
-def _(rng):
+@samples(matmul_along_axis, oracle=contraction)
+def matmul_along_axis_samples(rng):
     for shape, axis, m in CASES:
         n = shape[axis]
         x = rng.normal(size=shape)
@@ -35,8 +35,8 @@ def _(rng):
         yield Sample((x,), {"axis": axis, "matrix": rng.normal(size=(m, n))})
 
 
-@samples(picked, oracle=one_by_one)
-def _(rng):
+@samples(take, oracle=one_by_one)
+def take_samples(rng):
     for shape, axis, m in CASES:
         n = shape[axis]
         x = rng.normal(size=shape)

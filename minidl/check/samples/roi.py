@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...ops.roi import Regions, averaged, pooled, roi_from_largest, roi_spread, roi_to_largest
+from ...ops.roi import Regions, roi_align_p, roi_from_largest, roi_pool_p, roi_spread, roi_to_largest
 from . import Sample, samples
 
 
@@ -136,21 +136,21 @@ def regions():
 SIZE = (2, 2, 5, 4)
 
 
-@samples(averaged, oracle=align)
-def _(rng):
+@samples(roi_align_p, oracle=align)
+def roi_align_samples(rng):
     for r in regions():
         yield Sample((rng.normal(size=SIZE),), {"regions": r})
     yield Sample((rng.normal(size=(2, 1, 1, 3)),), {"regions": regions()[0]})
 
 
 @samples(roi_spread, oracle=spread)
-def _(rng):
+def roi_spread_samples(rng):
     for r in regions():
         yield Sample((rng.normal(size=(len(r.boxes), SIZE[1], *r.output)),), {"regions": r, "size": SIZE})
 
 
-@samples(pooled, oracle=largest)
-def _(rng):
+@samples(roi_pool_p, oracle=largest)
+def roi_pool_samples(rng):
     for r in regions():
         yield Sample((rng.normal(size=SIZE),), {"regions": r})
 
@@ -163,13 +163,13 @@ def contests(rng):
 
 
 @samples(roi_to_largest, oracle=added_at_largest)
-def _(rng):
+def roi_to_largest_samples(rng):
     for contest in contests(rng):
         r = contest["regions"]
         yield Sample((rng.normal(size=(len(r.boxes), SIZE[1], *r.output)),), contest)
 
 
 @samples(roi_from_largest, oracle=looked_up_at_largest)
-def _(rng):
+def roi_from_largest_samples(rng):
     for contest in contests(rng):
         yield Sample((rng.normal(size=SIZE),), contest)

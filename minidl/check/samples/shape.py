@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 
-from ...ops import shape
+from ...core.identity import identity
+from ...ops import indexing, shape
 from . import Sample, samples
 
 
@@ -15,20 +16,20 @@ def entries(x: np.ndarray) -> list:
     return [x[i] for i in np.ndindex(x.shape)]
 
 
-@samples(shape.identity, oracle=lambda x: x)
-def _(rng):
+@samples(identity, oracle=lambda x: x)
+def identity_samples(rng):
     yield Sample((rng.standard_normal((2, 3)),))
 
 
-@samples(shape.cast, oracle=lambda x, *, dtype: np.array(x.tolist(), dtype).reshape(x.shape), keeps_dtype=False)
-def _(rng):
+@samples(shape.astype_p, oracle=lambda x, *, dtype: np.array(x.tolist(), dtype).reshape(x.shape), keeps_dtype=False)
+def astype_samples(rng):
     yield Sample((rng.standard_normal((2, 3)),), {"dtype": np.float64})
     yield Sample((rng.standard_normal((0, 3)),), {"dtype": np.float64})
     yield Sample((rng.standard_normal((4,)),), {"dtype": np.float32}, differentiate=())
 
 
-@samples(shape.copy_to, oracle=lambda x, *, device_name: x)
-def _(rng):
+@samples(shape.to_p, oracle=lambda x, *, device_name: x)
+def to_samples(rng):
     yield Sample((rng.standard_normal((2, 3)),), {"device_name": "cpu"})
 
 
@@ -39,8 +40,8 @@ def read_in_order(x, *, shape):
     return y
 
 
-@samples(shape.reshaped, oracle=read_in_order)
-def _(rng):
+@samples(shape.reshape_p, oracle=read_in_order)
+def reshape_samples(rng):
     for before, after in [((2, 6), (3, 4)), ((12,), (1, 2, 6)), ((1,), ()), ((0, 3), (3, 0, 2)), ((2, 3, 2), (12,))]:
         yield Sample((rng.standard_normal(before),), {"shape": after})
 
@@ -52,8 +53,8 @@ def exchange(x, *, axes):
     return y
 
 
-@samples(shape.permuted, oracle=exchange)
-def _(rng):
+@samples(shape.transpose_p, oracle=exchange)
+def transpose_samples(rng):
     for axes in [(1, 0), (0, 2, 1), (2, 0, 1), (3, 1, 2, 0), (0,), ()]:
         yield Sample((rng.standard_normal((2, 3, 4, 2)[: len(axes)]),), {"axes": axes})
     yield Sample((rng.standard_normal((0, 2)),), {"axes": (1, 0)})
@@ -68,8 +69,8 @@ def repeat(x, *, shape):
     return y
 
 
-@samples(shape.broadcast, oracle=repeat)
-def _(rng):
+@samples(shape.broadcast_to_p, oracle=repeat)
+def broadcast_to_samples(rng):
     for before, after in [
         ((3, 1), (3, 4)),
         ((4,), (2, 3, 4)),
@@ -106,8 +107,8 @@ def pick(x, *, index):
     return np.array([values[p] for p in np.ravel(positions)], float).reshape(np.shape(positions))
 
 
-@samples(shape.take, oracle=pick)
-def _(rng):
+@samples(indexing.getitem_p, oracle=pick)
+def getitem_samples(rng):
     for size, index in INDICES:
         yield Sample((rng.standard_normal(size),), {"index": index})
 
@@ -120,8 +121,8 @@ def scatter(x, *, index, shape):
     return np.array(y).reshape(shape)
 
 
-@samples(shape.put, oracle=scatter)
-def _(rng):
+@samples(indexing.put, oracle=scatter)
+def put_samples(rng):
     for size, index in INDICES:
         yield Sample((rng.standard_normal(np.zeros(size)[index].shape),), {"index": index, "shape": size})
 
@@ -136,8 +137,8 @@ def one_after_another(*tensors, axis):
     return y
 
 
-@samples(shape.concatenated, oracle=one_after_another)
-def _(rng):
+@samples(indexing.concat_p, oracle=one_after_another)
+def concat_samples(rng):
     for axis, lengths in [(0, (2, 1, 3)), (1, (2, 2)), (2, (1,)), (1, (0, 3, 1))]:
         sizes = [tuple(n if a == axis else 2 for a in range(3)) for n in lengths]
         yield Sample(tuple(rng.standard_normal(size) for size in sizes), {"axis": axis})
@@ -150,8 +151,8 @@ def choose(a, b, *, condition):
     ).reshape(a.shape)
 
 
-@samples(shape.select, oracle=choose)
-def _(rng):
+@samples(indexing.where_p, oracle=choose)
+def where_samples(rng):
     for a, b, c in [
         ((3, 4), (3, 4), (3, 4)),
         ((3, 1), (4,), (3, 4)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.window import Window, folded, unfolded
+from ...ops.window import Window, fold_p, unfold_p
 from . import Sample, samples
 
 
@@ -46,15 +46,15 @@ WINDOWS = (
 )
 
 
-@samples(unfolded, oracle=one_by_one)
-def _(rng):
+@samples(unfold_p, oracle=one_by_one)
+def unfold_samples(rng):
     for window in WINDOWS:
         yield Sample((rng.normal(size=(2, 2, *window.size)),), {"window": window})
     yield Sample((np.zeros((0, 2, 5)),), {"window": WINDOWS[0]})
 
 
-@samples(folded, oracle=one_by_one_back)
-def _(rng):
+@samples(fold_p, oracle=one_by_one_back)
+def fold_samples(rng):
     for window in WINDOWS:
         yield Sample((rng.normal(size=(2, 2 * window.taps, window.positions)),), {"window": window})
     yield Sample((np.zeros((0, 6, 3)),), {"window": WINDOWS[0]})

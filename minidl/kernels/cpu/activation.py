@@ -31,7 +31,7 @@ def relu(x: np.ndarray) -> np.ndarray:
     return y
 
 
-def leaky(x: np.ndarray, slope: float) -> np.ndarray:
+def leaky_relu(x: np.ndarray, *, slope: float) -> np.ndarray:
     """x where positive, ``slope * x`` elsewhere: the larger of the two, or the smaller if the slope is above 1.
 
     x may be a number, too.
@@ -49,7 +49,7 @@ def leaky(x: np.ndarray, slope: float) -> np.ndarray:
     return y
 
 
-def gated(x: np.ndarray, gate: np.ndarray, slope: float = 0) -> np.ndarray:
+def gated(x: np.ndarray, *, gate: np.ndarray, slope: float = 0) -> np.ndarray:
     """``x * factor``: 1 where the gate is positive, `slope` elsewhere."""
     if not slope and x.size < FEW:
         return x * (gate > ZERO.get(gate.dtype, 0))

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithm import asked
+from ...core.context import current
+from ..window import live_taps, mirrored_window
 from . import depthwise, im2col, layout, winograd
 
 SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
@@ -34,7 +35,7 @@ def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: i
         "winograd": winograd.can(dtype, window, groups),
         "depthwise": depthwise.suits(inputs, outputs, window, groups),
     }
-    way = asked.get()
+    way = current().algorithm
     if possible.get(way):
         return way
     if possible["depthwise"]:
@@ -48,7 +49,7 @@ def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: i
 
 def convolve(x: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
     """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         return convolve(x, w[(..., *taps)], window=live, groups=groups)
     way = choose(len(x), x.shape[1], len(w), np.result_type(x, w), window, groups)
@@ -57,31 +58,31 @@ def convolve(x: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.nd
     if way == "depthwise":
         return depthwise.convolve(x, w, window)
     if way == "shifted":
-        return im2col.scatter(x, mirrored(w, groups), window.mirrored, groups)
+        return im2col.scatter(x, mirrored(w, groups), mirrored_window(window), groups)
     return im2col.gather(x, w, window, groups)
 
 
 def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
     """dT/dx: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         return transpose(u, w[(..., *taps)], window=live, groups=groups)
     if any(s != 1 for s in window.stride):
         return im2col.scatter(u, w, window, groups)
     inputs, outputs = len(w), w.shape[1] * groups
-    way = choose(len(u), inputs, outputs, np.result_type(u, w), window.mirrored, groups)
+    way = choose(len(u), inputs, outputs, np.result_type(u, w), mirrored_window(window), groups)
     if way == "winograd":
         return winograd.transpose(u, w, window)
     if way == "depthwise":
-        return depthwise.convolve(u, mirrored(w, groups), window.mirrored)
+        return depthwise.convolve(u, mirrored(w, groups), mirrored_window(window))
     if way == "shifted" or len(u) * window.positions < SMALL_MAPS * outputs:
         return im2col.scatter(u, w, window, groups)
-    return im2col.gather(u, mirrored(w, groups), window.mirrored, groups)
+    return im2col.gather(u, mirrored(w, groups), mirrored_window(window), groups)
 
 
 def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
     """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C/G, *kernel)."""
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         w = layout.empty((u.shape[1], x.shape[1] // groups, *window.kernel), np.result_type(x, u))
         w[...] = 0
@@ -93,7 +94,7 @@ def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.n
     if way == "depthwise":
         return depthwise.correlate(x, u, window)
     if way == "shifted":  # the few channels of u give the columns
-        return mirrored(im2col.correlate(u, x, window.mirrored, groups), groups)
+        return mirrored(im2col.correlate(u, x, mirrored_window(window), groups), groups)
     return im2col.correlate(x, u, window, groups)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ..window import row_range
 from . import layout
 from .blocks import blocks, even
 from .workers import MULTIPLY_ADDS, scratch, share
@@ -253,7 +254,7 @@ def position_blocks(n: int, window: Any, depth: int, work: int) -> list[tuple[sl
     """
     rows, columns = window.output[0], math.prod(window.output[1:])
     found = blocks(n, rows, columns, max(ENOUGH, GRAIN // max(work, 1)), max(BLOCK // depth, ENOUGH))
-    return [(s, r, window if r == slice(0, rows) else window.rows(r.start, r.stop)) for s, r in found]
+    return [(s, r, window if r == slice(0, rows) else row_range(window, r.start, r.stop)) for s, r in found]
 
 
 def _pieces(channels: int, others: int, work: int) -> Sequence[slice]:

@@ -39,8 +39,10 @@ def cross_entropy(x: np.ndarray, *, target: np.ndarray, scale: np.ndarray) -> np
     return y
 
 
-def cross_entropy_backward(g: np.ndarray, x: np.ndarray, *, target: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The gradient with respect to x; it lies in memory as the stack of x does."""
+def cross_entropy_backward(
+    g: np.ndarray, y: np.ndarray, x: np.ndarray, *, needed: list[bool], target: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray]:
+    """The gradient with respect to x; it has the memory layout of the stack of x."""
     last = classes_last(x)
     logits, (targets, scales) = stack(x, last), aligned(x, last, target, g * scale)
     n, c, *size = x.shape
@@ -54,7 +56,7 @@ def cross_entropy_backward(g: np.ndarray, x: np.ndarray, *, target: np.ndarray, 
         np.multiply(as_block(e, len(total), last), scales[k, columns] / total, out=out)
 
     share_blocks(work, logits, last)
-    return gx
+    return (gx,)
 
 
 def exponentials(

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.pool import lowest
+from ..window import row_range
 from .layout import shaped_as
 from .workers import scratch, share
 
@@ -23,7 +25,17 @@ MASK = np.empty(0, bool)  # what masks are like
 BITS = {2: np.int16, 4: np.int32, 8: np.int64}  # by bytes: the integers that a number's bits are
 
 
-def reduced(x: np.ndarray, window: Any, combine: np.ufunc, neutral: Any) -> np.ndarray:
+def max_pool(x: np.ndarray, *, window: Any) -> np.ndarray:
+    """The largest cell of each window: (N, C, *size) -> (N, C, *output)."""
+    return _reduced(x, window, np.maximum, lowest(x.dtype))
+
+
+def window_sum(x: np.ndarray, *, window: Any) -> np.ndarray:
+    """The sum over each window: (N, C, *size) -> (N, C, *output)."""
+    return _reduced(x, window, np.add, 0)
+
+
+def _reduced(x: np.ndarray, window: Any, combine: np.ufunc, neutral: Any) -> np.ndarray:
     """The cells of each window combined (their maximum, or sum), axis by axis: (N, C, *size) -> (N, C, *output)."""
     y = _empty_as(x, window.output)
 
@@ -54,7 +66,7 @@ def _reduce_axis(x: np.ndarray, out: np.ndarray, shifts: list, axis: int, combin
         combine(out[(*at, outputs)], x[(*at, cells)], out=out[(*at, outputs)])
 
 
-def spread(g: np.ndarray, window: Any) -> np.ndarray:
+def window_spread(g: np.ndarray, *, window: Any) -> np.ndarray:
     """Each entry added to every cell of its window: (N, C, *output) -> (N, C, *size)."""
     gx = _empty_as(g, window.size)
     adds = not _tiles(window)
@@ -80,11 +92,14 @@ def spread(g: np.ndarray, window: Any) -> np.ndarray:
     return gx
 
 
-def to_largest(g: np.ndarray, x: np.ndarray, y: np.ndarray, window: Any) -> np.ndarray:
-    """Each entry of g (N, C, *output) added to the first cell of its window in x that y, its largest, does not exceed.
+def to_largest(g: np.ndarray, *, among: np.ndarray, largest: np.ndarray, window: Any) -> np.ndarray:
+    """Each entry of g (N, C, *output) added to the first cell of its window of `among` that `largest` does not exceed.
 
-    The result is (N, C, *size), and lies in memory as x does. An entry of g has 2, 4 or 8 bytes.
+    The result is (N, C, *size), and has the memory layout of `among`. An entry of g must have 2, 4 or 8 bytes.
     """
+    if g.itemsize not in BITS:
+        return NotImplemented
+    x, y = among, largest
     gx = _empty_as(x, window.size, g.dtype)
     adds, bits = not _tiles(window), BITS[g.itemsize]
 
@@ -154,7 +169,7 @@ def _groups(x: np.ndarray, window: Any) -> list[list[tuple[slice, slice, slice, 
     height = max(BLOCK * window.output[0] // max(samples * channels * cells, 1), 1)
     starts = range(0, window.output[0], height)
     rows = [slice(r, min(r + height, window.output[0])) for r in starts]
-    parts = [(r, window.rows(r.start, r.stop)) for r in rows]
+    parts = [(r, row_range(window, r.start, r.stop)) for r in rows]
     return [
         [(slice(i, i + samples), slice(j, j + channels), *part) for part in parts]
         for i in range(0, n, samples)

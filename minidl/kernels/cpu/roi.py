@@ -14,23 +14,28 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.roi import Regions, sample_weights
+
 DTYPES = "fdFD"  # of the maps: what sparse matrices multiply
 
 
-def align(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """x (N, C, H, W), weights (R, P, H) and (R, Q, W), the image of each box (R,) -> (R, C, P, Q)."""
-    matrix = interpolation(rows, columns, images, len(x))
+def align(x: np.ndarray, *, regions: Regions) -> np.ndarray:
+    """The mean over the samples of each bin: (N, C, H, W) -> (R, C, P, Q)."""
+    if x.dtype.char not in DTYPES:
+        return NotImplemented
+    rows, columns = sample_weights(np, x, regions)
+    matrix = interpolation(rows, columns, regions.images, len(x))
     cells = x.transpose(0, 2, 3, 1).reshape(matrix.shape[1], x.shape[1])  # (N, C, H, W) -> (N * H * W, C)
     y = matrix @ cells  # (R * P * Q, C)
     return _channels_second(y, (len(rows), rows.shape[1], columns.shape[1]))
 
 
-def spread(
-    g: np.ndarray, rows: np.ndarray, columns: np.ndarray, images: np.ndarray, size: Sequence[int]
-) -> np.ndarray:
+def spread(g: np.ndarray, *, regions: Regions, size: Sequence[int]) -> np.ndarray:
     """The adjoint of `align`: g (R, C, P, Q) -> size, (N, C, H, W)."""
+    if g.dtype.char not in DTYPES:
+        return NotImplemented
     n, c, h, w = size
-    matrix = interpolation(rows, columns, images, n)
+    matrix = interpolation(*sample_weights(np, np.broadcast_to(g.dtype.type(0), size), regions), regions.images, n)
     bins = g.transpose(0, 2, 3, 1).reshape(matrix.shape[0], c)  # (R, C, P, Q) -> (R * P * Q, C)
     return _channels_second(matrix.T @ bins, (n, h, w))
 
@@ -69,9 +74,9 @@ def _entries(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # --- the largest cell
 
 
-def largest(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, images: np.ndarray) -> Any:
-    """x (N, C, H, W); first cells of bins, and one past the last, (R, P, 2) and (R, Q, 2); the image of each box (R,)
-    -> the largest cell of each bin and its flat position in its map, the first among equals: 2 x (R, C, P, Q).
+def largest(x: np.ndarray, *, regions: Regions) -> Any:
+    """The largest cell of each bin and its flat position in its map, the first among equals: (N, C, H, W) ->
+    2 x (R, C, P, Q).
 
     Any h x w cells are four blocks of 2^k x 2^l in its corners, which may overlap. The largest of every block is worked
     out once, from two of half the size, and looked up: four cells per bin, not h w of them (the sparse table of Bender
@@ -80,6 +85,8 @@ def largest(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, images: np.nda
     if x.dtype.kind != "f" or np.isnan(x).any():
         return NotImplemented
     _, c, h, w = x.shape
+    rows, columns = (regions.ranges(k, x.shape[2 + k], x.dtype) for k in (0, 1))  # (R, P, 2), (R, Q, 2)
+    images = regions.images
     bins = (len(rows), rows.shape[1], columns.shape[1])
     image, top, below, left, right = (
         np.broadcast_to(part, bins).reshape(-1)

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ..window import mirrored_window
 from . import layout
 from .blocks import blocks, even
 from .workers import MULTIPLY_ADDS, scratch, share
@@ -78,7 +79,7 @@ def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     """dT/dx: u (N, F, *output), w (F, C, 3, 3) give (N, C, *size): convolution with the mirrored kernels."""
     f, c = w.shape[:2]
     w = layout.channels_last(w).reshape(f, 9, c).swapaxes(0, 1)  # (9, F, C)
-    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), window.mirrored)
+    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), mirrored_window(window))
 
 
 def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:

@@ -23,9 +23,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ...core.context import current
 from ...device import namespace
-from ..algorithm import asked
 from ..cpu.convolution import mirrored
+from ..window import is_pointwise, live_taps, mirrored_window
 from . import tensor_cores
 from .columns import col2im, im2col
 from .source import as_matrix, empty
@@ -38,13 +39,13 @@ def convolve(x: Any, w: Any, *, window: Any, groups: int) -> Any:
     """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
     if not _takes(window, x, w):
         return NotImplemented
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         return convolve(x, w[(..., *taps)], window=live, groups=groups)
     if _on_tensor_cores(x, w, groups):
         return tensor_cores.convolve(x, w, window)
     if _mirrors(window, x.shape[1], len(w)):
-        return _scatter(x, mirrored(w, groups), window.mirrored, groups)
+        return _scatter(x, mirrored(w, groups), mirrored_window(window), groups)
     return _gather(x, w, window, groups)
 
 
@@ -52,13 +53,13 @@ def transpose(u: Any, w: Any, *, window: Any, groups: int) -> Any:
     """dT/dx: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
     if not _takes(window, u, w):
         return NotImplemented
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         return transpose(u, w[(..., *taps)], window=live, groups=groups)
     if _stride_1(window) and _on_tensor_cores(u, w, groups):
-        return tensor_cores.convolve(u, mirrored(w, groups), window.mirrored)
+        return tensor_cores.convolve(u, mirrored(w, groups), mirrored_window(window))
     if _mirrors(window, w.shape[1] * groups, len(w)):
-        return _gather(u, mirrored(w, groups), window.mirrored, groups)
+        return _gather(u, mirrored(w, groups), mirrored_window(window), groups)
     return _scatter(u, w, window, groups)
 
 
@@ -66,13 +67,13 @@ def correlate(x: Any, u: Any, *, window: Any, groups: int) -> Any:
     """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C/G, *kernel)."""
     if not _takes(window, x, u):
         return NotImplemented
-    taps, live = window.live
+    taps, live = live_taps(window)
     if live is not window:
         w = namespace([x]).zeros((u.shape[1], x.shape[1] // groups, *window.kernel), x.dtype)
         w[(..., *taps)] = correlate(x, u, window=live, groups=groups)
         return w
     if _mirrors(window, x.shape[1], u.shape[1]):
-        return mirrored(_correlate(u, x, window.mirrored, groups), groups)
+        return mirrored(_correlate(u, x, mirrored_window(window), groups), groups)
     return _correlate(x, u, window, groups)
 
 
@@ -83,7 +84,7 @@ def _takes(window: Any, *arrays: Any) -> bool:
 def _mirrors(window: Any, inputs: int, outputs: int) -> bool:
     """Are there fewer columns the other way round?"""
     fewer = outputs * math.prod(window.size) < inputs * window.positions
-    return fewer and _stride_1(window) and not window.is_pointwise
+    return fewer and _stride_1(window) and not is_pointwise(window)
 
 
 def _stride_1(window: Any) -> bool:
@@ -91,7 +92,7 @@ def _stride_1(window: Any) -> bool:
 
 
 def _on_tensor_cores(x: Any, w: Any, groups: int) -> bool:
-    return asked.get() == "tensor_cores" and tensor_cores.can(x, w, groups)
+    return current().algorithm == "tensor_cores" and tensor_cores.can(x, w, groups)
 
 
 # --- the three products
@@ -114,7 +115,7 @@ def _scatter(u: Any, w: Any, window: Any, groups: int) -> Any:
 
     def transposed(u: Any) -> Any:
         columns = _product(kernels, _grouped(u, groups))
-        if window.is_pointwise:
+        if is_pointwise(window):
             return _as_maps(columns, len(u), window.size)
         return col2im(_as_maps(columns, len(u), (window.positions,)), window=window)
 
@@ -145,7 +146,7 @@ def _kernels(w: Any, groups: int) -> Any:
 
 def _columns(x: Any, window: Any, groups: int) -> Any:
     """(N, C, *size) -> (G, C/G * taps, N*P)"""
-    return _grouped(x if window.is_pointwise else im2col(x, window=window), groups)
+    return _grouped(x if is_pointwise(window) else im2col(x, window=window), groups)
 
 
 def _grouped(u: Any, groups: int) -> Any:
@@ -163,7 +164,7 @@ def _as_maps(matrix: Any, n: int, size: tuple[int, ...]) -> Any:
 
 def _portions(n: int, channels: int, window: Any, itemsize: int) -> list[slice]:
     """The samples of a batch whose columns are made together."""
-    columns = 0 if window.is_pointwise else channels * window.taps * window.positions * itemsize
+    columns = 0 if is_pointwise(window) else channels * window.taps * window.positions * itemsize
     samples = max(COLUMNS // columns, 1) if columns else n
     return [slice(start, start + samples) for start in range(0, n, samples)]
 

@@ -12,31 +12,30 @@ SHORT = 32  # classes: a loop that one thread runs through as fast as a block me
 MANY = 1 << 12  # positions: enough threads to hide what memory takes to answer
 
 
-def can(x: Any, *others: Any) -> bool:
-    """Are there kernels for these arrays?"""
-    return supported(x, *others) and x.size > 0
-
-
 def by_blocks(classes: int, cells: int, positions: int) -> bool:
     """Is a position worth a block? If it has many classes, and they lie side by side or positions are few."""
     return classes > SHORT and (cells == 1 or positions < MANY)
 
 
-def cross_entropy(x: Any, target: Any, scale: Any) -> Any:
+def cross_entropy(x: Any, *, target: Any, scale: Any) -> Any:
     """Logits (N, C, *size); target (class numbers), scale and the result are (N, *size)."""
+    if not supported(x, scale) or not x.size:
+        return NotImplemented
     cupy, x = sys.modules["cupy"], maps(x)
     y = cupy.empty(target.shape, x.dtype)
     _launch("forward", x, x, *_in_order(target, scale), y, *strides(x))
     return y
 
 
-def cross_entropy_backward(g: Any, x: Any, target: Any, scale: Any) -> Any:
+def cross_entropy_backward(g: Any, y: Any, x: Any, *, needed: list[bool], target: Any, scale: Any) -> Any:
     """The gradient with respect to x: channels outermost, or for logits (N, C) in C order, as a matrix product is."""
+    if not supported(x, g, scale) or not x.size:
+        return NotImplemented
     cupy, x = sys.modules["cupy"], maps(x)
     gx = empty(x.shape, x.dtype) if x.ndim > 2 else cupy.empty(x.shape, x.dtype)
     (g,) = _in_order(g)
     _launch("backward", x, g, x, *_in_order(target, scale), gx, *strides(x), *strides(gx))
-    return gx
+    return (gx,)
 
 
 def _in_order(*arrays: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+from ...ops import norm
 from .source import BLOCK, blocks, empty, launch, maps, strides, supported
 
 ENTRIES = 16  # that a thread takes
@@ -13,13 +14,43 @@ SLICES = BLOCK  # at most, of a sum: a block adds them up
 LIMIT = 2**30  # entries of a channel: they are counted by an int
 
 
-def can(x: Any, *others: Any) -> bool:
+def training(x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = None, relu: bool = False) -> Any:
+    if not takes(x, weight, bias):
+        return NotImplemented
+    return affine(x, weight, bias, *(statistics or norm.moments(x)), eps, relu)
+
+
+def training_backward(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
+    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False,
+) -> Any:
+    if not takes(x, g, weight, bias):
+        return NotImplemented
+    return backward(g, x, weight, bias, *(statistics or norm.moments(x)), eps, relu, False, needed)
+
+
+def evaluation(x: Any, weight: Any, bias: Any, *, mean: Any, var: Any, eps: float, relu: bool = False) -> Any:
+    return affine(x, weight, bias, mean, var, eps, relu) if takes(x, weight, bias) else NotImplemented
+
+
+def evaluation_backward(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
+    needed: list[bool], mean: Any, var: Any, eps: float, relu: bool = False,
+) -> Any:
+    if not takes(x, g, weight, bias):
+        return NotImplemented
+    return backward(g, x, weight, bias, mean, var, eps, relu, True, needed)
+
+
+def takes(x: Any, *others: Any) -> bool:
     """Are there kernels for these arrays?"""
     return supported(x, *others) and 0 < x.size < LIMIT * x.shape[1]
 
 
-def moments(x: Any) -> tuple[Any, Any]:
+def moments(x: Any) -> Any:
     """The mean and the (biased) variance of each channel of x (N, C, *size), both (C,) in double precision."""
+    if not takes(x):
+        return NotImplemented
     x = maps(x)
     channels, (count, slices, span) = x.shape[1], cut(x)
     partial = _doubles(2, channels, slices)
@@ -67,8 +98,10 @@ def backward(
     return gx, of_weight if needed[1] else None, of_bias if needed[2] else None
 
 
-def blend(running: Any, batch: Any, momentum: float, factor: float) -> None:
+def blend(running: Any, batch: Any, *, momentum: float, factor: float = 1) -> Any:
     """``running = (1 - momentum) * running + momentum * factor * batch`` in place, both (C,), in one launch."""
+    if not supported(running) or not running.flags.c_contiguous or batch.dtype.name != "float64":
+        return NotImplemented
     grid, numbers = (blocks(running.size),), (float(momentum), float(factor))
     launch("norm", "blend", running.dtype, {"CELLS": 1}, grid, (BLOCK,), running, batch, *numbers, running.size)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.roi import largest_of_bins
 from .source import BLOCK, blocks, empty, launch, maps, strides, supported
 
 
@@ -51,10 +52,11 @@ def largest(x: Any, *, regions: Any) -> Any:
     return y, at
 
 
-def to_largest(x: Any, *, at: Any, among: Any, regions: Any) -> Any:
-    """Each entry added at the largest cell of its bin, at the flat position `at`: (R, C, P, Q) -> (N, C, H, W)."""
+def to_largest(x: Any, *, among: Any, regions: Any) -> Any:
+    """Each entry added at the largest cell of its bin in `among`: (R, C, P, Q) -> (N, C, H, W)."""
     if not supported(x, among):
         return NotImplemented
+    at = largest_of_bins(among, regions=regions)[1]
     y = empty(among.shape, x.dtype)
     if y.size:
         x, at = maps(x), maps(at)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...core import backward as graph
-from ...core.context import definitions, enable_grad, switch
-from ...core.primitive import active_overrides
+from ...core.context import definitions, enable_grad, setting
+from ...core.primitive import overridden
 from ...core.tensor import Leaf, Node, Parameter, Tensor, as_tensor
 from ...nn.module import Module
 from ...nn.summary import unchanged
@@ -42,13 +42,13 @@ def follow(
     for name, tensor in names.items():
         if not isinstance(tensor, Tensor):
             raise TypeError(f"explain: names maps a name to a Tensor, {name!r} is a {type(tensor).__name__}")
-    with switch("recording", False), switch("anomaly", False), np.errstate(all="ignore"):
+    with setting(recording=False, anomaly=False), np.errstate(all="ignore"):
         seed = graph.seed(loss, grad_output)
         recorder = Recorder(loss, seed, eps, explain)
         recorder.finish(graph.walk(loss, seed, None, release=False, pull=recorder.pull))
         steps, vertices = recorder.steps, sorted(recorder.vertices.values(), key=lambda v: v.order)
         scalar = bool(steps) and all(v.value.size == 1 for v in vertices)
-        overrides = sorted(set(active_overrides))
+        overrides = overridden()
         trace = BackwardPass(recorder.of_node[loss.node], seed.numpy().copy(), steps, vertices, overrides, [], scalar)
         notes = _name(recorder, trace, names, model)
         if model is not None:
@@ -158,7 +158,7 @@ def _value(x: Tensor, kind: str) -> np.ndarray:
 def rule_of(primitive: Any, argument: str) -> tuple[str, bool]:
     """The formula of the rule that is active for an argument, and whether it has replaced the derivative."""
     formulas = primitive.rule_formulas
-    if primitive.name not in active_overrides:
+    if primitive.name not in overridden():
         return formulas.get(argument, ""), False
     name = getattr(primitive.rules[argument], "__name__", "").strip("_")
     return name if name.isidentifier() else "another rule", True

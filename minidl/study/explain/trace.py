@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core.primitive import Fused, Primitive
+from ...core.fused import Fused
+from ...core.primitive import Primitive
 from .arrays import is_finite
 from .modules import Call
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from ...core.calculus import grad
 from ...core.context import definitions, enable_grad
-from ...core.primitive import Fused, Primitive, override, registry
+from ...core.fused import Fused
+from ...core.primitive import Primitive, override, registry
 from ...core.tensor import Leaf, Node, Tensor
 from ...nn.module import Module, watch
 from ...ops.pool import window_spread
 from ...ops.reduce import kept
-from ...ops.resample import mixed
-from ...ops.shape import broadcast, reshaped
+from ...ops.resample import matmul_along_axis
+from ...ops.shape import broadcast_to_p, reshape_p
 from .theory import Axes, Axis, through
 
 COUNTING = {  # with all weights at 1 their rules count the ways by which an entry of the input reaches the result
@@ -181,16 +182,16 @@ def _whole_window(g: Tensor, y: Tensor, x: Tensor, *, window: Any) -> Tensor:
 
 
 def _mixture(g: Tensor, y: Tensor, x: Tensor, *, axis: int, matrix: Any) -> Tensor:
-    return _mask(mixed(_mask(g), axis=axis, matrix=(np.asarray(matrix) != 0).T))
+    return _mask(matmul_along_axis(_mask(g), axis=axis, matrix=(np.asarray(matrix) != 0).T))
 
 
 def _any_along(g: Tensor, y: Tensor, x: Tensor, *, axis: Any) -> Tensor:
     """A softmax: each entry depends on all along the axis."""
-    return _mask(broadcast(g.sum(axis=axis, keepdims=True), shape=x.shape))
+    return _mask(broadcast_to_p(g.sum(axis=axis, keepdims=True), shape=x.shape))
 
 
 def _largest(g: Tensor, y: Tensor, x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
-    return _mask(broadcast(reshaped(g, shape=kept(x.shape, axis)), shape=x.shape))
+    return _mask(broadcast_to_p(reshape_p(g, shape=kept(x.shape, axis)), shape=x.shape))
 
 
 SPECIAL = {

@@ -18,7 +18,7 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
-from minidl.core.context import mode
+from minidl.core.context import current
 from minidl.device import to_device
 
 from ...models.initial import redraw, stream
@@ -75,7 +75,7 @@ class RetinaNet(SingleStage):
         self.backbone, self.anchors, self.num_classes, self.settings = backbone, anchors, num_classes, settings
         self.classes = subnet(width, depth, each * num_classes, std, rng)
         self.boxes = subnet(width, depth, each * 4, std, rng)
-        if mode.drawing:
+        if current().drawing:
             self.classes[-1].bias.data[...] = -math.log((1 - settings.prior) / settings.prior)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Batch normalisation: sums and affine maps per channel, in blocks that stay in a cache.
+"""Sums and affine maps per channel, what batch normalisation is made of, in blocks that stay in a cache.
 
 An array (N, C, *size) is worked on as a matrix, without being moved. In C order with large images a channel fills
 rows of the matrix (N * C, P); otherwise its columns hold the channels, over and over if they are few: (A / k, k * C).
@@ -21,7 +21,6 @@ BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the
 ROW = 1 << 13  # entries of a row with coefficients beside it: in shorter ones NumPy copies what it repeats
 SUMMED = 1 << 10  # entries of a row of sums: adding few long rows is fast, and rounding errors stay small
 IMAGE = 1 << 7  # entries: with fewer in a channel of an image, rows of all channels are better
-FEW = 1 << 13  # entries of an array: with fewer, plain functions are as fast
 COST = 4  # of one entry, in multiplications, to decide if sharing the work is worth it
 
 Block = tuple[int, slice, slice]  # the group (sums of one group are of different channels), rows, columns

@@ -1,0 +1,86 @@
+"""Batch normalisation, forward and backward, as affine maps per channel: y = (x - high) * slope + shift.
+
+The mean is split into ``high + low``, high in the dtype of x, so that x - high is exact where x is close to the mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ops import norm
+from . import channels
+
+FEW = 1 << 13  # entries of an array: with fewer, the definition is as fast
+
+
+def moments(x: np.ndarray) -> Any:
+    return channels.moments(x) if x.size >= FEW else NotImplemented
+
+
+def training(x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = None, relu: bool = False) -> Any:
+    if x.size < FEW:
+        return NotImplemented
+    return channels.affine(*_coefficients(x, weight, bias, *(statistics or norm.moments(x)), eps), relu)
+
+
+def training_backward(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
+    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False,
+) -> Any:
+    if x.size < FEW:
+        return NotImplemented
+    mean, var = statistics or norm.moments(x)
+    if relu:
+        g = channels.gated(g, *_coefficients(x, weight, bias, mean, var, eps))
+    high, low = _split(mean, x.dtype)
+    sum_g, sum_gx = channels.sums(g, x, high)
+    sum_gx -= low * sum_g  # sum of g * (x - mean)
+    inverse = 1 / np.sqrt(var + eps)
+    gx = None
+    if needed[0]:  # gx = k * (g + slope * (x - mean) - mean of g)
+        n = x.size // x.shape[1]
+        slope = -(inverse**2) * sum_gx / n
+        k = inverse if weight is None else inverse * weight
+        gx = channels.gradient(g, x, high, slope, -sum_g / n - slope * low, k)
+    return gx, *norm.affine_gradients(y, inverse * sum_gx, sum_g, needed)
+
+
+def evaluation(x: Any, weight: Any, bias: Any, *, mean: Any, var: Any, eps: float, relu: bool = False) -> Any:
+    if x.size < FEW:
+        return NotImplemented
+    return channels.affine(*_coefficients(x, weight, bias, mean, var, eps), relu)
+
+
+def evaluation_backward(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
+    needed: list[bool], mean: Any, var: Any, eps: float, relu: bool = False,
+) -> Any:
+    if x.size < FEW:
+        return NotImplemented
+    if relu:
+        g = channels.gated(g, *_coefficients(x, weight, bias, mean, var, eps))
+    inverse = 1 / np.sqrt(var + eps)
+    k = inverse if weight is None else inverse * weight
+    gx = channels.scaled(g, k) if needed[0] else None
+    sum_g = sum_gx = None
+    if needed[1] or needed[2]:
+        high, low = _split(mean, x.dtype)
+        sum_g, sum_gx = channels.sums(g, x, high)
+        sum_gx = inverse * (sum_gx - low * sum_g)
+    return gx, *norm.affine_gradients(y, sum_gx, sum_g, needed)
+
+
+def _split(mean: Any, dtype: Any) -> tuple[Any, Any]:
+    """`mean` as ``high + low``, high in `dtype`."""
+    high = mean.astype(dtype)
+    return high, mean - high
+
+
+def _coefficients(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> tuple:
+    """What `channels.affine` takes to do as `norm.standardise`, in the precision of the inputs but for the mean."""
+    high, low = _split(mean, x.dtype)
+    slope = 1 / np.sqrt(var + eps) * (1 if weight is None else weight)
+    shift = -low * slope + (0 if bias is None else bias)
+    return x, high, slope, shift, norm.common_dtype(x, weight, bias)

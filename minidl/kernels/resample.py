@@ -1,0 +1,28 @@
+"""Along one axis, in the order in which the axes lie in memory: the result lies as x does. NumPy and CuPy alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..device import namespace
+from .cpu.layout import inverse, memory_order
+
+
+def matmul_along_axis(x: Any, *, axis: int, matrix: Any) -> Any:
+    """A matrix (O, I) applied along one axis of x, of length I."""
+    order = memory_order(x)
+    x, axis = x.transpose(order), order.index(axis)
+    before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    matrix = namespace([x]).asarray(matrix, dtype=x.dtype)
+    if after == 1:  # one large product rather than many small ones
+        y = x.reshape(before, x.shape[axis]) @ matrix.T  # (B, I) @ (I, O)
+    else:
+        y = matrix @ x.reshape(before, x.shape[axis], after)  # (O, I) @ (B, I, A)
+    return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :]).transpose(inverse(order))
+
+
+def take(x: Any, *, axis: int, index: Any) -> Any:
+    """The entries of x at `index` along one axis."""
+    order = memory_order(x)
+    return namespace([x]).take(x.transpose(order), index, axis=order.index(axis)).transpose(inverse(order))

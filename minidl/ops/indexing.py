@@ -1,0 +1,190 @@
+"""Selecting entries, joining tensors, borders: every primitive here is linear, and its rule is its adjoint."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import device
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, as_array, as_tensor
+from .shape import expand_dims, normal_axes
+
+
+@primitive(formula="x[index]", kind="linear", saves=())
+def getitem_p(xp, x, *, index):
+    """The entries at a NumPy index: slices, integers, None, Ellipsis, integer arrays, masks."""
+    return x[index]
+
+
+@getitem_p.rule("x", formula="g added up at index, 0 elsewhere")
+def getitem_x(g, y, x, *, index):
+    return put(g, index=index, shape=x.shape)
+
+
+@primitive(formula="y[index] += x, from zeros", kind="linear")
+def put(xp, x, *, index, shape):
+    """Zeros of `shape` with x added at `index`; entries named twice add up. The adjoint of `take`."""
+    return assigned(xp, xp.zeros(shape, x.dtype), index, x)
+
+
+@put.rule("x", formula="g[index]")
+def put_x(g, y, x, *, index, shape):
+    return getitem_p(g, index=index)
+
+
+def assigned(xp: Any, y: Any, index: Any, x: Any) -> Any:
+    """y, zeros, with x added at `index`."""
+    if _repeats(index):
+        xp.add.at(y, index, x)
+    else:
+        y[index] = x
+    return y
+
+
+def _repeats(index: Any) -> bool:
+    """May this index name an entry twice? Only integer arrays may."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(getattr(p, "ndim", 0) and p.dtype.kind in "iu" for p in parts)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """``x[index]`` as NumPy has it; tensors, lists and inner tuples in the index count as arrays."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return getitem_p(x, index=tuple([_index_part(p, x) for p in parts]))
+
+
+def _index_part(part: Any, x: Tensor) -> Any:
+    if isinstance(part, Tensor):
+        return part.data
+    if isinstance(part, (list, tuple, range)):
+        part = np.asarray(part, dtype=None if len(part) else np.intp)
+    return device.to_device(part, x.device) if isinstance(part, np.ndarray) else part
+
+
+def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its entries in reverse order along these axes (all by default)."""
+    axes = normal_axes(axis, x.ndim)
+    return getitem_p(x, index=tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim)))
+
+
+@primitive(formula="x_0, x_1, ... one after another along axis", kind="linear", saves=())
+def concat_p(xp, *tensors, axis):
+    """The tensors one after another along an axis they already have."""
+    return xp.concatenate(tensors, axis)
+
+
+@concat_p.rule("tensors", formula="the slice of g that tensor index filled")
+def concat_tensors(g, y, *tensors, axis, index):
+    start = builtins.sum(t.shape[axis] for t in tensors[:index])
+    stop = start + tensors[index].shape[axis]
+    return getitem_p(g, index=(slice(None),) * axis + (slice(start, stop),))
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
+    """The tensors one after another along an axis, channels by default; the other axes must agree."""
+    tensors = [as_tensor(t) for t in tensors]
+    if not tensors:
+        raise ValueError("concat needs at least one tensor")
+    axis = normal_axes(axis, tensors[0].ndim)[0]
+    for t in tensors[1:]:
+        if t.shape[:axis] + t.shape[axis + 1 :] != tensors[0].shape[:axis] + tensors[0].shape[axis + 1 :]:
+            raise ValueError(
+                f"concat along axis {axis}: the other axes must agree, got "
+                + " and ".join(str(t.shape) for t in tensors)
+            )
+    return concat_p(*tensors, axis=axis)
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new axis."""
+    tensors = [as_tensor(t) for t in tensors]
+    if len({t.shape for t in tensors}) > 1:
+        raise ValueError(f"stack: the shapes must agree, got {' and '.join(str(t.shape) for t in tensors)}")
+    if not tensors:
+        raise ValueError("stack needs at least one tensor")
+    return concat([expand_dims(t, axis) for t in tensors], axis=axis)
+
+
+@primitive(formula="where(condition, a, b)", kind="linear", elementwise=True, saves=())
+def where_p(xp, a, b, *, condition):
+    """a where the condition holds, b elsewhere."""
+    return xp.where(condition, a, b)
+
+
+@where_p.rule("a", formula="where(condition, g, 0)")
+def where_a(g, y, a, b, *, condition):
+    return where_p(g, 0.0, condition=condition)
+
+
+@where_p.rule("b", formula="where(condition, 0, g)")
+def where_b(g, y, a, b, *, condition):
+    return where_p(0.0, g, condition=condition)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where the condition holds, b elsewhere; all three broadcast. No gradient flows to the condition."""
+    return where_p(a, b, condition=as_array(condition))
+
+
+def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
+    """x with a border.
+
+    `pairs`: an int (every spatial axis, both sides), one (low, high) per spatial axis (axes 2 on), or one per axis
+    of x. `mode`: "constant" (`value`), "reflect" (mirror without the edge), "replicate" (the edge again) or
+    "circular". Raises ValueError for a negative border, or one wider than the mode can fill.
+    """
+    pairs = pad_pairs(x, pairs)
+    if mode == "constant":
+        inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, pairs, strict=True))
+        shape = tuple(n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True))
+        padded = put(x, index=inner, shape=shape)
+        if value == 0:
+            return padded
+        border = np.ones(shape, bool)
+        border[inner] = False
+        return where(device.to_device(border, x.device), float(value), padded)
+    for axis, (low, high) in enumerate(pairs):
+        if low or high:
+            n, at = x.shape[axis], (slice(None),) * axis
+            source = device.to_device(_border_source(mode, n, low, high), x.device)
+            before = [getitem_p(x, index=(*at, source[:low]))] if low else []
+            after = [getitem_p(x, index=(*at, source[low + n :]))] if high else []
+            x = concat([*before, x, *after], axis=axis)
+    return x
+
+
+def pad_pairs(x: Tensor, pairs: Any) -> list[tuple[int, int]]:
+    """One (low, high) pair per axis of x, from what `pad` accepts."""
+    if isinstance(pairs, int):
+        pairs = [(pairs, pairs)] * max(x.ndim - 2, 0)
+    pairs = [(p, p) if isinstance(p, int) else tuple(int(q) for q in p) for p in pairs]
+    if len(pairs) not in (x.ndim, x.ndim - 2) or any(len(p) != 2 for p in pairs):
+        raise ValueError(
+            f"pad: {pairs} is not a (low, high) pair per spatial axis or per axis of a tensor of shape {x.shape}"
+        )
+    pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    if any(q < 0 for p in pairs for q in p):
+        raise ValueError(f"pad: widths must be 0 or more, got {pairs}; slice to make a tensor smaller")
+    return pairs
+
+
+def _border_source(mode: str, n: int, low: int, high: int) -> np.ndarray:
+    """For each position of the padded axis, the position of the axis that it repeats."""
+    i = np.arange(-low, n + high)
+    widest = {"reflect": n - 1, "circular": n, "replicate": None if n else 0}
+    if mode not in widest:
+        raise ValueError(f'pad mode {mode!r} is unknown: "constant", "reflect", "replicate" or "circular"')
+    if widest[mode] is not None and max(low, high) > widest[mode]:
+        raise ValueError(
+            f"pad: {mode} of an axis of length {n} can add at most {widest[mode]}, asked for {(low, high)}"
+        )
+    if mode == "replicate":
+        return np.clip(i, 0, n - 1)
+    if mode == "circular":
+        return i % n
+    i = np.abs(i)  # mirror at 0, then at n - 1
+    return np.where(i < n, i, 2 * (n - 1) - i)
