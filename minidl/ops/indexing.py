@@ -144,9 +144,8 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
         padded = put(x, index=inner, shape=shape)
         if value == 0:
             return padded
-        border = np.ones(shape, bool)
-        border[inner] = False
-        return where(device.to_device(border, x.device), float(value), padded)
+        inside = put(device.namespace([x.data]).ones_like(x.data, dtype=bool), index=inner, shape=shape)
+        return where(inside, padded, float(value))
     for axis, (low, high) in enumerate(pairs):
         if low or high:
             n, at = x.shape[axis], (slice(None),) * axis

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.context import anomaly
 from ..core.anomaly import AnomalyError
+from ..core.context import anomaly
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
 from ..nn import Module

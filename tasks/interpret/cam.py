@@ -36,10 +36,10 @@ def find_head(output: Tensor) -> Head:
     The graph is one of `layers.observed`, where weights are constants. Raises ValueError, with what is there instead.
     """
     x = _only_input(output) if _name(output) == "add" else output  # the bias
-    if _name(x) != "product" or x.ndim != 2:
+    if _name(x) != "matmul" or x.ndim != 2:
         raise _no_head(f"the last operation is {_described(x)}, not a linear layer")
     x = means = _only_input(x)
-    while _name(x) in ("reshaped", "identity", "cast"):  # Flatten
+    while _name(x) in ("reshape", "identity", "astype"):  # Flatten
         x = _only_input(x)
     maps = _averaged(x)
     if maps is None or maps.shape[:2] != means.shape:
@@ -52,7 +52,7 @@ def _averaged(x: Tensor | None) -> Tensor | None:
     if _name(x) != "divide":
         return None
     total, count = x.node.inputs
-    maps = _only_input(total) if _name(total) in ("summed", "window_sum") else None
+    maps = _only_input(total) if _name(total) in ("sum", "window_sum") else None
     whole = maps is not None and maps.ndim == 4 and total.size == maps.shape[0] * maps.shape[1]
     return maps if whole and not isinstance(count, Tensor) and count == maps.shape[2] * maps.shape[3] else None
 

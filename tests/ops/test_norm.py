@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import functional as F
 from minidl import nn
-from minidl.kernels.cpu import layout, workers
-from minidl.kernels.cpu import norm as kernels
+from minidl.kernels.cpu import batch_norm, channels, layout, workers
 from minidl.ops import norm
 
 drawn = settings(deadline=None, max_examples=25)
@@ -184,10 +183,11 @@ def cut(draw):
 @contextmanager
 def sizes(chosen):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"FEW": 0, **chosen}.items():
-            patch.setattr(kernels, name, value)
+        patch.setattr(batch_norm, "FEW", 0)
+        for name, value in chosen.items():
+            patch.setattr(channels, name, value)
         for plan in ("Rows", "Columns"):  # not those of other sizes, which are remembered
-            patch.setattr(kernels, plan.lower() + "_of", getattr(kernels, plan))
+            patch.setattr(channels, plan.lower() + "_of", getattr(channels, plan))
         yield
 
 
@@ -196,7 +196,7 @@ def sizes(chosen):
 def test_blocks_cover_an_array_once(batch, how, chosen):
     x = laid_out(batch[1], how)
     with sizes(chosen):
-        plan, matrix = kernels.seen(x)
+        plan, matrix = channels.seen(x)
     covered, places = np.zeros(matrix.shape, int), np.zeros(plan.table_shape, int)
     for block in plan.blocks:
         part = plan.part(covered, block)
@@ -210,7 +210,7 @@ def test_blocks_cover_an_array_once(batch, how, chosen):
 def test_moments_do_not_depend_on_blocks_or_layout(batch, how, chosen):
     x = laid_out(batch[1], how)
     with sizes(chosen):
-        mean, var = kernels.moments(x)
+        mean, var = channels.moments(x)
     axes = (0, *range(2, x.ndim))
     assert_same(mean, x.mean(axes))
     assert_same(var, x.var(axes))

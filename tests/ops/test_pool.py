@@ -328,8 +328,9 @@ def test_pooling_has_the_same_bits_on_any_number_of_threads(monkeypatch, options
     for n in (1, 2):
         monkeypatch.setattr(workers, "thread_count", lambda n=n: n)
         monkeypatch.setattr(workers, "_workers", None)
-        y = kernel.reduced(x, window, np.maximum, -np.inf)
-        found = [y, kernel.to_largest(g, x, y, window), kernel.reduced(x, window, np.add, 0), kernel.spread(g, window)]
+        y = kernel.max_pool(x, window=window)
+        found = [y, kernel.to_largest(g, among=x, largest=y, window=window)]
+        found += [kernel.window_sum(x, window=window), kernel.window_spread(g, window=window)]
         results.append([a.tobytes() for a in found])
     assert results[0] == results[1]
 

@@ -11,7 +11,7 @@ import minidl as md
 from minidl import functional as F
 from minidl.check.samples import roi as oracle
 from minidl.kernels.cpu import roi as kernel
-from minidl.ops.roi import Regions, _largest
+from minidl.ops.roi import Regions, largest_of_bins
 
 rng = np.random.default_rng(0)
 COORDINATES = st.one_of(
@@ -143,11 +143,11 @@ def test_blocks_that_are_looked_up_hold_what_the_definition_finds(seed, dtype, b
     x = draw.integers(-2, 3, (2, 3, 23, 37)).astype(dtype)
     corners = draw.uniform(-5, 45, (9, 4)).round(1)
     regions = Regions(np.insert(corners, 0, draw.integers(0, 2, 9), axis=1), (bins, bins + 1), 0.9)
-    found = _largest(x, regions=regions)
-    for got, truth in zip(found, _largest.forward(np, x, regions=regions)):
+    found = largest_of_bins(x, regions=regions)
+    for got, truth in zip(found, largest_of_bins.forward(np, x, regions=regions)):
         np.testing.assert_array_equal(got, truth)
         assert got.dtype == truth.dtype
-    assert kernel.largest(x * np.nan, *[np.zeros((1, 1, 2), int)] * 2, np.zeros(1, int)) is NotImplemented
+    assert kernel.largest(x * np.nan, regions=regions) is NotImplemented
 
 
 BOXES = [[1, 0.2, -1.4, 5.3, 3.9], [0, 2.2, 1.1, 2.4, 6.8], [1, 1.1, 1.2, 3.4, 2.9]]

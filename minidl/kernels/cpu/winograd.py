@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..window import mirrored_window
+from ..window import mirrored_window, row_range
 from . import layout
 from .blocks import blocks, even
 from .workers import MULTIPLY_ADDS, scratch, share
@@ -157,7 +157,7 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
     least = max(min(FEWEST, n * tall * wide // 2), FEWEST // 2)  # two blocks rather than one
     found = blocks(n, tall, wide, least, max(BLOCK // (36 * channels), least))
     bounds = [(samples, TILE * r.start, TILE * r.stop) for samples, r in found]
-    return [(samples, slice(start, stop), aligned.rows(start, stop)) for samples, start, stop in bounds]
+    return [(samples, slice(start, stop), row_range(aligned, start, stop)) for samples, start, stop in bounds]
 
 
 def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:

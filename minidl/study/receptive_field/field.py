@@ -21,7 +21,7 @@ BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
 MERGES = 6  # layers joining branches whose branches are measured one by one
 KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
-         "mixed": "linear", "picked": "nearest", "take": "decimation", "concatenated": "concat"}  # fmt: skip
+         "matmul_along_axis": "linear", "take": "nearest", "getitem": "decimation", "concat": "concat"}  # fmt: skip
 
 
 class Probe:

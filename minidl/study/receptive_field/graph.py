@@ -20,17 +20,16 @@ from ...core.primitive import Primitive, override, registry
 from ...core.tensor import Leaf, Node, Tensor
 from ...nn.module import Module, watch
 from ...ops.pool import window_spread
-from ...ops.reduce import kept
 from ...ops.resample import matmul_along_axis
-from ...ops.shape import broadcast_to_p, reshape_p
+from ...ops.shape import broadcast_to_p, kept, reshape_p
 from .theory import Axes, Axis, through
 
 COUNTING = {  # with all weights at 1 their rules count the ways by which an entry of the input reaches the result
-    "conv", "conv_transpose", "conv_weight", "product", "take", "put", "reshaped", "permuted", "broadcast", "summed",
-    "concatenated", "cast", "copy_to", "window_sum", "window_spread", "unfold", "fold", "picked",
+    "conv", "conv_transpose", "conv_weight", "matmul", "getitem", "put", "reshape", "transpose", "broadcast_to", "sum",
+    "concat", "astype", "to", "window_sum", "window_spread", "unfold", "fold", "take",
     "scatter_cells", "gather_cells", "to_largest", "from_largest",
 }  # fmt: skip
-CHANGING = ("max_pool", "window_sum", "mixed", "picked", "summed", "largest", "reshaped")
+CHANGING = ("max_pool", "window_sum", "matmul_along_axis", "take", "sum", "max", "reshape")
 
 
 class Recording:
@@ -98,7 +97,7 @@ class Recording:
             return True
         if name in CHANGING:
             return after != before[0]
-        if name == "take":  # a crop is none
+        if name == "getitem":  # a crop is none
             return bool(after and before[0]) and any(a.jump != b.jump for a, b in zip(after, before[0]))
         return len(set(before)) > 1
 
@@ -196,10 +195,10 @@ def _largest(g: Tensor, y: Tensor, x: Tensor, *, axis: Any, keepdims: bool) -> T
 
 SPECIAL = {
     "max_pool": _whole_window,
-    "mixed": _mixture,
-    "normalised_exp": _any_along,
-    "log_normalised_exp": _any_along,
-    "largest": _largest,
+    "matmul_along_axis": _mixture,
+    "softmax": _any_along,
+    "log_softmax": _any_along,
+    "max": _largest,
 }
 
 

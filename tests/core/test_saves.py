@@ -1,4 +1,4 @@
-"""Values that no rule reads are not kept for the backward pass, and come back when somebody asks for them."""
+"""Values that no rule needs are not saved for the backward pass, and are computed anew when somebody asks for them."""
 
 import gc
 import weakref
@@ -11,7 +11,7 @@ from minidl import functional as F
 from minidl.check.rules import load
 from minidl.check.samples import SAMPLES
 from minidl.core.primitive import registry
-from minidl.core.tensor import Shadow, Tensor
+from minidl.core.tensor import Placeholder, Tensor
 
 load()
 SIDE = 160  # SIDE * SIDE float64 are large
@@ -21,7 +21,7 @@ def leaf(seed=0, side=SIDE):
     return md.Tensor(np.random.default_rng(seed).normal(size=(side, side)), requires_grad=True)
 
 
-def test_the_sum_before_a_relu_is_not_kept():
+def test_the_sum_before_a_relu_is_not_saved():
     a, b = leaf(0), leaf(1)
     total = a + b
     alive = weakref.ref(total.data)
@@ -34,17 +34,21 @@ def test_the_sum_before_a_relu_is_not_kept():
     assert np.array_equal(a.grad.data, expected) and np.array_equal(b.grad.data, expected)
 
 
-def test_small_values_and_those_that_are_read_are_kept():
+def test_small_values_and_those_that_rules_need_are_saved():
     a = leaf(0, side=4)
     assert type(F.relu(a + 1).node.inputs[0]) is Tensor
     a = leaf(0)
     assert type(F.relu(a).node.inputs[0]) is Tensor  # a leaf's array is there anyway
-    assert type(F.relu(F.exp(a)).node.inputs[0]) is Tensor  # the rule of exp reads its output
+    e = F.exp(a)
+    array = e.data
+    y = F.relu(e)
+    del e
+    assert y.node.inputs[0].data is array  # exp saves its output for its own rule
     assert type((a + 1).node.inputs[0]) is Tensor
-    assert type(F.relu(a + 1).node.inputs[0]) is Shadow
+    assert type(F.relu(a + 1).node.inputs[0]) is Placeholder
 
 
-def test_a_rule_of_the_user_may_read_what_was_not_kept():
+def test_a_rule_of_the_user_may_read_what_was_not_saved():
     a = leaf(0)
     y = F.relu(a + 1)
     with md.override(F.relu, x=lambda g, y, x: g * x):
@@ -52,7 +56,7 @@ def test_a_rule_of_the_user_may_read_what_was_not_kept():
     assert np.array_equal(a.grad.data, a.data + 1)
 
 
-def test_a_shadow_tells_its_form_without_computing(monkeypatch):
+def test_a_placeholder_tells_its_form_without_computing(monkeypatch):
     x = F.relu(leaf(0) + 1).node.inputs[0]
     monkeypatch.setattr(type(x.node.primitive), "run", None)
     assert (x.shape, x.ndim, x.size, x.dtype, x.requires_grad) == ((SIDE, SIDE), 2, SIDE**2, np.float64, True)
@@ -84,12 +88,12 @@ def test_a_graph_may_be_walked_twice_and_differentiated_twice():
     np.testing.assert_allclose(large.data[:3, :3], h.data, rtol=1e-12)
 
 
-def test_batch_norm_before_relu_keeps_its_input_only():
+def test_batch_norm_before_relu_saves_its_input_only():
     x = md.Tensor(np.random.default_rng(0).normal(size=(4, 8, 20, 20)), requires_grad=True)
     w, b = md.Parameter(np.ones(8)), md.Parameter(np.zeros(8))
     y = F.relu(F.batch_norm(x + 0, None, None, w, b, training=True))
     normalised = y.node.inputs[0]
-    assert type(normalised) is Shadow
+    assert type(normalised) is Placeholder
     with md.definitions():
         expected = F.relu(F.batch_norm(x, None, None, w, b, training=True))
     cotangent = np.random.default_rng(1).normal(size=y.shape)
@@ -97,9 +101,9 @@ def test_batch_norm_before_relu_keeps_its_input_only():
         np.testing.assert_allclose(got.data, wanted.data, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name, p in registry.items() if p.reads is not None])
-def test_a_primitive_reads_no_more_than_it_says(name):
-    """Its rules give the same with NaN in place of all that they are said not to read."""
+@pytest.mark.parametrize("name", [name for name, p in registry.items() if {*p.arguments, "y"} - {*p.saves}])
+def test_rules_need_no_more_than_what_the_primitive_saves(name):
+    """They give the same with NaN in place of all that is not saved."""
     primitive = registry[name]
     for sample in SAMPLES[name].draw(np.random.default_rng(0)):
         names = primitive.arguments[-1:] * len(sample.inputs) if primitive.variadic else primitive.arguments
@@ -111,10 +115,10 @@ def test_a_primitive_reads_no_more_than_it_says(name):
             y = primitive(*inputs, **sample.parameters)
             if poisoned:
                 y.node.inputs = tuple(
-                    x if label in primitive.reads or not isinstance(x, Tensor) else _poisoned(x)
+                    x if label in primitive.saves or not isinstance(x, Tensor) else _poisoned(x)
                     for label, x in zip(names, inputs)
                 )
-                if "y" not in primitive.reads:
+                if "y" not in primitive.saves:
                     node, y = y.node, Tensor(np.full_like(y.data, np.nan))
                     y.node = node
             with md.no_grad():
