@@ -12,10 +12,6 @@ PACKAGES = ("minidl", "tasks", "benchmarks")
 DOORS = ("minidl/__init__.py", "minidl/__main__.py")  # the lazy names and the command: they alone know the study tools
 
 KNOWN = {  # imports (from here, of there) that are still to be cut: this set shrinks to nothing
-    ("minidl/core/", "minidl/core/"),
-    ("minidl/core/", "minidl/ops/"),
-    ("minidl/ops/", "minidl/ops/"),
-    ("minidl/ops/", "minidl/kernels/"),
     ("tasks/labs/", "tasks/labs/"),
 }
 

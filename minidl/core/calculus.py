@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops.indexing import stack
 from .backward import seed, walk
 from .context import enable_grad, setting
-from .identity import fresh
+from .first_primitives import fresh, stack_p
 from .tensor import Tensor, as_tensor
 
 
@@ -115,7 +114,7 @@ def jacobian(f: Callable, x: Any) -> Tensor:
         rows.append(pullback(Tensor(unit).to(y.device))[0])
     if not rows:
         return Tensor(as_tensor(x).data.reshape(-1)[:0].reshape(y.shape + as_tensor(x).shape))
-    return stack(rows).reshape(y.shape + as_tensor(x).shape)
+    return stack_p(*rows, axis=0).reshape(y.shape + as_tensor(x).shape)
 
 
 def hessian(f: Callable, x: Any) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from .array_function import ArrayFunction, namespace
 from .backward import walk
 from .context import current, enable_grad
-from .identity import fresh
+from .first_primitives import fresh
 from .primitive import Primitive, refuse_updated, same_form
 from .tensor import Tensor
 

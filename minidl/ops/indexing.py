@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.first_primitives import stack_p
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
-from .shape import expand_dims, normal_axes
+from .shape import normal_axes, position
 
 
 @primitive(formula="x[index]", kind="linear", saves=())
@@ -106,7 +107,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
         raise ValueError(f"stack: the shapes must agree, got {' and '.join(str(t.shape) for t in tensors)}")
     if not tensors:
         raise ValueError("stack needs at least one tensor")
-    return concat([expand_dims(t, axis) for t in tensors], axis=axis)
+    return stack_p(*tensors, axis=position(axis, tensors[0].ndim + 1))
 
 
 @primitive(formula="where(condition, a, b)", kind="linear", elementwise=True, saves=())

@@ -17,7 +17,7 @@ from tests.check.test_mutants import kernel_flipped, planted, right_once_only
         ("tanh", lambda g, y, x: -g * (1 - y * y), "sign"),
         ("tanh", lambda g, y, x: 3 * g * (1 - y * y), "factor"),
         ("tanh", lambda g, y, x: g * 0.0, "zero"),
-        ("normalised_exp", lambda g, y, x, axis: y * g, "missing term"),
+        ("softmax", lambda g, y, x, axis: y * g, "missing term"),
     ],
 )
 def test_gradcheck_names_the_rule(name, wrong, kind, large):

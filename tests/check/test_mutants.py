@@ -9,7 +9,8 @@ from minidl.check.rules import check_primitive, find, load
 from minidl.core.array_function import ArrayFunction
 from minidl.core.tensor import Tensor
 from minidl.ops.elementwise import sign
-from minidl.ops.shape import broadcast, flip, permuted, put, reshaped, take, where
+from minidl.ops.indexing import flip, getitem_p, put, where
+from minidl.ops.shape import broadcast_to_p, reshape_p, transpose_p
 
 load()
 
@@ -71,18 +72,18 @@ def forgotten_half(g, y, x):
     return g / y
 
 
-@rule("normalised_exp", "x", "factor")
+@rule("softmax", "x", "factor")
 def thirty_seven_times(g, y, x, *, axis):
     return 37 * y * (g - (g * y).sum(axis, keepdims=True))  # a cotangent of ones would not see it
 
 
-@rule("summed", "x", "factor")
+@rule("sum", "x", "factor")
 def mean_for_sum(g, y, x, *, axis, keepdims):
     shape = tuple(1 if a in axis else n for a, n in enumerate(x.shape))
-    return broadcast(reshaped(g, shape=shape), shape=x.shape) * (max(y.size, 1) / max(x.size, 1))
+    return broadcast_to_p(reshape_p(g, shape=shape), shape=x.shape) * (max(y.size, 1) / max(x.size, 1))
 
 
-@rule("broadcast", "x", "factor")
+@rule("broadcast_to", "x", "factor")
 def mean_over_repeated(g, y, x, *, shape):
     return g.sum_to(x.shape) * (x.size / max(g.size, 1))
 
@@ -130,24 +131,24 @@ def exponent_not_lowered(g, y, a, b):
     return g * b * y
 
 
-@rule("normalised_exp", "x", "missing term")
+@rule("softmax", "x", "missing term")
 def softmax_without_sum(g, y, x, *, axis):
     return y * g
 
 
-@rule("log_normalised_exp", "x", "missing term")
+@rule("log_softmax", "x", "missing term")
 def log_softmax_without_sum(g, y, x, *, axis):
     return g * 1.0
 
 
-@rule("broadcast", "x", "missing term")
+@rule("broadcast_to", "x", "missing term")
 def dropped_broadcast_sum(g, y, x, *, shape):
     lead = g.ndim - x.ndim
     index = (0,) * lead + tuple(slice(0, 1) if n == 1 else slice(None) for n in x.shape)
-    return take(g, index=index) if g.size else g.sum_to(x.shape)
+    return getitem_p(g, index=index) if g.size else g.sum_to(x.shape)
 
 
-@rule("take", "x", "missing term")
+@rule("getitem", "x", "missing term")
 def repeated_entries_overwrite(g, y, x, *, index):
     flat = np.zeros(x.shape, g.dtype)
     flat[index] = g.data
@@ -163,33 +164,33 @@ def one_tap_left_out(g, y, x, *, window):
     return right * Tensor(keep.astype(right.dtype))
 
 
-@rule("select", "a", "extra term")
+@rule("where", "a", "extra term")
 def condition_left_out(g, y, a, b, *, condition):
     return g
 
 
-@rule("largest", "x", "extra term")
+@rule("max", "x", "extra term")
 def everyone_is_largest(g, y, x, *, axis, keepdims):
     shape = tuple(1 if a in axis else n for a, n in enumerate(x.shape))
-    return broadcast(reshaped(g, shape=shape), shape=x.shape)
+    return broadcast_to_p(reshape_p(g, shape=shape), shape=x.shape)
 
 
 # --- moved
 
 
-@rule("product", "a", "transposed")
+@rule("matmul", "a", "transposed")
 def right_factor_not_transposed(g, y, a, b):
-    return find("product")(g, b)
+    return find("matmul")(g, b)
 
 
-@rule("product", "b", "transposed")
+@rule("matmul", "b", "transposed")
 def result_transposed(g, y, a, b):
-    return find("product")(a.swapaxes(-1, -2), g).swapaxes(-1, -2)
+    return find("matmul")(a.swapaxes(-1, -2), g).swapaxes(-1, -2)
 
 
-@rule("permuted", "x", "transposed", "shape")
+@rule("transpose", "x", "transposed", "shape")
 def axes_not_inverted(g, y, x, *, axes):
-    return permuted(g, axes=axes)
+    return transpose_p(g, axes=axes)
 
 
 @rule("multiply", "a", "swapped")
@@ -197,12 +198,12 @@ def own_factor(g, y, a, b):
     return g * a
 
 
-@rule("concatenated", "tensors", "shifted")
+@rule("concat", "tensors", "shifted")
 def slice_off_by_one(g, y, *tensors, axis, index):
     start = sum(t.shape[axis] for t in tensors[:index])
     stop = start + tensors[index].shape[axis]
     by = 1 if start > 0 and stop > start else 0
-    return take(g, index=(slice(None),) * axis + (slice(start - by, stop - by),))
+    return getitem_p(g, index=(slice(None),) * axis + (slice(start - by, stop - by),))
 
 
 @rule("identity", "x", "shifted")
@@ -266,7 +267,7 @@ def leaking_relu():
     }
 
 
-@parts("summed", "forward")
+@parts("sum", "forward")
 def constant_in_the_value():
     return {"forward": lambda xp, x, *, axis, keepdims: xp.sum(x, axis=axis, keepdims=keepdims) + 1}  # no slope sees it
 
@@ -367,7 +368,7 @@ def noise_added():
     return {"x": lambda g, y, x: g * y * (1 + 1e-14 * rng.standard_normal())}
 
 
-@parts("reshaped", "layout")
+@parts("reshape", "layout")
 def memory_order():
     return {"forward": lambda xp, x, *, shape: x.ravel("K").reshape(shape)}
 

@@ -5,8 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl.core.context import mode
-from minidl.core.primitive import active_overrides
+from minidl.core.context import current
+from minidl.core.primitive import overridden
 from minidl.core.tensor import Tensor
 
 rng = np.random.default_rng(0)
@@ -38,11 +38,11 @@ def test_no_grad():
 
 def test_switches_are_restored_on_error():
     for block, field in ((md.no_grad, "recording"), (md.definitions, "definitions"), (md.anomaly, "anomaly")):
-        before = getattr(mode, field)
+        before = getattr(current(), field)
         with pytest.raises(KeyError), block():
-            assert getattr(mode, field) != before
+            assert getattr(current(), field) != before
             raise KeyError
-        assert getattr(mode, field) == before
+        assert getattr(current(), field) == before
 
 
 def test_detach_cuts():
@@ -95,9 +95,9 @@ def test_override_acts_on_a_graph_recorded_before_and_nests():
         with md.override(F.relu, x=lambda g, y, x: g * 20):
             assert gradient() == [20.0, 20.0]
         assert gradient() == [10.0, 10.0]
-        assert active_overrides == ["relu"]
+        assert overridden() == ["relu"]
     assert gradient() == [0.0, 1.0]
-    assert active_overrides == []
+    assert overridden() == []
 
 
 def test_override_is_restored_on_error():
@@ -106,7 +106,7 @@ def test_override_is_restored_on_error():
         raise KeyError
     F.relu(x).sum().backward()
     assert x.grad.tolist() == [0.0, 1.0]
-    assert active_overrides == []
+    assert overridden() == []
 
 
 def test_override_names_what_it_cannot_do():

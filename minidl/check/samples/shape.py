@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from ...core.identity import identity
+from ...core.first_primitives import identity, stack_p
 from ...ops import indexing, shape
 from . import Sample, samples
 
@@ -142,6 +142,16 @@ def concat_samples(rng):
     for axis, lengths in [(0, (2, 1, 3)), (1, (2, 2)), (2, (1,)), (1, (0, 3, 1))]:
         sizes = [tuple(n if a == axis else 2 for a in range(3)) for n in lengths]
         yield Sample(tuple(rng.standard_normal(size) for size in sizes), {"axis": axis})
+
+
+def side_by_side(*tensors, axis):
+    return one_after_another(*(t.reshape((*t.shape[:axis], 1, *t.shape[axis:])) for t in tensors), axis=axis)
+
+
+@samples(stack_p, oracle=side_by_side)
+def stack_samples(rng):
+    for axis, size, count in [(0, (2, 3), 3), (1, (2, 3), 1), (2, (2, 3), 2), (0, (), 4), (1, (2, 0), 2)]:
+        yield Sample(tuple(rng.standard_normal(size) for _ in range(count)), {"axis": axis})
 
 
 def choose(a, b, *, condition):

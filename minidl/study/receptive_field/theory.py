@@ -58,7 +58,7 @@ def through(node: Node, before: list[tuple[Tensor, Axes]], output: tuple[int, ..
     output: the shape of its value. decimate: read every pooling as plain decimation, which takes one cell.
     """
     name, parameters = node.primitive.name, node.parameters
-    if name == "concatenated" and parameters["axis"] >= 2:
+    if name == "concat" and parameters["axis"] >= 2:
         return _side_by_side(node, dict(before), parameters["axis"])
     if any(axes is None for _, axes in before):
         return None
@@ -67,20 +67,20 @@ def through(node: Node, before: list[tuple[Tensor, Axes]], output: tuple[int, ..
         return _window(axes, parameters["window"], decimate and name in POOLS)
     if name == "conv_transpose":
         return _transposed(axes, parameters["window"])
-    if name in ("mixed", "picked"):
+    if name in ("matmul_along_axis", "take"):
         return _sampled(axes, parameters, x.shape)
-    if name == "take":
+    if name == "getitem":
         return _cut(axes, parameters["index"], x.shape, output)
     if name == "put":
         return _padded(axes, parameters["index"], x.shape, output)
-    if node.primitive.elementwise or name in ("cast", "copy_to", "concatenated") or _keeps_places(name, parameters):
+    if node.primitive.elementwise or name in ("astype", "to", "concat") or _keeps_places(name, parameters):
         return _union([a for _, a in before]) if all(t.shape[2:] == output[2:] for t, _ in before) else None
     return None
 
 
 def _keeps_places(name: str, parameters: dict) -> bool:
     """Does it work on the channels alone?"""
-    if name in ("reshaped", "broadcast"):
+    if name in ("reshape", "broadcast_to"):
         return len(parameters["shape"]) >= 3  # the caller checks that the spatial sizes stay
     axis = parameters.get("axis", 2)
     return all(a < 2 for a in axis) if isinstance(axis, tuple) else axis < 2

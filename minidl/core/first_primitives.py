@@ -1,4 +1,4 @@
-"""identity: the smallest primitive. It gives a value a second name in the graph."""
+"""identity and stack: the two primitives that the calculus itself needs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def identity(xp, x):
 @identity.rule("x", formula="g")
 def identity_x(g, y, x):
     return g
+
+
+@primitive(formula="x_0, x_1, ... side by side along a new axis", kind="linear", saves=())
+def stack_p(xp, *tensors, axis):
+    """Tensors of one shape side by side along a new axis."""
+    return xp.stack(tensors, axis)
+
+
+@stack_p.rule("tensors", formula="the entries of g at position index of the axis")
+def stack_tensors(g, y, *tensors, axis, index):
+    return g[(slice(None),) * axis + (index,)]
 
 
 def fresh(x: Any) -> Tensor:
