@@ -39,7 +39,7 @@ from functools import partial
 
 from .harness.libraries import is_installed
 from .harness.measure import Result, attempt, measure
-from .harness.report import in_a_line, listed, machine, parse, parser, require_threads, table
+from .harness.report import comparison, in_a_line, listed, machine, parse, parser, require_threads
 from .harness.rows import ROWS
 from .harness.worker import Column, Worker, cores
 
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     about = machine(options.threads, [name for name in columns if name not in ("minidl", "tuned")])
     print(in_a_line(about))
     if results:
-        print(table(results, columns, options.markdown))
+        print(comparison(results, columns, options.markdown))
         print(summary(results, columns))
     if options.json:
         with open(options.json, "w") as file:

@@ -143,7 +143,7 @@ def table(rows: list[Measured], markdown: bool) -> str:
     bounds = [["ceiling ms", "of ceiling"]]
     bounds += [["-", "-"] if r.ceiling is None else [report.number(1e3 * r.ceiling), f"{r.share():.0%}"] for r in rows]
     columns = dict.fromkeys(c for r in rows for c in r.result.seconds)
-    return report.table([r.result for r in rows], columns, markdown, bounds)
+    return report.comparison([r.result for r in rows], columns, markdown, bounds)
 
 
 def about(cupy: Any, peaks: Peaks, torch: bool) -> dict[str, Any]:

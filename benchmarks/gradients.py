@@ -34,6 +34,7 @@ from minidl.check.rules import load
 from minidl.core.context import definitions
 from minidl.core.fused import Fused
 from minidl.core.primitive import Primitive, registry
+from minidl.table import table
 
 from .harness.meters import Clock, repeat
 
@@ -180,18 +181,17 @@ def microseconds(call: Callable[[], Any], turns: int = 3) -> float:
     return 1e6 * min(Clock().times(partial(repeat, call), turns))
 
 
-def table(rows: list[Comparison]) -> str:
-    lines = [
-        f"{'primitive':34}{'dtype':9}{'n':>5}{'analytic':>10}{'error':>9}  "
-        + "".join(f"{m:>11}{'error':>9}{'at step':>9}" for m in METHODS)
-    ]
+def text(rows: list[Comparison]) -> str:
+    lines = [["primitive", "dtype", "n", "analytic", "error", *(w for m in METHODS for w in (m, "error", "at step"))]]
     for r in rows:
-        cells = "".join(
-            f"{r.numerical_us[m]:8.0f} us{r.best_error[m]:9.0e}{r.best_step[m]:9.0e}" if m in r.curve else f"{'-':>29}"
-            for m in METHODS
-        )
-        lines.append(f"{r.primitive:34}{r.dtype:9}{r.n:5}{r.analytic_us:7.0f} us{r.analytic_error:9.0e}  {cells}")
-    return "\n".join(lines)
+        cells = [r.primitive, r.dtype, f"{r.n}", f"{r.analytic_us:.0f} us", f"{r.analytic_error:.0e}"]
+        for m in METHODS:
+            if m in r.curve:
+                cells += [f"{r.numerical_us[m]:.0f} us", f"{r.best_error[m]:.0e}", f"{r.best_step[m]:.0e}"]
+            else:
+                cells += ["-", "", ""]
+        lines.append(cells)
+    return "\n".join(table(lines, "<<>"))
 
 
 def summary(rows: list[Comparison]) -> str:
@@ -261,7 +261,7 @@ def main() -> None:
         line = line_of(name)
         if line is not None:
             rows += [measure(line, np.float64), measure(line, np.float32)]
-    print(table(rows))
+    print(text(rows))
     print(summary(rows))
     draw(rows, Path(options.figure))
     print(f"wrote {options.figure}")

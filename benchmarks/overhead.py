@@ -22,6 +22,7 @@ import numpy as np
 
 import minidl as md
 from minidl import functional as F
+from minidl.table import table
 
 warnings.filterwarnings("ignore", category=RuntimeWarning)  # chains of four numbers may overflow
 
@@ -100,9 +101,9 @@ def main(arguments: list[str] | None = None) -> None:
     total = {"operation": "mean"} | {c: sum(row[c] for row in rows) / len(rows) for c in columns}
     if "torch" in total:
         total["ratio"] = total["minidl"] / total["torch"]
-    print(f"{'operation':20}" + "".join(f"{c if c == 'ratio' else f'{c} us':>10}" for c in columns))
-    for row in [*rows, total]:
-        print(f"{row['operation']:20}" + "".join(f"{row[c]:10.2f}" for c in columns))
+    head = ["operation", *(c if c == "ratio" else f"{c} us" for c in columns)]
+    lines = [[row["operation"], *(f"{row[c]:.2f}" for c in columns)] for row in [*rows, total]]
+    print("\n".join(table([head, *lines], "<>")))
     found: dict[str, Any] = {"rows": rows}
     if "torch" in total:
         found["geometric_mean"] = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from minidl.table import table
+
 from .measure import Result
 from .rows import Row
 from .worker import cores
 
 
-def table(
+def comparison(
     results: Sequence[Result], columns: Iterable[str], markdown: bool, more: Sequence[Sequence[str]] = ()
 ) -> str:
     """A line for each result; `more` is a head and a line of further cells for each, before the share of GEMM."""
@@ -32,9 +34,7 @@ def table(
 
 
 def as_text(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    aligned = ([c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))] for line in lines)
-    return "\n".join("  ".join(cells) for cells in aligned)
+    return "\n".join(table(lines, "<<>"))
 
 
 def as_markdown(lines: list[list[str]]) -> str:

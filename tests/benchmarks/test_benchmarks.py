@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import algorithms, cpu, scaling
+from benchmarks import algorithms, cpu, endurance, overhead, scaling
 from benchmarks.harness.interface import Unsupported
 from benchmarks.harness.libraries import is_installed, library
 from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
-from benchmarks.harness.report import table
+from benchmarks.harness.report import comparison
 from benchmarks.harness.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
 from benchmarks.harness.worker import Column, Worker
 from minidl.kernels.cpu import convolution
@@ -164,16 +164,16 @@ def test_ratios_are_of_medians_and_means_geometric():
     found = cpu.means(results, columns)
     assert found[LAYER]["torch/minidl"] == pytest.approx(4) and found[LAYER]["tuned/minidl"] == pytest.approx(2)
     assert found[STEP] == pytest.approx({"torch/minidl": 1, "tuned/minidl": 0.5, "torch/minidl memory": 3})
-    text = table(results, columns, markdown=False).splitlines()
+    text = comparison(results, columns, markdown=False).splitlines()
     assert len(text) == 4 and len({len(line) for line in text}) == 1
     assert text[1].split() == ["a", "1x2", "2.00", "4.00", "2.00", "2.00", "1.00", "50%", "1.00", "3.00"]
-    assert table(results, columns, markdown=True).splitlines()[1].count("---") == 10
+    assert comparison(results, columns, markdown=True).splitlines()[1].count("---") == 10
     assert "torch/minidl 4.00" in cpu.summary(results, columns)
 
 
 def test_a_library_that_lacks_a_layer_keeps_its_column_empty():
     result = fake("a", LAYER, [1e-3], [1e-3])
-    line = table([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
+    line = comparison([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
     assert [cell.strip() for cell in line.strip("|").split("|")][5] == "-"
 
 
@@ -215,6 +215,21 @@ def test_a_series_is_measured_and_drawn(tmp_path):
     json.dumps(curve.json())
     scaling.draw([curve] * 4, tmp_path / "new" / "scaling.png")
     assert (tmp_path / "new" / "scaling.png").stat().st_size > 10_000
+
+
+def test_overhead_needs_no_torch(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(overhead, "find_spec", lambda name: None)
+    overhead.main(["--length", "3", "--turns", "1", "--json", str(tmp_path / "found.json")])
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert all(set(row) == {"operation", "minidl"} and row["minidl"] > 0 for row in rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["operation", "minidl", "us"] and len(lines) == len(rows) + 2
+
+
+def test_endurance_of_a_few_steps(capsys):
+    endurance.chain(50)
+    endurance.train(20)
+    assert "value and gradient exact: True" in (out := capsys.readouterr().out) and out.count("MiB") == 11
 
 
 CASES = {
