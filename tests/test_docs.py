@@ -8,6 +8,7 @@ import pytest
 from minidl.core.primitive import registry
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/speed.md", "docs/gpu.md"])
@@ -23,3 +24,21 @@ def test_python_blocks_run(name):
         for extra in set(registry) - set(before):
             del registry[extra]
             SAMPLES.pop(extra, None)
+
+
+def test_what_readme_quotes_is_the_code():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = (ROOT / "minidl/ops/conv.py").read_text(encoding="utf-8")
+    quoted = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    assert quoted and all(block in code for block in quoted)
+    assert re.search(r"```text\n( +T\(x, w, u\).*\n)```", text)[1] in code
+    assert len(text.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_and_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:minidl|tasks|tests|benchmarks|docs)/[\w./]*)`", text):
+        assert (ROOT / path).exists(), path
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
