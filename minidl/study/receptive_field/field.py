@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...nn import init
 from ...nn.module import Module
 from ...nn.summary import unchanged
 from .extent import Effective, Field, LayerField, radius
-from .graph import Recording, branches, seen_by, spatial, support
+from .graph import TOUCHED, Recording, branches, dependence, reaching, spatial
 from .theory import POOLS, Axes
 
 BATCH = 1 << 22  # cells of the input that are asked about together
@@ -106,11 +107,11 @@ class Probe:
         for some in self._batches(pixels):
             run = self._run(len(some))
             rows = run.rows()
-            with support() if branch is None else support(rows[branch[0]], branch[1]):
-                wanted = [*(rows[i] for i in through), run.x.node]
-                found = seen_by(run, rows[layer], some, wanted, None)
+            pull = dependence() if branch is None else dependence(rows[branch[0]], branch[1])
+            wanted = [*(rows[i] for i in through), run.x.node]
+            found = reaching(run, rows[layer], some, wanted, pull=pull)
             for b, pixel in enumerate(some):
-                cones.append([Field(pixel, (g[b] > 0).any(axis=0)) for g in found])
+                cones.append([Field(pixel, (g[b] > TOUCHED).any(axis=0)) for g in found])
         return cones
 
     def effective_fields(self, layer: int, pixels: Sequence[tuple[int, ...]]) -> list[Effective]:
@@ -134,7 +135,7 @@ class Probe:
                     run = self._run(len(some), image)
                     row = run.rows()[layer]
                     channels = run.values[row].shape[1]
-                    (g,) = seen_by(run, row, some, [run.x.node], np.resize(weight, channels))
+                    (g,) = reaching(run, row, some, [run.x.node], np.resize(weight, channels))
                     total[done : done + len(some)] += abs(g).sum(axis=1)
                     done += len(some)
         finally:
@@ -145,10 +146,9 @@ class Probe:
     def _run(self, count: int, image: np.ndarray | None = None) -> Recording:
         image = self.image if image is None else image
         x = np.ascontiguousarray(np.broadcast_to(image, (count, *image.shape[1:])))
-        if not isinstance(self.network, Module):
-            return Recording(self.network, Tensor(x))
-        with unchanged(self.network), definitions():
-            self.network.train(False)
+        with definitions(), unchanged(self.network) if isinstance(self.network, Module) else nullcontext():
+            if isinstance(self.network, Module):
+                self.network.train(False)
             return Recording(self.network, Tensor(x))
 
     def _batches(self, pixels: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:

@@ -1,22 +1,20 @@
-"""One recorded pass of a network, and questions put to it: what is the formula here, which cells does this pixel see?
+"""One recorded pass of a network, and questions put to it: what is the formula here, on which cells does this pixel
+depend?
 
-Which cells is answered by the one walk back of the engine, under other rules: `support` replaces every derivative rule
-by one that says which entries of an argument an entry of the result depends on. Values play no part: a weight that is
-zero, a relu that is off and the cells that a pooling did not choose all count.
+The second is answered by the engine's one backward pass, pulled differently: `dependence` puts in the place of every
+derivative rule one that says which entries of an argument an entry of the result depends on. Values play no part: a
+weight that is zero, a relu that is off and the cells that a pooling did not choose all count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...core.calculus import grad
-from ...core.context import definitions, enable_grad
-from ...core.fused import Fused
-from ...core.primitive import Primitive, override, registry
+from ...core.backward import walk
+from ...core.context import enable_grad, no_grad
 from ...core.tensor import Leaf, Node, Tensor
 from ...nn.module import Module, watch
 from ...ops.pool import window_spread
@@ -29,6 +27,7 @@ COUNTING = {  # with all weights at 1 their rules count the ways by which an ent
     "concat", "astype", "to", "window_sum", "window_spread", "unfold", "fold", "take",
     "scatter_cells", "gather_cells", "to_largest", "from_largest",
 }  # fmt: skip
+TOUCHED = 0.5  # a count above this is not 0: fast convolutions leave a little rounding in place of 0
 CHANGING = ("max_pool", "window_sum", "matmul_along_axis", "take", "sum", "max", "reshape")
 
 
@@ -113,84 +112,77 @@ def spatial(y: Tensor) -> tuple[int, ...]:
     return y.shape[2:]
 
 
-def seen_by(
-    run: Recording, target: Node, pixels: Sequence[tuple[int, ...]], wanted: Sequence[Node], cotangent: Any
-) -> list[np.ndarray]:
+def reaching(
+    run: Recording, target: Node, pixels: Sequence[tuple[int, ...]], wanted: Sequence[Node], cotangent: Any = 1,
+    pull: Callable | None = None,
+) -> list[np.ndarray]:  # fmt: skip
     """The cotangents that reach the `wanted` nodes from pixel b of `target`, in image b of the batch.
 
-    cotangent: the size of each channel's (C,); 1 if None. Gives an array (B, C, *size) for each wanted node.
+    cotangent: the value of every channel, or of each (C,). pull: how to walk, see `walk`; by the derivatives if None.
+    Gives an array (B, C, *size) for each wanted node.
     """
     y = run.values[target]
     seed = np.zeros(y.shape, y.dtype)
     for b, pixel in enumerate(pixels):
-        seed[(b, slice(None), *pixel)] = 1 if cotangent is None else cotangent
-    tensors = [run.values[node] for node in wanted]
-    found = grad(y, tensors, Tensor(seed), retain_graph=True, allow_unused=True)
-    return [np.zeros(t.shape, bool) if g is None else g.numpy() for t, g in zip(tensors, found, strict=True)]
+        seed[(b, slice(None), *pixel)] = cotangent
+    with no_grad():
+        found = walk(y, Tensor(seed), set(wanted), release=False, pull=pull)
+    return [found[n].numpy() if n in found else np.zeros(run.values[n].shape, bool) for n in wanted]
 
 
-@contextmanager
-def support(merge: Node | None = None, branch: int = 0) -> Iterator[None]:
-    """Inside, a walk back carries which entries are depended on, as 0 and 1, in place of gradients.
+def dependence(merge: Node | None = None, branch: int = 0) -> Callable:
+    """How to `walk` so that 0 and 1 are carried in place of gradients: which entries are depended on.
 
-    Runs must have been recorded inside `definitions()`, so that no kernel stands for several operations. At the node
-    `merge` the walk goes on through the input of number `branch` alone.
+    For graphs recorded inside `definitions()`, so that no kernel stands for several operations. The node `merge` is
+    passed through its input of number `branch` alone.
     """
 
-    def at_the_merge(rule: Callable[..., Tensor], position: int) -> Callable[..., Tensor]:
-        def chosen(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
-            found = rule(g, y, *inputs, **parameters)
-            return found * 0 if y.node is merge and parameters.get("index", position) != branch else found
+    def pull(g: Tensor, y: Tensor, useful: set[Node]) -> list[tuple[Tensor, Tensor]]:
+        node, mask = y.node, _mask(g)
+        chosen = [
+            (i, x) for i, x in enumerate(node.inputs)
+            if isinstance(x, Tensor) and x.node in useful and (node is not merge or i == branch)
+        ]  # fmt: skip
+        return [(x, _depended_on(node, i, x, mask, y)) for i, x in chosen]
 
-        return chosen
-
-    with ExitStack() as stack, definitions():
-        for primitive in list(registry.values()):
-            if not isinstance(primitive, Fused):
-                rules = {name: dependence(primitive, name) for name in primitive.arguments if name in primitive.rules}
-                if merge is not None and primitive is merge.primitive:
-                    rules = {name: at_the_merge(rule, i) for i, (name, rule) in enumerate(rules.items())}
-                stack.enter_context(override(primitive, **rules))
-        yield
+    return pull
 
 
-def dependence(primitive: Primitive, argument: str) -> Callable[..., Tensor]:
-    """The rule that says which entries of the argument the entries in g depend on."""
-    name, own = primitive.name, primitive.rules[argument]
-
-    def counted(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
-        ones = [Tensor(np.ones(t.shape, t.dtype)) if isinstance(t, Tensor) else t for t in inputs]
-        return _mask(own(_mask(g), ones[0], *ones, **parameters))
-
-    def refused(g: Tensor, y: Tensor, *inputs: Any, **parameters: Any) -> Tensor:
-        raise TypeError(
-            f"receptive_field: which entries {name!r} depends on is not known; "
-            "ask for a layer before it, or use effective fields, which need gradients only"
-        )
-
+def _depended_on(node: Node, i: int, x: Tensor, g: Tensor, y: Tensor) -> Tensor:
+    """Which entries of input i the entries in g depend on, as counts."""
+    primitive, name = node.primitive, node.primitive.name
     if primitive.elementwise:
-        return lambda g, y, *inputs, **parameters: _mask(g)
+        return g.sum_to(x.shape)
+    if name in SPECIAL:
+        return SPECIAL[name](g, y, x, **node.parameters)
     if name in COUNTING:
-        return counted
-    return SPECIAL.get(name, refused)
+        ones = [Tensor(np.ones(t.shape, t.dtype)) if isinstance(t, Tensor) else t for t in node.inputs]
+        position = {"index": i} if primitive.variadic else {}
+        return primitive.rules[primitive.arguments[-1 if primitive.variadic else i]](
+            g, ones[0], *ones, **position, **node.parameters
+        )
+    raise TypeError(
+        f"receptive_field: which entries {name!r} depends on is not known; "
+        "ask for a layer before it, or use effective fields, which need gradients only"
+    )
 
 
 def _whole_window(g: Tensor, y: Tensor, x: Tensor, *, window: Any) -> Tensor:
     """A pooling may choose any cell of its window."""
-    return _mask(window_spread(_mask(g), window=window))
+    return window_spread(g, window=window)
 
 
 def _mixture(g: Tensor, y: Tensor, x: Tensor, *, axis: int, matrix: Any) -> Tensor:
-    return _mask(matmul_along_axis(_mask(g), axis=axis, matrix=(np.asarray(matrix) != 0).T))
+    return matmul_along_axis(g, axis=axis, matrix=(np.asarray(matrix) != 0).T)
 
 
 def _any_along(g: Tensor, y: Tensor, x: Tensor, *, axis: Any) -> Tensor:
     """A softmax: each entry depends on all along the axis."""
-    return _mask(broadcast_to_p(g.sum(axis=axis, keepdims=True), shape=x.shape))
+    return broadcast_to_p(g.sum(axis=axis, keepdims=True), shape=x.shape)
 
 
 def _largest(g: Tensor, y: Tensor, x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
-    return _mask(broadcast_to_p(reshape_p(g, shape=kept(x.shape, axis)), shape=x.shape))
+    return broadcast_to_p(reshape_p(g, shape=kept(x.shape, axis)), shape=x.shape)
 
 
 SPECIAL = {
@@ -203,5 +195,5 @@ SPECIAL = {
 
 
 def _mask(g: Tensor) -> Tensor:
-    """1 where g, a count, is not 0; fast convolutions leave a little rounding in place of 0."""
-    return Tensor((g.data > 0.5).astype(g.dtype))
+    """1 where g, a count, is not 0."""
+    return Tensor((g.data > TOUCHED).astype(g.dtype))
