@@ -11,7 +11,6 @@ import numpy as np
 from ..page import number
 from .trace import Contribution, Step, Vertex
 
-WRITTEN_OUT = ("add", "subtract", "negative", "multiply", "divide", "power")  # others read as calls: relu(x)
 EXPONENTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -20,8 +19,9 @@ def expression(vertex: Vertex) -> str:
     if vertex.primitive is None:
         return vertex.name
     texts = [getattr(x, "name", None) or input_text(x) for x in vertex.inputs]
-    if vertex.primitive.name in WRITTEN_OUT:
-        return substituted(vertex.primitive.formula, dict(zip(vertex.primitive.arguments, texts))) or ""
+    primitive, formula = vertex.primitive, vertex.primitive.formula
+    if primitive.elementwise and "(" not in formula and set("+-*/") & set(formula):  # an operator: a + b
+        return substituted(formula, dict(zip(primitive.arguments, texts))) or ""
     return f"{vertex.primitive.name}({', '.join(texts)})"
 
 
