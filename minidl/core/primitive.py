@@ -50,6 +50,8 @@ class Primitive(ArrayFunction):
         elementwise: bool = False,
         kink: Callable | None = None,
         saves: tuple[str, ...] | None = None,
+        reach: Callable | None = None,
+        support: Callable | None = None,
     ):
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is unknown: one of {', '.join(KINDS)}")
@@ -58,6 +60,8 @@ class Primitive(ArrayFunction):
         self.kind = kind
         self.elementwise = elementwise  # the engine undoes broadcasting for these, and only for these
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
+        self.reach = reach  # the cells that an output depends on along each spatial axis: see ops/reach.py
+        self.support = support  # (counts of outputs, x, **parameters) -> counts of the entries of x they depend on
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}
         self.arguments, self.variadic = self._read_signature(forward)
@@ -193,8 +197,9 @@ def primitive(function: Callable | None = None, **options: Any) -> Any:
 
     Options: `formula` of the value; `kind` "linear", "analytic" or "piecewise" (which oracle proves its rules);
     `elementwise` (the engine undoes broadcasting); `kink` (distance to points without derivative); `saves` (the
-    arguments, and "y" for the output, whose values the rules need in the backward pass; all if not given); `name` (the
-    function's own, without a final _p).
+    arguments, and "y" for the output, whose values the rules need in the backward pass; all if not given); `reach` and
+    `support` (which entries of x an output depends on, for receptive fields: by formula, and exactly where its rules
+    do not tell); `name` (the function's own, without a final _p).
     """
     if function is None:
         return lambda f: Primitive(f, **options)

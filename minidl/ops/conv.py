@@ -21,6 +21,7 @@ from typing import Any
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
+from . import reach
 from .indexing import pad
 from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 
@@ -32,6 +33,7 @@ from .window import Window, add_patches, as_int, interned, pad_array, padding_pa
     formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]",
     kind="linear",
     saves=("x", "w"),
+    reach=reach.gathered,
 )
 def conv_p(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
@@ -44,6 +46,7 @@ def conv_p(xp, x, w, *, window, groups):
     formula="x[n,c,i] = sum over f and (k,o) with s*o + d*k - p = i of w[f,c,k] * u[n,f,o]",
     kind="linear",
     saves=("u", "w"),
+    reach=reach.scattered,
 )
 def conv_transpose_p(xp, u, w, *, window, groups):
     """Transposed convolution: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""

@@ -12,10 +12,11 @@ from .. import device
 from ..core.first_primitives import stack_p
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
+from . import reach
 from .shape import normal_axes, position
 
 
-@primitive(formula="x[index]", kind="linear", saves=())
+@primitive(formula="x[index]", kind="linear", saves=(), reach=reach.indexed)
 def getitem_p(xp, x, *, index):
     """The entries at a NumPy index: slices, integers, None, Ellipsis, integer arrays, masks."""
     return x[index]
@@ -26,7 +27,7 @@ def getitem_x(g, y, x, *, index):
     return put(g, index=index, shape=x.shape)
 
 
-@primitive(formula="y[index] += x, from zeros", kind="linear")
+@primitive(formula="y[index] += x, from zeros", kind="linear", reach=reach.placed)
 def put(xp, x, *, index, shape):
     """Zeros of `shape` with x added at `index`; entries named twice add up. The adjoint of `take`."""
     return assigned(xp, xp.zeros(shape, x.dtype), index, x)
@@ -72,7 +73,7 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     return getitem_p(x, index=tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim)))
 
 
-@primitive(formula="x_0, x_1, ... one after another along axis", kind="linear", saves=())
+@primitive(formula="x_0, x_1, ... one after another along axis", kind="linear", saves=(), reach=reach.channels)
 def concat_p(xp, *tensors, axis):
     """The tensors one after another along an axis they already have."""
     return xp.concatenate(tensors, axis)

@@ -12,6 +12,7 @@ from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
+from . import reach
 from .reduce import mean
 from .resample import matmul_along_axis
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
@@ -34,6 +35,8 @@ def _gap_to_largest(x, *, window):
     kind="piecewise",
     kink=_gap_to_largest,
     saves=("x", "y"),
+    reach=reach.gathered,
+    support=lambda n, x, *, window: window_spread(n, window=window),  # any cell of a window may be the largest
 )
 def max_pool_p(xp, x, *, window):
     """The largest entry of each window, padding left out: (N, C, *size) -> (N, C, *output)."""
@@ -216,7 +219,10 @@ def _is_last(xp: Any, indices: Any, cells: int) -> Any:
 # --- the sum and the mean of each window
 
 
-@primitive(name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear", saves=())
+@primitive(
+    name="window_sum", formula="y[n,c,o] = sum over k of x[n,c, s*o + d*k - p]", kind="linear", saves=(),
+    reach=reach.gathered,
+)  # fmt: skip
 def window_sum(xp, x, *, window):
     """The sum over each window, padding counting as zero: (N, C, *size) -> (N, C, *output)."""
     for axis in range(window.rank):  # the sum over a box is taken axis by axis

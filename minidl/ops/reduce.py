@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
+from . import reach
 from .elementwise import exp, log
 from .indexing import concat
 from .shape import broadcast_to_p, kept, normal_axes, reshape_p, sum_p, transpose
@@ -52,7 +53,10 @@ def _gap_to_largest(x, *, axis, keepdims):
     return x[-1] - x[-2] if len(x) > 1 else np.full(x.shape[1:], np.inf)
 
 
-@primitive(formula="y = max over axis of x", kind="piecewise", kink=_gap_to_largest)
+@primitive(
+    formula="y = max over axis of x", kind="piecewise", kink=_gap_to_largest, reach=reach.channels,
+    support=lambda n, x, *, axis, keepdims: broadcast_to_p(reshape_p(n, shape=kept(x.shape, axis)), shape=x.shape),
+)  # fmt: skip
 def max_p(xp, x, *, axis, keepdims):
     """The largest entry over some axes; equal largest entries share the gradient."""
     return x.max(axis=axis, keepdims=keepdims)
@@ -110,7 +114,12 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return y if keepdims else reshape_p(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
-@primitive(formula="exp(x) / sum over axis of exp(x)")
+def _all_along(n, x, *, axis):
+    """Each entry of a softmax depends on all along the axis."""
+    return broadcast_to_p(sum_p(n, axis=axis, keepdims=True), shape=x.shape)
+
+
+@primitive(formula="exp(x) / sum over axis of exp(x)", reach=reach.channels, support=_all_along)
 def softmax_p(xp, x, *, axis):
     """Softmax."""
     e = xp.exp(x - x.max(axis=axis, keepdims=True))
@@ -127,7 +136,7 @@ def softmax(x: Tensor, axis: int) -> Tensor:
     return softmax_p(x, axis=normal_axes(axis, x.ndim)[0])
 
 
-@primitive(formula="x - log(sum over axis of exp(x))")
+@primitive(formula="x - log(sum over axis of exp(x))", reach=reach.channels, support=_all_along)
 def log_softmax_p(xp, x, *, axis):
     """The logarithm of softmax."""
     shifted = x - x.max(axis=axis, keepdims=True)

@@ -11,9 +11,14 @@ import numpy as np
 from .. import device
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
+from . import reach
 
 
-@primitive(formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", saves=())
+@primitive(
+    formula="y[..., o, ...] = sum over i of matrix[o, i] * x[..., i, ...]", kind="linear", saves=(),
+    reach=reach.resampled,
+    support=lambda n, x, *, axis, matrix: matmul_along_axis(n, axis=axis, matrix=(matrix != 0).T),
+)  # fmt: skip
 def matmul_along_axis(xp, x, *, axis, matrix):
     """A matrix (O, I) applied along one axis of x, of length I."""
     y = xp.tensordot(x, xp.asarray(matrix, dtype=x.dtype), axes=(axis, 1))  # (..., I, ...), (O, I) -> (..., ..., O)
@@ -25,7 +30,7 @@ def matmul_along_axis_x(g, y, x, *, axis, matrix):
     return matmul_along_axis(g, axis=axis, matrix=matrix.T)
 
 
-@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", saves=())
+@primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", saves=(), reach=reach.resampled)
 def take(xp, x, *, axis, index):
     """The entries of x at `index` along one axis."""
     return xp.take(x, index, axis=axis)

@@ -14,9 +14,10 @@ import numpy as np
 from .. import device
 from ..core.primitive import primitive
 from ..core.tensor import Tensor
+from . import reach
 
 
-@primitive(formula="x as dtype", kind="linear", saves=())
+@primitive(formula="x as dtype", kind="linear", saves=(), reach=reach.same)
 def astype_p(xp, x, *, dtype):
     """x in another dtype."""
     return x.astype(dtype)
@@ -27,7 +28,7 @@ def astype_x(g, y, x, *, dtype):
     return astype_p(g, dtype=x.dtype)
 
 
-@primitive(formula="x on device", kind="linear")
+@primitive(formula="x on device", kind="linear", reach=reach.same)
 def to_p(xp, x, *, device_name):
     """x on another device."""
     return device.to_device(x, device_name)
@@ -38,7 +39,7 @@ def to_x(g, y, x, *, device_name):
     return to_p(g, device_name=x.device)
 
 
-@primitive(formula="x, read in C order into shape", kind="linear", saves=())
+@primitive(formula="x, read in C order into shape", kind="linear", saves=(), reach=reach.same)
 def reshape_p(xp, x, *, shape):
     """The same entries in the same (C) order, in another shape."""
     return x.reshape(shape)
@@ -104,7 +105,7 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 SMALL = 256  # entries that are copied sooner than numpy.broadcast_to has made a view
 
 
-@primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear", saves=())
+@primitive(formula="y[..., i, ...] = x[..., i or 0, ...]", kind="linear", saves=(), reach=reach.same)
 def broadcast_to_p(xp, x, *, shape):
     """x repeated along axes of length 1, and along new leading axes: a view, unless it is small."""
     if math.prod(shape) > SMALL or x.ndim > len(shape):  # an assignment would drop leading axes of length 1
@@ -119,7 +120,7 @@ def broadcast_to_x(g, y, x, *, shape):
     return sum_to(g, x.shape)
 
 
-@primitive(formula="y = sum over axis of x", kind="linear", saves=())
+@primitive(formula="y = sum over axis of x", kind="linear", saves=(), reach=reach.channels)
 def sum_p(xp, x, *, axis, keepdims):
     """The sum over some axes."""
     return x.sum(axis=axis, keepdims=keepdims)

@@ -12,10 +12,12 @@ from minidl import functional as F
 from minidl import nn
 from minidl.__main__ import main
 from minidl.check.rules import load
+from minidl.check.samples import SAMPLES
+from minidl.core.backward import walk
 from minidl.core.context import setting
 from minidl.core.fused import Fused
 from minidl.core.primitive import registry
-from minidl.study.receptive_field.graph import COUNTING, SPECIAL
+from minidl.study.receptive_field.graph import dependence
 from tasks.models import alexnet, resnet18
 from tasks.segment.unet import UNet
 
@@ -260,13 +262,42 @@ def test_three_axes():
         found.page()
 
 
-def test_every_primitive_has_a_rule_or_is_refused_by_name():
+REFUSED = {"roi_pool", "roi_align", "roi_spread"}  # the boxes decide: their rules do not count
+
+
+def primitives():
     load()
-    unknown = {
-        name for name, p in registry.items()
-        if not (isinstance(p, Fused) or p.elementwise or name in COUNTING or name in SPECIAL)
-    }  # fmt: skip
-    assert unknown == {"roi_pool", "roi_align", "roi_spread", "roi_to_largest", "roi_from_largest"}
+    return sorted(n for n, p in registry.items() if not isinstance(p, Fused) and p.__module__.startswith("minidl."))
+
+
+@pytest.mark.parametrize("name", primitives())
+def test_every_primitive_depends_on_what_its_jacobian_says_or_is_refused_by_name(name):
+    """Wherever a derivative is not zero there is dependence, for every sample, from single outputs and from many."""
+    rng = np.random.default_rng(0)
+    for sample in SAMPLES[name].draw(rng):
+        slots = [i for i, x in enumerate(sample.inputs) if getattr(x, "dtype", np.dtype(int)).kind == "f"]
+        slots = slots if sample.differentiate is None else list(sample.differentiate)
+        inputs = [md.Tensor(np.asarray(x), requires_grad=i in slots) if hasattr(x, "dtype") else x
+                  for i, x in enumerate(sample.inputs)]  # fmt: skip
+        y = registry[name](*inputs, **sample.parameters)
+        if y.node is None or not y.size:
+            continue
+        nodes = {inputs[i].node for i in slots}
+        for chosen in (rng.integers(y.size), slice(None)):
+            seed = np.zeros(y.shape, y.dtype)
+            seed.reshape(-1)[chosen] = rng.standard_normal(seed.reshape(-1)[chosen].shape)
+            with md.no_grad():
+                gradients = walk(y, md.Tensor(seed), nodes, release=False)
+                try:
+                    counts = walk(y, md.Tensor((seed != 0).astype(y.dtype)), nodes, release=False, pull=dependence())
+                except TypeError as error:
+                    assert name in REFUSED and f"'{name}' depends on is not known" in str(error)
+                    break
+            for node, g in gradients.items():
+                assert (counts[node].numpy()[g.numpy() != 0] > 0.5).all()
+
+
+def test_a_primitive_whose_rule_does_not_count_is_refused():
     with pytest.raises(TypeError, match="'roi_align' depends on is not known"):
         md.receptive_field(lambda x: F.roi_align(x, [[0, 0, 0, 4, 4]], 2), (1, 1, 6, 6)).exact()
 

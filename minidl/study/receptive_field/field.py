@@ -16,7 +16,7 @@ from ...nn.module import Module
 from ...nn.summary import unchanged
 from .extent import Effective, Field, LayerField, radius
 from .graph import TOUCHED, Recording, branches, dependence, reaching, spatial
-from .theory import POOLS, Axes
+from .theory import Axes, is_pool
 
 BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
@@ -202,10 +202,10 @@ def _distinct(labels: list[str]) -> list[str]:
 
 def _readings(run: Recording, rows: list[Node], known: dict[Node, Axes], layers: list[LayerField]) -> dict[str, tuple]:
     """What "the receptive field" of a network that pools can mean."""
-    if known[rows[-1]] is None or not any(node.primitive.name in POOLS for node in rows):
+    if known[rows[-1]] is None or not any(map(is_pool, rows)):
         return {}
     found = {"after the last layer": layers[-1].size}
-    if rows[-1].primitive.name in POOLS:
+    if is_pool(rows[-1]):
         before = layers[-2].size if len(layers) > 1 else (1.0,) * len(layers[-1].size)
         found = {"after the last downsampling": layers[-1].size, "before the last downsampling": before}
     plain_axes = run.theory(decimate=True)[rows[-1]]

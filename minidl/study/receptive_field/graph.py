@@ -17,18 +17,11 @@ from ...core.backward import walk
 from ...core.context import enable_grad, no_grad
 from ...core.tensor import Leaf, Node, Tensor
 from ...nn.module import Module, watch
-from ...ops.pool import window_spread
-from ...ops.resample import matmul_along_axis
-from ...ops.shape import broadcast_to_p, kept, reshape_p
-from .theory import Axes, Axis, through
+from ...ops.reach import gathered, scattered
+from .theory import Axes, Axis, is_pool, through
 
-COUNTING = {  # with all weights at 1 their rules count the ways by which an entry of the input reaches the result
-    "conv", "conv_transpose", "conv_weight", "matmul", "getitem", "put", "reshape", "transpose", "broadcast_to", "sum",
-    "concat", "astype", "to", "window_sum", "window_spread", "unfold", "fold", "take",
-    "scatter_cells", "gather_cells", "to_largest", "from_largest",
-}  # fmt: skip
-TOUCHED = 0.5  # a count above this is not 0: fast convolutions leave a little rounding in place of 0
-CHANGING = ("max_pool", "window_sum", "matmul_along_axis", "take", "sum", "max", "reshape")
+TOUCHED = 0.5  # a count above this is not 0,
+ROUNDING = 1e-3  # as fast convolutions round, relative to the largest
 
 
 class Recording:
@@ -90,15 +83,14 @@ class Recording:
         return rows if same and spatial(self.output) == spatial(self.values[rows[-1]]) else [*rows, last]
 
     def _changes(self, node: Node, known: dict[Node, Axes]) -> bool:
+        """Is it a convolution, does it change size or distance of fields (a crop does not), or join different ones?"""
         before = [known[t.node] for t in node.inputs if isinstance(t, Tensor) and t.node in known]
-        name, after = node.primitive.name, known[node]
-        if name in ("conv", "conv_transpose"):
-            return True
-        if name in CHANGING:
-            return after != before[0]
-        if name == "getitem":  # a crop is none
-            return bool(after and before[0]) and any(a.jump != b.jump for a, b in zip(after, before[0]))
-        return len(set(before)) > 1
+        weighted = node.primitive.reach in (gathered, scattered) and not is_pool(node)
+        return weighted or _extent(known[node]) != _extent(before[0]) or len(set(before)) > 1
+
+
+def _extent(axes: Axes) -> list[tuple[float, float]] | None:
+    return axes and [(a.jump, a.size) for a in axes]
 
 
 def branches(run: Recording, node: Node) -> list[int]:
@@ -149,49 +141,25 @@ def dependence(merge: Node | None = None, branch: int = 0) -> Callable:
 
 
 def _depended_on(node: Node, i: int, x: Tensor, g: Tensor, y: Tensor) -> Tensor:
-    """Which entries of input i the entries in g depend on, as counts."""
-    primitive, name = node.primitive, node.primitive.name
+    """Which entries of input i the entries in g depend on, as counts: by what the primitive states, or by its rule with
+    all values at 1, which counts the ways if no coefficient of it is another number."""
+    primitive, parameters = node.primitive, node.parameters
     if primitive.elementwise:
         return g.sum_to(x.shape)
-    if name in SPECIAL:
-        return SPECIAL[name](g, y, x, **node.parameters)
-    if name in COUNTING:
+    if primitive.support is not None:
+        return primitive.support(g, x, **parameters)
+    rule = primitive.rules.get(primitive.arguments[-1 if primitive.variadic else i])
+    if rule is not None and primitive.kind != "piecewise":
         ones = [Tensor(np.ones(t.shape, t.dtype)) if isinstance(t, Tensor) else t for t in node.inputs]
         position = {"index": i} if primitive.variadic else {}
-        return primitive.rules[primitive.arguments[-1 if primitive.variadic else i]](
-            g, ones[0], *ones, **position, **node.parameters
-        )
+        counts = rule(g, Tensor(np.ones(y.shape, y.dtype)), *ones, **position, **parameters)
+        rounding = ROUNDING * counts.data.max(initial=1)
+        if counts.data.min(initial=0) > -rounding and abs(counts.data - np.rint(counts.data)).max(initial=0) < rounding:
+            return counts
     raise TypeError(
-        f"receptive_field: which entries {name!r} depends on is not known; "
+        f"receptive_field: which entries {primitive.name!r} depends on is not known; "
         "ask for a layer before it, or use effective fields, which need gradients only"
     )
-
-
-def _whole_window(g: Tensor, y: Tensor, x: Tensor, *, window: Any) -> Tensor:
-    """A pooling may choose any cell of its window."""
-    return window_spread(g, window=window)
-
-
-def _mixture(g: Tensor, y: Tensor, x: Tensor, *, axis: int, matrix: Any) -> Tensor:
-    return matmul_along_axis(g, axis=axis, matrix=(np.asarray(matrix) != 0).T)
-
-
-def _any_along(g: Tensor, y: Tensor, x: Tensor, *, axis: Any) -> Tensor:
-    """A softmax: each entry depends on all along the axis."""
-    return broadcast_to_p(g.sum(axis=axis, keepdims=True), shape=x.shape)
-
-
-def _largest(g: Tensor, y: Tensor, x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
-    return broadcast_to_p(reshape_p(g, shape=kept(x.shape, axis)), shape=x.shape)
-
-
-SPECIAL = {
-    "max_pool": _whole_window,
-    "matmul_along_axis": _mixture,
-    "softmax": _any_along,
-    "log_softmax": _any_along,
-    "max": _largest,
-}
 
 
 def _mask(g: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...core.tensor import Tensor
 from ...nn.module import Module
+from ...ops.reach import gathered
 from .graph import Recording
-from .theory import WINDOWED
 
 ROOM = 9  # outputs that a network given as text has at least
 
@@ -43,5 +43,5 @@ def _roomy(run: Recording, n: int) -> bool:
 
 
 def _divides(run: Recording) -> bool:
-    windows = [node.parameters["window"] for node in run.nodes if node.primitive.name in WINDOWED]
+    windows = [node.parameters["window"] for node in run.nodes if node.primitive.reach is gathered]
     return all((w.padded[0] - w.span[0]) % w.stride[0] == 0 for w in windows)
