@@ -11,10 +11,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("minidl", "tasks", "benchmarks")
 DOORS = ("minidl/__init__.py", "minidl/__main__.py")  # the lazy names and the command: they alone know the study tools
 
-KNOWN = {  # imports (from here, of there) that are still to be cut: this set shrinks to nothing
-    ("tasks/labs/", "tasks/labs/"),
-}
-
 # (who, may not import what, except by these files or of these files)
 WALLS = [
     ("minidl/", ("minidl/study/", "tasks/", "benchmarks/", "tests/"), (*DOORS, "minidl/study/")),
@@ -55,15 +51,10 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def graph() -> dict[str, set[str]]:
-    """What each file imports, by paths from the root; without the imports that are known."""
+    """What each file imports, by paths from the root."""
     known = files()
     paths = {name: path.relative_to(ROOT).as_posix() for name, path in known.items()}
-    found: dict[str, set[str]] = {}
-    for name, path in known.items():
-        targets = {paths[module] for module in imported(name, path, known)}
-        still = tuple(there for here, there in KNOWN if paths[name].startswith(here))
-        found[paths[name]] = {target for target in targets if not target.startswith(still)}
-    return found
+    return {paths[name]: {paths[module] for module in imported(name, path, known)} for name, path in known.items()}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
