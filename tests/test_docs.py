@@ -33,6 +33,8 @@ def test_what_readme_quotes_is_the_code():
     assert quoted and all(block in code for block in quoted)
     assert re.search(r"```text\n( +T\(x, w, u\).*\n)```", text)[1] in code
     assert len(text.splitlines()) <= 150
+    names = {path.name for path in (ROOT / "minidl").rglob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", text)) <= names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
