@@ -26,6 +26,12 @@ def _imported_at_first_call(operation: ArrayFunction, device: str, path: str) ->
     return first_call
 
 
-for _device, _table in (("cpu", cpu.KERNELS), ("gpu", gpu.KERNELS)):
-    for _name, _path in _table.items():
-        setattr(operations[_name], _device, _imported_at_first_call(operations[_name], _device, _path))
+def attach() -> None:
+    """Give the operations that are defined by now their kernels."""
+    for device, table in (("cpu", cpu.KERNELS), ("gpu", gpu.KERNELS)):
+        for name, path in table.items():
+            if name in operations and getattr(operations[name], device) is None:
+                setattr(operations[name], device, _imported_at_first_call(operations[name], device, path))
+
+
+attach()

@@ -27,7 +27,8 @@ from ..core.context import anomaly
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
 from ..nn import Module
-from ..optim import Optimiser, joint_norm, norm_parts, scale_gradients
+from ..optim import Optimiser
+from ..optim.clipping import joint_norm, norm_parts, scale_gradients
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import deferred_interrupt
 from .log import Log, Record

@@ -7,8 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import optim
-from minidl.kernels.gpu import update
-from minidl.optim import flat as optim_flat
+from minidl.kernels.gpu import flat, update
 
 from . import planted
 
@@ -123,8 +122,8 @@ def test_one_launch_updates_all_of_a_group_and_dtype(gpu, monkeypatch):
 
 def test_arrays_are_gathered_once(gpu, monkeypatch):
     made = []
-    gather = optim_flat.Flat.__init__
-    monkeypatch.setattr(optim_flat.Flat, "__init__", lambda self, *a: (made.append(1), gather(self, *a))[1])
+    gather = flat.Flat.__init__
+    monkeypatch.setattr(flat.Flat, "__init__", lambda self, *a: (made.append(1), gather(self, *a))[1])
     params, optimiser = build("momentum", "float32", "gpu")
     for _ in range(3):
         for p in params[:2]:
@@ -194,15 +193,14 @@ def test_momentum_may_be_switched_on_later(gpu, switched):
     assert_same_run(*runs)
 
 
+def sign(xp, w, g, state, *, lr, **options):
+    return w - lr * xp.sign(g), {}
+
+
 class Sign(optim.SGD):
-    """An optimiser with an update of its own."""
+    """An optimiser with a rule of its own."""
 
-    def update(self, xp, w, g, state, group):
-        def entries(new, w, g):
-            xp.multiply(xp.sign(g), -group["lr"], out=new)
-            new += w
-
-        return entries, []
+    rule = optim.Rule(sign)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import optim
 from minidl.kernels.cpu import update, workers
-from minidl.optim import entries as optim_entries
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
 rates = st.sampled_from([0.0, 0.01, 0.3])
@@ -219,6 +218,23 @@ def test_a_gradient_of_another_layout_or_dtype_changes_neither(name, options):
     assert all(v.flags.c_contiguous for v in optimiser.state_dict().values())
 
 
+@pytest.mark.parametrize("name, options", OPTIMISERS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_kernel_is_the_formula_bit_for_bit(name, options, dtype, decay):
+    runs = [two_groups(name, {**options, "weight_decay": decay}, dtype) for _ in range(2)]
+    walk(*runs[0], range(5))
+    with md.definitions():
+        walk(*runs[1], range(5))
+    for p, q in zip(runs[0][0], runs[1][0]):
+        assert p.dtype == q.dtype == dtype and p.shape == q.shape
+        np.testing.assert_array_equal(p.data, q.data)
+    state, expected = (optimiser.state_dict() for _, optimiser in runs)
+    assert state.keys() == expected.keys()
+    for key in state:
+        np.testing.assert_array_equal(state[key], expected[key])
+
+
 # --- large arrays, by blocks
 
 
@@ -254,10 +270,9 @@ LARGE = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 2, 1, 0)])
 def test_blocks_threads_layouts_and_saving_leave_the_bits(monkeypatch, name, options, dtype, layout):
-    monkeypatch.setattr(optim_entries, "BLOCK", 1 << 40)  # whole
+    monkeypatch.setattr(update, "BLOCK", 1 << 40)  # whole
     whole, state = large_walk(name, options, dtype, (0, 1, 2, 3))
-    for module in (optim_entries, update):
-        monkeypatch.setattr(module, "BLOCK", 1 << 14)
+    monkeypatch.setattr(update, "BLOCK", 1 << 14)
     monkeypatch.setattr(workers, "WORTH_SHARING", 0)
     for threads, saved_after in ((1, None), (2, 1)):
         monkeypatch.setattr(workers, "thread_count", lambda n=threads: n)

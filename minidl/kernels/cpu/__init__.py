@@ -26,4 +26,7 @@ KERNELS = {
     "batch_norm_eval.backward": "cpu.batch_norm.evaluation_backward",
     "cross_entropy": "cpu.loss.cross_entropy",
     "cross_entropy.backward": "cpu.loss.cross_entropy_backward",
+    "sgd": "cpu.update.sgd",
+    "adam": "cpu.update.adam",
+    "adamw": "cpu.update.adamw",
 }

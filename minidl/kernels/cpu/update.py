@@ -1,16 +1,160 @@
-"""Expressions on entries, block by block: several passes over a block in cache, one over memory."""
+"""Rules of optimisers, block by block: several passes over a block in cache, one over memory. Arrays of the state
+change in place, and so does a large parameter's if nobody else holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from ...core.tensor import Parameter
 from .layout import memory_order
-from .workers import share
+from .workers import scratch, share
 
 BLOCK = 1 << 17  # entries
 PASSES = 8  # multiplications: so long an entry takes to come from memory and go back
+
+State = dict[str, Any]
+
+
+def sgd(
+    params: Sequence[Parameter], states: Sequence[State], cache: dict, *, lr: float, momentum: float, dampening: float,
+    weight_decay: float, nesterov: bool,
+) -> None:  # fmt: skip
+    """See `minidl.optim.rules.sgd`."""
+
+    def step(state: State) -> Callable[..., None]:
+        weight = 1 - dampening if "momentum_buffer" in state else 1  # of the gradient in v
+
+        def entries(new: Any, w: Any, g: Any, v: Any = None) -> None:
+            if weight_decay:
+                decayed = np.multiply(w, weight_decay, out=scratch("decayed", w.shape, w))
+                g = np.add(decayed, g, out=decayed)
+            if momentum:
+                v *= momentum
+                v += g if weight == 1 else np.multiply(g, weight, out=new)
+            if nesterov:
+                np.multiply(v, momentum, out=new)
+                new += g
+                new *= lr
+            else:
+                np.multiply(v if momentum else g, lr, out=new)
+            np.subtract(w, new, out=new)
+
+        return entries
+
+    _update(params, states, ("momentum_buffer",) if momentum else (), step)
+
+
+def adam(params: Sequence[Parameter], states: Sequence[State], cache: dict, **options: Any) -> None:
+    """See `minidl.optim.rules.adam`."""
+    _adam(params, states, decoupled=False, **options)
+
+
+def adamw(params: Sequence[Parameter], states: Sequence[State], cache: dict, **options: Any) -> None:
+    """See `minidl.optim.rules.adamw`."""
+    _adam(params, states, decoupled=True, **options)
+
+
+def _adam(
+    params: Sequence[Parameter], states: Sequence[State], *, decoupled: bool, lr: float, betas: tuple[float, float],
+    eps: float, weight_decay: float, amsgrad: bool,
+) -> None:  # fmt: skip
+    b1, b2 = betas
+
+    def step(state: State) -> Callable[..., None]:
+        t = state["step"]
+
+        def entries(new: Any, w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
+            if weight_decay:
+                factor = 1 - lr * weight_decay if decoupled else weight_decay
+                decayed = np.multiply(w, factor, out=scratch("decayed", w.shape, w))
+                w, g = (decayed, g) if decoupled else (w, np.add(decayed, g, out=decayed))
+            np.multiply(g, 1 - b1, out=new)  # one array serves all that follows
+            m *= b1
+            m += new
+            np.multiply(g, g, out=new)
+            new *= 1 - b2
+            v *= b2
+            v += new
+            if largest is not None:
+                v = np.maximum(largest, v, out=largest)
+            np.sqrt(v, out=new)
+            new /= math.sqrt(1 - b2**t)
+            new += eps
+            np.divide(m, new, out=new)
+            new *= -lr / (1 - b1**t)
+            new += w
+
+        return entries
+
+    _update(params, states, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2], step)
+
+
+def _update(
+    params: Sequence[Parameter], states: Sequence[State], names: Sequence[str], step: Callable[[State], Callable]
+) -> None:
+    """Give every parameter that has a gradient the values that ``step(state)(new, w, g, *arrays)`` fills in entry by
+    entry, `arrays` being those of the state, which it changes. Neither w nor g is changed by it."""
+    for p, state in zip(params, states):
+        if p.grad is None:
+            continue
+        alone, entries = _is_alone(p), step(state)
+        w, g = p.data, p.grad.data
+        if not w.ndim:
+            w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
+        if not w.flags.c_contiguous:
+            w = _laid_as(np.empty_like(w), w)  # without gaps
+        for name in names:
+            state[name] = _laid_as(w, state[name]) if name in state else np.zeros_like(w)
+        new = _fill(entries, alone, w, _laid_as(w, g), *[state[name] for name in names])
+        p.data = new if p.data.ndim else new.reshape(())
+
+
+def _laid_as(like: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """An array in the dtype and the memory layout of `like`: `a` itself if it has them."""
+    if a.dtype == like.dtype and (
+        a.strides == like.strides or all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, like.strides))
+    ):
+        return a
+    copy = np.empty_like(like)
+    copy[...] = a
+    return copy
+
+
+def _is_alone(p: Parameter) -> bool:
+    """Does nobody but p hold its array, so that nobody sees it change?"""
+    return p.data.base is None and p.data.flags.writeable and _references(p) == _NO_OTHERS
+
+
+def _references(p: Parameter) -> int:
+    return sys.getrefcount(p.data)
+
+
+_NO_OTHERS = _references(Parameter(np.zeros(1)))
+
+
+def _fill(entries: Callable[..., None], in_place: bool, w: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """The array `new` that ``entries(new, w, *others)`` fills: a large w itself if `in_place`."""
+    if w.size <= BLOCK:
+        new = np.empty_like(w)
+        entries(new, w, *others)
+        return new
+    if not in_place:
+        new = np.empty_like(w)
+        blockwise(entries, new, w, *others)
+        return new
+
+    def replace(w: np.ndarray, *others: np.ndarray) -> None:
+        new = scratch("new", w.shape, w)
+        entries(new, w, *others)
+        w[...] = new
+
+    blockwise(replace, w, *others)
+    return w
 
 
 def blockwise(function: Callable[..., None], *arrays: np.ndarray) -> None:

@@ -36,4 +36,7 @@ KERNELS = {
     "cross_entropy": "gpu.loss.cross_entropy",
     "cross_entropy.backward": "gpu.loss.cross_entropy_backward",
     "unsuppressed": "gpu.nms.kept",
+    "sgd": "gpu.update.sgd",
+    "adam": "gpu.update.adam",
+    "adamw": "gpu.update.adamw",
 }

@@ -1,36 +1,48 @@
-"""Parameters on a GPU, updated all in one launch: they and their state lie in flat arrays."""
+"""Parameters on a GPU in flat arrays, for kernels that update all of them in one launch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Parameter
-from ..device import namespace, to_device
-from ..kernels.gpu import update
-from ..kernels.gpu.source import supported
+from ...core.tensor import Parameter
 
 State = dict[str, Any]
 
+ENTRIES = 1024  # of a block
+ALIGNED = 64  # entries: where each parameter starts is a multiple of this, as matrix products like it
 
-def takes(p: Parameter) -> bool:
-    """Can p lie in a flat array on a GPU?"""
-    return type(p.data) is not np.ndarray and supported(p.data)
+
+class Layout:
+    """Where the parameters of these sizes lie in a flat array, and what each block of threads takes of them."""
+
+    def __init__(self, sizes: Sequence[int]):
+        ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
+        self.slices = [slice(start, start + size) for start, size in zip([0, *ends], sizes)]
+        self.total = ends[-1]
+        rows = [
+            (i, part.start + first, first, min(ENTRIES, size - first))
+            for i, (part, size) in enumerate(zip(self.slices, sizes))
+            for first in range(0, size, ENTRIES)
+        ]
+        self.blocks = len(rows)
+        self.table = sys.modules["cupy"].asarray(np.array(rows, np.int64).reshape(-1, 4))
 
 
 class Flat:
     """Some parameters of one dtype, in one flat array; their states, in one for each name.
 
     The value of each parameter and the arrays of its state are views. A step makes a new array of the values, and
-    works in place on those of the state. Where somebody has put another array in the place of a view (``.to()``,
-    `load_state_dict`), all are gathered anew: `fits` says no.
+    works in place on those of the state. Once somebody has put another array in the place of a view (``.to()``,
+    `load_state_dict`), `fits` is False, and all must be gathered anew.
     """
 
     def __init__(self, params: Sequence[Parameter], states: Sequence[State], names: Sequence[str]):
         self.params, self.names = list(params), list(names)
-        self.layout = update.Layout([p.size for p in params])
+        self.layout = Layout([p.size for p in params])
         self.w = self._gathered([p.data for p in params])
         self.buffers = {name: self._gathered([s.get(name) for s in states]) for name in names}
         self.views = self._views(self.w, ())
@@ -55,11 +67,9 @@ class Flat:
             )
         )
 
-    def step(self, step: update.Step) -> None:
-        """Update the parameters that have a gradient."""
-        grads = [None if p.grad is None else p.grad.data for p in self.params]
-        self.w = update.run(step, self.layout, self.w, self.buffers, grads)
-        self.views = self._views(self.w, ())
+    def replace(self, w: Any) -> None:
+        """Let the parameters be views of another flat array, in which those without a gradient have not changed."""
+        self.w, self.views = w, self._views(w, ())
         for p, view in zip(self.params, self.views):
             if p.grad is None:
                 _move(p, view)
@@ -68,11 +78,10 @@ class Flat:
 
     def _gathered(self, arrays: Sequence[Any]) -> Any:
         """The arrays one after another; zeros where there is none."""
-        like = self.params[0]
-        flat = namespace([like.data]).zeros(self.layout.total, like.dtype)
+        flat = sys.modules["cupy"].zeros(self.layout.total, self.params[0].dtype)
         for part, array in zip(self.layout.slices, arrays):
             if array is not None:
-                flat[part] = to_device(array, like.device).reshape(-1)
+                flat[part] = array.reshape(-1)
         return flat
 
     def _views(self, flat: Any, scalar: tuple[int, ...]) -> list[Any]:
@@ -82,26 +91,3 @@ class Flat:
 def _move(p: Parameter, view: Any) -> None:
     """Put the same numbers in another place: no update, of which a backward pass would complain."""
     object.__setattr__(p, "data", view)
-
-
-class Groups:
-    """The flat arrays of an optimiser: one for each dtype in each of its groups."""
-
-    def __init__(self) -> None:
-        self.flat: dict[Any, Flat] = {}
-
-    def step(
-        self, group: int, params: Sequence[Parameter], states: Mapping[Parameter, State],
-        plan: Callable[[Sequence[State]], update.Step],
-    ) -> None:  # fmt: skip
-        """Update those of a group's parameters that have a gradient; `plan` makes a step out of their states."""
-        for dtype in {p.dtype: None for p in params if p.grad is not None}:
-            # those that have had a gradient: what is frozen from the start need not be copied at every step
-            chosen = [p for p in params if p.dtype == dtype and states[p]]
-            of_chosen = [states[p] for p in chosen]
-            step = plan(of_chosen)
-            names = [name for name in step.buffers if name]
-            flat = self.flat.get((group, dtype))
-            if flat is None or not flat.fits(chosen, of_chosen, names):
-                flat = self.flat[group, dtype] = Flat(chosen, of_chosen, names)
-            flat.step(step)

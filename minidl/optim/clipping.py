@@ -1,0 +1,43 @@
+"""Clipping of gradients by their joint norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ..core.tensor import Parameter, Tensor
+from ..device import numbers
+
+
+def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale all gradients by one factor so that their joint norm is at most `max_norm`; returns the norm before.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
+    """
+    params = [params] if isinstance(params, Tensor) else list(params)
+    total = joint_norm(numbers(norm_parts(params, norm_type)), norm_type)
+    scale_gradients(params, total, max_norm)
+    return total
+
+
+def norm_parts(params: Iterable[Parameter], norm_type: float = 2.0) -> list[Any]:
+    """What each gradient adds to the joint norm: the sum of its powers, or its largest entry. On its device still."""
+    sizes = [abs(p.grad.data) for p in params if p.grad is not None and p.size]
+    if norm_type == math.inf:
+        return [size.max() for size in sizes]
+    return [(size**norm_type).sum(dtype="float64") for size in sizes]
+
+
+def joint_norm(parts: list[float], norm_type: float = 2.0) -> float:
+    """The norm of all gradients together, out of their `norm_parts` as numbers."""
+    return max(parts, default=0.0) if norm_type == math.inf else sum(parts) ** (1 / norm_type)
+
+
+def scale_gradients(params: Iterable[Parameter], norm: float, max_norm: float) -> None:
+    """Multiply all gradients by the factor that takes their joint norm down to `max_norm`, if it is larger."""
+    factor = float(max_norm / (norm + 1e-6))
+    if factor < 1:
+        for p in params:
+            if p.grad is not None:
+                p.grad = p.grad.data * factor

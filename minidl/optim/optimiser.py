@@ -1,0 +1,189 @@
+"""What all optimisers share: parameters in groups with options, a state for each parameter, the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.array_function import ArrayFunction
+from ..core.tensor import Parameter, Tensor, as_array
+from ..device import namespace, to_device
+
+
+class Rule(ArrayFunction):
+    """A formula for one parameter, applied to all of a list. Decorates
+
+        def formula(xp, w, g, state, **options) -> (the new w, {name: new array of the state})
+
+    where w is an array, of one axis at least, g its gradient and `state` the parameter's from before the step, with
+    the number of this "step" (from 1). The formula changes no array. A kernel ``k(params, states, cache, **options)``
+    may take its place: it does the same for parameters of one dtype, and finds in `cache` what it left there.
+    """
+
+    def __init__(self, formula: Callable):
+        self.formula = formula
+        super().__init__(self._apply, formula.__name__)
+
+    def _apply(
+        self, xp: Any, params: Sequence[Parameter], states: Sequence[dict[str, Any]], cache: dict, **options: Any
+    ) -> None:
+        for p, state in zip(params, states):
+            if p.grad is not None:
+                w, g = p.data.reshape(_shape(p)), p.grad.data.reshape(_shape(p)).astype(p.dtype, copy=False)
+                w, arrays = self.formula(xp, w, g, state, **options)
+                state.update(arrays)
+                p.data = w.reshape(p.shape)
+
+
+class Optimiser:
+    """Parameters in groups, each with its own options, and a state (arrays, a count of steps) for each parameter.
+
+    `params`: Parameters, or dictionaries ``{"params": [...], option: value, ...}``, one for each group; options that a
+    group lacks are the keywords of the constructor. Subclasses set `rule`, and `check` their options.
+    """
+
+    rule: Rule
+
+    def __init__(self, params: Iterable[Any], **defaults: Any):
+        if hasattr(params, "parameters"):
+            kind = type(params).__name__
+            raise TypeError(f"{type(self).__name__} changes Parameters, got {kind}; pass model.parameters()")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        groups = params if params and isinstance(params[0], Mapping) else [{"params": params}]
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Parameter, dict[str, Any]] = {}
+        self._caches: dict[tuple, dict] = {}  # what kernels keep from step to step
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Optimise more parameters: ``{"params": [...], option: value, ...}``."""
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        if not params:
+            raise ValueError(f"{type(self).__name__} got no parameters; an iterator is empty once it has been read")
+        for p in params:
+            if not isinstance(p, Parameter):
+                hint = "wrap it: md.Parameter(x)" if isinstance(p, Tensor) else "pass model.parameters()"
+                raise TypeError(f"{type(self).__name__} changes Parameters, got {type(p).__name__}; {hint}")
+            if p in self.state:
+                raise ValueError(f"{type(self).__name__}: {p.name} is given twice; give each once, in one group")
+            self.state[p] = {}
+        unknown = set(group) - set(self.defaults) - {"params"}
+        if unknown:
+            options = ", ".join(self.defaults)
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}: its are {options}")
+        group = {**self.defaults, **group, "params": params}
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for options out of range."""
+        for name in ("lr", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {group[name]}")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return list(self.state)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; assigning sets it for all groups."""
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            self.check({**group, "lr": value})
+            group["lr"] = value
+
+    def zero_grad(self) -> None:
+        """Drop the gradients of all parameters."""
+        for p in self.state:
+            p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for number, group in enumerate(self.param_groups):
+            # a NumPy float64 among the options would widen a float32 update
+            options = {k: x.item() if isinstance(x, np.generic) else x for k, x in group.items() if k != "params"}
+            alike: dict[tuple, list[Parameter]] = {}
+            for p in group["params"]:
+                state = self.state[p]
+                if p.grad is not None:
+                    state["step"] = state.get("step", 0) + 1
+                if state:  # it has a gradient, or had one
+                    _move_along(state, p)
+                    alike.setdefault((number, p.device, p.dtype), []).append(p)
+            for key, params in alike.items():
+                if any(p.grad is not None for p in params):
+                    arguments = params, [self.state[p] for p in params], self._caches.setdefault(key, {})
+                    self.rule.run(namespace([params[0].data]), arguments, options)
+
+    # --- the state as plain arrays
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything as NumPy arrays under flat names, fit for .npz: ``groups.0.lr``, ``state.3.momentum_buffer``.
+
+        Parameters count from 0 over all groups, in order; ``groups.0.params`` holds the numbers of group 0.
+        """
+        numbers = {p: i for i, p in enumerate(self.state)}
+        flat = {}
+        for i, group in enumerate(self.param_groups):
+            for name, value in group.items():
+                value = [numbers[p] for p in value] if name == "params" else value
+                flat[f"groups.{i}.{name}"] = np.array(value)
+        for p, state in self.state.items():
+            for name, value in state.items():
+                flat[f"state.{numbers[p]}.{name}"] = np.array(to_device(as_array(value), "cpu"), order="C")
+        return flat
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave, for an optimiser over parameters of the same shapes in the same groups."""
+        groups = [dict(group) for group in self.param_groups]
+        states: list[dict[str, Any]] = [{} for _ in self.state]
+        params = list(self.state)
+        numbers = {p: i for i, p in enumerate(params)}
+        members = {f"groups.{i}.params": [numbers[p] for p in group["params"]] for i, group in enumerate(groups)}
+        saved = {name: np.asarray(value).tolist() for name, value in state.items() if name.endswith(".params")}
+        if saved != members:
+            raise ValueError(f"{type(self).__name__}: the state has groups {saved}, this optimiser {members}")
+        for path, value in state.items():
+            kind, number, name = path.split(".", 2)
+            value = np.asarray(value)
+            if kind == "groups" and name != "params":
+                if name not in self.defaults:
+                    raise ValueError(f"{type(self).__name__} has no option {name!r}: the state is of another optimiser")
+                groups[int(number)][name] = value.item() if value.ndim == 0 else tuple(value.tolist())
+            elif kind == "state":
+                p = params[int(number)]
+                states[int(number)][name] = _restored(path, value, p)
+        for group in groups:
+            self.check(group)
+        self.param_groups = groups
+        self.state = dict(zip(params, states))
+
+
+def _restored(path: str, value: np.ndarray, p: Parameter) -> Any:
+    """A saved count as an int, a saved array in the dtype and on the device of its parameter."""
+    if value.ndim == 0 and value.dtype.kind in "iu":
+        return int(value)
+    if value.shape != _shape(p):
+        raise ValueError(f"{path} has shape {value.shape}, its parameter {p.shape}: the state is of another model")
+    return to_device(value.astype(p.dtype), p.device)
+
+
+def _shape(p: Parameter) -> tuple[int, ...]:
+    """The shape in which p is updated: one axis at least, as arithmetic on an array of none gives a NumPy scalar."""
+    return p.shape or (1,)
+
+
+def _move_along(state: dict[str, Any], p: Parameter) -> None:
+    """Bring the arrays of the state to the device and dtype that p has been moved to."""
+    for name, value in state.items():
+        if type(value) is not int and (type(value) is not type(p.data) or value.dtype != p.dtype):
+            state[name] = to_device(value, p.device).astype(p.dtype)
