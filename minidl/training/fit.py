@@ -26,6 +26,7 @@ from ..core.anomaly import AnomalyError
 from ..core.context import anomaly
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
+from ..kernels.cpu.layout import laid_out
 from ..nn import Module
 from ..optim import Optimiser
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
@@ -80,9 +81,9 @@ def fit(
     """
     run = Run(model, optimiser, generators, checkpoint)
     start, record = run.load() if resume else (0, {})
-    for p in model.parameters():  # the layout in memory decides the order of sums: let there be one, as in a file
-        if not p.data.flags.c_contiguous:
-            p.data = p.data.copy(order="C")
+    for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
+        if (array := laid_out(p.data)) is not p.data:
+            p.data = array
     with Log(log, start) as lines, show_progress(start, steps, progress) as show, deferred_interrupt() as interrupted:
         for step in range(start, steps):
             record = {"step": step}

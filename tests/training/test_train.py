@@ -105,12 +105,41 @@ def test_resume_ends_in_the_same_bits(tmp_path, name, stop):
     assert (whole / "c.npz").read_bytes() == (parts / "c.npz").read_bytes()
 
 
-def test_parameters_keep_the_layout_that_a_file_gives_them():
+def test_parameters_have_the_layout_of_new_ones():
+    """Whatever was assigned to them: sums are made in the same order, and convolutions find their channels last."""
     for make in OPTIMISERS.values():
         model = network()
         model[0].weight.data = np.asfortranarray(model[0].weight.data)
         fit(model, make(model), loss, BATCHES, 2, progress=False)
         assert all(p.data.flags.c_contiguous for p in model.parameters())
+        conv = nn.Conv2d(8, 2, 3, rng=0)
+        wanted, held = conv.weight.data.strides, conv.weight.data
+        assert held.transpose(0, 2, 3, 1).flags.c_contiguous
+        for assigned in (held, np.ascontiguousarray(held), np.asfortranarray(held)):
+            conv.weight.data = assigned
+            fit(conv, make(conv), lambda m, b: m.weight.sum(), BATCHES, 1, progress=False)
+            assert conv.weight.data.strides == wanted
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_resume_gives_convolutions_the_same_bits_whatever_layout_was_assigned(tmp_path, name):
+    x = np.random.default_rng(0).normal(size=(4, 8, 9, 9)).astype(np.float32)
+
+    def run(steps, layout, folder, resume=False):
+        model = nn.Sequential(nn.Conv2d(8, 12, 3, padding=1, rng=0), nn.ReLU(), nn.Conv2d(12, 8, 3, groups=4, rng=1))
+        for layer in (model[0], model[2]):
+            layer.weight.data = layout(layer.weight.data)
+
+        def squares(model, step):
+            return ((model(md.tensor(x)) - step) ** 2).mean() + 0.1 * (model[0].weight ** 2).sum()
+
+        fit(model, OPTIMISERS[name](model), squares, lambda step: step, steps, checkpoint=folder / "c.npz",
+            resume=resume, clip=0.5, progress=False)  # fmt: skip
+        return (folder / "c.npz").read_bytes()
+
+    whole = run(6, np.asarray, tmp_path / "whole")
+    run(3, np.asfortranarray, tmp_path / "parts")
+    assert run(6, np.ascontiguousarray, tmp_path / "parts", resume=True) == whole
 
 
 def test_log_is_cut_back_to_the_checkpoint(tmp_path):

@@ -33,8 +33,15 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     return channels_first(np.empty((n, *size, c), dtype))
 
 
-def laid_out(x: np.ndarray) -> np.ndarray:
-    """A copy of x (N, C, *size) that lies as `empty` has it. A weight (F, C, *kernel) is treated as F samples."""
+def laid_out(x: Any) -> Any:
+    """x (N, C, *size) if it lies as `empty` has it, else a copy that does; a weight (F, C, *kernel) is F samples.
+
+    In C order if it has no channels, or is on a GPU.
+    """
+    if not isinstance(x, np.ndarray) or x.ndim < 3 or x.shape[1] < FEW:
+        return x if x.flags.c_contiguous else x.copy(order="C")
+    if is_channels_last(x):
+        return x
     copy = np.empty_like(empty(x.shape, x.dtype))  # not a view: an optimiser may write into it
     copy[...] = x
     return copy
