@@ -1,1 +1,1 @@
-"""Files: weights, pictures and data sets; written beside, then renamed."""
+"""Files: weights, pictures, data sets, and writing that never leaves half a file."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` at the end of the block, all at once.
 
-    It is written beside, as ``path.part``, forced to disk, then renamed. Whatever happens on the way, even a
+    It is written as ``path.part``, forced to disk, then renamed. Whatever happens on the way, even a
     power cut, `path` is the whole old file or the whole new one.
     """
     path = Path(path)

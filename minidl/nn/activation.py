@@ -117,10 +117,10 @@ class LogSoftmax(Softmax):
 
 
 class Dropout(Module):
-    """In training each entry is 0 with probability p, else divided by 1 - p; in use nothing happens.
+    """In training each entry is 0 with probability p, else divided by 1 - p; in eval mode nothing happens.
 
     Draws from its own generator: `rng` is a numpy Generator or a seed; without it, an independent stream of the
-    default generator. `Module.random_state` saves where the streams stand, for training to stop and go on.
+    default generator. `Module.random_state` saves the states of all of them, for training to resume.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | int | None = None):

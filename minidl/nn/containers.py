@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from .module import Module, _tree
+from .module import Module, tree
 
 
-class _Indexed(Module):
+class Indexed(Module):
     """A list of modules, named "0", "1", ... in the state."""
 
     def _name(self, index: int) -> str:
@@ -44,7 +44,7 @@ class _Indexed(Module):
         return self
 
 
-class Sequential(_Indexed):
+class Sequential(Indexed):
     """Modules one after another: the output of each is the input of the next.
 
     ``Sequential(a, b, c)`` names them "0", "1", "2"; ``Sequential({"conv": a, "relu": b})`` as the mapping does.
@@ -65,7 +65,7 @@ class Sequential(_Indexed):
         return x
 
 
-class ModuleList(_Indexed):
+class ModuleList(Indexed):
     """A list of modules that a forward of your own walks through; a slice is numbered from 0 again."""
 
     def __init__(self, modules: Iterable[Module] = ()):
@@ -81,7 +81,7 @@ class ModuleList(_Indexed):
             n = len(list(same))
             lines.append(f"({start}): {text}" if n == 1 else f"({start}-{start + n - 1}): {n} x {text}")
             start += n
-        return _tree(self, lines)
+        return tree(self, lines)
 
 
 class ModuleDict(Module):

@@ -22,7 +22,7 @@ def _padding(padding: Any, rank: int) -> tuple:
     return tuple(low for low, _ in pairs) if all(low == high for low, high in pairs) else pairs
 
 
-class _Windowed(Module):
+class Windowed(Module):
     """What Conv and ConvTranspose share: the arguments, the parameters, the text."""
 
     rank: int
@@ -65,7 +65,7 @@ class _Windowed(Module):
         return text + "".join(f", {name}={value}" for name, value, default in shown if value != default)
 
 
-class _Conv(_Windowed):
+class Conv(Windowed):
     """Cross-correlation with a learned kernel: see F.conv.
 
     x (N, in_channels, *space) gives (N, out_channels, *output); the weight is (out_channels, in_channels/groups,
@@ -95,19 +95,19 @@ class _Conv(_Windowed):
         )
 
 
-class Conv1d(_Conv):
-    __doc__, rank = _Conv.__doc__, 1
+class Conv1d(Conv):
+    __doc__, rank = Conv.__doc__, 1
 
 
-class Conv2d(_Conv):
-    __doc__, rank = _Conv.__doc__, 2
+class Conv2d(Conv):
+    __doc__, rank = Conv.__doc__, 2
 
 
-class Conv3d(_Conv):
-    __doc__, rank = _Conv.__doc__, 3
+class Conv3d(Conv):
+    __doc__, rank = Conv.__doc__, 3
 
 
-class _ConvTranspose(_Windowed):
+class ConvTranspose(Windowed):
     """The adjoint of a convolution, with a learned kernel: see F.conv_transpose.
 
     x (N, in_channels, *space) gives (N, out_channels, *output), output = (n - 1) * stride - 2 * padding
@@ -152,13 +152,13 @@ class _ConvTranspose(_Windowed):
         return tuple(n - low for n, low in zip(wanted, least))
 
 
-class ConvTranspose1d(_ConvTranspose):
-    __doc__, rank = _ConvTranspose.__doc__, 1
+class ConvTranspose1d(ConvTranspose):
+    __doc__, rank = ConvTranspose.__doc__, 1
 
 
-class ConvTranspose2d(_ConvTranspose):
-    __doc__, rank = _ConvTranspose.__doc__, 2
+class ConvTranspose2d(ConvTranspose):
+    __doc__, rank = ConvTranspose.__doc__, 2
 
 
-class ConvTranspose3d(_ConvTranspose):
-    __doc__, rank = _ConvTranspose.__doc__, 3
+class ConvTranspose3d(ConvTranspose):
+    __doc__, rank = ConvTranspose.__doc__, 3

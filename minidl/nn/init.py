@@ -185,7 +185,7 @@ def default_weight(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray
 
 
 def default_bias(size: int, weight_shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """torch's default for the bias beside such a weight: uniform on [-b, b], ``b = 1 / sqrt(fan_in)``."""
+    """torch's default for the bias of a layer with such a weight: uniform on [-b, b], ``b = 1 / sqrt(fan_in)``."""
     fan_in, _ = fans(weight_shape)
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return uniform((size,), rng, -bound, bound)

@@ -9,14 +9,14 @@ from ..core.tensor import Tensor
 from .module import Module
 
 
-class _Loss(Module):
+class Loss(Module):
     def __init__(self, reduction: str = "mean"):
         if reduction not in ("none", "mean", "sum"):
             raise ValueError(f'reduction {reduction!r} is unknown: "none", "mean" or "sum"')
         self.reduction = reduction
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     """Minus the log probability of the target class, from logits (N, classes, ...): see F.cross_entropy."""
 
     def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"):
@@ -30,7 +30,7 @@ class CrossEntropyLoss(_Loss):
         )
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """Binary cross entropy of ``sigmoid(logits)``: see F.binary_cross_entropy_with_logits."""
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None):
@@ -44,21 +44,21 @@ class BCEWithLogitsLoss(_Loss):
         )
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """The squared difference: see F.mse_loss."""
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return F.mse_loss(x, target, reduction=self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """The absolute difference: see F.l1_loss."""
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return F.l1_loss(x, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """Squared below `beta`, absolute above: see F.smooth_l1_loss."""
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0):

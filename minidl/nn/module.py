@@ -1,8 +1,8 @@
 """Module: a function with parameters, and the tree that modules make.
 
 A module's parts are its attributes: those that are Parameters are its parameters, those that are Modules its
-children, and the arrays named by `register_buffer` its buffers. Nothing else is kept; a path such as
-"layer1.0.conv1.weight" is the way down the attributes.
+children, and the arrays named by `register_buffer` its buffers. There are no other lists of them; a path such as
+"layer1.0.conv1.weight" names the attributes on the way.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Module:
             raise ValueError(f"the state does not fit {type(self).__name__}:\n{_rows(table)}")
         for path, array in arrays.items():
             module, name, current = slots[path]
-            _replace(module, name, _in_the_form_of(current, array))
+            _replace(module, name, _copy_like(current, array))
         return Mismatch(missing, unexpected)
 
     def random_state(self) -> dict[str, dict]:
@@ -242,7 +242,7 @@ class Module:
         return self
 
     def eval(self) -> Module:
-        """Behave as in use: the same as ``train(False)``."""
+        """Behave as in inference: the same as ``train(False)``."""
         return self.train(False)
 
     @contextmanager
@@ -263,7 +263,7 @@ class Module:
         return self
 
     def zero_grad(self) -> None:
-        """Forget the gradient of every parameter."""
+        """Drop the gradient of every parameter."""
         for p in self.parameters():
             p.grad = None
 
@@ -286,7 +286,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        return _tree(self, [f"({name}): {child!r}" for name, child in self.named_children()])
+        return tree(self, [f"({name}): {child!r}" for name, child in self.named_children()])
 
 
 def _join(path: str, name: str) -> str:
@@ -302,7 +302,7 @@ def _replace(module: Module, name: str, array: Any) -> None:
         setattr(module, name, array)
 
 
-def _in_the_form_of(current: Any, array: Any) -> Any:
+def _copy_like(current: Any, array: Any) -> Any:
     """A copy of the array, of the dtype, device and memory layout of the current one."""
     copy = namespace([current]).empty_like(current)
     copy[...] = to_device(array, device_of(current))
@@ -331,7 +331,7 @@ def _rows(table: list[tuple]) -> str:
     return "\n".join(f"  {problem:<10}  {path:<{width}}  {note}" for problem, path, note in table)
 
 
-def _tree(module: Module, children: list[str]) -> str:
+def tree(module: Module, children: list[str]) -> str:
     """Name(arguments), or one line per child, indented by two, as torch prints modules."""
     name, extra = type(module).__name__, module.extra_repr()
     if not children:

@@ -15,11 +15,11 @@ def _affine(module: Module, size: int, affine: bool, bias: bool) -> None:
     module.bias = Parameter(init.zeros((size,))) if affine and bias else None
 
 
-class _BatchNorm(Module):
+class BatchNorm(Module):
     """Each channel minus its mean over the batch, divided by its standard deviation; then ``weight * x + bias``.
 
-    In use the running averages stand for those of the batch, unless there are none. `momentum` is the weight of the
-    newest batch in them; None makes them plain averages over all batches. ``layer(x, relu=True)`` is the relu of
+    In eval mode the running averages take the place of the batch's, unless there are none. `momentum` is the weight of
+    the newest batch in them; None makes them plain averages over all batches. ``layer(x, relu=True)`` is the relu of
     ``layer(x)`` at less cost. See F.batch_norm.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
     """
@@ -62,16 +62,16 @@ class _BatchNorm(Module):
         )
 
 
-class BatchNorm1d(_BatchNorm):
-    __doc__, ranks = _BatchNorm.__doc__, (2, 3)
+class BatchNorm1d(BatchNorm):
+    __doc__, ranks = BatchNorm.__doc__, (2, 3)
 
 
-class BatchNorm2d(_BatchNorm):
-    __doc__, ranks = _BatchNorm.__doc__, (4,)
+class BatchNorm2d(BatchNorm):
+    __doc__, ranks = BatchNorm.__doc__, (4,)
 
 
-class BatchNorm3d(_BatchNorm):
-    __doc__, ranks = _BatchNorm.__doc__, (5,)
+class BatchNorm3d(BatchNorm):
+    __doc__, ranks = BatchNorm.__doc__, (5,)
 
 
 class GroupNorm(Module):

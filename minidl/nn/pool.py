@@ -12,7 +12,7 @@ from .conv import Sizes
 from .module import Module
 
 
-class _Pool(Module):
+class Pool(Module):
     """What pooling layers share: a window, and a check of the number of axes."""
 
     rank: int
@@ -35,7 +35,7 @@ class _Pool(Module):
         return ", ".join(f"{name}={size}" for name, size in sizes.items())
 
 
-class _MaxPool(_Pool):
+class MaxPool(Pool):
     """The largest entry of each window: see F.max_pool. With `return_indices` also where it was, for MaxUnpool."""
 
     def __init__(
@@ -56,19 +56,19 @@ class _MaxPool(_Pool):
         return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
-class MaxPool1d(_MaxPool):
-    __doc__, rank = _MaxPool.__doc__, 1
+class MaxPool1d(MaxPool):
+    __doc__, rank = MaxPool.__doc__, 1
 
 
-class MaxPool2d(_MaxPool):
-    __doc__, rank = _MaxPool.__doc__, 2
+class MaxPool2d(MaxPool):
+    __doc__, rank = MaxPool.__doc__, 2
 
 
-class MaxPool3d(_MaxPool):
-    __doc__, rank = _MaxPool.__doc__, 3
+class MaxPool3d(MaxPool):
+    __doc__, rank = MaxPool.__doc__, 3
 
 
-class _AvgPool(_Pool):
+class AvgPool(Pool):
     """The mean of each window, padding included unless `count_include_pad` is False: see F.avg_pool."""
 
     def __init__(
@@ -86,19 +86,19 @@ class _AvgPool(_Pool):
         )  # fmt: skip
 
 
-class AvgPool1d(_AvgPool):
-    __doc__, rank, show_tuples = _AvgPool.__doc__, 1, True
+class AvgPool1d(AvgPool):
+    __doc__, rank, show_tuples = AvgPool.__doc__, 1, True
 
 
-class AvgPool2d(_AvgPool):
-    __doc__, rank = _AvgPool.__doc__, 2
+class AvgPool2d(AvgPool):
+    __doc__, rank = AvgPool.__doc__, 2
 
 
-class AvgPool3d(_AvgPool):
-    __doc__, rank = _AvgPool.__doc__, 3
+class AvgPool3d(AvgPool):
+    __doc__, rank = AvgPool.__doc__, 3
 
 
-class _MaxUnpool(_Pool):
+class MaxUnpool(Pool):
     """Each entry put back where a MaxPool with ``return_indices=True`` found it, zeros elsewhere: see F.max_unpool."""
 
     show_tuples = True
@@ -113,19 +113,19 @@ class _MaxUnpool(_Pool):
         )
 
 
-class MaxUnpool1d(_MaxUnpool):
-    __doc__, rank = _MaxUnpool.__doc__, 1
+class MaxUnpool1d(MaxUnpool):
+    __doc__, rank = MaxUnpool.__doc__, 1
 
 
-class MaxUnpool2d(_MaxUnpool):
-    __doc__, rank = _MaxUnpool.__doc__, 2
+class MaxUnpool2d(MaxUnpool):
+    __doc__, rank = MaxUnpool.__doc__, 2
 
 
-class MaxUnpool3d(_MaxUnpool):
-    __doc__, rank = _MaxUnpool.__doc__, 3
+class MaxUnpool3d(MaxUnpool):
+    __doc__, rank = MaxUnpool.__doc__, 3
 
 
-class _AdaptiveAvgPool(_Pool):
+class AdaptiveAvgPool(Pool):
     """Means over as many windows as the output has cells: see F.adaptive_avg_pool. None keeps an axis as it is."""
 
     def __init__(self, output_size: int | Sequence[int | None] | None):
@@ -139,16 +139,16 @@ class _AdaptiveAvgPool(_Pool):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    __doc__, rank = _AdaptiveAvgPool.__doc__, 1
+class AdaptiveAvgPool1d(AdaptiveAvgPool):
+    __doc__, rank = AdaptiveAvgPool.__doc__, 1
 
 
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    __doc__, rank = _AdaptiveAvgPool.__doc__, 2
+class AdaptiveAvgPool2d(AdaptiveAvgPool):
+    __doc__, rank = AdaptiveAvgPool.__doc__, 2
 
 
-class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    __doc__, rank = _AdaptiveAvgPool.__doc__, 3
+class AdaptiveAvgPool3d(AdaptiveAvgPool):
+    __doc__, rank = AdaptiveAvgPool.__doc__, 3
 
 
 class GlobalAvgPool(Module):

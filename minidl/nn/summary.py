@@ -12,7 +12,7 @@ from ..core.context import enable_grad, no_grad
 from ..core.tensor import Parameter, Placeholder, Tensor
 from ..device import namespace
 from ..table import table
-from .conv import _Conv, _ConvTranspose
+from .conv import Conv, ConvTranspose
 from .linear import Linear
 from .module import Module, same_modes, watch
 
@@ -115,9 +115,9 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
 
 def macs(module: Module, inputs: tuple, output: Any) -> int:
     """The multiply-adds of one call of a convolution, a transposed convolution or a linear layer; 0 of any other."""
-    if isinstance(module, _Conv | Linear):  # each output entry: a dot product with one row of the weight
+    if isinstance(module, Conv | Linear):  # each output entry: a dot product with one row of the weight
         return output.size * math.prod(module.weight.shape[1:])
-    if isinstance(module, _ConvTranspose):  # each input entry: times one row of the weight
+    if isinstance(module, ConvTranspose):  # each input entry: times one row of the weight
         return inputs[0].size * math.prod(module.weight.shape[1:])
     return 0
 

@@ -66,9 +66,9 @@ class Run:
         save_tree(self.path, {**tree, "random": self.random_state()})
 
     def load(self) -> tuple[int, dict]:
-        """Put everything back; (steps done, record of the last), or (0, {}) if there is no checkpoint."""
+        """Restore everything; gives (steps done, record of the last), or (0, {}) if there is no checkpoint."""
         if self.path is None:
-            raise ValueError("resume=True needs checkpoint=, the file to go on from")
+            raise ValueError("resume=True needs checkpoint=, the file to resume from")
         if not self.path.exists():
             return 0, {}
         tree = load_tree(self.path)
@@ -114,7 +114,7 @@ def pack(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """What JSON can say of `value`; its arrays go to `arrays`."""
+    """`value` as JSON can hold it; its arrays go to `arrays`."""
     if isinstance(value, dict):
         paths = {key: f"{path}.{key}" if path else str(key) for key in value}
         return {"dict": [[key, _take_apart(entry, paths[key], arrays)] for key, entry in value.items()]}
@@ -144,7 +144,7 @@ def _put_together(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def save_tree(path: str | os.PathLike, tree: Any) -> None:
-    """Write a tree to an .npz, beside and then renamed: a crash leaves the old file or the new one, whole."""
+    """Write a tree to an .npz: a crash leaves the old file or the new one, whole."""
     with replacing(path) as file:
         npz.write(file, pack(tree))
 

@@ -260,7 +260,7 @@ FAULTS = {
     "nesterov": ("if (nesterov)", "if (false)", 0),
     "amsgrad": ("if (amsgrad)", "if (false)", 0),
     "another parameter's step count": ("scalars[2 * part.parameter]", "scalars[0]", 0),
-    "decoupled decay": ("(T)kept * w[at]", "w[at]", 0),
+    "decoupled decay": ("(T)factor * w[at]", "w[at]", 0),
 }
 
 

@@ -85,8 +85,8 @@ def _read_zip(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
 def save_weights(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     """Write ``{name: array or Tensor}`` to `path`, a .npz or a .safetensors file by its ending.
 
-    The file is written beside, forced to disk, then renamed: a crash leaves the old file or the new one, whole.
-    Equal states give equal bytes. Raises WeightsError for another ending, or for an array the format cannot hold.
+    A crash leaves the old file or the new one, whole: see `files.atomic`. Equal states give equal bytes.
+    Raises WeightsError for another ending, or for an array the format cannot hold.
     """
     write = WRITERS.get(Path(path).suffix)
     if write is None:

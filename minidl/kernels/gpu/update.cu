@@ -52,10 +52,10 @@ extern "C" __global__ void sgd(const T *w, T *next, T *v, const long long *gradi
 
 // m := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - rate * m / (sqrt(v) / deviation + eps),
 // rate = lr / (1 - b1^t) (scalar 0) and deviation = sqrt(1 - b2^t) (scalar 1) at step t. With amsgrad the largest v so
-// far takes the place of v. First w := kept * w (decoupled weight decay) or g := g + decay * w.
+// far takes the place of v. First w := factor * w (decoupled weight decay) or g := g + decay * w.
 extern "C" __global__ void adam(const T *w, T *next, T *m, T *v, T *largest, const long long *gradients,
                                 const double *scalars, const long long *table, double b1, double b2, double eps,
-                                double kept, double decay, long long amsgrad) {
+                                double factor, double decay, long long amsgrad) {
   Part part = part_of(table);
   const T *gradient = gradient_of(gradients, part);
   if (!gradient) return keep(w, next, part);
@@ -66,6 +66,6 @@ extern "C" __global__ void adam(const T *w, T *next, T *m, T *v, T *largest, con
     T g = gradient[i] + (T)decay * w[at];
     T mean = m[at] = beta1 * m[at] + rest1 * g, square = v[at] = beta2 * v[at] + rest2 * g * g;
     if (amsgrad) square = largest[at] = max(largest[at], square);
-    next[at] = (T)kept * w[at] - rate * mean / (sqrt(square) / deviation + (T)eps);
+    next[at] = (T)factor * w[at] - rate * mean / (sqrt(square) / deviation + (T)eps);
   }
 }
