@@ -15,11 +15,8 @@ from .core.fused import fused
 from .core.primitive import override, primitive
 from .core.tensor import Parameter, Tensor, tensor
 from .kernels.algorithm import algorithm
-from .kernels.cpu.memory import keep as _keep_memory
 from .ops import methods  # gives Tensor its operators
 from .ops.elementwise import relu_rule
-
-_keep_memory()
 
 __version__ = "0.1.0"
 

@@ -27,6 +27,7 @@ from ..core.context import anomaly
 from ..core.tensor import Tensor, as_array
 from ..device import numbers
 from ..kernels.cpu.layout import laid_out
+from ..kernels.cpu.memory import keep_memory
 from ..nn import Module
 from ..optim import Optimiser
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
@@ -79,6 +80,7 @@ def fit(
     KeyboardInterrupt; a second one stops at once. Raises Diverged if the loss or a gradient is not finite: the
     step is run again under `md.anomaly` to name the first operation at fault, and no checkpoint is written.
     """
+    keep_memory()
     run = Run(model, optimiser, generators, checkpoint)
     start, record = run.load() if resume else (0, {})
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed

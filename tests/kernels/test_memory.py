@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 
-from minidl.kernels.cpu import memory, workers
+from minidl.kernels.cpu import memory
 
 GLIBC = platform.libc_ver()
 KEEPS = GLIBC[0] == "glibc"
@@ -28,6 +28,10 @@ ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 import numpy as np
 import minidl as md
 from minidl import functional as F
+from minidl.kernels.cpu import memory
+
+def large():  # enough work for a kernel to ask for memory that is kept
+    F.relu(md.tensor(np.ones(1 << 20, "f")))
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -58,6 +62,7 @@ def numbers(script, keep=None):
 
 
 FAULTS = """
+{trigger}
 for _ in range(6):
     before = faults()
     use(64)  # and free it at once
@@ -66,22 +71,33 @@ for _ in range(6):
 PAGES = 64 * MIB // os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 
+FIT = """
+from minidl import nn, optim
+from minidl.train import fit
+model = nn.Linear(2, 1)
+fit(model, optim.SGD(model.parameters()), lambda m, b: m.weight.sum(), lambda step: None, 1, progress=False)
+"""
+
+
 @on_glibc
-def test_memory_is_touched_for_the_first_time_once():
-    first, *others = numbers(FAULTS)
+@pytest.mark.parametrize("trigger", ["large()", FIT], ids=["large", "fit"])
+def test_memory_is_touched_for_the_first_time_once(trigger):
+    first, *others = numbers(FAULTS.format(trigger=trigger))
     assert first > 0.9 * PAGES
     assert max(others) < 0.01 * PAGES
 
 
 @on_glibc
-def test_zero_leaves_the_c_library_alone():
-    assert min(numbers(FAULTS, keep="0")) > 0.9 * PAGES
+@pytest.mark.parametrize("trigger, keep", [("large()", "0"), ("", None), ("F.relu(md.tensor(np.ones(1 << 10)))", None)])
+def test_zero_and_small_work_and_the_import_leave_the_c_library_alone(trigger, keep):
+    assert min(numbers(FAULTS.format(trigger=trigger), keep)) > 0.9 * PAGES
 
 
 @on_glibc
 @pytest.mark.parametrize(("keep", "kept"), [("64", False), ("1024", True), ("99999999", True)])
 def test_the_bound(keep, kept):
-    start, full, after = numbers("print(resident()); a = use(512); print(resident()); del a; print(resident())", keep)
+    script = "large(); print(resident()); a = use(512); print(resident()); del a; print(resident())"
+    start, full, after = numbers(script, keep)
     assert full - start > 500
     assert (after - start > 500) if kept else (after - start < 64 + 8)
 
@@ -89,7 +105,6 @@ def test_the_bound(keep, kept):
 @on_glibc
 def test_release_memory_gives_back_what_is_free():
     start, full, after, released, found, again = numbers("""
-from minidl.kernels.cpu import workers
 rng = np.random.default_rng(0)
 x, w = rng.normal(size=(4, 32, 96, 96)).astype("f"), rng.normal(size=(32, 32, 3, 3)).astype("f")
 
@@ -100,7 +115,7 @@ def step():
     return float(abs(weight.grad.data).sum())
 
 def scratch():
-    return sum(a.nbytes for held in list(workers.Scratch.every) for a in held.values())
+    return sum(a.nbytes for held in list(memory.Scratch.every) for a in held.values())
 
 print(resident())
 first = step()
@@ -123,11 +138,12 @@ print(resident())
     assert again < released + 4
 
 
+@pytest.mark.parametrize("trigger, at", [("large()", "relu(float32[1048576]): "), (FIT, "")], ids=["large", "fit"])
 @pytest.mark.parametrize("value", ["-1", "1.5", "much"])
-def test_a_wrong_bound_is_one_clear_line(value):
-    run = process("import minidl", keep=value)
+def test_a_wrong_bound_is_one_clear_line(value, trigger, at):
+    run = process(PREAMBLE + trigger, keep=value)
     assert run.returncode != 0
-    expected = f"ValueError: MINIDL_KEEP_MEMORY={value!r} must be a whole number of MiB, 0 or more"
+    expected = f"ValueError: {at}MINIDL_KEEP_MEMORY={value!r} must be a whole number of MiB, 0 or more"
     assert run.stderr.splitlines()[-1] == expected
 
 
@@ -150,8 +166,8 @@ def test_scratch_memory_of_all_threads_is_let_go():
     held, found = [], []
 
     def work(value):
-        a = workers.scratch("of a test", (100,), like)
-        held.append(weakref.ref(workers._scratch.held["of a test"]))
+        a = memory.scratch("of a test", (100,), like)
+        held.append(weakref.ref(memory._scratch.held["of a test"]))
         a[...] = value
         ready.wait(10)
         go.wait(10)
@@ -159,8 +175,8 @@ def test_scratch_memory_of_all_threads_is_let_go():
 
     threads = [in_a_thread(work, i) for i in (1, 2)]
     ready.wait(10)
-    workers.forget_scratch()
-    assert not any(workers.Scratch.every)  # no thread has any, ours included
+    memory.forget_scratch()
+    assert not any(memory.Scratch.every)  # no thread has any, ours included
     assert all(ref() is not None for ref in held)  # what is in use stays
     go.wait(10)
     for thread in threads:
@@ -173,8 +189,8 @@ def test_a_thread_that_ends_takes_its_scratch_memory_along():
     held = []
 
     def work():
-        workers.scratch("of a test", (100,), np.zeros(1))
-        held.append(weakref.ref(workers._scratch.held["of a test"]))
+        memory.scratch("of a test", (100,), np.zeros(1))
+        held.append(weakref.ref(memory._scratch.held["of a test"]))
 
     in_a_thread(work).join()
     assert held[0]() is None

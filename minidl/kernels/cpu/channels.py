@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .layout import channels_first, channels_last, is_channels_last
-from .workers import scratch, share
+from .memory import scratch
+from .workers import share
 
 BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the interpreter more than they compute
 ROW = 1 << 13  # entries of a row with coefficients beside it: in shorter ones NumPy copies what it repeats

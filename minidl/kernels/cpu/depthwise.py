@@ -12,7 +12,8 @@ import numpy as np
 
 from . import layout
 from .im2col import padded_input, position_blocks
-from .workers import scratch, share
+from .memory import scratch
+from .workers import share
 
 BLOCK = 1 << 15  # numbers of the output worked on at a time
 PARTS = 4  # sums of weight gradients that are made apart and then added

@@ -24,7 +24,8 @@ import numpy as np
 from ..window import row_range
 from . import layout
 from .blocks import blocks, even
-from .workers import MULTIPLY_ADDS, scratch, share
+from .memory import scratch
+from .workers import MULTIPLY_ADDS, share
 
 BLOCK = 1 << 20  # numbers in a block of columns, at most
 ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow one

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .layout import channels_first, channels_last
-from .workers import scratch, share
+from .memory import scratch
+from .workers import share
 
 BLOCK = 1 << 18  # entries: few steps, as each asks for the interpreter's lock
 EXP = 8  # multiplications: so long takes an exponential

@@ -17,7 +17,8 @@ import numpy as np
 from ...ops.pool import lowest
 from ..window import row_range
 from .layout import shaped_as
-from .workers import scratch, share
+from .memory import scratch
+from .workers import share
 
 BLOCK = 1 << 18  # cells of a block: a few stay in the cache; with smaller ones the calls of NumPy take over
 COST = 8  # of a cell, in multiplications

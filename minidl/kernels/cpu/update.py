@@ -12,7 +12,8 @@ import numpy as np
 
 from ...core.tensor import Parameter
 from .layout import memory_order
-from .workers import scratch, share
+from .memory import scratch
+from .workers import share
 
 BLOCK = 1 << 17  # entries
 PASSES = 8  # multiplications: so long an entry takes to come from memory and go back

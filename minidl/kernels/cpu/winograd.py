@@ -28,7 +28,8 @@ import numpy as np
 from ..window import mirrored_window, row_range
 from . import layout
 from .blocks import blocks, even
-from .workers import MULTIPLY_ADDS, scratch, share
+from .memory import scratch
+from .workers import MULTIPLY_ADDS, share
 
 A = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, -1, 1, -1], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 1]])
 B = np.array(

@@ -1,20 +1,17 @@
-"""Work shared among threads. NumPy and BLAS let go of the interpreter's lock while they compute, so threads do run at
+"""Work shared among threads. NumPy and BLAS release the GIL while they compute, so threads do run at
 the same time. Every piece of work is one thread's, and its matrix products run on that thread alone: threads of BLAS
 that wait for each other are slow as soon as anything else runs, and their number would decide the last bits.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
 
-import numpy as np
+from .memory import keep_memory
 
 
 def thread_count() -> int:
@@ -103,23 +100,6 @@ def _stay_on(cores: Iterator[int]) -> None:
 
 _workers: Workers | None = None
 
-
-class _Held(dict):
-    __hash__ = object.__hash__
-
-
-class Scratch(threading.local):
-    """The memory that each thread works in, by name."""
-
-    every: ClassVar[Any] = weakref.WeakSet()  # of all threads
-
-    def __init__(self) -> None:
-        self.held = _Held()
-        self.every.add(self.held)
-
-
-_scratch = Scratch()
-
 WORTH_SHARING = 1 << 20  # numbers: fewer are worked through in less time than it takes to wake a thread
 MULTIPLY_ADDS = 16  # of a matrix product, in the time that a number of an array takes
 
@@ -130,8 +110,10 @@ def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
 
     Items must not write to the same place. What is computed does not depend on the number of threads.
     """
-    workers = _get()
-    if workers.pool is not None and cost >= WORTH_SHARING and len(items) > 1:
+    workers, large = _get(), cost >= WORTH_SHARING
+    if large:
+        keep_memory()
+    if large and workers.pool is not None and len(items) > 1:
         workers.share(work, items)
         return
     with one_blas_thread():
@@ -151,26 +133,6 @@ def _get() -> Workers:
     if _workers is None:
         _workers = Workers()
     return _workers
-
-
-def scratch(name: str, shape: Sequence[int], like: Any) -> Any:
-    """An array with anything in it, of the dtype of `like`: this thread's, gone at its next call with that name.
-
-    Fresh memory is slow to touch for the first time; this has been touched before.
-    """
-    if not isinstance(like, np.ndarray):  # CuPy's allocator keeps memory itself
-        return like.__class__(tuple(shape), like.dtype)
-    size = math.prod(shape) * like.itemsize
-    held = _scratch.held
-    if name not in held or held[name].nbytes < size:
-        held[name] = np.empty(size, np.uint8)
-    return held[name][:size].view(like.dtype).reshape(shape)
-
-
-def forget_scratch() -> None:
-    """Let go of the scratch memory of all threads; what runs just now keeps its own until it is done."""
-    for held in list(_scratch.every):
-        held.clear()
 
 
 def _forget() -> None:
