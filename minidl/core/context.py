@@ -16,6 +16,7 @@ class Context:
     anomaly: bool = False  # does the first NaN or infinity raise?
     drawing: bool = True  # are initial weights drawn, or left at 0?
     algorithm: str | None = None  # the algorithm that convolutions are to take: see minidl.kernels.algorithm
+    watchers: tuple[Callable, ...] = ()  # called after every forward of every module: see minidl.nn.watch
     overrides: Mapping[Any, Mapping[str, Callable]] = field(default_factory=dict)  # primitive -> argument -> rule
     passive: bool = field(init=False)  # neither recording nor anomaly: an operation is its array function, no more
 

@@ -7,37 +7,25 @@ children, and the arrays named by `register_buffer` its buffers. There are no ot
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.context import no_grad
+from ..core.context import current, no_grad, setting
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import as_dtype, device_of, namespace, to_device
 
 
-class _Watchers(threading.local):
-    def __init__(self) -> None:
-        self.active: list[Callable] = []
-
-
-_watchers = _Watchers()
-
-
 @contextmanager
-def watch(see: Callable[[Module, tuple, Any], None]) -> Iterator[None]:
-    """Inside the block, ``see(module, inputs, output)`` is called after every forward of every module.
+def watch(hook: Callable[[Module, tuple, Any], None]) -> Iterator[None]:
+    """Inside the block, ``hook(module, inputs, output)`` is called after every forward of every module.
 
-    Inner modules finish, and are seen, before the ones that called them. Applies to the current thread.
+    It is called for inner modules before the ones that called them. Applies to the current thread.
     """
-    _watchers.active.append(see)
-    try:
+    with setting(watchers=(*current().watchers, hook)):
         yield
-    finally:
-        _watchers.active.remove(see)
 
 
 @contextmanager
@@ -79,8 +67,8 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         output = self.forward(*inputs, **options)
-        for see in tuple(_watchers.active):
-            see(self, inputs, output)
+        for hook in current().watchers:
+            hook(self, inputs, output)
         return output
 
     def __setattr__(self, name: str, value: Any) -> None:

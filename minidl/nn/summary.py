@@ -40,7 +40,7 @@ class Summary:
     trainable: int
     macs: int
     bytes: int  # of the outputs of all rows together
-    kept: int | None  # bytes that the backward pass needs, where training was asked for
+    saved: int | None  # bytes saved for the backward pass, where training was asked for
 
     def __str__(self) -> str:
         head = ("layer", "type", "output", "parameters", "MACs", "bytes")
@@ -53,8 +53,8 @@ class Summary:
         inputs = " and ".join(map(str, self.input_shapes))
         total = f"{self.parameters:,} parameters, {self.trainable:,} trainable; {self.macs:,} MACs"
         memory = f"outputs {self.bytes:,} bytes"
-        if self.kept is not None:
-            memory += f"; the backward pass needs {self.kept:,} bytes kept"
+        if self.saved is not None:
+            memory += f"; {self.saved:,} bytes are saved for the backward pass"
         return "\n".join([f"{self.model} on {inputs}", rule, lines[0], rule, *lines[1:], rule, total, memory])
 
     __repr__ = __str__
@@ -70,7 +70,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
     kernel``) and linear layers (``rows * in * out``) that are modules; biases, other layers and functions count 0.
     Bytes are those of the outputs, all of which exist at once in no pass without gradients; what functions between
     the modules make is in no row.
-    The pass is in eval mode and without gradients. With `training` it is as in training, recorded, and `kept` is what
+    The pass is in eval mode and without gradients. With `training` it is as in training, recorded, and `saved` is what
     the graph then holds until the backward pass: the model's input, outputs of modules and functions, masks;
     parameters not counted, nor what layers need while they compute, nor gradients.
     Modes, buffers and random streams are put back.
@@ -81,7 +81,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
     rows: list[Row] = []
     counted: set[Tensor] = set()
 
-    def see(module: Module, inputs: tuple, output: Any) -> None:
+    def add_row(module: Module, inputs: tuple, output: Any) -> None:
         own = list(module.parameters(recurse=False))
         if own or not any(module.children()):
             new = [p for p in own if p not in counted]
@@ -97,7 +97,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
                 )
             )
 
-    with unchanged(model), enable_grad() if training else no_grad(), watch(see):
+    with unchanged(model), enable_grad() if training else no_grad(), watch(add_row):
         model.train(training)
         outputs = model(*(_zeros(model, shape) for shape in input_shapes))
     parameters = list(model.parameters())
@@ -109,7 +109,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
         sum(p.size for p in parameters if p.requires_grad),
         sum(r.macs for r in rows),
         sum(r.bytes for r in rows),
-        kept_bytes(outputs) if training else None,
+        saved_bytes(outputs) if training else None,
     )
 
 
@@ -122,7 +122,7 @@ def macs(module: Module, inputs: tuple, output: Any) -> int:
     return 0
 
 
-def kept_bytes(outputs: Any) -> int:
+def saved_bytes(outputs: Any) -> int:
     """The bytes of all arrays that the graph below the outputs holds, the outputs included, parameters not."""
     stack, seen = list(tensors(outputs)), set()
     arrays, parameters = [], []

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from minidl import Tensor, data, optim
 from minidl.kernels.cpu.memory import peak_memory
-from minidl.nn.summary import kept_bytes
+from minidl.nn.summary import saved_bytes
 
 from .data import WEIGHTS, masks
 from .pipeline import loss
@@ -60,7 +60,7 @@ def _step(name: str, parameters: list, compute: Callable[[], Tensor]) -> str:
     for _ in range(2):
         start = perf_counter()
         value = compute()
-        kept = kept_bytes(value)
+        kept = saved_bytes(value)
         optimiser.zero_grad()
         value.backward()
         optimiser.step()

@@ -138,7 +138,7 @@ def test_views_have_no_memory_of_their_own():
     net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 2)).to("float64")
     s = md.summary(net, (5, 3, 2, 2))
     assert [r.bytes for r in s.rows] == [0, 0, 0, 5 * 2 * 8] and s.bytes == 80
-    assert s.kept is None
+    assert s.saved is None
 
 
 def test_outputs_of_several_parts_are_added_up():
@@ -151,9 +151,9 @@ def test_what_a_linear_layer_keeps_is_its_input_and_what_is_held_of_its_output()
     s = md.summary(net, (3, 4), training=True)
     outputs = 3 * 5 + 3 * 5 + 3 * 2
     assert s.bytes == outputs * 4
-    assert s.kept == (3 * 4 + outputs) * 4  # arrays this small are not given up, needed or not
-    assert str(s).endswith(f"outputs {s.bytes} bytes; the backward pass needs {s.kept} bytes kept")
-    assert md.summary(net.requires_grad_(False), (3, 4), training=True).kept == 3 * 2 * 4
+    assert s.saved == (3 * 4 + outputs) * 4  # arrays this small are not given up, needed or not
+    assert str(s).endswith(f"outputs {s.bytes} bytes; {s.saved} bytes are saved for the backward pass")
+    assert md.summary(net.requires_grad_(False), (3, 4), training=True).saved == 3 * 2 * 4
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
@@ -165,7 +165,7 @@ def test_kept_memory_is_what_python_says_that_a_recorded_pass_has_left(activatio
         nn.DenseBlock(16, 8, 2), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Dropout(0.5), nn.Linear(32 * 49, 500),
     )  # fmt: skip
     shape = (8, 3, 64, 64)
-    kept = md.summary(net, shape, training=True).kept
+    kept = md.summary(net, shape, training=True).saved
     tracemalloc.start()
     try:
         y = net(md.Tensor(np.zeros(shape, np.float32)))
@@ -184,7 +184,7 @@ def test_a_pass_as_in_training_leaves_no_trace():
     before, streams = net.state_dict(), net.random_state()
     with md.no_grad():
         s = md.summary(net, (6, 3), training=True)
-    assert s.kept > 0 and not net.training
+    assert s.saved > 0 and not net.training
     assert net.random_state() == streams
     assert all(np.array_equal(before[name], array) for name, array in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())

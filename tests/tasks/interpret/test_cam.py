@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn
-from minidl.nn.summary import kept_bytes
+from minidl.nn.summary import saved_bytes
 from tasks.interpret import layers
 from tasks.interpret.methods import METHODS
 from tasks.interpret.targets import class_score
@@ -79,7 +79,7 @@ def test_grad_cam_keeps_nothing_below_its_layer():
     assert "conv" in [node.primitive.name for node in layers.nodes(whole.score)]
     assert "conv" in names and names.count("conv") == 1  # features.17
     np.testing.assert_array_equal(above.score.numpy(), whole.score.numpy())
-    assert kept_bytes(above.score) < kept_bytes(whole.score) / 4
+    assert saved_bytes(above.score) < saved_bytes(whole.score) / 4
 
 
 def test_guided_grad_cam_is_the_product():
