@@ -18,8 +18,9 @@ class Rule(ArrayFunction):
         def formula(xp, w, g, state, **options) -> (the new w, {name: new array of the state})
 
     where w is an array, of one axis at least, g its gradient and `state` the parameter's from before the step, with
-    the number of this "step" (from 1). The formula changes no array. A kernel ``k(params, states, cache, **options)``
-    may take its place: it does the same for parameters of one dtype, and finds in `cache` what it left there.
+    the number of this "step" (from 1); its arrays have the device and dtype of w. The formula changes no array.
+    A kernel ``k(params, states, cache, **options)`` may take its place: it does the same for parameters of one dtype,
+    and finds in `cache` what it left there.
     """
 
     def __init__(self, formula: Callable):
@@ -185,5 +186,5 @@ def _shape(p: Parameter) -> tuple[int, ...]:
 def _move_along(state: dict[str, Any], p: Parameter) -> None:
     """Bring the arrays of the state to the device and dtype that p has been moved to."""
     for name, value in state.items():
-        if type(value) is not int and (type(value) is not type(p.data) or value.dtype != p.dtype):
+        if hasattr(value, "dtype") and (type(value) is not type(p.data) or value.dtype != p.dtype):
             state[name] = to_device(value, p.device).astype(p.dtype)
