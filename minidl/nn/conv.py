@@ -10,7 +10,7 @@ from ..core.tensor import Parameter, Tensor
 from ..kernels.cpu.layout import laid_out
 from ..ops.window import Window, padding_pairs, per_axis
 from . import init
-from .module import Module
+from .module import Module, in_ranks
 
 Sizes = int | Sequence[int]
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -95,16 +95,7 @@ class Conv(Windowed):
         )
 
 
-class Conv1d(Conv):
-    __doc__, rank = Conv.__doc__, 1
-
-
-class Conv2d(Conv):
-    __doc__, rank = Conv.__doc__, 2
-
-
-class Conv3d(Conv):
-    __doc__, rank = Conv.__doc__, 3
+Conv1d, Conv2d, Conv3d = in_ranks(Conv)
 
 
 class ConvTranspose(Windowed):
@@ -152,13 +143,4 @@ class ConvTranspose(Windowed):
         return tuple(n - low for n, low in zip(wanted, least))
 
 
-class ConvTranspose1d(ConvTranspose):
-    __doc__, rank = ConvTranspose.__doc__, 1
-
-
-class ConvTranspose2d(ConvTranspose):
-    __doc__, rank = ConvTranspose.__doc__, 2
-
-
-class ConvTranspose3d(ConvTranspose):
-    __doc__, rank = ConvTranspose.__doc__, 3
+ConvTranspose1d, ConvTranspose2d, ConvTranspose3d = in_ranks(ConvTranspose)

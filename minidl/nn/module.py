@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..core.context import current, no_grad, setting
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import as_dtype, device_of, namespace, to_device
+
+L = TypeVar("L")
 
 
 @contextmanager
@@ -275,6 +277,13 @@ class Module:
 
     def __repr__(self) -> str:
         return tree(self, [f"({name}): {child!r}" for name, child in self.named_children()])
+
+
+def in_ranks(layer: type[L]) -> tuple[type[L], type[L], type[L]]:
+    """Conv1d, Conv2d, Conv3d out of Conv: subclasses that differ in `rank`, the number of spatial axes, alone."""
+    parts = {"__module__": layer.__module__, "__doc__": layer.__doc__}
+    one, two, three = (type(f"{layer.__name__}{rank}d", (layer,), {"rank": rank, **parts}) for rank in (1, 2, 3))
+    return one, two, three
 
 
 def _join(path: str, name: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from .. import functional as F
 from ..core.tensor import Parameter, Tensor
 from . import init
-from .module import Module
+from .module import Module, in_ranks
 
 
 def _affine(module: Module, size: int, affine: bool, bias: bool) -> None:
@@ -24,7 +24,7 @@ class BatchNorm(Module):
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
     """
 
-    ranks: tuple[int, ...]  # numbers of axes that the layer takes
+    rank: int
     optional_state = ("num_batches_tracked",)
 
     def __init__(
@@ -39,8 +39,9 @@ class BatchNorm(Module):
         self.register_buffer("num_batches_tracked", np.array(0) if track_running_stats else None)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        if x.ndim not in self.ranks or x.shape[1] != self.num_features:
-            axes = " or ".join(map(str, self.ranks))
+        ranks = (2, 3) if self.rank == 1 else (self.rank + 2,)
+        if x.ndim not in ranks or x.shape[1] != self.num_features:
+            axes = " or ".join(map(str, ranks))
             raise ValueError(
                 f"{type(self).__name__}({self.num_features}) takes {axes} axes with {self.num_features} channels "
                 f"on axis 1, got {x.shape}"
@@ -62,16 +63,7 @@ class BatchNorm(Module):
         )
 
 
-class BatchNorm1d(BatchNorm):
-    __doc__, ranks = BatchNorm.__doc__, (2, 3)
-
-
-class BatchNorm2d(BatchNorm):
-    __doc__, ranks = BatchNorm.__doc__, (4,)
-
-
-class BatchNorm3d(BatchNorm):
-    __doc__, ranks = BatchNorm.__doc__, (5,)
+BatchNorm1d, BatchNorm2d, BatchNorm3d = in_ranks(BatchNorm)
 
 
 class GroupNorm(Module):

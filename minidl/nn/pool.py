@@ -9,7 +9,7 @@ from .. import functional as F
 from ..core.tensor import Tensor
 from ..ops.window import per_axis
 from .conv import Sizes
-from .module import Module
+from .module import Module, in_ranks
 
 
 class Pool(Module):
@@ -56,16 +56,7 @@ class MaxPool(Pool):
         return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
-class MaxPool1d(MaxPool):
-    __doc__, rank = MaxPool.__doc__, 1
-
-
-class MaxPool2d(MaxPool):
-    __doc__, rank = MaxPool.__doc__, 2
-
-
-class MaxPool3d(MaxPool):
-    __doc__, rank = MaxPool.__doc__, 3
+MaxPool1d, MaxPool2d, MaxPool3d = in_ranks(MaxPool)
 
 
 class AvgPool(Pool):
@@ -86,16 +77,8 @@ class AvgPool(Pool):
         )  # fmt: skip
 
 
-class AvgPool1d(AvgPool):
-    __doc__, rank, show_tuples = AvgPool.__doc__, 1, True
-
-
-class AvgPool2d(AvgPool):
-    __doc__, rank = AvgPool.__doc__, 2
-
-
-class AvgPool3d(AvgPool):
-    __doc__, rank = AvgPool.__doc__, 3
+AvgPool1d, AvgPool2d, AvgPool3d = in_ranks(AvgPool)
+AvgPool1d.show_tuples = True
 
 
 class MaxUnpool(Pool):
@@ -113,16 +96,7 @@ class MaxUnpool(Pool):
         )
 
 
-class MaxUnpool1d(MaxUnpool):
-    __doc__, rank = MaxUnpool.__doc__, 1
-
-
-class MaxUnpool2d(MaxUnpool):
-    __doc__, rank = MaxUnpool.__doc__, 2
-
-
-class MaxUnpool3d(MaxUnpool):
-    __doc__, rank = MaxUnpool.__doc__, 3
+MaxUnpool1d, MaxUnpool2d, MaxUnpool3d = in_ranks(MaxUnpool)
 
 
 class AdaptiveAvgPool(Pool):
@@ -139,16 +113,7 @@ class AdaptiveAvgPool(Pool):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(AdaptiveAvgPool):
-    __doc__, rank = AdaptiveAvgPool.__doc__, 1
-
-
-class AdaptiveAvgPool2d(AdaptiveAvgPool):
-    __doc__, rank = AdaptiveAvgPool.__doc__, 2
-
-
-class AdaptiveAvgPool3d(AdaptiveAvgPool):
-    __doc__, rank = AdaptiveAvgPool.__doc__, 3
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = in_ranks(AdaptiveAvgPool)
 
 
 class GlobalAvgPool(Module):

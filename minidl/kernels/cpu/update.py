@@ -50,20 +50,11 @@ def sgd(
     _update(params, states, ("momentum_buffer",) if momentum else (), step)
 
 
-def adam(params: Sequence[Parameter], states: Sequence[State], cache: dict, **options: Any) -> None:
-    """See `minidl.optim.rules.adam`."""
-    _adam(params, states, decoupled=False, **options)
-
-
-def adamw(params: Sequence[Parameter], states: Sequence[State], cache: dict, **options: Any) -> None:
-    """See `minidl.optim.rules.adamw`."""
-    _adam(params, states, decoupled=True, **options)
-
-
-def _adam(
-    params: Sequence[Parameter], states: Sequence[State], *, decoupled: bool, lr: float, betas: tuple[float, float],
-    eps: float, weight_decay: float, amsgrad: bool,
+def adam(
+    params: Sequence[Parameter], states: Sequence[State], cache: dict, *, lr: float, betas: tuple[float, float],
+    eps: float, weight_decay: float, amsgrad: bool, factor: float = 1,
 ) -> None:  # fmt: skip
+    """See `minidl.optim.rules.adam`. The parameters are multiplied by `factor` first."""
     b1, b2 = betas
 
     def step(state: State) -> Callable[..., None]:
@@ -71,9 +62,10 @@ def _adam(
 
         def entries(new: Any, w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
             if weight_decay:
-                factor = 1 - lr * weight_decay if decoupled else weight_decay
-                decayed = np.multiply(w, factor, out=scratch("decayed", w.shape, w))
-                w, g = (decayed, g) if decoupled else (w, np.add(decayed, g, out=decayed))
+                decayed = np.multiply(w, weight_decay, out=scratch("decayed", w.shape, w))
+                g = np.add(decayed, g, out=decayed)
+            if factor != 1:
+                w = np.multiply(w, factor, out=scratch("scaled", w.shape, w))
             np.multiply(g, 1 - b1, out=new)  # one array serves all that follows
             m *= b1
             m += new
@@ -93,6 +85,13 @@ def _adam(
         return entries
 
     _update(params, states, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2], step)
+
+
+def adamw(
+    params: Sequence[Parameter], states: Sequence[State], cache: dict, *, lr: float, weight_decay: float, **options: Any
+) -> None:
+    """See `minidl.optim.rules.adamw`."""
+    adam(params, states, cache, lr=lr, weight_decay=0, factor=1 - lr * weight_decay, **options)
 
 
 def _update(
