@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,23 +48,22 @@ def uniform(
     shape: Sequence[int], rng: np.random.Generator, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
     """Uniform on [low, high)."""
-    if not current().drawing:
-        return zeros(shape, dtype)
-    x = rng.random(tuple(shape), dtype=dtype)
-    x *= high - low
-    x += low
-    return x
+    return _drawn(shape, rng.random, high - low, low, dtype)
 
 
 def normal(
     shape: Sequence[int], rng: np.random.Generator, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
     """Normal with this mean and standard deviation."""
+    return _drawn(shape, rng.standard_normal, std, mean, dtype)
+
+
+def _drawn(shape: Sequence[int], draw: Callable, scale: float, shift: float, dtype: Any) -> np.ndarray:
     if not current().drawing:
         return zeros(shape, dtype)
-    x = rng.standard_normal(tuple(shape), dtype=dtype)
-    x *= std
-    x += mean
+    x = draw(tuple(shape), dtype=dtype)
+    x *= scale
+    x += shift
     return x
 
 
