@@ -150,7 +150,7 @@ def pictures(files: Sequence[str], channels: int, short: int, side: int) -> np.n
     return np.stack([square(data.read_image(file, gray=channels == 1), short, side) for file in files])
 
 
-def standardised(images: np.ndarray) -> np.ndarray:
+def like_imagenet(images: np.ndarray) -> np.ndarray:
     """What networks see of pictures: colours less ImageNet's mean, divided by its standard deviation; float32.
 
     Gray pictures (N, 1, H, W) are treated with the means of the three colours' constants.
@@ -160,8 +160,8 @@ def standardised(images: np.ndarray) -> np.ndarray:
     return images * scale + offset
 
 
-class Batches:
-    """``batches(step)`` is that step's batch: standardised pictures, and their classes.
+class PictureBatches:
+    """``batches(step)`` is that step's batch: pictures `like_imagenet`, and their classes.
 
     Each picture is moved by up to `shift` pixels along each axis, black coming in, and with `mirror` every other one
     is turned left to right. An epoch sees every picture once but for the rest that fills no batch.
@@ -178,7 +178,7 @@ class Batches:
         if self.mirror:
             turned = rng.random(len(images)) < 0.5
             images[turned] = images[turned][..., ::-1]
-        return standardised(images), self.part.labels[chosen]
+        return like_imagenet(images), self.part.labels[chosen]
 
 
 def shifted(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.device import to_device
 
-from .data import standardised
+from .data import like_imagenet
 
 WIDE = 20  # classes: with more, the matrix is not printed
 
@@ -23,14 +23,14 @@ def predict(
 ) -> np.ndarray:
     """The probability of each class for each image: float (N, classes), rows that add up to 1.
 
-    Bytes are standardised first; other images are taken as they are. The model is in eval mode meanwhile.
+    Bytes are made `like_imagenet` first; other images are taken as they are. The model is in eval mode meanwhile.
     ``show()`` is called after each batch of ``ceil(N / batch)``.
     """
     parts = []
     with model.inference():
         for start in range(0, len(images), batch):
             x = images[start : start + batch]
-            x = standardised(x) if x.dtype == np.uint8 else x
+            x = like_imagenet(x) if x.dtype == np.uint8 else x
             parts.append(F.softmax(model(Tensor(to_device(x, device))), axis=1).numpy())
             if show is not None:
                 show()

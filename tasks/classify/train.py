@@ -20,7 +20,7 @@ from ..models import MODELS, GoogLeNetOutputs
 from ..models.pretrained import dimensions
 from ..options import Above, Among, AtLeast, TaskSettings, said
 from ..run import Job, load_state, read_state
-from .data import WEIGHTS, Batches, Dataset, Part
+from .data import WEIGHTS, Dataset, Part, PictureBatches
 from .evaluate import Result, predict
 
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
@@ -112,7 +112,7 @@ def train(job: Job, dataset: Dataset) -> nn.Module:
         model,
         partial(optim.SGD, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY),
         lambda model, batch: terms(model, *batch, device),
-        Batches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed),
+        PictureBatches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed),
         warmup=settings.warmup,
         parts=20,
         evaluate=lambda step: watch(model, dataset.test, device),

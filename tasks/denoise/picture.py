@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl.files.pictures import opened
+
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by the number of channels
 
 
@@ -24,14 +26,8 @@ class Picture:
     @classmethod
     def read(cls, path: str | os.PathLike) -> Picture:
         """Read what Pillow reads, and TIFF. Colour PNG of 16 bits is read as 8. Raises ValueError in one line."""
-        try:
-            pixels = _tiff(path) if Path(path).suffix.lower() in (".tif", ".tiff") else _pillow(path)
-        except OSError as error:
-            if error.filename is not None:  # missing, a folder, not allowed
-                raise
-            raise _unreadable(path, error) from None
-        except Exception as error:  # decoders raise anything
-            raise _unreadable(path, error) from None
+        pixels = _tiff(path) if Path(path).suffix.lower() in (".tif", ".tiff") else None
+        pixels = _pillow(path) if pixels is None else pixels
         bits = 16 if pixels.dtype == np.uint16 else 8
         planes = pixels.transpose(2, 0, 1).astype(np.float32) / (2**bits - 1)  # (H, W, C) -> (C, H, W)
         return cls(planes[: 1 if len(planes) < 3 else 3], None if len(planes) % 2 else planes[-1], bits)
@@ -52,15 +48,11 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def _unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
-    return ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})")
-
-
 def _pillow(path: str | os.PathLike) -> np.ndarray:
     """(H, W, C) of uint8 or uint16: the first frame, turned as its EXIF orientation says."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(path) as file:
+    with opened(path) as file:
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits per pixel
             return np.asarray(image).clip(0, 65535).astype(np.uint16)[..., None]
@@ -71,9 +63,9 @@ def _pillow(path: str | os.PathLike) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _tiff(path: str | os.PathLike) -> np.ndarray:
-    """(H, W, C) of uint16 where a TIFF has 16 bits, which Pillow cannot keep; others are left to it."""
-    from tifffile import TiffFile, TiffFileError
+def _tiff(path: str | os.PathLike) -> np.ndarray | None:
+    """(H, W, C) of uint16 where a TIFF has 16 bits, which Pillow cannot keep; None for others, and where it fails."""
+    from tifffile import TiffFile
 
     try:
         with TiffFile(path) as file:
@@ -81,6 +73,6 @@ def _tiff(path: str | os.PathLike) -> np.ndarray:
             plain = page.photometric.name in ("MINISBLACK", "RGB") and page.axes in ("YX", "YXS")
             if plain and page.dtype == np.uint16:
                 return page.asarray().reshape(*page.shape[:2], -1)
-    except (TiffFileError, ValueError):  # a compression that needs another package, or no TIFF at all
-        pass
-    return _pillow(path)
+    except Exception:  # a compression that needs another package, or no TIFF at all: Pillow says what is wrong
+        return None
+    return None

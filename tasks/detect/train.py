@@ -94,20 +94,20 @@ def load(settings: Settings, checkpoint: str | os.PathLike, advice: str = "name 
     return load_state(model, read_state(checkpoint), checkpoint, advice)
 
 
-def standardised(images: np.ndarray) -> np.ndarray:
+def centred(images: np.ndarray) -> np.ndarray:
     """What networks see of pictures in [0, 1]: numbers around 0, of about unit size."""
     return (images - np.float32(0.5)) / np.float32(0.25)
 
 
-class Batches:
-    """``batches(step)``: standardised training pictures (batch, 3, size, size), their targets, and the step."""
+class TargetBatches:
+    """``batches(step)``: `centred` training pictures (batch, 3, size, size), their targets, and the step."""
 
     def __init__(self, settings: Settings):
         self.pictures, self.batch = settings.pictures("train"), settings.batch
 
     def __call__(self, step: int) -> tuple[np.ndarray, list[Target], int]:
         images, targets = self.pictures.batch(step, self.batch)
-        return standardised(images), targets, step
+        return centred(images), targets, step
 
 
 def train(job: Job) -> nn.Module:
@@ -117,7 +117,7 @@ def train(job: Job) -> nn.Module:
     job.begin()
     return job.fit(
         model, optim.Adam, lambda model, batch: losses(model, *batch, settings.seed, device),
-        data.Prefetch(Batches(settings)), warmup=settings.warmup, clip=CLIP,
+        data.Prefetch(TargetBatches(settings)), warmup=settings.warmup, clip=CLIP,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from minidl import nn
 
 from .. import command
-from ..classify.data import pictures, standardised
+from ..classify.data import like_imagenet, pictures
 from ..classify.evaluate import predict
 from ..classify.train import Settings as ClassifySettings
 from ..classify.train import load as load_run
@@ -44,7 +44,7 @@ def explain_picture(options: argparse.Namespace) -> None:
     channels = pretrained.dimensions_of(model)["in_channels"]
     short = pretrained.SHORT if side == pretrained.SIDE else side
     pixels = pictures([options.image], channels, short, side)
-    image = standardised(pixels)
+    image = like_imagenet(pixels)
     if options.features:
         maps = layers.activations(model, image, [options.features])[options.features]
         if maps.ndim != 4:

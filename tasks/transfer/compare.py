@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl import data, nn
 
-from ..classify.data import Batches, Part
+from ..classify.data import Part, PictureBatches
 from ..classify.evaluate import Result, predict
 from ..command import UsageError
 from ..options import TaskSettings
@@ -75,7 +75,7 @@ class Learner:
         same order of pictures, and in the frozen and the fine-tuned network the same first weights of the head.
         """
         settings, labels = self.settings, self.pool.labels[chosen]
-        batches = Batches(Part(self.pool.images[chosen], labels), settings.few, shift=0, mirror=False, seed=seed)
+        batches = PictureBatches(Part(self.pool.images[chosen], labels), settings.few, shift=0, mirror=False, seed=seed)
         rng = data.generator(seed, HEAD)
         if method == "scratch":
             model = self.source.build(self.classes, rng).to(self.device)

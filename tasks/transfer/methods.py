@@ -24,7 +24,7 @@ from minidl import Tensor, data, nn, no_grad, optim
 from minidl.device import to_device
 from minidl.train import fit
 
-from ..classify.data import standardised
+from ..classify.data import like_imagenet
 from ..classify.train import terms
 
 METHODS = {"scratch": "from scratch", "frozen": "frozen features", "finetune": "fine-tuned"}
@@ -84,7 +84,7 @@ def features(
     parts = []
     try:
         for start in range(0, len(images), batch):
-            x = standardised(images[start : start + batch])
+            x = like_imagenet(images[start : start + batch])
             parts.append(model(Tensor(to_device(x, device))).numpy())
             show()
     finally:
@@ -93,7 +93,7 @@ def features(
 
 
 class FeatureBatches:
-    """As `classify.data.Batches`, in the same order, over features that are there already."""
+    """As `classify.data.PictureBatches`, in the same order, over features that are there already."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, batch: int, *, seed: int):
         self.x, self.labels = x, labels

@@ -15,7 +15,7 @@ import minidl as md
 from minidl import data, nn
 
 from ..classify import MODELS
-from ..classify.data import Batches, Part, square
+from ..classify.data import Part, PictureBatches, square
 from ..classify.evaluate import Result, predict
 from ..models import GoogLeNet, pretrained
 from ..options import Above, Among, AtLeast, TaskSettings
@@ -171,7 +171,7 @@ class Photographs:
         """Train all layers; keep what is best on the validation part, after an epoch or before the first; its accuracy
         there."""
         train, validation = self.parts[:2]
-        batches = Batches(train, self.own.batch, shift=0, mirror=True, seed=self.own.seed)
+        batches = PictureBatches(train, self.own.batch, shift=0, mirror=True, seed=self.own.seed)
         score = partial(predict, model, validation.images, self.own.batch, device=self.device)
         best = Best(model, lambda: Result(score(), validation.labels))
         best(0)

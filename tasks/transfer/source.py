@@ -16,7 +16,7 @@ import numpy as np
 from minidl import data, nn, optim
 
 from ..classify import resnet_small
-from ..classify.data import Batches, Part, digits
+from ..classify.data import Part, PictureBatches, digits
 from ..classify.evaluate import Result, predict
 from ..classify.train import terms
 from ..options import Among, AtLeast, TaskSettings
@@ -112,7 +112,7 @@ def pretrain(job: Job, show: Callable = print) -> nn.Module:
     train, test = settings.parts()
     classes = int(train.labels.max()) + 1
     model = settings.build(classes, data.generator(settings.seed, WEIGHTS)).to(device)
-    batches = Batches(train, settings.batch, shift=0, mirror=False, seed=settings.seed)
+    batches = PictureBatches(train, settings.batch, shift=0, mirror=False, seed=settings.seed)
     job.begin()
     job.fit(model, optim.Adam, lambda model, batch: terms(model, *batch, device), batches, lr=RATE)
     result = Result(predict(model, test.images, device=device), test.labels)

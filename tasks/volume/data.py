@@ -10,7 +10,7 @@ import numpy as np
 from minidl import data
 
 from .pipeline import ORGANS
-from .speckle import Volume, generate, standardised
+from .speckle import Volume, generate, standard_scores
 
 TRAIN, TEST, WEIGHTS, ORDER, FLIPS = range(5)  # keep the draws for each purpose apart
 SHARE = 0.8  # of a user's volumes that is trained on
@@ -75,7 +75,7 @@ def checked(file: Path, image: np.ndarray, mask: np.ndarray) -> Volume:
     for label, organ in enumerate(ORGANS, 1):
         if label not in found:
             raise ValueError(f"{file}: the mask has no {organ} organ, label {label}; leave the volume out")
-    return Volume(standardised(image), mask.astype(np.uint8))
+    return Volume(standard_scores(image), mask.astype(np.uint8))
 
 
 def padded(volume: Volume, multiple: int) -> Volume:
@@ -96,7 +96,7 @@ def masks(labels: np.ndarray) -> np.ndarray:
     return np.stack([labels == i + 1 for i in range(len(ORGANS))])[None].astype(np.float32)
 
 
-class Batches:
+class VolumeBatches:
     """``batches(step)``: that step's volumes, each mirrored along a random choice of axes."""
 
     def __init__(self, volumes: Sequence[Volume], batch: int, seed: int):

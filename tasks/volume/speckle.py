@@ -41,10 +41,10 @@ def generate(rng: np.random.Generator, size: int) -> Volume:
     echo = _blend(echo, ECHO["small"], small)
     echo = _without_boundaries(rng, echo, large, small)
     image = echo * _speckle(rng, size) * np.exp(-FADE * np.linspace(-1, 1, size))[:, None, None]
-    return Volume(*_moved(rng, standardised(np.log(image + 0.05)), labels))
+    return Volume(*_moved(rng, standard_scores(np.log(image + 0.05)), labels))
 
 
-def standardised(image: np.ndarray) -> np.ndarray:
+def standard_scores(image: np.ndarray) -> np.ndarray:
     """Of mean 0 and variance 1, float32."""
     image = image.astype(np.float64)
     return ((image - image.mean()) / max(image.std(), 1e-12)).astype(np.float32)

@@ -15,7 +15,7 @@ from ..command import UsageError
 from ..options import Above, AtLeast, TaskSettings
 from ..run import Job
 from . import pipeline
-from .data import WEIGHTS, Batches, masks
+from .data import WEIGHTS, VolumeBatches, masks
 from .pipeline import Pipeline
 from .speckle import Volume
 
@@ -102,7 +102,7 @@ def train(model: Pipeline, row: Row, job: Job, volumes: Sequence[Volume]) -> Non
     settings = job.settings
     job.fit(
         model, optim.Adam, lambda model, batch: losses(model, row, batch, job.device),
-        Batches(volumes, settings.batch, settings.seed), parameters=trained_parameters(model, row), warmup=WARMUP,
+        VolumeBatches(volumes, settings.batch, settings.seed), parameters=trained_parameters(model, row), warmup=WARMUP,
         steps=settings.first_steps if row is ROWS[0] else settings.steps, clip=1.0,
         files=(f"{row.name}.npz", f"{row.name}.jsonl"),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from ..data.letterbox import SIDE, framed, unframed
 from ..data.records import Detections, Target
 from ..data.scenes import Scenes
 from ..evaluate.average_precision import NAMES, coco_ap, voc_ap
-from ..train import Settings, standardised
+from ..train import Settings, centred
 from . import figure
 
 BATCH = 8  # pictures that go through the network at once
@@ -28,7 +28,7 @@ def detections(model: nn.Module, images: np.ndarray, device: str, show=lambda: N
     """What is found in pictures (N, 3, H, W) in [0, 1]."""
     found = []
     for start in range(0, len(images), BATCH):
-        found += model.detect(Tensor(to_device(standardised(images[start : start + BATCH]), device)))
+        found += model.detect(Tensor(to_device(centred(images[start : start + BATCH]), device)))
         show()
     return found
 

@@ -75,10 +75,10 @@ def test_predictions_are_the_softmax_of_the_logits_in_eval_mode_whatever_the_bat
     calls = []
     probabilities = evaluate.predict(model, images, 4, show=lambda: calls.append(1))
     assert len(calls) == 3 and model.training and not model[1].training and model[2].training
-    logits = model.eval()(md.Tensor(data.standardised(images))).data.astype(float)
+    logits = model.eval()(md.Tensor(data.like_imagenet(images))).data.astype(float)
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, wanted, rtol=1e-5)
-    floats = evaluate.predict(model, data.standardised(images), 11)
+    floats = evaluate.predict(model, data.like_imagenet(images), 11)
     np.testing.assert_allclose(floats, wanted, rtol=1e-5)
 
 

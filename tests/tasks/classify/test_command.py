@@ -62,7 +62,7 @@ def test_a_users_digit_is_classified(finished, tmp_path, capsys):
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     argv = [*TINY, "--steps", 6, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0
-    whole = data.Batches.__call__
+    whole = data.PictureBatches.__call__
 
     def interrupted(self, step):
         if step == 3:
@@ -70,7 +70,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
         return whole(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(data.Batches, "__call__", interrupted)
+        patch.setattr(data.PictureBatches, "__call__", interrupted)
         assert run(*argv, "--out", tmp_path / "run") == 130
     assert f"go on with: python -m tasks classify --resume --out {tmp_path}/run" in capsys.readouterr().err
     assert run("--resume", "--out", tmp_path / "run", "--quiet") == 0

@@ -63,20 +63,20 @@ def test_batches_depend_on_seed_and_step_only_and_keep_labels_with_pictures():
     labels = np.arange(20)
     part = data.Part((labels * 10).astype(np.uint8)[:, None, None, None] + np.zeros((1, 1, 4, 4), np.uint8), labels)
     make = {"shift": 0, "mirror": True}
-    batches = data.Batches(part, 6, seed=3, **make)
+    batches = data.PictureBatches(part, 6, seed=3, **make)
     wanted = [batches(step) for step in range(5)][4]
-    again = data.Batches(part, 6, seed=3, **make)(4)
+    again = data.PictureBatches(part, 6, seed=3, **make)(4)
     assert all(np.array_equal(a, b) for a, b in zip(wanted, again))
-    assert not np.array_equal(wanted[1], data.Batches(part, 6, seed=4, **make)(4)[1])
+    assert not np.array_equal(wanted[1], data.PictureBatches(part, 6, seed=4, **make)(4)[1])
     images, chosen = wanted
     np.testing.assert_allclose((images[:, 0, 0, 0] * 0.226 + 0.449) * 255, 10 * chosen, atol=1e-3)
-    assert data.Batches(part, 100, seed=0, **make)(0)[0].shape == (20, 1, 4, 4)  # no more than there are
+    assert data.PictureBatches(part, 100, seed=0, **make)(0)[0].shape == (20, 1, 4, 4)  # no more than there are
 
 
 def test_mirrored_pictures_are_turned_left_to_right_half_of_the_time():
     row = np.arange(0, 80, 10, dtype=np.uint8)
     part = data.Part(np.broadcast_to(row, (400, 1, 8, 8)).copy(), np.zeros(400, int))
-    images, _ = data.Batches(part, 400, shift=0, mirror=True, seed=0)(0)
+    images, _ = data.PictureBatches(part, 400, shift=0, mirror=True, seed=0)(0)
     rising = images[:, 0, 0, 0] < images[:, 0, 0, -1]
     assert abs(rising.mean() - 0.5) < 4 * 0.5 / 20
     assert np.array_equal(images[rising][0, 0, 0], images[~rising][0, 0, 0, ::-1])
@@ -86,7 +86,7 @@ def test_colours_are_standardised_as_torchvision_does():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5), dtype=np.uint8)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     wanted = (images / 255 - mean[:, None, None]) / std[:, None, None]
-    result = data.standardised(images)
+    result = data.like_imagenet(images)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, wanted, atol=1e-6)
 

@@ -63,7 +63,7 @@ def test_weights_from_a_file_rank_a_photograph_as_the_network_they_came_from(nam
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == str(tmp_path / "a.png") and len(lines) == 5
 
-    x = data.standardised(data.pictures([tmp_path / "a.png"], 3, 256, 224))
+    x = data.like_imagenet(data.pictures([tmp_path / "a.png"], 3, 256, 224))
     logits = model(md.Tensor(x)).data[0].astype(float)
     wanted = np.exp(logits) / np.exp(logits).sum()
     assert wanted.max() > 1.3 * wanted.min()

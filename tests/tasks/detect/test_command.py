@@ -55,7 +55,7 @@ def test_every_model_trains_on_the_scenes_and_detects_in_them(name):
     model = settings.build()
     again = settings.build().state_dict()
     assert all(np.array_equal(array, again[key]) for key, array in model.state_dict().items())
-    images, targets, step = train.Batches(settings)(1)
+    images, targets, step = train.TargetBatches(settings)(1)
     assert step == 1 and images.shape == (2, 3, report.SIDE, report.SIDE)
     losses = train.losses(model, images, targets, step, settings.seed, "cpu")
     same = train.losses(model, images, targets, step, settings.seed, "cpu")
@@ -67,7 +67,7 @@ def test_every_model_trains_on_the_scenes_and_detects_in_them(name):
 
 
 def test_batches_are_standardised_scenes_of_the_training_part_and_of_the_step():
-    batches = train.Batches(Settings(batch=2, seed=5))
+    batches = train.TargetBatches(Settings(batch=2, seed=5))
     images, targets, _ = batches(2)
     scenes = Scenes(5, "train")
     for i in range(2):

@@ -18,7 +18,7 @@ from tasks.detect.models.ssd import SSD, Extended, default_boxes
 from tasks.detect.models.yolo import YOLO
 from tasks.detect.show import explain
 from tasks.detect.show.explain.stage import MOST
-from tasks.detect.train import standardised
+from tasks.detect.train import centred
 
 SIZE = 64
 CLASSES = ("dark", "<b>bright</b> & bold")  # what a page must not take for HTML
@@ -78,7 +78,7 @@ def case(name):
     optimiser = optim.Adam(model.parameters(), 5e-3)
     for step in range(8):
         optimiser.zero_grad()
-        sum(model.losses(Tensor(standardised(image[None])), [target], np.random.default_rng(step)).values()).backward()
+        sum(model.losses(Tensor(centred(image[None])), [target], np.random.default_rng(step)).values()).backward()
         optimiser.step()
     return explain.traced(model, image, target, CLASSES, np.random.default_rng(0), points=POINTS)
 
@@ -115,7 +115,7 @@ def test_terms_add_up_to_the_losses_that_are_trained_on(name):
     it, stage = case(name), stages(name)["losses"]
     image, target = scene()
     it.model.eval()
-    losses = it.model.losses(Tensor(standardised(image[None])), [target], np.random.default_rng(0))
+    losses = it.model.losses(Tensor(centred(image[None])), [target], np.random.default_rng(0))
     assert [table.group for table in stage.tables] == list(losses)
     assert [line[3] for line in stage.summary.rows[:-1]] == [number(loss.item()) for loss in losses.values()]
     assert float(stage.summary.rows[-1][3]) == pytest.approx(sum(loss.item() for loss in losses.values()), rel=1e-5)

@@ -16,7 +16,7 @@ import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
 from tasks.classify import MODELS
-from tasks.classify.data import Batches, Part, standardised
+from tasks.classify.data import Part, PictureBatches, like_imagenet
 from tasks.command import UsageError, progress
 from tasks.models import pretrained
 from tasks.transfer import METHODS, compare, features, freeze, head, learn, photographs, replace_head, source, thaw
@@ -79,7 +79,7 @@ def test_after_training_with_frozen_features_everything_but_the_head_has_the_sam
     replace_head(model, 3, rng=0)
     freeze(model)
     before = model.state_dict()
-    learn(model, Batches(part, 4, shift=0, mirror=False, seed=0), 0.1, 5, progress=False)  # through the whole network
+    learn(model, PictureBatches(part, 4, shift=0, mirror=False, seed=0), 0.1, 5, progress=False)  # through all layers
     owner_name = next(path for path, module in model.named_modules() if module is layer(model))
     assert changed(before, model) == {f"{owner_name}.weight", f"{owner_name}.bias"}
     assert any("running" in key for key in before) or name == "alexnet_small"
@@ -90,7 +90,7 @@ def test_without_eval_mode_batch_norm_of_frozen_layers_would_drift():
     freeze(model)
     before = model.state_dict()
     model.train()  # the trap: gradients are off still
-    learn(model, Batches(part, 4, shift=0, mirror=False, seed=0), 0.1, 5, progress=False)
+    learn(model, PictureBatches(part, 4, shift=0, mirror=False, seed=0), 0.1, 5, progress=False)
     drifted = changed(before, model) - {"fc.weight", "fc.bias"}
     assert drifted == {key for key in before if key.endswith(("running_mean", "running_var", "num_batches_tracked"))}
 
@@ -100,7 +100,7 @@ def test_a_thawed_network_learns_in_every_layer():
     freeze(model)
     thaw(model)
     before = model.state_dict()
-    learn(model, Batches(part, 4, shift=0, mirror=False, seed=0), 0.1, 2, progress=False)
+    learn(model, PictureBatches(part, 4, shift=0, mirror=False, seed=0), 0.1, 2, progress=False)
     assert changed(before, model) == set(before)
 
 
@@ -112,7 +112,7 @@ def test_features_through_the_head_are_the_logits(name):
     x = features(model, part.images, 5, show=lambda: calls.append(1))
     assert len(calls) == 3 and not changed(before, model)
     model.eval()
-    logits = model(md.Tensor(standardised(part.images))).data
+    logits = model(md.Tensor(like_imagenet(part.images))).data
     np.testing.assert_allclose(layer(model)(md.Tensor(x)).data, logits, rtol=0, atol=1e-5 * abs(logits).max())
 
 
@@ -123,7 +123,7 @@ def test_training_on_features_computed_once_is_training_through_the_frozen_netwo
     for model in (through, cached):
         replace_head(model, 3, rng=5)
         freeze(model)
-    learn(through, Batches(part, 4, shift=0, mirror=False, seed=3), 0.03, 12, progress=False)
+    learn(through, PictureBatches(part, 4, shift=0, mirror=False, seed=3), 0.03, 12, progress=False)
     x = features(cached, part.images)
     start = layer(cached).weight.data.copy()
     learn(layer(cached), FeatureBatches(x, part.labels, 4, seed=3), 0.03, 12, progress=False)

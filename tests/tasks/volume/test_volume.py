@@ -143,7 +143,7 @@ def test_slices_move_with_their_labels():
 def test_batches_mirror_image_and_labels_together():
     volume = speckle.generate(np.random.default_rng(0), 16)
     coded = speckle.Volume(volume.labels.astype(np.float32), volume.labels)
-    batches = data.Batches([coded] * 3, 2, seed=0)
+    batches = data.VolumeBatches([coded] * 3, 2, seed=0)
     seen = set()
     for step in range(40):
         for image, labels in batches(step):

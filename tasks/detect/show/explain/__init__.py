@@ -19,7 +19,7 @@ from ...models.faster_rcnn import FasterRCNN
 from ...models.retinanet import RetinaNet
 from ...models.ssd import SSD
 from ...models.yolo import YOLO
-from ...train import SAMPLES, Settings, standardised
+from ...train import SAMPLES, Settings, centred
 from . import one_stage, two_stage, yolo
 from .frame import page
 from .inference import LIMIT
@@ -66,7 +66,7 @@ def traced(
 ) -> Case:  # fmt: skip
     """What the model makes of one picture, in training and in inference; the model is as it was."""
     kind(model)
-    batch = Tensor(to_device(standardised(image[None]), device))
+    batch = Tensor(to_device(centred(image[None]), device))
     with model.inference():
         training = model.training_pass(batch, [target], rng)
         losses = {name: loss.item() for name, loss in summed(training.terms).items()}
