@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,25 @@ from .data import like_imagenet
 WIDE = 20  # classes: with more, the matrix is not printed
 
 
-def predict(
+def outputs(
     model: nn.Module, images: np.ndarray, batch: int = 64, *, device: str = "cpu", show: Callable | None = None
-) -> np.ndarray:
-    """The probability of each class for each image: float (N, classes), rows that add up to 1.
+) -> Iterator[Tensor]:
+    """What a model gives for each batch of images, in eval mode: bytes are made `like_imagenet` first.
 
-    Bytes are made `like_imagenet` first; other images are taken as they are. The model is in eval mode meanwhile.
     ``show()`` is called after each batch of ``ceil(N / batch)``.
     """
-    parts = []
     with model.inference():
         for start in range(0, len(images), batch):
             x = images[start : start + batch]
             x = like_imagenet(x) if x.dtype == np.uint8 else x
-            parts.append(F.softmax(model(Tensor(to_device(x, device))), axis=1).numpy())
+            yield model(Tensor(to_device(x, device)))
             if show is not None:
                 show()
-    return np.concatenate(parts)
+
+
+def predict(model: nn.Module, images: np.ndarray, batch: int = 64, **how: Any) -> np.ndarray:
+    """The probability of each class for each image: float (N, classes), rows that add up to 1; `how`: see `outputs`."""
+    return np.concatenate([F.softmax(y, axis=1).numpy() for y in outputs(model, images, batch, **how)])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from minidl import data, nn, optim
 from minidl import functional as F
 
 from ..command import UsageError
+from ..interpret.sanity import recalibrate
 from ..models.resnet import resnet_small
 from . import BLUE, GREY, ORANGE
 
@@ -94,15 +95,7 @@ def train(net: nn.Module, x: np.ndarray, labels: np.ndarray, settings: Settings,
 
 def freeze(net: nn.Module, x: np.ndarray) -> None:
     """Put the net in eval mode, its batch norms with the statistics of the images x: each image is then on its own."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    usual = [m.momentum for m in norms]
-    for m in norms:
-        m.momentum = 1.0  # running statistics := those of this batch
-    with md.no_grad():
-        net.train()(md.Tensor(x))
-    for m, momentum in zip(norms, usual):
-        m.momentum = momentum
-    net.eval()
+    recalibrate(net.eval(), x)
 
 
 def score(net: nn.Module, x: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -127,8 +127,8 @@ def shares(model: RetinaNet, images: md.Tensor, targets: list[Target]) -> dict[s
 def imbalance(model: RetinaNet, settings: Settings, pictures: Pictures) -> dict[str, float]:
     """How many boxes a picture has, and of which kinds on average."""
     images, targets = pictures(0, settings.tested)
-    with md.no_grad():
-        matches = model.eval().training_pass(images, targets).matches
+    with model.inference():
+        matches = model.training_pass(images, targets).matches
     labels = np.stack([m.labels for m in matches])
     kinds = {"positive": POSITIVE, "negative": NEGATIVE, "ignored": IGNORED}
     return {name: float((labels == kind).sum(axis=1).mean()) for name, kind in kinds.items()}
@@ -160,9 +160,8 @@ def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, A
             told[name].append(part)
 
     every = settings.steps // settings.looks
-    model.eval()
-    look(-1)
-    model.train()
+    with model.inference():
+        look(-1)
     schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), settings.steps // 20)
     optimiser = optim.Adam(model.parameters(), settings.lr)
     fit(

@@ -167,11 +167,11 @@ def _run(settings: Settings, name: str, share: float, seed: int, step: Callable)
         net, optim.Adam(net.parameters(), settings.rate), lambda net, pair: loss(net(md.Tensor(pair[0])), pair[1]),
         batches, settings.steps, schedule=schedule, progress=False,
     )  # fmt: skip
-    return found | _scores(net.eval(), share, settings, seed)
+    return found | _scores(net, share, settings, seed)
 
 
 def _scores(net: nn.Module, share: float, settings: Settings, seed: int) -> dict[str, float]:
-    with md.no_grad():
+    with net.inference():
         (others, known), (images, masks) = (
             draws(settings.tested, share, settings, data.generator(seed, key)) for key in (CHOICE, TEST)
         )

@@ -173,8 +173,8 @@ def _run(kind: str, settings: Settings, seed: int, step: Callable) -> tuple[dict
     adam = optim.Adam(model.parameters(), settings.rate)
     fit(model, adam, loss, batches, settings.steps, schedule=schedule, progress=False)
     x, classes = pictures(settings.tested, seed, TEST)
-    with md.no_grad():
-        logits = model.eval()(md.Tensor(x)).numpy()
+    with model.inference():
+        logits = model(md.Tensor(x)).numpy()
     return score(logits, classes), metrics.labels(logits)[0].tolist()
 
 

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl import Tensor, data, nn, no_grad, optim
-from minidl.device import to_device
+from minidl import data, nn, optim
 from minidl.train import fit
 
-from ..classify.data import like_imagenet
+from ..classify.evaluate import outputs
 from ..classify.train import terms
 
 METHODS = {"scratch": "from scratch", "frozen": "frozen features", "finetune": "fine-tuned"}
@@ -69,27 +68,18 @@ def thaw(model: nn.Module) -> None:
     model.requires_grad_(True).train()
 
 
-@no_grad()
-def features(
-    model: nn.Module, images: np.ndarray, batch: int = 64, *, device: str = "cpu", show: Callable = lambda: None
-) -> np.ndarray:
+def features(model: nn.Module, images: np.ndarray, batch: int = 64, **how: Any) -> np.ndarray:
     """What a frozen model's head is given for each picture: uint8 (N, C, H, W) gives float (N, features).
 
-    The model is left in eval mode but for its head. ``show()`` is called after each of ``ceil(N / batch)`` batches.
+    `how`: see `classify.evaluate.outputs`.
     """
     owner, name = head(model)
     kept = getattr(owner, name)
-    model.eval()
     setattr(owner, name, nn.Identity())
-    parts = []
     try:
-        for start in range(0, len(images), batch):
-            x = like_imagenet(images[start : start + batch])
-            parts.append(model(Tensor(to_device(x, device))).numpy())
-            show()
+        return np.concatenate([y.numpy() for y in outputs(model, images, batch, **how)])
     finally:
-        setattr(owner, name, kept.train())
-    return np.concatenate(parts)
+        setattr(owner, name, kept)
 
 
 class FeatureBatches:
