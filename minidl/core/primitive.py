@@ -139,10 +139,7 @@ class Primitive(ArrayFunction):
         """Each input of `y` that needs a gradient (its node is in `useful`, or that is None), and its cotangent."""
         node = y.node
         inputs, parameters = node.inputs, node.parameters
-        rules, overrides = self.rules, current().overrides
-        if overrides:
-            rules = {**rules, **overrides.get(self, {})}
-        found = []
+        rules, found = self.rules_in_force(), []
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 continue
@@ -157,6 +154,11 @@ class Primitive(ArrayFunction):
                 gx = self.reconciled(gx, x, y, name)
             found.append((x, gx))
         return found
+
+    def rules_in_force(self) -> dict[str, Callable]:
+        """The rules by argument, overridden ones replaced."""
+        overrides = current().overrides
+        return {**self.rules, **overrides.get(self, {})} if overrides else self.rules
 
     def _refuse_missing(self, argument: str) -> Callable:
         raise TypeError(

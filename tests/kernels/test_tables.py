@@ -2,8 +2,10 @@
 
 from importlib import import_module
 
+import numpy as np
 import pytest
 
+import minidl as md
 from minidl import kernels, optim
 from minidl.core.array_function import operations
 
@@ -24,3 +26,18 @@ def test_a_rule_of_the_same_name_gets_no_kernel(monkeypatch):
 
     monkeypatch.setitem(operations, "sgd", operations["sgd"])  # put back after
     assert optim.Rule(sgd).cpu is None and optim.SGD.rule.cpu is not None
+
+
+def test_a_kernel_is_imported_at_its_first_call(monkeypatch):
+    matmul, a = operations["matmul"], np.eye(3)
+    monkeypatch.setattr(matmul, "cpu", None)
+    kernels.attach()
+    assert matmul.cpu.__name__ == "first_call"
+    np.testing.assert_array_equal((md.Tensor(a) @ md.Tensor(2 * a)).data, 2 * a)
+    assert matmul.cpu.__module__ == "minidl.kernels.cpu.product"
+
+
+def test_definitions_run_no_kernel(monkeypatch):
+    monkeypatch.setattr(operations["relu"], "cpu", lambda x: pytest.fail("a kernel ran"))
+    with md.definitions():
+        assert md.functional.relu(md.tensor([-1.0, 2.0])).tolist() == [0, 2]

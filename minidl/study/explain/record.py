@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core import backward as graph
-from ...core.context import current, definitions, enable_grad, setting
+from ...core.context import definitions, enable_grad, setting
 from ...core.primitive import overridden
 from ...core.tensor import Leaf, Node, Parameter, Tensor, as_tensor
 from ...nn.module import Module
@@ -124,8 +124,7 @@ class Recorder:
         self.sums[x.node] = after = gx if before is None else before + gx
         unsummed, axes = None, ()
         if primitive.elementwise and x.shape != y.shape:
-            rule = _overriding(primitive, argument) or primitive.rules[argument]
-            whole = rule(g, y, *node.inputs, **node.parameters)
+            whole = primitive.rules_in_force()[argument](g, y, *node.inputs, **node.parameters)
             unsummed, axes = whole.numpy(), repeated_axes(x.shape, whole.shape)
         return Contribution(
             argument, position, self.of_node[x.node], *rule_of(primitive, argument), gx.numpy(),
@@ -158,16 +157,11 @@ def _value(x: Tensor, kind: str) -> np.ndarray:
 
 def rule_of(primitive: Any, argument: str) -> tuple[str, bool]:
     """The formula of the rule that is active for an argument, and whether it has replaced the derivative."""
-    rule = _overriding(primitive, argument)
-    if rule is None:
+    rule = primitive.rules_in_force().get(argument)
+    if rule is primitive.rules.get(argument):
         return primitive.rule_formulas.get(argument, ""), False
     name = getattr(rule, "__name__", "").strip("_")
     return name if name.isidentifier() else "another rule", True
-
-
-def _overriding(primitive: Any, argument: str) -> Callable | None:
-    """The rule that overrides the derivative, if one does."""
-    return current().overrides.get(primitive, {}).get(argument)
 
 
 def repeated_axes(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...]:
