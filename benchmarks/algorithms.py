@@ -95,7 +95,7 @@ class Case:
 
 
 @dataclass
-class Result:
+class Timings:
     """What was measured of one member: by the ways that are possible."""
 
     member: str
@@ -119,7 +119,7 @@ class Result:
         return {"formula": self.formula, "chosen": self.chosen, "ways": ways}
 
 
-def measure(case: Case, rounds: int) -> list[Result]:
+def measure(case: Case, rounds: int) -> list[Timings]:
     """The three members of the family, each in every way that is possible."""
     x, w, u = case.arrays()
     geometry = {"window": case.window, "groups": case.groups}
@@ -127,8 +127,8 @@ def measure(case: Case, rounds: int) -> list[Result]:
     results, turns = [], []
     for member, a, b in family:
         expected = member.forward(np, a.astype(np.float64), b.astype(np.float64), **geometry)
-        result = Result(member.name, member.formula, case.way(member), {})
-        call = partial(member.cpu, a, b, **geometry)
+        result = Timings(member.name, member.formula, case.way(member), {})
+        call = partial(member.run, np, (a, b), geometry)
         for way in possible(case, member):
             with md.algorithm(way):
                 result.errors[way] = error(call(), expected)
@@ -155,7 +155,7 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(abs(found - expected).max() / abs(expected).max())
 
 
-def table(results: list[Result]) -> str:
+def table(results: list[Timings]) -> str:
     lines = [["", "way", "ms", "x im2col", "error"]]
     for r in results:
         for i, way in enumerate(ON_CPU):

@@ -267,7 +267,7 @@ def test_each_way_of_a_convolution_is_measured(case):
 
 
 def test_the_table_of_ways_says_what_was_measured(tmp_path, capsys):
-    result = algorithms.Result("conv", "y = w * x", "winograd", {"im2col": 1e-7, "winograd": 2e-6})
+    result = algorithms.Timings("conv", "y = w * x", "winograd", {"im2col": 1e-7, "winograd": 2e-6})
     result.seconds = {"im2col": [1e-3, 4e-3, 9e-3], "winograd": [2e-3, 1e-3, 3e-3]}
     lines = [line.split() for line in algorithms.table([result]).splitlines()]
     assert lines[0] == ["conv", "y", "=", "w", "*", "x"]
