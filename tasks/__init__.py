@@ -6,7 +6,8 @@ their help and their checks follow), a model, batches, a loss, an evaluation and
     options.py  options out of settings           frame.py    from a command line to settings, data, network, report
     run.py      the folder of a run, training in it, resuming it, contradictions, weights
     command.py  kinds of numbers, progress        tiles.py    a network on an image of any size
-    plot.py     figures                           models/     the networks that several tasks use
+    plot.py     figures                           faults.py   what is wrong with a user's data
+    models/     the networks that several tasks use
 
 ``cli.py`` of a task fills in the frame, `frame.Task`; ``train.py`` has its settings, its loss and its training.
 """
