@@ -107,12 +107,12 @@ def soft_dice_loss(p, g, reduction):
 
 
 @loss.oracle("minidl")
-def _(p, g, reduction):
+def loss_by_minidl(p, g, reduction):
     return minus_dice(p, g, reduction).item()
 
 
 @loss.oracle("loops")
-def _(p, g, reduction):
+def loss_by_loops(p, g, reduction):
     pairs = []
     for image, mask in zip(p.tolist(), g.tolist(), strict=True):
         S = sum(a * b for row, marks in zip(image, mask) for a, b in zip(row, marks))
@@ -133,17 +133,17 @@ def _dice_by(fraction, reduction, *sums):
 
 
 @loss.mistake("0/0", "An image without object and without prediction gives 0/0; the question says what D is then.")
-def _(p, g, reduction):
+def loss_0_0(p, g, reduction):
     return _dice_by(lambda S, Q: 2 * S / Q, reduction, p * g, p**2 + g**2)
 
 
 @loss.mistake("nothing counts 0", "An image without object and without prediction counts D = 0; it counts 1.")
-def _(p, g, reduction):
+def loss_nothing_counts_0(p, g, reduction):
     return _dice_by(lambda S, Q: np.where(Q > 0, 2 * S / np.where(Q > 0, Q, 1), 0), reduction, p * g, p**2 + g**2)
 
 
 @loss.mistake("IoU", "This is intersection over union, S / (Q - S): another number than Dice, D = 2 J / (1 + J).")
-def _(p, g, reduction):
+def loss_iou(p, g, reduction):
     def jaccard(S, Q):
         return np.where(Q > 0, S / np.where(Q > 0, Q - S, 1), 1)
 
@@ -151,22 +151,22 @@ def _(p, g, reduction):
 
 
 @loss.mistake("linear denominator", "The denominator adds p and g; here it adds their squares.")
-def _(p, g, reduction):
+def loss_linear_denominator(p, g, reduction):
     return _dice_by(lambda S, T: np.where(T > 0, 2 * S / np.where(T > 0, T, 1), 1), reduction, p * g, p + g)
 
 
 @loss.mistake("factor 2 dropped", "The 2 in front of S is missing: a perfect answer would have D = 1/2.")
-def _(p, g, reduction):
+def loss_factor_2_dropped(p, g, reduction):
     return _dice_by(lambda S, Q: np.where(Q > 0, S / np.where(Q > 0, Q, 1), 1), reduction, p * g, p**2 + g**2)
 
 
 @loss.mistake("one minus Dice", "This is 1 - D; the loss asked for is -D. (Their gradients are the same.)")
-def _(p, g, reduction):
+def loss_one_minus_dice(p, g, reduction):
     return soft_dice_loss(p, g, reduction) + (len(p) if reduction == "sum" else 1)
 
 
 @loss.mistake("thresholded", "The probabilities are rounded to 0 and 1 first: that has no gradient.")
-def _(p, g, reduction):
+def loss_thresholded(p, g, reduction):
     return soft_dice_loss((p > 0.5) * 1.0, g, reduction)
 
 
@@ -200,7 +200,7 @@ def dice_output_gradient(p, g, reduction):
 
 
 @output.derivative("p")
-def _(p, g, reduction):
+def output_to_differentiate(p, g, reduction):
     return minus_dice(p, g, reduction)
 
 
@@ -221,26 +221,26 @@ def output_terms(p, g, reduction):
 
 
 @output.mistake("Dice treated as 1", "Where the Dice overlap D stands, there is a 1: the answer of p = g only.")
-def _(p, g, reduction):
+def output_dice_treated_as_1(p, g, reduction):
     _, Q, B = _sums(p, g, reduction)
     return 2 * (p - g) / Q / B
 
 
 @output.mistake("denominator not squared", "In the quotient rule, the square of the denominator is missing.")
-def _(p, g, reduction):
+def output_denominator_not_squared(p, g, reduction):
     S, Q, B = _sums(p, g, reduction)
     return (4 * S * p - 2 * g * Q) / Q / B
 
 
 @output.mistake("linear denominator", "The denominator is differentiated as sum of p + sum of g, without squares.")
-def _(p, g, reduction):
+def output_linear_denominator(p, g, reduction):
     axes = (0, 1, 2) if reduction == "pooled" else (1, 2)
     S, T = (a.sum(axis=axes, keepdims=True) for a in (p * g, p + g))
     return (2 * S / T - 2 * g) / T / (len(p) if reduction == "mean" else 1)
 
 
 @output.mistake("cross entropy", "This is p - g: the cross entropy's gradient before the sigmoid, not that of Dice.")
-def _(p, g, reduction):
+def output_cross_entropy(p, g, reduction):
     return (p - g) / (len(p) if reduction == "mean" else 1)
 
 
@@ -276,7 +276,7 @@ def dice_delta(u, g, reduction):
 
 
 @delta.derivative("u")
-def _(u, g, reduction):
+def delta_to_differentiate(u, g, reduction):
     return minus_dice(F.sigmoid(u), g, reduction)
 
 
@@ -291,28 +291,28 @@ def delta_terms(u, g, reduction):
 
 
 @delta.mistake("activation's derivative forgotten", "This is dL/dp: the factor φ'(u) of the sigmoid is missing.")
-def _(u, g, reduction):
+def delta_activations_derivative_forgotten(u, g, reduction):
     return dice_output_gradient(sigmoid(u), g, reduction)
 
 
 @delta.mistake("activation's derivative twice", "The factor φ'(u) of the sigmoid stands there twice.")
-def _(u, g, reduction):
+def delta_activations_derivative_twice(u, g, reduction):
     return dice_delta(u, g, reduction) * sigmoid(u) * (1 - sigmoid(u))
 
 
 @delta.mistake("derivative of the sigmoid at u", "u (1 - u) is used for φ'(u): it is the output that belongs there.")
-def _(u, g, reduction):
+def delta_derivative_of_the_sigmoid_at_u(u, g, reduction):
     return dice_output_gradient(sigmoid(u), g, reduction) * u * (1 - u)
 
 
 @delta.mistake("Dice of u", "S and Q are those of u: the sigmoid was not applied before the overlap.")
-def _(u, g, reduction):
+def delta_dice_of_u(u, g, reduction):
     p = sigmoid(u)
     return dice_output_gradient(u, g, reduction) * p * (1 - p)
 
 
 @delta.mistake("cross entropy", "This is p - g, the delta of the cross entropy, not that of Dice.")
-def _(u, g, reduction):
+def delta_cross_entropy(u, g, reduction):
     return (sigmoid(u) - g) / (len(u) if reduction == "mean" else 1)
 
 

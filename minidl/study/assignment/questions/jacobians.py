@@ -45,32 +45,32 @@ def full_layer_jacobian(W, x):
 
 
 @full.derivative("W", flat=True)
-def _(W, x):
+def full_to_differentiate(W, x):
     return as_tensor(W) @ x
 
 
 @full.mistake("columns first", "W is written column by column here; row by row was asked for.")
-def _(W, x):
+def full_columns_first(W, x):
     return np.kron(x[None], np.eye(len(W)))
 
 
 @full.mistake("by the input", "This is W: the Jacobian of y by x, not by the weights.")
-def _(W, x):
+def full_by_the_input(W, x):
     return W
 
 
 @full.mistake("transposed", "This is the transpose: one row per y_i was asked for.")
-def _(W, x):
+def full_transposed(W, x):
     return full_layer_jacobian(W, x).T
 
 
 @full.mistake("one block for all", "Every row has x in every block; y_i depends on row i of W alone.")
-def _(W, x):
+def full_one_block_for_all(W, x):
     return np.tile(x, (len(W), len(W)))
 
 
 @full.mistake("W in the blocks", "The blocks hold rows of W; they hold what W is multiplied with.")
-def _(W, x):
+def full_w_in_the_blocks(W, x):
     m, n = W.shape
     return np.kron(np.eye(m), np.ones((1, n))) * W.ravel()
 
@@ -138,31 +138,31 @@ by_input.derivative("x", flat=True, at={"x": lambda w, height, width: np.ones((w
 
 
 @by_input.oracle("unit inputs")
-def _(w, height, width):
+def by_input_by_unit_inputs(w, height, width):
     units = np.eye(w.shape[1] * height * width).reshape(-1, w.shape[1], height, width)
     windows = np.lib.stride_tricks.sliding_window_view(units, w.shape[2:], axis=(2, 3))  # (units, C, P, Q, K, L)
     return np.einsum("fckl,ucpqkl->fpqu", w, windows).reshape(-1, len(units))
 
 
 @by_input.mistake("flipped kernel", "The kernel is reversed: this is the Jacobian of a true convolution.")
-def _(w, height, width):
+def by_input_flipped_kernel(w, height, width):
     return conv_input_jacobian(w[:, :, ::-1, ::-1], height, width)
 
 
 @by_input.mistake("transposed", "This is the transpose: one row per output was asked for.")
-def _(w, height, width):
+def by_input_transposed(w, height, width):
     return conv_input_jacobian(w, height, width).T
 
 
 @by_input.mistake("rows and columns exchanged", "The vectors run down an image's columns; they run along its rows.")
-def _(w, height, width):
+def by_input_rows_and_columns_exchanged(w, height, width):
     F, C, K, L = w.shape
     jacobian = conv_input_jacobian(w, height, width).reshape(F, height - K + 1, width - L + 1, C, height, width)
     return jacobian.transpose(0, 2, 1, 3, 5, 4).reshape(F * (height - K + 1) * (width - L + 1), C * height * width)
 
 
 @by_input.mistake("channels last", "The channel is the last index of the vectors; it is the first.")
-def _(w, height, width):
+def by_input_channels_last(w, height, width):
     F, C = w.shape[:2]
     jacobian = conv_input_jacobian(w, height, width).reshape(F, -1, C, height * width)
     return jacobian.transpose(1, 0, 3, 2).reshape(-1, C * height * width)
@@ -203,25 +203,25 @@ by_weights.derivative("w", flat=True, at={"w": _any_weights})(conv)
 
 
 @by_weights.mistake("flipped windows", "The windows are reversed: this is the Jacobian of a true convolution.")
-def _(x, filters, kernel_height, kernel_width):
+def by_weights_flipped_windows(x, filters, kernel_height, kernel_width):
     back = conv_weight_jacobian(x[:, ::-1, ::-1], filters, kernel_height, kernel_width)
     rows = back.reshape(filters, -1, back.shape[1])[:, ::-1]
     return rows.reshape(back.shape)
 
 
 @by_weights.mistake("one filter only", "This is the block of one filter; each filter has its own weights and outputs.")
-def _(x, filters, kernel_height, kernel_width):
+def by_weights_one_filter_only(x, filters, kernel_height, kernel_width):
     block = conv_weight_jacobian(x, 1, kernel_height, kernel_width)
     return np.kron(np.diag(np.eye(filters)[0]), block)
 
 
 @by_weights.mistake("shared by all filters", "All filters' outputs depend on all weights; filter f's on its own alone.")
-def _(x, filters, kernel_height, kernel_width):
+def by_weights_shared_by_all_filters(x, filters, kernel_height, kernel_width):
     return np.tile(conv_weight_jacobian(x, 1, kernel_height, kernel_width), (filters, filters))
 
 
 @by_weights.mistake("transposed", "This is the transpose, one window per column: one row per output was asked for.")
-def _(x, filters, kernel_height, kernel_width):
+def by_weights_transposed(x, filters, kernel_height, kernel_width):
     return conv_weight_jacobian(x, filters, kernel_height, kernel_width).T
 
 
@@ -264,7 +264,7 @@ def jacobian_size(channels, filters, kernel_height, kernel_width, height, width,
 
 
 @counts.oracle("autograd")
-def _(channels, filters, kernel_height, kernel_width, height, width, stride):
+def counts_by_autograd(channels, filters, kernel_height, kernel_width, height, width, stride):
     w = np.arange(1.0, 1 + filters * channels * kernel_height * kernel_width)
     w = w.reshape(filters, channels, kernel_height, kernel_width)
     x = np.zeros((channels, height, width))
@@ -273,7 +273,7 @@ def _(channels, filters, kernel_height, kernel_width, height, width, stride):
 
 
 @counts.oracle("windows")
-def _(channels, filters, kernel_height, kernel_width, height, width, stride):
+def counts_by_windows(channels, filters, kernel_height, kernel_width, height, width, stride):
     image = np.zeros((channels, height, width), np.float32)
     kernel = (kernel_height, kernel_width)
     windows = np.lib.stride_tricks.sliding_window_view(image, kernel, axis=(1, 2))[:, ::stride, ::stride]
@@ -282,42 +282,42 @@ def _(channels, filters, kernel_height, kernel_width, height, width, stride):
 
 
 @counts.mistake("biases counted", "The biases are counted: they do not occur in the derivative by the input.")
-def _(filters, **layer):
+def counts_biases_counted(filters, **layer):
     values, size = jacobian_size(filters=filters, **layer)
     return values + filters, size
 
 
 @counts.mistake("one channel", "A filter has a kernel for every channel of its input.")
-def _(channels, **layer):
+def counts_one_channel(channels, **layer):
     values, size = jacobian_size(channels=channels, **layer)
     return values // channels, size
 
 
 @counts.mistake("entries, not bytes", "This is the number of entries; float32 takes 4 bytes for each.")
-def _(**layer):
+def counts_entries_not_bytes(**layer):
     values, size = jacobian_size(**layer)
     return values, size // 4
 
 
 @counts.mistake("float64", "This is the size in float64: float32 takes 4 bytes for each entry, not 8.")
-def _(**layer):
+def counts_float64(**layer):
     values, size = jacobian_size(**layer)
     return values, size * 2
 
 
 @counts.mistake("non-zero entries", "Every non-zero entry is counted; most of them repeat the same weights.")
-def _(filters, channels, kernel_height, kernel_width, **image):
+def counts_non_zero_entries(filters, channels, kernel_height, kernel_width, **image):
     values, size = jacobian_size(channels, filters, kernel_height, kernel_width, **image)
     return values * (size // 4 // (channels * image["height"] * image["width"])) // filters, size
 
 
 @counts.mistake("stride forgotten", "The size is that of stride 1: the stride leaves fewer outputs.")
-def _(stride, **layer):
+def counts_stride_forgotten(stride, **layer):
     return jacobian_size(**layer, stride=1)
 
 
 @counts.mistake("only what is not zero", "Only entries that are not zero are counted in the bytes; all were asked for.")
-def _(channels, filters, kernel_height, kernel_width, height, width, **rest):
+def counts_only_what_is_not_zero(channels, filters, kernel_height, kernel_width, height, width, **rest):
     values, size = jacobian_size(channels, filters, kernel_height, kernel_width, height, width, **rest)
     return values, size // (height * width) * kernel_height * kernel_width
 

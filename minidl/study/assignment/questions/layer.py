@@ -90,12 +90,12 @@ def layer_output(z, h, b, convention):
 
 
 @forward.oracle("minidl")
-def _(z, h, b, convention):
+def forward_by_minidl(z, h, b, convention):
     return probabilities(as_tensor(z), h, b, convention).numpy()
 
 
 @forward.oracle("loops")
-def _(z, h, b, convention):
+def forward_by_loops(z, h, b, convention):
     sign = 1 if convention == "cross-correlation" else -1
     B, _, M, N = z.shape
     u = np.full((B, M, N), b)
@@ -140,48 +140,48 @@ def before_sigmoid(z, h, b, convention, cyclic=False, shift=(0, 0)):
 
 
 @forward.mistake("flipped kernel", "The two conventions are exchanged: the filter is reversed.")
-def _(z, h, b, convention):
+def forward_flipped_kernel(z, h, b, convention):
     return layer_output(z, h, b, other(convention))
 
 
 @forward.mistake("always cross-correlation", "It is the cross-correlation, whatever the convention.")
-def _(z, h, b, convention):
+def forward_always_cross_correlation(z, h, b, convention):
     return layer_output(z, h, b, "cross-correlation")
 
 
 @forward.mistake("always convolution", "It is the convolution, whatever the convention.")
-def _(z, h, b, convention):
+def forward_always_convolution(z, h, b, convention):
     return layer_output(z, h, b, "convolution")
 
 
 @forward.mistake("centred filter", "The filter is centred on the pixel; here its first tap (0, 0) lies on it.")
-def _(z, h, b, convention):
+def forward_centred_filter(z, h, b, convention):
     sign = 1 if convention == "cross-correlation" else -1
     return sigmoid(before_sigmoid(z, h, b, convention, shift=(sign * (h.shape[1] // 2), sign * (h.shape[2] // 2))))
 
 
 @forward.mistake("wraps around", "What lies outside of the image is taken from its other side; it is 0.")
-def _(z, h, b, convention):
+def forward_wraps_around(z, h, b, convention):
     return sigmoid(before_sigmoid(z, h, b, convention, cyclic=True))
 
 
 @forward.mistake("activation forgotten", "This is u: the sigmoid is missing.")
-def _(z, h, b, convention):
+def forward_activation_forgotten(z, h, b, convention):
     return before_sigmoid(z, h, b, convention)
 
 
 @forward.mistake("bias forgotten", "The bias is missing.")
-def _(z, h, b, convention):
+def forward_bias_forgotten(z, h, b, convention):
     return layer_output(z, h, 0.0, convention)
 
 
 @forward.mistake("bias in every map", "The bias is added once for each feature map; it belongs there once.")
-def _(z, h, b, convention):
+def forward_bias_in_every_map(z, h, b, convention):
     return layer_output(z, h, b * len(h), convention)
 
 
 @forward.mistake("first map only", "Only the first feature map is used: u is a sum over j.")
-def _(z, h, b, convention):
+def forward_first_map_only(z, h, b, convention):
     return layer_output(z[:, :1], h[:1], b, convention)
 
 
@@ -230,7 +230,7 @@ def dice_layer_gradients(z, h, b, y, convention, reduction):
 
 
 @weights.derivative("h", "b")
-def _(z, h, b, y, convention, reduction):
+def weights_to_differentiate(z, h, b, y, convention, reduction):
     return minus_dice(probabilities(as_tensor(z), h, b, convention), y, reduction)
 
 
@@ -251,7 +251,7 @@ def forms(z, h, b, y, convention, reduction):
 
 
 @weights.terms
-def _(z, h, b, y, convention, reduction):
+def weights_terms(z, h, b, y, convention, reduction):
     p = layer_output(z, h, b, convention)
     return {
         name: gradients(term * p * (1 - p), z, h, convention) for name, term in output_terms(p, y, reduction).items()
@@ -259,60 +259,60 @@ def _(z, h, b, y, convention, reduction):
 
 
 @weights.mistake("flipped kernel", "The lag has the wrong sign: z(m - k, n - l) for z(m + k, n + l), or the reverse.")
-def _(z, h, b, y, convention, reduction):
+def weights_flipped_kernel(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, other(convention))
 
 
 @weights.mistake("other convention", "All of it is right for the other convention, forwards and backwards.")
-def _(z, h, b, y, convention, reduction):
+def weights_other_convention(z, h, b, y, convention, reduction):
     return dice_layer_gradients(z, h, b, y, other(convention), reduction)
 
 
 @weights.mistake("always cross-correlation", "It is right for cross-correlation, whatever the convention.")
-def _(z, h, b, y, convention, reduction):
+def weights_always_cross_correlation(z, h, b, y, convention, reduction):
     return dice_layer_gradients(z, h, b, y, "cross-correlation", reduction)
 
 
 @weights.mistake("always convolution", "It is right for convolution, whatever the convention.")
-def _(z, h, b, y, convention, reduction):
+def weights_always_convolution(z, h, b, y, convention, reduction):
     return dice_layer_gradients(z, h, b, y, "convolution", reduction)
 
 
 @weights.mistake("lag of cross-correlation", "dL/dh takes z(m + k, n + l), whatever the convention; ŷ is right.")
-def _(z, h, b, y, convention, reduction):
+def weights_lag_of_cross_correlation(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, "cross-correlation")
 
 
 @weights.mistake("lag of convolution", "dL/dh takes z(m - k, n - l), whatever the convention; ŷ is right.")
-def _(z, h, b, y, convention, reduction):
+def weights_lag_of_convolution(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, "convolution")
 
 
 @weights.mistake("array reversed", "The gradient's array is reversed along rows and columns.")
-def _(z, h, b, y, convention, reduction):
+def weights_array_reversed(z, h, b, y, convention, reduction):
     by_h, by_b = dice_layer_gradients(z, h, b, y, convention, reduction)
     return by_h[:, ::-1, ::-1], by_b
 
 
 @weights.mistake("activation's derivative forgotten", "dL/dŷ is used for delta: the factor φ'(u) is missing.")
-def _(z, h, b, y, convention, reduction):
+def weights_activations_derivative_forgotten(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[1], z, h, convention)
 
 
 @weights.mistake("activation's derivative twice", "The factor φ'(u) stands there twice.")
-def _(z, h, b, y, convention, reduction):
+def weights_activations_derivative_twice(z, h, b, y, convention, reduction):
     p, _, delta = forms(z, h, b, y, convention, reduction)
     return gradients(delta * p * (1 - p), z, h, convention)
 
 
 @weights.mistake("derivative of the sigmoid at u", "u (1 - u) is used for φ'(u): it is the output that belongs there.")
-def _(z, h, b, y, convention, reduction):
+def weights_derivative_of_the_sigmoid_at_u(z, h, b, y, convention, reduction):
     p, by_p, _ = forms(z, h, b, y, convention, reduction)
     return gradients(by_p * logit(p) * (1 - logit(p)), z, h, convention)
 
 
 @weights.mistake("Dice treated as 1", "Where the Dice overlap D stands, there is a 1: the answer of ŷ = y only.")
-def _(z, h, b, y, convention, reduction):
+def weights_dice_treated_as_1(z, h, b, y, convention, reduction):
     p, _, _ = forms(z, h, b, y, convention, reduction)
     axes = (0, 1, 2) if reduction == "pooled" else (1, 2)
     Q = (p**2 + y**2).sum(axis=axes, keepdims=True) * (len(z) if reduction == "mean" else 1)
@@ -320,24 +320,24 @@ def _(z, h, b, y, convention, reduction):
 
 
 @weights.mistake("cross entropy", "delta is ŷ - y, that of the cross entropy, not that of Dice.")
-def _(z, h, b, y, convention, reduction):
+def weights_cross_entropy(z, h, b, y, convention, reduction):
     p = layer_output(z, h, b, convention)
     return gradients((p - y) / (len(z) if reduction == "mean" else 1), z, h, convention)
 
 
 @weights.mistake("wraps around", "In dL/dh, what lies outside of the image is taken from its other side; it is 0.")
-def _(z, h, b, y, convention, reduction):
+def weights_wraps_around(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, convention, cyclic=True)
 
 
 @weights.mistake("mean over pixels", "delta is averaged over the pixels of an image; it is summed.")
-def _(z, h, b, y, convention, reduction):
+def weights_mean_over_pixels(z, h, b, y, convention, reduction):
     by_h, by_b = dice_layer_gradients(z, h, b, y, convention, reduction)
     return by_h / y[0].size, by_b / y[0].size
 
 
 @weights.mistake("first image only", "Only the first image counts: the gradients are sums over the batch.")
-def _(z, h, b, y, convention, reduction):
+def weights_first_image_only(z, h, b, y, convention, reduction):
     delta = forms(z, h, b, y, convention, reduction)[2]
     return gradients(delta[:1], z[:1], h, convention)
 

@@ -59,14 +59,14 @@ def relu_backward(x, R, rule):
 
 
 @rules.oracle("minidl.relu_rule")
-def _(x, R, rule):
+def rules_by_minidl_relu_rule(x, R, rule):
     leaf = Tensor(x, requires_grad=True)
     with relu_rule(rule):
         return grad(F.relu(leaf), leaf, R)[0].numpy()
 
 
 @rules.oracle("entry by entry")
-def _(x, R, rule):
+def rules_entry_by_entry(x, R, rule):
     def signal(f, incoming):
         forward = f > 0 or rule == "deconvnet"
         backward = incoming > 0 or rule == "gradient"
@@ -78,33 +78,33 @@ def _(x, R, rule):
 for _rule in RULES:
 
     @rules.mistake(f"always {_rule}", f"It is the rule {_rule!r}, whatever was asked.")
-    def _(x, R, rule, one=_rule):
+    def rules_other_rule(x, R, rule, one=_rule):
         return relu_backward(x, R, one)
 
 
 @rules.mistake("gradient and deconvnet exchanged", "The gates of gradient and deconvnet are exchanged.")
-def _(x, R, rule):
+def rules_gradient_and_deconvnet_exchanged(x, R, rule):
     exchanged = {"gradient": "deconvnet", "deconvnet": "gradient", "guided": "guided"}
     return relu_backward(x, R, exchanged[rule])
 
 
 @rules.mistake("open at zero", "The gate of x is open at x = 0; nothing passes there.")
-def _(x, R, rule):
+def rules_open_at_zero(x, R, rule):
     return relu_backward(np.where(x == 0, 1, x), R, rule)
 
 
 @rules.mistake("guided by either", "Guided passes where one of the two is positive; it asks for both.")
-def _(x, R, rule):
+def rules_guided_by_either(x, R, rule):
     return R * ((x > 0) | (R > 0)) if rule == "guided" else relu_backward(x, R, rule)
 
 
 @rules.mistake("relu of x", "The values of x pass, gated; it is the signal R that goes back.")
-def _(x, R, rule):
+def rules_relu_of_x(x, R, rule):
     return np.maximum(x, 0)
 
 
 @rules.mistake("magnitude", "The absolute value of the signal passes.")
-def _(x, R, rule):
+def rules_magnitude(x, R, rule):
     return abs(relu_backward(x, R, rule))
 
 
@@ -157,12 +157,12 @@ def _drawn(by_A, A):
 
 
 @cam.oracle("autograd")
-def _(A, w):
+def cam_by_autograd(A, w):
     return _drawn(derivative(_score, ("A",), {"A": A, "w": w}), A)
 
 
 @cam.oracle("complex step")
-def _(A, w):
+def cam_by_complex_step(A, w):
     return _drawn(by_slopes(_score, ("A",), {"A": A, "w": w}), A)
 
 
@@ -172,38 +172,38 @@ def _with(alpha, A, relu=True):
 
 
 @cam.mistake("sum against mean", "α is summed over the pixels: that gives CAM's own weights. Grad-CAM takes the mean.")
-def _(A, w):
+def cam_sum_against_mean(A, w):
     return _with(w, A)
 
 
 @cam.mistake("mean taken twice", "There is a 1/Z too many.")
-def _(A, w):
+def cam_mean_taken_twice(A, w):
     return _with(w / A[0].size ** 2, A)
 
 
 @cam.mistake("relu forgotten", "The map is not cut off at 0.")
-def _(A, w):
+def cam_relu_forgotten(A, w):
     return _with(w / A[0].size, A, relu=False)
 
 
 @cam.mistake("relu on the weights", "The weights are cut off at 0; the relu belongs around the sum.")
-def _(A, w):
+def cam_relu_on_the_weights(A, w):
     return w / A[0].size, _with(np.maximum(w, 0) / A[0].size, A)[1]
 
 
 @cam.mistake("relu on each map", "Each weighted map is cut off at 0; the relu belongs around the sum.")
-def _(A, w):
+def cam_relu_on_each_map(A, w):
     terms = np.maximum(w[:, None, None] * A / A[0].size, 0)
     return w / A[0].size, terms.sum(axis=0)
 
 
 @cam.mistake("CAM drawn", "α is right, but the map is that of CAM: its weights are w.")
-def _(A, w):
+def cam_drawn(A, w):
     return w / A[0].size, _with(w, A)[1]
 
 
 @cam.mistake("divided by the number of maps", "The mean is taken over the maps; α is a mean over pixels.")
-def _(A, w):
+def cam_divided_by_the_number_of_maps(A, w):
     return _with(w / len(A), A)
 
 
@@ -239,12 +239,12 @@ def _probability(A, W, c):
 
 
 @softmax.oracle("autograd")
-def _(A, W, c):
+def softmax_by_autograd(A, W, c):
     return derivative(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2))
 
 
 @softmax.oracle("complex step")
-def _(A, W, c):
+def softmax_by_complex_step(A, W, c):
     return by_slopes(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2))
 
 
@@ -254,7 +254,7 @@ def probabilities(A, W):
 
 
 @softmax.terms
-def _(A, W, c):
+def softmax_terms(A, W, c):
     p = probabilities(A, W)
     return {
         "the class's own score": p[c] * W[c] / A[0].size,
@@ -263,30 +263,30 @@ def _(A, W, c):
 
 
 @softmax.mistake("softmax's derivative forgotten", "This is the answer for the score before the softmax.")
-def _(A, W, c):
+def softmax_softmaxs_derivative_forgotten(A, W, c):
     return W[c] / A[0].size
 
 
 @softmax.mistake("other classes forgotten", "Only p_c (1 - p_c) is used: the other scores move p_c, too.")
-def _(A, W, c):
+def softmax_other_classes_forgotten(A, W, c):
     p = probabilities(A, W)
     return p[c] * (1 - p[c]) * W[c] / A[0].size
 
 
 @softmax.mistake("logarithm", "This differentiates log p_c: the factor p_c is missing.")
-def _(A, W, c):
+def softmax_logarithm(A, W, c):
     return (W[c] - probabilities(A, W) @ W) / A[0].size
 
 
 @softmax.mistake("sum against mean", "α is summed over the pixels of a map; it is the mean.")
-def _(A, W, c):
+def softmax_sum_against_mean(A, W, c):
     return softmax_alpha(A, W, c) * A[0].size
 
 
 @softmax.mistake(
     "one hot minus p", "This has the sign of the cross entropy's gradient, p minus one hot, and no factor p_c."
 )
-def _(A, W, c):
+def softmax_one_hot_minus_p(A, W, c):
     return (probabilities(A, W) @ W - W[c]) / A[0].size
 
 

@@ -71,55 +71,55 @@ def convolution_matrix(kernel, size, stride, padding, convention):
 
 
 @matrix.oracle("autograd")
-def _(kernel, size, stride, padding, convention):
+def matrix_by_autograd(kernel, size, stride, padding, convention):
     w = kernel if convention == "cross-correlation" else kernel[::-1].copy()
     layer = lambda x: F.conv(x[None, None], w[None, None], stride=stride, padding=padding)[0, 0]  # noqa: E731
     return derivative(layer, ("x",), {"x": np.zeros(size)}, flat=True)
 
 
 @matrix.oracle("unit inputs")
-def _(kernel, size, stride, padding, convention):
+def matrix_by_unit_inputs(kernel, size, stride, padding, convention):
     slide = {"cross-correlation": np.correlate, "convolution": np.convolve}[convention]
     return np.stack([slide(np.pad(unit, padding), kernel, "valid")[::stride] for unit in np.eye(size)], axis=1)
 
 
 @matrix.mistake("flipped kernel", "The two conventions are exchanged: the kernel is reversed.")
-def _(kernel, size, stride, padding, convention):
+def matrix_flipped_kernel(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel[::-1], size, stride, padding, convention)
 
 
 @matrix.mistake("always cross-correlation", "It is the cross-correlation, whatever the convention.")
-def _(kernel, size, stride, padding, convention):
+def matrix_always_cross_correlation(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size, stride, padding, "cross-correlation")
 
 
 @matrix.mistake("always convolution", "It is the convolution, whatever the convention.")
-def _(kernel, size, stride, padding, convention):
+def matrix_always_convolution(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size, stride, padding, "convolution")
 
 
 @matrix.mistake("transposed", "This is the transpose of X: one row per output is asked for.")
-def _(kernel, size, stride, padding, convention):
+def matrix_transposed(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size, stride, padding, convention).T
 
 
 @matrix.mistake("padding's columns kept", "X has columns for the padding; one column per entry of the input itself.")
-def _(kernel, size, stride, padding, convention):
+def matrix_paddings_columns_kept(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size + 2 * padding, stride, 0, convention)
 
 
 @matrix.mistake("stride forgotten", "This is X for stride 1.")
-def _(kernel, size, stride, padding, convention):
+def matrix_stride_forgotten(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size, 1, padding, convention)
 
 
 @matrix.mistake("padding forgotten", "This is X without padding.")
-def _(kernel, size, stride, padding, convention):
+def matrix_padding_forgotten(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size, stride, 0, convention)
 
 
 @matrix.mistake("wraps around", "Taps that fall into the padding come back at the other side; they meet zeros.")
-def _(kernel, size, stride, padding, convention):
+def matrix_wraps_around(kernel, size, stride, padding, convention):
     wide = convolution_matrix(kernel, size + 2 * padding, stride, 0, convention)
     X = np.zeros((len(wide), size))
     np.add.at(X.T, (np.arange(size + 2 * padding) - padding) % size, wide.T)
@@ -153,7 +153,7 @@ def transposed_convolution(a, kernel, size, stride, padding):
 
 
 @transpose.oracle("conv_transpose")
-def _(a, kernel, size, stride, padding):
+def transpose_by_conv_transpose(a, kernel, size, stride, padding):
     extra = size - ((len(a) - 1) * stride - 2 * padding + len(kernel))
     up = F.conv_transpose(
         as_tensor(a)[None, None], kernel[None, None], stride=stride, padding=padding, output_padding=extra
@@ -162,27 +162,27 @@ def _(a, kernel, size, stride, padding):
 
 
 @transpose.oracle("matrix")
-def _(a, kernel, size, stride, padding):
+def transpose_by_matrix(a, kernel, size, stride, padding):
     return convolution_matrix(kernel, size, stride, padding, "cross-correlation").T @ a
 
 
 @transpose.mistake("pseudo-inverse", "This undoes X as well as it can; the transpose does not undo it.")
-def _(a, kernel, size, stride, padding):
+def transpose_pseudo_inverse(a, kernel, size, stride, padding):
     return np.linalg.pinv(convolution_matrix(kernel, size, stride, padding, "cross-correlation")) @ a
 
 
 @transpose.mistake("flipped kernel", "The kernel is reversed: each entry of a places the kernel as it stands.")
-def _(a, kernel, size, stride, padding):
+def transpose_flipped_kernel(a, kernel, size, stride, padding):
     return transposed_convolution(a, kernel[::-1], size, stride, padding)
 
 
 @transpose.mistake("padding not cut off", "The result begins in the padding; the padding is cut off in front.")
-def _(a, kernel, size, stride, padding):
+def transpose_padding_not_cut_off(a, kernel, size, stride, padding):
     return transposed_convolution(a, kernel, size + 2 * padding, stride, 0)[:size]
 
 
 @transpose.mistake("overlaps overwritten", "Where two windows overlap, the later one replaces the earlier; they add.")
-def _(a, kernel, size, stride, padding):
+def transpose_overlaps_overwritten(a, kernel, size, stride, padding):
     padded = np.zeros(size + 2 * padding)
     for o in range(len(a)):
         padded[stride * o : stride * o + len(kernel)] = a[o] * kernel
@@ -190,13 +190,13 @@ def _(a, kernel, size, stride, padding):
 
 
 @transpose.mistake("overlaps averaged", "Where windows overlap, the result is divided by their number; they add.")
-def _(a, kernel, size, stride, padding):
+def transpose_overlaps_averaged(a, kernel, size, stride, padding):
     count = transposed_convolution(np.ones_like(a), np.ones_like(kernel), size, stride, padding)
     return transposed_convolution(a, kernel, size, stride, padding) / np.maximum(count, 1)
 
 
 @transpose.mistake("order of a reversed", "The entries of a are placed last to first.")
-def _(a, kernel, size, stride, padding):
+def transpose_order_of_a_reversed(a, kernel, size, stride, padding):
     return transposed_convolution(a[::-1], kernel, size, stride, padding)
 
 
@@ -234,13 +234,13 @@ def _placed(a, kernel, stride):
 
 
 @insertion.oracle("conv_transpose")
-def _(a, kernel, stride):
+def insertion_by_conv_transpose(a, kernel, stride):
     """A kernel of one tap only stuffs; the filter is the answer to an impulse, read backwards by a correlation."""
     return _placed(a, np.ones(1), stride), _placed(np.ones(1), kernel, stride)[::-1]
 
 
 @insertion.oracle("least squares")
-def _(a, kernel, stride):
+def insertion_by_least_squares(a, kernel, stride):
     """The filter whose correlation with the stuffed signal gives the transposed convolution."""
     stuffed = np.kron(a, np.eye(stride)[0])[: (len(a) - 1) * stride + 1]
     columns = [np.correlate(stuffed, unit, "full") for unit in np.eye(len(kernel))]
@@ -250,22 +250,22 @@ def _(a, kernel, stride):
 @insertion.mistake(
     "filter not reversed", "That filter is right for a true convolution; a correlation reads it reversed."
 )
-def _(a, kernel, stride):
+def insertion_filter_not_reversed(a, kernel, stride):
     return insert_zeros(a, kernel[::-1], stride)
 
 
 @insertion.mistake("zeros at the end", "There are zeros after the last entry, too: they belong between entries only.")
-def _(a, kernel, stride):
+def insertion_zeros_at_the_end(a, kernel, stride):
     return np.kron(a, np.eye(stride)[0]), kernel[::-1]
 
 
 @insertion.mistake("one zero too many", "There are s zeros between neighbours; s - 1 keep a distance of s.")
-def _(a, kernel, stride):
+def insertion_one_zero_too_many(a, kernel, stride):
     return insert_zeros(a, kernel, stride + 1)
 
 
 @insertion.mistake("repeated", "The entries are repeated in place of inserting zeros: that is nearest upsampling.")
-def _(a, kernel, stride):
+def insertion_repeated(a, kernel, stride):
     return np.repeat(a, stride)[: (len(a) - 1) * stride + 1], kernel[::-1]
 
 
@@ -295,41 +295,41 @@ def checkerboard_pattern(kernel, stride, padding):
 
 
 @checkerboard.oracle("conv_transpose")
-def _(kernel, stride, padding):
+def checkerboard_by_conv_transpose(kernel, stride, padding):
     far = 2 * len(kernel)
     up = F.conv_transpose(np.ones((1, 1, 2 * far)), kernel[None, None], stride=stride, padding=padding).numpy()[0, 0]
     return up[far * stride : (far + 1) * stride]
 
 
 @checkerboard.oracle("column sums of X")
-def _(kernel, stride, padding):
+def checkerboard_by_column_sums_of_x(kernel, stride, padding):
     far = 2 * len(kernel)
     X = convolution_matrix(kernel, 3 * far * stride, stride, padding, "cross-correlation")
     return X.sum(axis=0)[far * stride : (far + 1) * stride]
 
 
 @checkerboard.mistake("padding forgotten", "The pattern begins with the first tap; the padding moves it.")
-def _(kernel, stride, padding):
+def checkerboard_padding_forgotten(kernel, stride, padding):
     return checkerboard_pattern(kernel, stride, 0)
 
 
 @checkerboard.mistake("padding the other way", "The padding moves the pattern to the wrong side.")
-def _(kernel, stride, padding):
+def checkerboard_padding_the_other_way(kernel, stride, padding):
     return checkerboard_pattern(kernel, stride, -padding)
 
 
 @checkerboard.mistake("flipped kernel", "The kernel is reversed.")
-def _(kernel, stride, padding):
+def checkerboard_flipped_kernel(kernel, stride, padding):
     return checkerboard_pattern(kernel[::-1], stride, padding)
 
 
 @checkerboard.mistake("no pattern seen", "Every position is given the mean of the kernel's taps: the phases differ.")
-def _(kernel, stride, padding):
+def checkerboard_no_pattern_seen(kernel, stride, padding):
     return np.full(stride, kernel.sum() / stride)
 
 
 @checkerboard.mistake("averaged", "Each result is divided by the number of taps that meet there; they add.")
-def _(kernel, stride, padding):
+def checkerboard_averaged(kernel, stride, padding):
     counts = checkerboard_pattern(np.ones_like(kernel), stride, padding)
     return checkerboard_pattern(kernel, stride, padding) / np.maximum(counts, 1)
 

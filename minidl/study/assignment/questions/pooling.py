@@ -59,20 +59,20 @@ def pyramid(layers, kernel, pool, reading):
 
 
 @pooled.oracle("gradient")
-def _(layers, kernel, pool, reading):
+def pooled_by_gradient(layers, kernel, pool, reading):
     stack = pyramid(layers, kernel, pool, reading)
     return span(sensitive(stack, 0, needed(stack)))
 
 
 @pooled.oracle("marking")
-def _(layers, kernel, pool, reading):
+def pooled_by_marking(layers, kernel, pool, reading):
     stack = pyramid(layers, kernel, pool, reading)
     return span(reached(stack, 0, needed(stack)))
 
 
 def _one_reading(name, sentence):
     @pooled.mistake(f"always {name}", sentence)
-    def _(layers, kernel, pool, reading):
+    def pooled_other_kind(layers, kernel, pool, reading):
         return pooled_field(layers, kernel, pool, name)
 
 
@@ -82,23 +82,23 @@ _one_reading("decimation", "Pooling is taken to read no neighbours, whatever the
 
 
 @pooled.mistake("after and before exchanged", "The readings before and after the last pooling are exchanged.")
-def _(layers, kernel, pool, reading):
+def pooled_after_and_before_exchanged(layers, kernel, pool, reading):
     exchanged = {"after": "before", "before": "after", "decimation": "decimation"}
     return pooled_field(layers, kernel, pool, exchanged[reading])
 
 
 @pooled.mistake("downsampling forgotten", "The field is that of the convolutions alone: the jump stays 1.")
-def _(layers, kernel, pool, reading):
+def pooled_downsampling_forgotten(layers, kernel, pool, reading):
     return 1 + layers * (kernel - 1)
 
 
 @pooled.mistake("jump too early", "The downsampling after a layer widens that layer itself; it widens the next one.")
-def _(layers, kernel, pool, reading):
+def pooled_jump_too_early(layers, kernel, pool, reading):
     return 1 + (pooled_field(layers, kernel, pool, reading) - 1) * pool
 
 
 @pooled.mistake("jump adds up", "The jumps are 1, P, 2P, ...; they multiply: 1, P, P², ...")
-def _(layers, kernel, pool, reading):
+def pooled_jump_adds_up(layers, kernel, pool, reading):
     jumps = [1, *(pool * n for n in range(1, layers))]
     windows = {"after": layers, "before": layers - 1, "decimation": 0}[reading]
     return 1 + sum((kernel - 1) * j for j in jumps) + sum((pool - 1) * j for j in jumps[:windows])
@@ -136,14 +136,14 @@ def span_and_taps(kernel, dilation):
 
 
 @gridding.oracle("gradient")
-def _(kernel, dilation):
+def gridding_by_gradient(kernel, dilation):
     layers = [(kernel, 1, d) for d in dilation.tolist()]
     field = sensitive(layers, 0, needed(layers))
     return span(field), int(field.sum())
 
 
 @gridding.oracle("every path")
-def _(kernel, dilation):
+def gridding_by_every_path(kernel, dilation):
     paths = {sum(p) for p in itertools.product(*[range(0, d * kernel, d) for d in dilation.tolist()])}
     return max(paths) - min(paths) + 1, len(paths)
 
@@ -153,27 +153,27 @@ def _span(kernel, dilation):
 
 
 @gridding.mistake("no gaps seen", "Every input of the span is counted as read.")
-def _(kernel, dilation):
+def gridding_no_gaps_seen(kernel, dilation):
     return _span(kernel, dilation), _span(kernel, dilation)
 
 
 @gridding.mistake("paths counted", "Paths are counted, kernel to the power of the layers: many end at the same input.")
-def _(kernel, dilation):
+def gridding_paths_counted(kernel, dilation):
     return _span(kernel, dilation), kernel ** len(dilation)
 
 
 @gridding.mistake("dilation forgotten", "The dilations do not count.")
-def _(kernel, dilation):
+def gridding_dilation_forgotten(kernel, dilation):
     return span_and_taps(kernel, np.ones_like(dilation))
 
 
 @gridding.mistake("last layer only", "The inputs are those of one layer, k of them, not those of the layers together.")
-def _(kernel, dilation):
+def gridding_last_layer_only(kernel, dilation):
     return _span(kernel, dilation), kernel
 
 
 @gridding.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps are k - 1 gaps.")
-def _(kernel, dilation):
+def gridding_dilation_times_k(kernel, dilation):
     return int(1 + (kernel * dilation - 1).sum()), span_and_taps(kernel, dilation)[1]
 
 
@@ -207,7 +207,7 @@ def pooled_share(layers, pool):
 
 
 @cost.oracle("counting windows")
-def _(layers, pool):
+def cost_by_counting_windows(layers, pool):
     side, positions = pool**layers, 0
     x = Tensor(np.zeros((1, 1, side, side)))
     for _ in range(layers):
@@ -217,28 +217,28 @@ def _(layers, pool):
 
 
 @cost.oracle("geometric series")
-def _(layers, pool):
+def cost_by_geometric_series(layers, pool):
     q = 1 / pool**2
     return (1 - q**layers) / (1 - q) / layers
 
 
 @cost.mistake("one axis", "Only one axis shrinks; pooling shrinks rows and columns.")
-def _(layers, pool):
+def cost_one_axis(layers, pool):
     return sum(pool ** (-1.0 * layer) for layer in range(layers)) / layers
 
 
 @cost.mistake("pooled before the first layer", "The first layer is counted after a pooling; it runs on the full image.")
-def _(layers, pool):
+def cost_pooled_before_the_first_layer(layers, pool):
     return pooled_share(layers, pool) / pool**2
 
 
 @cost.mistake("last layer only", "This is what the last layer alone saves.")
-def _(layers, pool):
+def cost_last_layer_only(layers, pool):
     return pool ** (-2.0 * (layers - 1))
 
 
 @cost.mistake("sum, not share", "The costs are added up but not compared with those of the plain net.")
-def _(layers, pool):
+def cost_sum_not_share(layers, pool):
     return pooled_share(layers, pool) * layers
 
 

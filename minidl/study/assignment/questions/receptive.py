@@ -101,13 +101,13 @@ def receptive_field(kernel, stride, dilation):
 
 
 @size.oracle("gradient")
-def _(kernel, stride, dilation):
+def size_by_gradient(kernel, stride, dilation):
     layers = layers_of(kernel, stride, dilation)
     return span(sensitive(layers, 0, needed(layers)))
 
 
 @size.oracle("marking")
-def _(kernel, stride, dilation):
+def size_by_marking(kernel, stride, dilation):
     layers = layers_of(kernel, stride, dilation)
     return span(reached(layers, 0, needed(layers)))
 
@@ -122,37 +122,37 @@ def field(kernel, stride, dilation, grow=lambda k, d: d * (k - 1), start=1, earl
 
 
 @size.mistake("strides forgotten", "The strides do not count: the jump stays 1.")
-def _(kernel, stride, dilation):
+def size_strides_forgotten(kernel, stride, dilation):
     return receptive_field(kernel, np.ones_like(stride), dilation)
 
 
 @size.mistake("jump too early", "A layer's own stride widens its own kernel: the jump is multiplied before it is used.")
-def _(kernel, stride, dilation):
+def size_jump_too_early(kernel, stride, dilation):
     return field(kernel, stride, dilation, early=True)
 
 
 @size.mistake("dilation forgotten", "The dilations do not count.")
-def _(kernel, stride, dilation):
+def size_dilation_forgotten(kernel, stride, dilation):
     return receptive_field(kernel, stride, np.ones_like(dilation))
 
 
 @size.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps there are k - 1 gaps.")
-def _(kernel, stride, dilation):
+def size_dilation_times_k(kernel, stride, dilation):
     return field(kernel, stride, dilation, grow=lambda k, d: d * k - 1)
 
 
 @size.mistake("k where k - 1 belongs", "Each layer adds its whole kernel; the pixel where it stands is there already.")
-def _(kernel, stride, dilation):
+def size_k_where_k_1_belongs(kernel, stride, dilation):
     return field(kernel, stride, dilation, grow=lambda k, d: d * k)
 
 
 @size.mistake("product of the kernels", "The kernels are multiplied: fields of layers add up.")
-def _(kernel, stride, dilation):
+def size_product_of_the_kernels(kernel, stride, dilation):
     return int(np.prod(dilation * (kernel - 1) + 1))
 
 
 @size.mistake("first pixel forgotten", "The recursion starts at 0; one pixel sees itself, so it starts at 1.")
-def _(kernel, stride, dilation):
+def size_first_pixel_forgotten(kernel, stride, dilation):
     return field(kernel, stride, dilation, start=0)
 
 
@@ -187,7 +187,7 @@ def field_centre(kernel, stride, dilation, padding):
 
 
 @centre.oracle("gradient")
-def _(kernel, stride, dilation, padding):
+def centre_by_gradient(kernel, stride, dilation, padding):
     layers = layers_of(kernel, stride, dilation)
     far = 2 + sum(padding.tolist())  # an output whose field is clear of the borders
     jump = math.prod(stride.tolist())
@@ -196,7 +196,7 @@ def _(kernel, stride, dilation, padding):
 
 
 @centre.oracle("first and last tap")
-def _(kernel, stride, dilation, padding):
+def centre_by_first_and_last_tap(kernel, stride, dilation, padding):
     first = last = 0
     for k, s, d, p in reversed(list(zip(*(a.tolist() for a in (kernel, stride, dilation, padding))))):
         first, last = s * first - p, s * last - p + d * (k - 1)
@@ -204,32 +204,32 @@ def _(kernel, stride, dilation, padding):
 
 
 @centre.mistake("padding forgotten", "The padding does not count; it moves the field to the left.")
-def _(kernel, stride, dilation, padding):
+def centre_padding_forgotten(kernel, stride, dilation, padding):
     return field_centre(kernel, stride, dilation, 0 * padding)
 
 
 @centre.mistake("strides forgotten", "The strides do not count: the jump stays 1.")
-def _(kernel, stride, dilation, padding):
+def centre_strides_forgotten(kernel, stride, dilation, padding):
     return field_centre(kernel, np.ones_like(stride), dilation, padding)
 
 
 @centre.mistake("dilation forgotten", "The dilations do not count.")
-def _(kernel, stride, dilation, padding):
+def centre_dilation_forgotten(kernel, stride, dilation, padding):
     return field_centre(kernel, stride, np.ones_like(dilation), padding)
 
 
 @centre.mistake("first tap", "This is where the field begins, not its centre.")
-def _(kernel, stride, dilation, padding):
+def centre_first_tap(kernel, stride, dilation, padding):
     return field_centre(np.ones_like(kernel), stride, dilation, padding)
 
 
 @centre.mistake("padding without jump", "The padding of every layer is counted in pixels of the input, not of its own.")
-def _(kernel, stride, dilation, padding):
+def centre_padding_without_jump(kernel, stride, dilation, padding):
     return field_centre(kernel, stride, dilation, 0 * padding) - padding.sum()
 
 
 @centre.mistake("whole kernel", "Half of d k is added; the centre of k taps is d (k - 1) / 2 from the first.")
-def _(kernel, stride, dilation, padding):
+def centre_whole_kernel(kernel, stride, dilation, padding):
     return field_centre(kernel + 1, stride, dilation, padding)
 
 

@@ -114,39 +114,39 @@ def _moment(X, Y):
 
 
 @eigenvalues.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")
-def _(X, Y, blocks, layers):
+def eigenvalues_shortcut_forgotten(X, Y, blocks, layers):
     return _from(_sigma(Y @ X.T / X.shape[1]), X, blocks, layers)
 
 
 @eigenvalues.mistake("all positive", "The eigenvalues come in pairs, plus and minus: zero is a saddle, not a valley.")
-def _(X, Y, blocks, layers):
+def eigenvalues_all_positive(X, Y, blocks, layers):
     return np.sort(abs(hessian_eigenvalues(X, Y, blocks, layers)))
 
 
 @eigenvalues.mistake("squares", "The eigenvalues are the squares of what they should be: those of C Cᵀ, not of C.")
-def _(X, Y, blocks, layers):
+def eigenvalues_squares(X, Y, blocks, layers):
     return _from(_sigma(_moment(X, Y)) ** 2, X, blocks, layers)
 
 
 @eigenvalues.mistake("sum over samples", "The moments are sums over the samples; the loss is a mean.")
-def _(X, Y, blocks, layers):
+def eigenvalues_sum_over_samples(X, Y, blocks, layers):
     return hessian_eigenvalues(X, Y, blocks, layers) * X.shape[1]
 
 
 @eigenvalues.mistake("grows with depth", "The eigenvalues grow with the number of blocks; for n = 2 they do not.")
-def _(X, Y, blocks, layers):
+def eigenvalues_grows_with_depth(X, Y, blocks, layers):
     return hessian_eigenvalues(X, Y, blocks, layers) * blocks
 
 
 @eigenvalues.mistake("factor two", "There is a factor 2 too many: the loss has a half in front of the square.")
-def _(X, Y, blocks, layers):
+def eigenvalues_factor_two(X, Y, blocks, layers):
     return hessian_eigenvalues(X, Y, blocks, layers) * 2
 
 
 @eigenvalues.mistake(
     "three layers like two", "For n = 3 the eigenvalues are those of n = 2: no product survives there."
 )
-def _(X, Y, blocks, layers):
+def eigenvalues_three_layers_like_two(X, Y, blocks, layers):
     if layers == 2:
         return hessian_eigenvalues(X, Y, blocks, 2)
     sigma = _sigma(_moment(X, Y))
@@ -181,39 +181,39 @@ def condition_number(X, Y, blocks):
 for _name, _way in (("autograd", by_rules), ("complex step", by_slopes)):
 
     @condition.oracle(_name)
-    def _(X, Y, blocks, way=_way):
+    def condition_by_(X, Y, blocks, way=_way):
         found = abs(way(X, Y, blocks, 2))
         return found.max() / found.min()
 
 
 @condition.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")
-def _(X, Y, blocks):
+def condition_shortcut_forgotten(X, Y, blocks):
     return np.linalg.cond(Y @ X.T)
 
 
 @condition.mistake("squared", "This is the condition number of C Cᵀ, the square of that of C.")
-def _(X, Y, blocks):
+def condition_squared(X, Y, blocks):
     return condition_number(X, Y, blocks) ** 2
 
 
 @condition.mistake("of the data", "This is the condition number of S_xx, that of a net without layers in between.")
-def _(X, Y, blocks):
+def condition_of_the_data(X, Y, blocks):
     return np.linalg.cond(X @ X.T)
 
 
 @condition.mistake("eigenvalues of C", "C is not symmetric: its singular values are asked for, not its eigenvalues.")
-def _(X, Y, blocks):
+def condition_eigenvalues_of_c(X, Y, blocks):
     found = abs(np.linalg.eigvals(_moment(X, Y)))
     return found.max() / found.min()
 
 
 @condition.mistake("grows with depth", "The condition number grows with R; for n = 2 it does not depend on depth.")
-def _(X, Y, blocks):
+def condition_grows_with_depth(X, Y, blocks):
     return condition_number(X, Y, blocks) * blocks
 
 
 @condition.mistake("upside down", "This is smallest over largest.")
-def _(X, Y, blocks):
+def condition_upside_down(X, Y, blocks):
     return 1 / condition_number(X, Y, blocks)
 
 
@@ -254,17 +254,17 @@ def _samples(s, c):
 
 
 @scalar.oracle("autograd")
-def _(s, c, blocks):
+def scalar_by_autograd(s, c, blocks):
     return by_rules(*_samples(s, c), blocks, 1)
 
 
 @scalar.oracle("complex step")
-def _(s, c, blocks):
+def scalar_by_complex_step(s, c, blocks):
     return by_slopes(*_samples(s, c), blocks, 1)
 
 
 @scalar.oracle("second differences")
-def _(s, c, blocks):
+def scalar_by_second_differences(s, c, blocks):
     """L is a polynomial of degree 2 in each w: differences of its second order, taken exactly where two w move."""
 
     def at(*moved):
@@ -287,27 +287,27 @@ def _symmetric(diagonal, beside, blocks):
 
 
 @scalar.mistake("blocks apart", "The mixed derivatives are missing: each block sees all others as multiplied on.")
-def _(s, c, blocks):
+def scalar_blocks_apart(s, c, blocks):
     return _symmetric(s, 0, blocks)
 
 
 @scalar.mistake("residual forgotten", "Only products of first derivatives are there; f is not linear in all w at once.")
-def _(s, c, blocks):
+def scalar_residual_forgotten(s, c, blocks):
     return _symmetric(s, s, blocks)
 
 
 @scalar.mistake("sign of the residual", "The second derivative of f has the wrong sign: it comes with f - y.")
-def _(s, c, blocks):
+def scalar_sign_of_the_residual(s, c, blocks):
     return _symmetric(s, s + c, blocks)
 
 
 @scalar.mistake("residual on the diagonal", "f is linear in each single w: its second derivative is 0 on the diagonal.")
-def _(s, c, blocks):
+def scalar_residual_on_the_diagonal(s, c, blocks):
     return _symmetric(s - c, s - c, blocks)
 
 
 @scalar.mistake("factor two", "There is a factor 2 too many: the loss has a half in front of the square.")
-def _(s, c, blocks):
+def scalar_factor_two(s, c, blocks):
     return 2 * one_layer_eigenvalues(s, c, blocks)
 
 

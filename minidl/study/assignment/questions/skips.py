@@ -58,34 +58,34 @@ product.derivative("h", at={"h": lambda jacobians, g: np.zeros(len(g))})(_score)
 
 
 @product.mistake("identity forgotten", "This is the product of the J alone: a plain net. The skip is missing.")
-def _(jacobians, g):
+def product_identity_forgotten(jacobians, g):
     for J in jacobians[::-1]:
         g = J.T @ g
     return g
 
 
 @product.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")
-def _(jacobians, g):
+def product_not_transposed(jacobians, g):
     return skip_gradient(jacobians.swapaxes(1, 2), g)
 
 
 @product.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")
-def _(jacobians, g):
+def product_order_reversed(jacobians, g):
     return skip_gradient(jacobians[::-1], g)
 
 
 @product.mistake("not transposed, order reversed", "This carries a change of h_0 forwards; it is not the gradient.")
-def _(jacobians, g):
+def product_not_transposed_order_reversed(jacobians, g):
     return skip_gradient(jacobians[::-1].swapaxes(1, 2), g)
 
 
 @product.mistake("first order", "Products of two or more J are dropped: paths through several branches count.")
-def _(jacobians, g):
+def product_first_order(jacobians, g):
     return g + sum(J.T @ g for J in jacobians)
 
 
 @product.mistake("skips only", "This is g as it came: only the path through all skips.")
-def _(jacobians, g):
+def product_skips_only(jacobians, g):
     return g
 
 
@@ -119,7 +119,7 @@ def paths_by_length(jacobians, g):
 
 
 @paths.oracle("every path")
-def _(jacobians, g):
+def paths_by_every_path(jacobians, g):
     found = np.zeros((len(jacobians) + 1, len(g)))
     for taken in itertools.product([False, True], repeat=len(jacobians)):
         v = g
@@ -130,28 +130,28 @@ def _(jacobians, g):
 
 
 @paths.oracle("interpolation")
-def _(jacobians, g):
+def paths_by_interpolation(jacobians, g):
     roots = np.exp(2j * np.pi * np.arange(len(jacobians) + 1) / (len(jacobians) + 1))
     return np.fft.fft([skip_gradient(t * jacobians, g) for t in roots], axis=0).real / len(roots)
 
 
 @paths.mistake("added up", "Row k holds all paths through up to k branches; it asks for exactly k.")
-def _(jacobians, g):
+def paths_added_up(jacobians, g):
     return paths_by_length(jacobians, g).cumsum(axis=0)
 
 
 @paths.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")
-def _(jacobians, g):
+def paths_not_transposed(jacobians, g):
     return paths_by_length(jacobians.swapaxes(1, 2), g)
 
 
 @paths.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")
-def _(jacobians, g):
+def paths_order_reversed(jacobians, g):
     return paths_by_length(jacobians[::-1], g)
 
 
 @paths.mistake("last layers only", "Row k is the one path through the last k branches; any k of the L may be taken.")
-def _(jacobians, g):
+def paths_last_layers_only(jacobians, g):
     rows = [g]
     for J in jacobians[::-1]:
         rows.append(J.T @ rows[-1])
@@ -159,13 +159,13 @@ def _(jacobians, g):
 
 
 @paths.mistake("average path", "The paths of a length are averaged; the gradient is their sum.")
-def _(jacobians, g):
+def paths_average_path(jacobians, g):
     lengths = [sum(taken) for taken in itertools.product([0, 1], repeat=len(jacobians))]
     return paths_by_length(jacobians, g) / np.bincount(lengths)[:, None]
 
 
 @paths.mistake("longest first", "The rows are in reverse: row 0 is for the path through the skips alone.")
-def _(jacobians, g):
+def paths_longest_first(jacobians, g):
     return paths_by_length(jacobians, g)[::-1]
 
 
@@ -205,39 +205,39 @@ def _measured(eps, layers, identity=1.0):
 
 
 @bounds.oracle("autograd")
-def _(eps, layers):
+def bounds_by_autograd(eps, layers):
     return _measured(-eps, layers), _measured(eps, layers), _measured(eps, layers, 0.0)
 
 
 @bounds.oracle("products")
-def _(eps, layers):
+def bounds_by_products(eps, layers):
     product = lambda J: np.linalg.norm(np.linalg.multi_dot([J] * layers + [np.eye(2)]), 2)  # noqa: E731
     identity = np.eye(2)
     return product(identity - eps * identity), product(identity + eps * identity), product(eps * identity)
 
 
 @bounds.mistake("first order", "The layers' deviations are added, 1 - L eps and 1 + L eps; they multiply.")
-def _(eps, layers):
+def bounds_first_order(eps, layers):
     return 1 - layers * eps, 1 + layers * eps, eps**layers
 
 
 @bounds.mistake("one layer", "These are the bounds of one layer, not of L.")
-def _(eps, layers):
+def bounds_one_layer(eps, layers):
     return 1 - eps, 1 + eps, eps
 
 
 @bounds.mistake("lower is one over upper", "The lower bound is taken as 1 over the upper one; it is smaller.")
-def _(eps, layers):
+def bounds_lower_is_one_over_upper(eps, layers):
     return (1 + eps) ** -float(layers), (1 + eps) ** layers, eps**layers
 
 
 @bounds.mistake("skips in the plain net", "Without skips there is no 1 + in the factor of a layer.")
-def _(eps, layers):
+def bounds_skips_in_the_plain_net(eps, layers):
     return (1 - eps) ** layers, (1 + eps) ** layers, (1 + eps) ** layers
 
 
 @bounds.mistake("skips never shrink", "The lower bound is taken as 1: a branch may work against its skip.")
-def _(eps, layers):
+def bounds_skips_never_shrink(eps, layers):
     return 1.0, (1 + eps) ** layers, eps**layers
 
 
@@ -264,13 +264,13 @@ def expected_growth(s, layers):
 
 
 @random.oracle("all signs, n = 1")
-def _(s, layers):
+def random_by_all_signs_n_1(s, layers):
     signs = np.array(list(itertools.product([-1, 1], repeat=layers)))
     return (np.prod(1 + s * signs, axis=1) ** 2).mean(), (np.prod(s * signs, axis=1) ** 2).mean()
 
 
 @random.oracle("all signs, n = 2")
-def _(s, layers):
+def random_by_all_signs(s, layers):
     """E of (I + J) M (I + J)' layer by layer, over the 16 matrices J of entries +-s / sqrt 2: exact."""
     matrices = [s / 2**0.5 * np.reshape(signs, (2, 2)) for signs in itertools.product([-1, 1], repeat=4)]
 
@@ -284,27 +284,27 @@ def _(s, layers):
 
 
 @random.mistake("square of the sum", "This is (1 + s)²: the mixed term has mean 0.")
-def _(s, layers):
+def random_square_of_the_sum(s, layers):
     return (1 + s) ** (2 * layers), s ** (2 * layers)
 
 
 @random.mistake("not squared", "This is the growth of |g| with s; |g|² was asked for, and variances add.")
-def _(s, layers):
+def random_not_squared(s, layers):
     return (1 + s) ** layers, s**layers
 
 
 @random.mistake("one layer", "This is the factor of one layer; they multiply.")
-def _(s, layers):
+def random_one_layer(s, layers):
     return 1 + s**2, s**2
 
 
 @random.mistake("first order", "The variances of the layers are added: 1 + L s². Their factors multiply.")
-def _(s, layers):
+def random_first_order(s, layers):
     return 1 + layers * s**2, s ** (2 * layers)
 
 
 @random.mistake("unbiased, so unchanged", "The mean of dL/dh_0 is g; but its squared length grows.")
-def _(s, layers):
+def random_unbiased_so_unchanged(s, layers):
     return 1.0, s ** (2 * layers)
 
 
@@ -357,7 +357,7 @@ concat.derivative("x", at={"x": lambda W1, W2, g: np.ones(W1.shape[1])})(_concat
 
 
 @concat.oracle("unit vectors")
-def _(W1, W2, g):
+def concat_by_unit_vectors(W1, W2, g):
     x = np.eye(W1.shape[1])  # the net is linear: each column is one change of x
     y1 = W1 @ x
     y2 = W2 @ np.concatenate([x, y1])
@@ -365,7 +365,7 @@ def _(W1, W2, g):
 
 
 @concat.terms
-def _(W1, W2, g):
+def concat_terms(W1, W2, g):
     a, n = W1.shape
     g0, g1, g2 = np.split(g, [n, n + a])
     A, B = W2[:, :n], W2[:, n:]
@@ -378,13 +378,13 @@ def _(W1, W2, g):
 
 
 @concat.mistake("last reader only", "Only what y2 sends back counts; the output itself and y1 send gradients, too.")
-def _(W1, W2, g):
+def concat_last_reader_only(W1, W2, g):
     a, n = W1.shape
     return W2[:, :n].T @ g[n + a :]
 
 
 @concat.mistake("wrong end", "The slices are cut as if x came last in each concatenation.")
-def _(W1, W2, g):
+def concat_wrong_end(W1, W2, g):
     a, c = len(W1), len(W2)
     back = W2.T @ g[:c]
     return g[c + a :] + back[a:] + W1.T @ (g[c : c + a] + back[:a])

@@ -89,7 +89,7 @@ def length(levels: int) -> int:
 
 
 @fields.oracle("gradient")
-def _(levels, pixel):
+def fields_by_gradient(levels, pixel):
     def seen(entry, **sources):
         measured = derivative(lambda x: entry(*unet(x, levels, **sources)), ("x",), {"x": np.ones(length(levels))})
         found = np.flatnonzero(measured > 0)
@@ -103,7 +103,7 @@ def _(levels, pixel):
 
 
 @fields.oracle("marking")
-def _(levels, pixel):
+def fields_by_marking(levels, pixel):
     def down(marked, count):
         """From positions at the bottom, or on a level after its convolutions, to the input."""
         for step in range(count, -1, -1):
@@ -126,41 +126,41 @@ def _bottom(levels, window=1):
 
 
 @fields.mistake("same for every pixel", "What is seen from below depends on where the pixel lies in the pooling grid.")
-def _(levels, pixel):
+def fields_same_for_every_pixel(levels, pixel):
     return unet_fields(levels, 0)
 
 
 @fields.mistake("decoder forgotten", "The convolutions on the way up are missing: they read neighbours, too.")
-def _(levels, pixel):
+def fields_decoder_forgotten(levels, pixel):
     return 5, _bottom(levels)[0], _bottom(levels)[0]
 
 
 @fields.mistake("decoder forgotten from below", "From below, the convolutions on the way up are missing.")
-def _(levels, pixel):
+def fields_decoder_forgotten_from_below(levels, pixel):
     return 9, _bottom(levels)[0], _bottom(levels)[0]
 
 
 @fields.mistake("half of the skip", "The skip's path has four convolutions: two before it and two after.")
-def _(levels, pixel):
+def fields_half_of_the_skip(levels, pixel):
     return 5, *unet_fields(levels, pixel)[1:]
 
 
 @fields.mistake("pooling window forgotten", "Pooling doubles the jump, but it reads two neighbours as well.")
-def _(levels, pixel):
+def fields_pooling_window_forgotten(levels, pixel):
     _, below, bottom = unet_fields(levels, pixel)
     less = bottom - _bottom(levels, 0)[0]
     return 9, below - less, bottom - less
 
 
 @fields.mistake("top level only on the way up", "Of the way up, only the top level's two convolutions are counted.")
-def _(levels, pixel):
+def fields_top_level_only_on_the_way_up(levels, pixel):
     bottom, jump = _bottom(levels)
     first, last = pixel >> levels, (pixel + 4) >> levels
     return 9, bottom + (last - first) * jump, bottom
 
 
 @fields.mistake("up-convolution does not halve", "An up-convolution halves positions; the way up is counted undivided.")
-def _(levels, pixel):
+def fields_up_convolution_does_not_halve(levels, pixel):
     bottom, jump = _bottom(levels)
     return 9, bottom + 4 * levels * jump, bottom
 
