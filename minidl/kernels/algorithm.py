@@ -1,4 +1,4 @@
-"""The way to compute convolutions that the user has asked for."""
+"""The algorithm that the user has chosen for convolutions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The mathematics: each primitive stands beside its derivative."""
+"""The mathematics: each primitive is followed by its derivative rules."""

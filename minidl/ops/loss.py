@@ -34,7 +34,7 @@ def as_float(x: Any) -> Tensor:
     return x if x.dtype.kind in "fc" else x.astype(float)
 
 
-def beside(x: Tensor, data: Any) -> Any:
+def on_device_of(x: Tensor, data: Any) -> Any:
     """Data that is not differentiated, as an array on the device of x."""
     return device.to_device(as_array(data), x.device)
 
@@ -43,7 +43,7 @@ def pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
     """Input and target as float tensors of one shape; a target that is data takes the dtype of the input."""
     x = as_float(x)
     if not isinstance(target, Tensor):
-        target = Tensor(beside(x, target))
+        target = Tensor(on_device_of(x, target))
     if target.shape != x.shape:
         raise ValueError(
             f"{name}: the target has shape {target.shape}, the input {x.shape}; they must be equal, "
@@ -172,7 +172,7 @@ def cross_entropy(
     if logits.ndim < 2 or not logits.shape[1]:
         raise ValueError(f"cross_entropy needs logits of shape (N, C, ...) with C > 0, got {logits.shape}")
     if weight is not None:
-        weight = beside(logits, weight).astype(logits.dtype)
+        weight = on_device_of(logits, weight).astype(logits.dtype)
         if weight.shape != logits.shape[1:2]:
             raise ValueError(f"cross_entropy: weight has shape {weight.shape}, one per class is {logits.shape[1:2]}")
     if (shape := as_array(target).shape) == logits.shape:
@@ -212,9 +212,9 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
     if target.dtype.kind not in "iu" and target.size:
         raise TypeError(f"cross_entropy: class numbers must be integers, got {target.dtype}")
     target = target.astype(np.int64)
-    kept = None if ignore_index is None else target != ignore_index
-    if kept is not None:
-        target *= kept
+    counted = None if ignore_index is None else target != ignore_index
+    if counted is not None:
+        target *= counted
     low, high = device.numbers([target.min(), target.max()]) if target.size else (0, 0)  # a GPU waits for this
     if not 0 <= low <= high < classes:
         position = tuple(int(i[0]) for i in ((target < 0) | (target >= classes)).nonzero())
@@ -222,9 +222,9 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
             f"cross_entropy: target {int(target[position])} at position {position} is not one of the "
             f"{classes} classes, 0 to {classes - 1}; ignore_index is {ignore_index}"
         )
-    target = beside(logits, target)
+    target = on_device_of(logits, target)
     scale = device.namespace([target]).ones(target.shape, logits.dtype) if weight is None else weight[target]
-    return target, scale if kept is None else scale * beside(logits, kept)
+    return target, scale if counted is None else scale * on_device_of(logits, counted)
 
 
 # --- independent yes-or-no questions
@@ -284,7 +284,7 @@ binary_cross_entropy_with_logits.primitive = binary_cross_entropy_with_logits_p
 
 def _broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
     """`v` as an array that broadcasts to the shape of x."""
-    v = beside(x, v).astype(x.dtype)
+    v = on_device_of(x, v).astype(x.dtype)
     try:
         fits = np.broadcast_shapes(v.shape, x.shape) == x.shape
     except ValueError:

@@ -275,5 +275,5 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
     scale = 1 / (1 - p) if p < 1 else 0.0
-    kept = rng.random(x.shape, dtype=np.float32) >= p
-    return x * Tensor(device.to_device((kept * scale).astype(np.result_type(x.dtype, np.float16)), x.device))
+    mask = rng.random(x.shape, dtype=np.float32) >= p
+    return x * Tensor(device.to_device((mask * scale).astype(np.result_type(x.dtype, np.float16)), x.device))

@@ -12,7 +12,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
 from .elementwise import exp, log
 from .indexing import concat
-from .shape import broadcast_to_p, kept, normal_axes, reshape_p, sum_p, transpose
+from .shape import broadcast_to_p, normal_axes, reduced_shape, reshape_p, sum_p, transpose
 
 Axis = int | Sequence[int] | None
 
@@ -55,7 +55,9 @@ def _gap_to_largest(x, *, axis, keepdims):
 
 @primitive(
     formula="y = max over axis of x", kind="piecewise", kink=_gap_to_largest, reach=reach.channels,
-    support=lambda n, x, *, axis, keepdims: broadcast_to_p(reshape_p(n, shape=kept(x.shape, axis)), shape=x.shape),
+    support=lambda n, x, *, axis, keepdims: broadcast_to_p(
+        reshape_p(n, shape=reduced_shape(x.shape, axis)), shape=x.shape
+    ),
 )  # fmt: skip
 def max_p(xp, x, *, axis, keepdims):
     """The largest entry over some axes; equal largest entries share the gradient."""
@@ -64,7 +66,7 @@ def max_p(xp, x, *, axis, keepdims):
 
 @max_p.rule("x", formula="g where x is largest, shared among equals")
 def max_x(g, y, x, *, axis, keepdims):
-    shape = kept(x.shape, axis)
+    shape = reduced_shape(x.shape, axis)
     at = x.data == y.data.reshape(shape)
     share = Tensor(at / at.sum(axis=axis, keepdims=True).astype(x.dtype))
     return broadcast_to_p(reshape_p(g, shape=shape), shape=x.shape) * share
@@ -101,7 +103,7 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
         half = len(y) // 2
         pairs = y[:half] * y[half : 2 * half]
         y = concat([pairs, y[2 * half :]], axis=0) if len(y) % 2 else pairs
-    return reshape_p(y, shape=kept(x.shape, axes) if keepdims else shape)
+    return reshape_p(y, shape=reduced_shape(x.shape, axes) if keepdims else shape)
 
 
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:

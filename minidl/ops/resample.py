@@ -102,7 +102,7 @@ def _geometry(shape: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[lis
 def nearest_index(n: int, m: int, step: float, single: bool) -> np.ndarray:
     """The input entry that each of m samples takes: floor(step * o), within the axis.
 
-    step * o is worked out in x's precision, and rounded to single before the floor, as torch has it: in double
+    step * o is computed in x's precision, and rounded to single before the floor, as torch has it: in double
     precision 49 * (1 / 49) is then 1, not a little less; in single 23 * (14 / 46) is a little less than 7.
     """
     dtype = np.float32 if single else np.float64

@@ -36,7 +36,7 @@ class Regions:
     def grid(self, axis: int) -> tuple[Any, Any, Any]:
         """Along y (axis 0) or x (axis 1): where each box starts, the length of its bins, the samples per bin: 3 x (R,).
 
-        Worked out in double whatever dtype the map has, and in these steps on every device: the ceiling jumps.
+        Computed in double whatever dtype the map has, and in these steps on every device: the ceiling jumps.
         """
         xp, bins = namespace([self.boxes]), self.output[axis]
         offset = 0.5 if self.aligned else 0.0

@@ -51,7 +51,7 @@ def reshape_x(g, y, x, *, shape):
 
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
-    """The same entries in the same order, in another shape; one -1 is worked out from the rest."""
+    """The same entries in the same order, in another shape; one -1 is computed from the rest."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     return reshape_p(x, shape=tuple(shape))
 
@@ -129,10 +129,10 @@ def sum_p(xp, x, *, axis, keepdims):
 @sum_p.rule("x", formula="g repeated along axis")
 def sum_x(g, y, x, *, axis, keepdims):
     leading = axis == tuple(range(len(axis)))  # then g broadcasts as it is
-    return broadcast_to_p(g if leading else reshape_p(g, shape=kept(x.shape, axis)), shape=x.shape)
+    return broadcast_to_p(g if leading else reshape_p(g, shape=reduced_shape(x.shape, axis)), shape=x.shape)
 
 
-def kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape after a reduction with keepdims."""
     return tuple(1 if a in axes else n for a, n in enumerate(shape))
 

@@ -41,7 +41,7 @@ class Window:
         return self._hash
 
     @cached_property
-    def _hash(self) -> int:  # kernels look up by window what they have worked out
+    def _hash(self) -> int:  # kernels look up by window what they have computed
         return hash((self.size, self.kernel, self.stride, self.dilation, self.padding))
 
     @classmethod
@@ -186,7 +186,7 @@ class Window:
 
 @lru_cache(maxsize=1024)
 def interned(window: Window) -> Window:
-    """The first window that equals this one: what it has worked out about itself serves every call of a layer."""
+    """The first window that equals this one: what it has computed about itself serves every call of a layer."""
     return window
 
 

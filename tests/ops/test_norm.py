@@ -196,7 +196,7 @@ def sizes(chosen):
 def test_blocks_cover_an_array_once(batch, how, chosen):
     x = laid_out(batch[1], how)
     with sizes(chosen):
-        plan, matrix = channels.seen(x)
+        plan, matrix = channels.as_matrix(x)
     covered, places = np.zeros(matrix.shape, int), np.zeros(plan.table_shape, int)
     for block in plan.blocks:
         part = plan.part(covered, block)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .workers import share
 
-BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the interpreter
+BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the GIL
 FEW = 1 << 13  # entries: with fewer, the plain function is as fast
 ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float16, np.float32, np.float64)}  # faster than Python's 0
 

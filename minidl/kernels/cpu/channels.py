@@ -2,7 +2,7 @@
 
 An array (N, C, *size) is worked on as a matrix, without being moved. In C order with large images a channel fills
 rows of the matrix (N * C, P); otherwise its columns hold the channels, over and over if they are few: (A / k, k * C).
-Coefficients then stand beside the matrix as a column or as a row. Sums are matrix products with a vector of ones.
+Coefficients are broadcast against the matrix, as a column or as a row. Sums are matrix products with a vector of ones.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .layout import channels_first, channels_last, is_channels_last
 from .memory import scratch
 from .workers import share
 
-BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the interpreter more than they compute
-ROW = 1 << 13  # entries of a row with coefficients beside it: in shorter ones NumPy copies what it repeats
+BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the GIL more than they compute
+ROW = 1 << 13  # entries of a row that coefficients are broadcast against: in shorter ones NumPy copies what it repeats
 SUMMED = 1 << 10  # entries of a row of sums: adding few long rows is fast, and rounding errors stay small
 IMAGE = 1 << 7  # entries: with fewer in a channel of an image, rows of all channels are better
 COST = 4  # of one entry, in multiplications, to decide if sharing the work is worth it
@@ -40,7 +40,7 @@ class Rows:
     def part(self, matrix: np.ndarray, block: Block) -> np.ndarray:
         return matrix[block[1:]]
 
-    def beside(self, v: np.ndarray) -> np.ndarray:
+    def coefficients(self, v: np.ndarray) -> np.ndarray:
         """(C,) -> (N * C, 1)"""
         return np.tile(v, self.images)[:, None]
 
@@ -67,7 +67,7 @@ class Rows:
 
 
 class Columns:
-    """The matrix (A, C * B): each column belongs to one channel. Blocks of short rows are seen with k rows in one."""
+    """The matrix (A, C * B): each column belongs to one channel. Blocks of short rows are read with k rows in one."""
 
     def __init__(self, a: int, channels: int, b: int):
         self.shape, self.channels, self.b = (a, channels * b), channels, b
@@ -85,7 +85,7 @@ class Columns:
         part = matrix[block[1:]]
         return part if self.k == 1 else part.reshape(-1, min(self.k, len(part)) * self.width)
 
-    def beside(self, v: np.ndarray) -> np.ndarray:
+    def coefficients(self, v: np.ndarray) -> np.ndarray:
         """(C,) -> (k * C * B,)"""
         table = np.empty((self.k, self.channels, self.b), v.dtype)
         table[...] = v[:, None]
@@ -122,7 +122,7 @@ def cuts(stop: int, step: int, start: int = 0) -> Iterator[slice]:
 rows_of, columns_of = lru_cache(256)(Rows), lru_cache(256)(Columns)  # a plan follows from the shape alone
 
 
-def seen(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
+def as_matrix(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
     """How x (N, C, *size) is cut into blocks, and the matrix that they are blocks of (a copy if x has gaps)."""
     n, c, *size = x.shape
     p = math.prod(size)
@@ -132,17 +132,17 @@ def seen(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
     return plan, np.ascontiguousarray(x).reshape(plan.shape)
 
 
-def beside(x: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """g as a matrix that lies as that of x does: copied if it lies otherwise."""
+def as_matrix_like(x: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """g as a matrix with the memory layout of that of x: copied if it has another."""
     same = empty(x, g.dtype)
     if g.strides != same.strides:
         same[...] = g
         g = same
-    return seen(g)[1]
+    return as_matrix(g)[1]
 
 
 def empty(x: np.ndarray, dtype: Any) -> np.ndarray:
-    """An array with anything in it, of the shape of x and as x lies: channels last or in C order."""
+    """An uninitialised array of the shape and memory layout of x: channels last or in C order."""
     if not x.flags.c_contiguous and is_channels_last(x):
         return channels_first(np.empty(channels_last(x).shape, dtype))
     return np.empty(x.shape, dtype)
@@ -152,9 +152,9 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean and the (biased) variance of each channel of x (N, C, *size), both (C,) in double precision.
 
     Each block is centred before it is squared, and the blocks' results are merged in double precision (Chan,
-    Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is beside the deviation.
+    Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is against the deviation.
     """
-    plan, matrix = seen(x)
+    plan, matrix = as_matrix(x)
     mean, rest, squares, count = (np.zeros(plan.table_shape, x.dtype) for _ in range(4))
 
     def work(*block: Any) -> None:
@@ -187,10 +187,10 @@ def affine(
     x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any, relu: bool = False
 ) -> np.ndarray:
     """``(x - centre) * slope + shift``, the coefficients per channel (C,); with `relu` the positive part of it."""
-    plan, matrix = seen(x)
+    plan, matrix = as_matrix(x)
     y = empty(x, dtype)
-    out = seen(y)[1]
-    centre, slope, shift = plan.beside(centre), plan.beside(slope.astype(dtype)), plan.beside(shift.astype(dtype))
+    out = as_matrix(y)[1]
+    centre, slope, shift = map(plan.coefficients, (centre, slope.astype(dtype), shift.astype(dtype)))
 
     def work(*block: Any) -> None:
         part = plan.part(out, block)
@@ -208,10 +208,10 @@ def gated(
     g: np.ndarray, x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any
 ) -> np.ndarray:
     """g where `affine` of the rest is positive, 0 elsewhere: through a relu back to what went into it."""
-    plan, matrix = seen(x)
+    plan, matrix = as_matrix(x)
     y = empty(x, g.dtype)
-    out, g, like = seen(y)[1], beside(x, g), np.empty(0, dtype)
-    centre, slope, shift = plan.beside(centre), plan.beside(slope.astype(dtype)), plan.beside(shift.astype(dtype))
+    out, g, like = as_matrix(y)[1], as_matrix_like(x, g), np.empty(0, dtype)
+    centre, slope, shift = map(plan.coefficients, (centre, slope.astype(dtype), shift.astype(dtype)))
 
     def work(*block: Any) -> None:
         part = plan.part(matrix, block)
@@ -229,11 +229,11 @@ def gradient(
     g: np.ndarray, x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, k: np.ndarray
 ) -> np.ndarray:
     """``((x - centre) * slope + shift + g) * k``, the coefficients per channel (C,), in the dtype of g."""
-    plan, matrix = seen(x)
+    plan, matrix = as_matrix(x)
     y = empty(x, g.dtype)
-    out, g = seen(y)[1], beside(x, g)
-    centre = plan.beside(centre)
-    slope, shift, k = (plan.beside(v.astype(g.dtype)) for v in (slope, shift, k))
+    out, g = as_matrix(y)[1], as_matrix_like(x, g)
+    centre = plan.coefficients(centre)
+    slope, shift, k = (plan.coefficients(v.astype(g.dtype)) for v in (slope, shift, k))
 
     def work(*block: Any) -> None:
         part = plan.part(out, block)
@@ -249,9 +249,9 @@ def gradient(
 
 def scaled(g: np.ndarray, k: np.ndarray) -> np.ndarray:
     """``g * k``, k per channel (C,), in the dtype of g."""
-    plan, matrix = seen(g)
+    plan, matrix = as_matrix(g)
     y = empty(g, g.dtype)
-    out, k = seen(y)[1], plan.beside(k.astype(g.dtype))
+    out, k = as_matrix(y)[1], plan.coefficients(k.astype(g.dtype))
 
     def work(*block: Any) -> None:
         np.multiply(plan.part(matrix, block), plan.chosen(k, block), out=plan.part(out, block))
@@ -262,10 +262,10 @@ def scaled(g: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 def sums(g: np.ndarray, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sums of g and of ``g * (x - centre)`` over each channel, in double precision."""
-    plan, matrix = seen(x)
-    g = beside(x, g)
+    plan, matrix = as_matrix(x)
+    g = as_matrix_like(x, g)
     plain, weighted = (np.zeros(plan.table_shape, g.dtype) for _ in range(2))
-    centre = plan.beside(centre)
+    centre = plan.coefficients(centre)
 
     def work(*block: Any) -> None:
         part = plan.part(g, block)

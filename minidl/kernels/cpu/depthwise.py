@@ -35,8 +35,8 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     def work(samples: slice, at: slice, part: Any) -> None:
         target = out[samples, at]
         product = scratch("product", target.shape, y)
-        for i, (kernel, seen) in enumerate(zip(kernels, _taps(x[samples], part))):
-            np.multiply(seen, kernel, out=product if i else target)
+        for i, (kernel, view) in enumerate(zip(kernels, _taps(x[samples], part))):
+            np.multiply(view, kernel, out=product if i else target)
             if i:
                 target += product
 
@@ -56,8 +56,8 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
             values = cotangent[samples, at]
             product = scratch("product", values.shape, parts)
             ones = np.ones(product.size // c, product.dtype)
-            for i, seen in enumerate(_taps(x[samples], part)):
-                np.multiply(seen, values, out=product)
+            for i, view in enumerate(_taps(x[samples], part)):
+                np.multiply(view, values, out=product)
                 parts[k, i] += ones @ product.reshape(-1, c)
 
     share(work, [(k,) for k in range(len(parts))], cost=u.size * window.taps)

@@ -204,13 +204,13 @@ def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
     """What the window sees of x, whose spatial axes start at `first`: with zeros around, in memory without gaps."""
     inside, cells = part.inner
     lead = (slice(None),) * first
-    seen = x[(*lead, *cells)]
-    if seen.shape[first : first + part.rank] == part.padded and seen.strides[-1] == seen.itemsize:
-        return seen
-    padded = scratch("padded", (*seen.shape[:first], *part.padded, *seen.shape[first + part.rank :]), x)
-    if padded.shape != seen.shape:
+    view = x[(*lead, *cells)]
+    if view.shape[first : first + part.rank] == part.padded and view.strides[-1] == view.itemsize:
+        return view
+    padded = scratch("padded", (*view.shape[:first], *part.padded, *view.shape[first + part.rank :]), x)
+    if padded.shape != view.shape:
         padded[...] = 0
-    padded[(*lead, *inside)] = seen
+    padded[(*lead, *inside)] = view
     return padded
 
 

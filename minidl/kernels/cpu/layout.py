@@ -26,7 +26,7 @@ def channels_first(x: np.ndarray) -> np.ndarray:
 
 
 def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """An array (N, C, *size) with anything in it: channels last in memory, unless they are few."""
+    """An uninitialised array (N, C, *size): channels last in memory, unless they are few."""
     n, c, *size = shape
     if c < FEW or not size:
         return np.empty(shape, dtype)

@@ -14,7 +14,7 @@ from .layout import channels_first, channels_last
 from .memory import scratch
 from .workers import share
 
-BLOCK = 1 << 18  # entries: few steps, as each asks for the interpreter's lock
+BLOCK = 1 << 18  # entries: few steps, as each takes the GIL
 EXP = 8  # multiplications: so long takes an exponential
 FEW = 1 << 12  # entries: so small an image is no block of its own
 

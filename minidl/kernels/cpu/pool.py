@@ -187,7 +187,7 @@ def _channels_inside(x: np.ndarray) -> bool:
 
 
 def _empty_as(x: np.ndarray, size: Sequence[int], dtype: Any = None) -> np.ndarray:
-    """An array (N, C, *size) with anything in it, whose axes lie in memory in the order of those of x."""
+    """An uninitialised array (N, C, *size), whose axes lie in memory in the order of those of x."""
     return shaped_as(x, (*x.shape[:2], *size), partial(np.empty, dtype=dtype or x.dtype))
 
 

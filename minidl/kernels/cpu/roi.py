@@ -78,9 +78,10 @@ def largest(x: np.ndarray, *, regions: Regions) -> Any:
     """The largest cell of each bin and its flat position in its map, the first among equals: (N, C, H, W) ->
     2 x (R, C, P, Q).
 
-    Any h x w cells are four blocks of 2^k x 2^l in its corners, which may overlap. The largest of every block is worked
-    out once, from two of half the size, and looked up: four cells per bin, not h w of them (the sparse table of Bender
-    and Farach-Colton, "The LCA problem revisited", LATIN 2000, in two dimensions). NotImplemented if there is a NaN.
+    Any h x w cells are four blocks of 2^k x 2^l in its corners, which may overlap. The largest of every block is
+    computed once, from two of half the size, and looked up: four cells per bin, not h w of them (the sparse table of
+    Bender and Farach-Colton, "The LCA problem revisited", LATIN 2000, in two dimensions). NotImplemented if there is a
+    NaN.
     """
     if x.dtype.kind != "f" or np.isnan(x).any():
         return NotImplemented

@@ -47,7 +47,7 @@ OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
 KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
 TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they see
 
-BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the interpreter
+BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the GIL
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 16  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least

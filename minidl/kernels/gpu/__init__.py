@@ -35,7 +35,7 @@ KERNELS = {
     "batch_norm_eval.backward": "gpu.norm.evaluation_backward",
     "cross_entropy": "gpu.loss.cross_entropy",
     "cross_entropy.backward": "gpu.loss.cross_entropy_backward",
-    "unsuppressed": "gpu.nms.kept",
+    "unsuppressed": "gpu.nms.unsuppressed",
     "sgd": "gpu.update.sgd",
     "adam": "gpu.update.adam",
     "adamw": "gpu.update.adamw",

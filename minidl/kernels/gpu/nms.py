@@ -12,7 +12,7 @@ from .source import BLOCK, launch, supported
 WORD = 64  # boxes
 
 
-def kept(boxes: Any, classes: Any, *, threshold: float) -> Any:
+def unsuppressed(boxes: Any, classes: Any, *, threshold: float) -> Any:
     """The positions (K,) of the boxes (N, 4), best first, that no better one of their class suppresses."""
     if not supported(boxes):
         return NotImplemented
