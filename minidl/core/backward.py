@@ -24,7 +24,7 @@ def walk(
     found: dict[Node, Tensor] = {}
     pull = pull or (_watched if current().anomaly else None)
     pending = {output.node: g}
-    heap = [(-output.node.order, output.node)]
+    heap, new = [(-output.node.order, output.node)], object.__new__
     while heap:
         _, node = heappop(heap)
         g = pending.pop(node)
@@ -38,7 +38,11 @@ def walk(
                 f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
                 "pass retain_graph=True to the first pass"
             )
-        y = _output(node, g)
+        if node.output is None:  # not saved, as no rule needs it: g has its form
+            y = Placeholder(g.data, node)
+        else:
+            y = new(Tensor)
+            y.data, y.node = node.output, node
         below = pull(g, y, useful) if pull else node.primitive.pullback(g, y, useful)
         for x, gx in below:
             key = x.node
@@ -48,17 +52,8 @@ def walk(
                 pending[key] = gx
                 heappush(heap, (-key.order, key))
         if release and below:  # a wanted node that nothing is wanted below has not been consumed
-            node.release()
+            node.inputs = node.parameters = node.output = None
     return found
-
-
-def _output(node: Node, g: Tensor) -> Tensor:
-    """The output of a node as its rules read it: a Placeholder, with the form of its cotangent, if it was not saved."""
-    if node.output is None:
-        return Placeholder(g.data, node)
-    y = Tensor(node.output)
-    y.node = node
-    return y
 
 
 def _watched(g: Tensor, y: Tensor, useful: set[Node] | None) -> list[tuple[Tensor, Tensor]]:

@@ -101,7 +101,8 @@ class Primitive(ArrayFunction):
         if now.passive:
             return y
         if tracked and now.recording and y.data.dtype.kind in "fc":
-            y.node = self.record(inputs, parameters, y.data)
+            array = y.data
+            y.node = (Node if array.nbytes < LARGE else Primitive.saving)(self, inputs, parameters, array)
         if now.anomaly:
             where = calling_line()
             stop_at_anomaly(self.name, arrays, y.data, where)
@@ -109,10 +110,10 @@ class Primitive(ArrayFunction):
                 y.node.where = where
         return y
 
-    def record(self, inputs: tuple, parameters: dict, y: Any) -> Node:
-        """The node of the output array `y`. It saves for the backward pass what `saves` names; a large input that is
-        not named, and that another operation made, is replaced by a Placeholder."""
-        if y.nbytes < LARGE or type(y) is not np.ndarray:
+    def saving(self, inputs: tuple, parameters: dict, y: Any) -> Node:
+        """The node of a large output array `y`. It saves for the backward pass what `saves` names; a large input that
+        is not named, and that another operation made, is replaced by a Placeholder."""
+        if type(y) is not np.ndarray:
             return Node(self, inputs, parameters, y)
         names = self.arguments[-1:] * len(inputs) if self.variadic else self.arguments
         held = tuple([x if name in self.saves else _replaced(x) for name, x in zip(names, inputs)])
@@ -139,7 +140,8 @@ class Primitive(ArrayFunction):
         """Each input of `y` that needs a gradient (its node is in `useful`, or that is None), and its cotangent."""
         node = y.node
         inputs, parameters = node.inputs, node.parameters
-        rules, found = self.rules_in_force(), []
+        rules = self.rules_in_force() if current().overrides else self.rules
+        found = []
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 continue
@@ -147,18 +149,20 @@ class Primitive(ArrayFunction):
                 refuse_updated(x, self.name)
             if x.node is None or (useful is not None and x.node not in useful):
                 continue
-            name = self.arguments[-1 if self.variadic else i]
-            rule = rules.get(name) or self._refuse_missing(name)
-            gx = rule(g, y, *inputs, index=i, **parameters) if self.variadic else rule(g, y, *inputs, **parameters)
-            if type(gx) is not Tensor or not same_form(gx.data, x.form):
+            if self.variadic:
+                name = self.arguments[-1]
+                gx = (rules.get(name) or self._refuse_missing(name))(g, y, *inputs, index=i, **parameters)
+            else:
+                name = self.arguments[i]
+                gx = (rules.get(name) or self._refuse_missing(name))(g, y, *inputs, **parameters)
+            if type(gx) is not Tensor or type(x) is Placeholder or not same_form(gx.data, x.data):
                 gx = self.reconciled(gx, x, y, name)
             found.append((x, gx))
         return found
 
     def rules_in_force(self) -> dict[str, Callable]:
         """The rules by argument, overridden ones replaced."""
-        overrides = current().overrides
-        return {**self.rules, **overrides.get(self, {})} if overrides else self.rules
+        return {**self.rules, **current().overrides.get(self, {})}
 
     def _refuse_missing(self, argument: str) -> Callable:
         raise TypeError(

@@ -31,10 +31,6 @@ class Node:
         self.output = output
         self.order = next(clock)
 
-    def release(self) -> None:
-        """Let go of everything that was saved for the backward pass."""
-        self.inputs = self.parameters = self.output = None
-
 
 class Leaf(Node):
     """The start of a graph: a tensor that the user asked gradients for. Gradients are added up here."""

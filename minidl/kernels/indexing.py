@@ -12,7 +12,7 @@ from .cpu.layout import shaped_as
 
 def put(x: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape`, with the axes in the memory order of x, with x added at `index`."""
-    if x.ndim != len(shape):
+    if x.ndim != len(shape) or x.flags.c_contiguous:
         return NotImplemented
     xp = namespace([x])
     return assigned(xp, shaped_as(x, shape, partial(xp.zeros, dtype=x.dtype)), index, x)

@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import device
 from ..core.context import current
-from ..core.primitive import Primitive
-from ..core.tensor import Tensor, as_array
+from ..core.primitive import LARGE, Primitive
+from ..core.tensor import Node, Tensor, as_array
 from . import arithmetic, elementwise, indexing, linear, reduce, shape
 
 OPERATORS = {
@@ -73,9 +73,9 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
         if now.passive:  # nothing to remember: the array operator
             return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
         if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.anomaly:
-            y = Tensor(on_arrays(self.data, other.data))
+            y = Tensor(array := on_arrays(self.data, other.data))
             if self.node or other.node:
-                y.node = function.record((self, other), {}, y.data)
+                y.node = (Node if array.nbytes < LARGE else Primitive.saving)(function, (self, other), {}, array)
             return y
         return function(self, other)
 
