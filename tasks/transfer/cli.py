@@ -66,7 +66,8 @@ class Transfer(Task):
     def run(self, options: argparse.Namespace) -> None:
         """Pretrain, compare, print the table; leave it, the numbers and the figure in --out."""
         source, settings = self.chosen(options), Comparison(**given(Comparison, options))
-        job = Job(source, writable(options.out), command.device(options.device), options.resume, options.quiet)
+        device = command.device(options.device)  # before --out is made
+        job = Job(source, writable(options.out), device, options.resume, options.quiet)
         start = time.perf_counter()
         with resumable(self.program, job.out):
             model = pretrain(job)
