@@ -1,4 +1,8 @@
-"""Fixtures that tests of several files take."""
+"""How the suite runs, and fixtures that tests of several files take.
+
+The whole suite runs in as many processes as there are cores (pytest-xdist), each with one thread of ours; what is named
+on the command line runs in one process, as ``-n 0`` has it. ``-n 2`` chooses otherwise.
+"""
 
 import os
 import signal
@@ -7,6 +11,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import browser as pages
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("MINIDL_NUM_THREADS", "1")  # tests of threads set their own number
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """0, no other process, where tests are named; else what -n auto means."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else None
 
 
 @pytest.fixture(scope="session")
