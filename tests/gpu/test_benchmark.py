@@ -48,7 +48,10 @@ class InProcess:
 
 @pytest.fixture
 def here(stand_in, monkeypatch):
-    """The benchmark in this process, on a stand-in with a clock and a memory pool that count up."""
+    """The benchmark in this process, on a stand-in with a clock and a memory pool that count up.
+
+    Its tests take one order of threads: what is proved here is the benchmark, not the kernels.
+    """
     moments = count()
     monkeypatch.setattr(stand_in.cuda, "get_elapsed_time", lambda start, end: 1.0 + next(moments) % 3)
     monkeypatch.setattr(stand_in.cuda, "MemoryHook", Hook, raising=False)
@@ -70,6 +73,7 @@ class Hook:
         pass
 
 
+@pytest.mark.parametrize("stand_in", ["ascending"], indirect=True)
 def test_a_trial_runs_and_writes_what_it_measured(here, tmp_path, capsys):
     path = tmp_path / "found.json"
     assert gpu.main(["denoiser", "--quick", "--cpu", "--rounds", "1", "--json", str(path)]) == 0
@@ -85,6 +89,7 @@ def test_a_trial_runs_and_writes_what_it_measured(here, tmp_path, capsys):
     assert said.out.count("denoiser") == 2 and "torch ms" not in said.out
 
 
+@pytest.mark.parametrize("stand_in", ["ascending"], indirect=True)
 def test_inference_and_an_algorithm_that_fails(here, monkeypatch, capsys):
     def measured(row, precision, *rest):
         if precision == "TF32":
@@ -98,6 +103,7 @@ def test_inference_and_an_algorithm_that_fails(here, monkeypatch, capsys):
     assert "vgg16-inference" in said.out
 
 
+@pytest.mark.parametrize("stand_in", ["ascending"], indirect=True)
 def test_two_trainings_of_equal_bits_and_of_others(here, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "REPEATED", 2)
     assert gpu.main(["denoiser", "--quick", "--repeat"]) == 0
