@@ -75,7 +75,7 @@ class Workers:
 
         helpers = min(thread_count(), len(items)) - 1
         allowed = os.sched_getaffinity(0) if self.cores else set()
-        apart = len(allowed) > 1 and self.cores[0] in allowed
+        apart = helpers > 0 and len(allowed) > 1 and self.cores[0] in allowed
         with self.blas:
             try:
                 if apart:
