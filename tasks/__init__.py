@@ -7,7 +7,7 @@ their help and their checks follow), a model, batches, a loss, an evaluation and
     run.py      the folder of a run, training in it, resuming it, contradictions, weights
     command.py  kinds of numbers, progress        tiles.py    a network on an image of any size
     plot.py     figures                           faults.py   what is wrong with a user's data
-    models/     the networks that several tasks use
+    grids.py    classical methods, tuned          models/     the networks that several tasks use
 
 ``cli.py`` of a task fills in the frame, `frame.Task`; ``train.py`` has its settings, its loss and its training.
 """

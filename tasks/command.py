@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 from minidl.device import NAMES, resolve
 from minidl.study.terminal import Parser, UsageError, suggestion
 
-__all__ = ["Parser", "UsageError", "add_device", "device", "progress", "real", "suggestion", "whole", "writable"]
+__all__ = [
+    "Parser", "UsageError", "add_device", "device", "each", "progress", "real", "suggestion", "whole", "writable",
+]  # fmt: skip
 
 
 def add_device(add: Callable[..., Any]) -> None:
@@ -73,6 +75,13 @@ def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]
 
     with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
         yield bar.update
+
+
+def each(items: Iterable[Any], show: Callable[[], object]) -> Iterator[Any]:
+    """The items, one after another; ``show()`` is called after the work on each, to move a bar of `progress`."""
+    for item in items:
+        yield item
+        show()
 
 
 def writable(name: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl import data
 
-from ..command import progress
+from ..command import each, progress
 from ..models.googlenet import MEAN, STD
 
 WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
@@ -92,9 +92,8 @@ def _folder(root: Path, side: int, quiet: bool) -> tuple[Part, list[str]]:
     files, labels, names = data.class_folders(root)
     images = np.empty((len(files), 3, side, side), np.uint8)
     with progress(f"reading {len(files)} pictures of {len(names)} classes", len(files), quiet) as show:
-        for place, file in zip(images, files):
+        for place, file in each(zip(images, files), show):
             place[...] = square(data.read_image(file), side, side)
-            show()
     return Part(images, labels), names
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from minidl import data
 
+from ..grids import Methods, Setting, grid, tuned
 from .data import CROPS, add_noise, crop
 from .evaluate import psnr
-
-Setting = dict[str, float]
 
 
 def gaussian(y: np.ndarray, sigma: float, *, width: float) -> np.ndarray:
@@ -51,19 +49,15 @@ def non_local_means(y: np.ndarray, sigma: float, *, patch: int, distance: int, s
     return denoise_nl_means(y, patch_size=patch, patch_distance=distance, h=strength * s, sigma=s, fast_mode=True)
 
 
-def _grid(**values: tuple) -> list[Setting]:
-    return [dict(zip(values, chosen)) for chosen in product(*values.values())]
-
-
-FILTERS: dict[str, tuple[Callable, list[Setting]]] = {
-    "Gaussian": (gaussian, _grid(width=(0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0))),
-    "median": (median, _grid(size=(1, 3, 5, 7))),
-    "total variation": (total_variation, _grid(strength=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2))),
+FILTERS: Methods = {
+    "Gaussian": (gaussian, grid(width=(0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0))),
+    "median": (median, grid(size=(1, 3, 5, 7))),
+    "total variation": (total_variation, grid(strength=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2))),
     "non-local means": (
         non_local_means,
-        _grid(patch=(5,), distance=(6, 10), strength=(0.4, 0.5, 0.6, 0.7, 0.8, 1.0))
-        + _grid(patch=(3,), distance=(6,), strength=(0.7, 0.9, 1.1))
-        + _grid(patch=(7,), distance=(10,), strength=(0.4, 0.5, 0.6)),
+        grid(patch=(5,), distance=(6, 10), strength=(0.4, 0.5, 0.6, 0.7, 0.8, 1.0))
+        + grid(patch=(3,), distance=(6,), strength=(0.7, 0.9, 1.1))
+        + grid(patch=(7,), distance=(10,), strength=(0.4, 0.5, 0.6)),
     ),
 }
 
@@ -84,20 +78,12 @@ def training_pairs(
 def tune(
     pairs: list[tuple[np.ndarray, np.ndarray]], sigma: float, show: Callable[[], Any] = lambda: None
 ) -> dict[str, Setting]:
-    """For each filter the setting of the highest mean PSNR. ``show()`` is called after each setting: see `trials`."""
-    best = {}
-    for name, (function, settings) in FILTERS.items():
-        scores = []
-        for setting in settings:
-            scores.append(np.mean([psnr(clean, function(noisy, sigma, **setting)) for clean, noisy in pairs]))
-            show()
-        best[name] = settings[int(np.argmax(scores))]
-    return best
+    """For each filter the setting of the highest mean PSNR. ``show()`` is called after each setting."""
 
+    def score(denoise: Callable, setting: Setting) -> float:
+        return np.mean([psnr(clean, denoise(noisy, sigma, **setting)) for clean, noisy in pairs])
 
-def trials() -> int:
-    """How many settings `tune` tries."""
-    return sum(len(settings) for _, settings in FILTERS.values())
+    return tuned(FILTERS, score, show)
 
 
 def apply(noisy: np.ndarray, sigma: float, settings: dict[str, Setting]) -> dict[str, np.ndarray]:

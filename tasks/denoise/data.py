@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl import data
 
+from ..command import each
 from ..photographs import photograph as bundled
 
 TRAIN = ("coffee", "rocket", "brick", "grass", "gravel", "moon", "motorcycle", "china", "flower")
@@ -34,11 +35,7 @@ def photographs(names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 def read_files(files: Iterable[Path], show: Callable[[], object]) -> dict[str, np.ndarray]:
     """The images in files, gray, by path. ``show()`` is called after each."""
-    images = {}
-    for file in files:
-        images[str(file)] = data.read_image(file, gray=True)[0]
-        show()
-    return images
+    return {str(file): data.read_image(file, gray=True)[0] for file in each(files, show)}
 
 
 def add_noise(clean: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 
 from minidl import data
 
-from .. import tiles
+from .. import grids, tiles
+from ..command import each
 from ..run import Job
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
@@ -25,20 +26,19 @@ def compare(model: Denoiser, job: Job, photographs: Mapping[str, np.ndarray], te
     """Print the table of all methods on the test images; leave it, the scores, the figure and the curve in the folder
     of the job."""
     settings, out, sigma = job.settings, job.out, job.settings.sigma
-    with job.progress("choosing the filters' settings on training images", baselines.trials()) as show:
+    with job.progress("choosing the filters' settings on training images", grids.trials(baselines.FILTERS)) as show:
         chosen = baselines.tune(baselines.training_pairs(photographs, sigma, settings.seed), sigma, show)
     estimates = {}
     with job.progress("denoising the test images", len(test)) as show:
-        for name, noisy in noisy_versions(test, sigma, settings.seed).items():
+        for name, noisy in each(noisy_versions(test, sigma, settings.seed).items(), show):
             filtered = baselines.apply(noisy, sigma, chosen)
             estimates[name] = {"noisy": noisy, **filtered, OURS: denoise(model, noisy, device=job.device)}
-            show()
     results = {name: scores(clean, estimates[name]) for name, clean in test.items()}
     job.table([
         f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {OURS}: {settings.describe()}",
         table(results),
         verdict(results, OURS, "total variation", "non-local means"),
-        "settings, the best on training images: " + "; ".join(map(_setting, chosen.items())),
+        "settings, the best on training images: " + grids.described(chosen),
     ])  # fmt: skip
     plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
     job.write_json("scores.json", plain)
@@ -90,8 +90,3 @@ def _advice(noisy: np.ndarray, settings: Settings) -> str:
     fits = 0.7 * settings.sigma < found < 1.3 * settings.sigma
     advice = "" if fits else ": --blind or another --sigma would fit better"
     return f"{said}, the network is for {settings.sigma:g}{advice}"
-
-
-def _setting(item: tuple[str, baselines.Setting]) -> str:
-    name, values = item
-    return f"{name} " + " ".join(f"{key} {value:g}" for key, value in values.items())

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl import nn
 
+from ..command import each
 from . import curves, sanity, scores
 from .methods import METHODS
 from .model import prepared
@@ -81,7 +82,7 @@ def compare(
     test = test_scenes(seed, COUNTS.pointed)
     images, labels, masks = prepared(test.images), test.labels, test.masks
     results, before = {}, {}
-    for name in [*METHODS, EDGES]:
+    for name in each([*METHODS, EDGES], show):
         start = time.process_time()
         found = explain(name, network, images, labels, seed)
         spent = time.process_time() - start
@@ -95,8 +96,7 @@ def compare(
         if found is not None and found.gap is not None:
             difference = found.full.sum(axis=(1, 2, 3)) - found.gap
             results[name].gap = float(np.abs(found.gap).mean() / np.abs(difference).mean())
-        show()
-    for name, result in results.items():
+    for name, result in each(results.items(), show):
         rng = np.random.default_rng((seed, DRAWS))
         for curve in (curves.deletion, curves.insertion):
             drawn = [
@@ -104,7 +104,6 @@ def compare(
                 for image, c, values in zip(images[: COUNTS.curved], labels, before[name])
             ]
             setattr(result, curve.__name__, np.mean(drawn, axis=0))
-        show()
     few = images[: COUNTS.checked], labels[: COUNTS.checked], seed
     methods = {name: maps_of(name, *few) for name in results}
     rng = np.random.default_rng((seed, DRAWS + 1))

@@ -13,6 +13,7 @@ import numpy as np
 from minidl import Tensor, nn, no_grad
 from minidl.device import to_device
 
+from ..command import each
 from .scores import is_constant, spearman
 
 Maps = Callable[[nn.Module], np.ndarray]  # from a network to the maps (N, H, W) of the images at hand
@@ -32,9 +33,8 @@ def check(
     before = {name: maps(model) for name, maps in methods.items()}
     found: dict[str, dict[str, float]] = {name: {} for name in methods}
     for layer, broken in cascade(model, images, rng):
-        for name, maps in methods.items():
+        for name, maps in each(methods.items(), show):
             found[name][layer] = similarity(before[name], maps(broken))
-            show()
     return found
 
 

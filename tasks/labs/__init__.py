@@ -16,12 +16,42 @@ A lab is a module in this folder. The first line of its docstring says what it s
 Every field of Settings is an option of the command, and the comment on its line is the option's help. A field is an
 int (of at least 1, or of at least 0 if that is its default), a float of at least 0, a bool, a str, or a tuple of ints
 or floats. `progress` shows how far the work is: ``with progress("training", steps) as step:`` and ``step()`` after
-each piece. `claims` and `draw` are given the dict as it comes back from the file: keys are strings, tuples are lists.
+each piece, or `learn` does so. `blank` begins a figure. `claims` and `draw` are given the dict as it comes back from the file: keys are strings, tuples are lists.
 """
 
 from __future__ import annotations
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY"]
+from collections.abc import Callable
+from typing import Any
+
+from minidl import nn, optim
+from minidl.train import fit
+
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "blank", "learn"]
 
 # colours that every eye tells apart (Okabe and Ito)
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
+
+
+def blank(width: float, height: float) -> Any:
+    """An empty matplotlib Figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def learn(
+    net: nn.Module, loss: Callable, batches: Callable, steps: int, lr: float, step: Callable, *,
+    optimiser: type[optim.Optimiser] = optim.Adam, warmup: int = 0, **options: Any,
+) -> None:  # fmt: skip
+    """Train a net: the learning rate rises for `warmup` steps, then falls as half a cosine; `step()` before each step.
+
+    `options` are those of `minidl.train.fit`.
+    """
+
+    def batch(t: int) -> Any:
+        step()
+        return batches(t)
+
+    schedule = optim.warmup(optim.cosine(lr, steps), warmup)
+    fit(net, optimiser(net.parameters(), lr), loss, batch, steps, schedule=schedule, progress=False, **options)

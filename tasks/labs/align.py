@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, optim
-from minidl.train import fit
+from minidl import data
 
 from ..command import UsageError
 from ..detect.data.records import Detections
@@ -29,7 +28,7 @@ from ..detect.data.shapes import Shapes
 from ..detect.evaluate.average_precision import coco_ap
 from ..detect.models.faster_rcnn import FasterRCNN, faster_rcnn_small
 from ..detect.models.heads import METHODS, Crop, HeadSettings
-from . import BLUE, ORANGE
+from . import BLUE, ORANGE, blank, learn
 
 BOXES, WEIGHTS, SAMPLES = 1, 2, 3  # purposes of random draws
 BINS = 7  # along each side of a crop, as the box head has them
@@ -121,13 +120,10 @@ def trained(method: str, settings: Settings, seed: int, step: Callable) -> dict[
     model, train = network(method, seed), pictures(settings, "train", seed)
 
     def loss(model: FasterRCNN, at: int) -> dict[str, md.Tensor]:
-        step()
         images, targets = train.batch(at, settings.batch)
         return model.losses(md.Tensor(images), targets, data.generator(seed, SAMPLES, at))
 
-    schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), settings.steps // 20)
-    optimiser = optim.Adam(model.parameters(), settings.lr)
-    fit(model, optimiser, loss, lambda at: at, settings.steps, schedule=schedule, clip=10.0, progress=False)
+    learn(model, loss, lambda at: at, settings.steps, settings.lr, step, warmup=settings.steps // 20, clip=10.0)
     images, targets = pictures(settings, "test", seed).batch(0, settings.tested)
     found: list[Detections] = []
     for start in range(0, len(images), BATCH):
@@ -180,9 +176,7 @@ def _told(values: list[float]) -> str:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """The misalignment by stride, and the precisions of every run."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure = blank(12, 4.6)
     first, second = figure.subplots(1, 2, width_ratios=(2, 3))
     strides = numbers["strides"]
     for k, method in enumerate(METHODS):

@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, optim
+from minidl import data, nn
 from minidl import functional as F
-from minidl.train import fit
 
-from ..command import UsageError
-from . import BLUE, GREEN, GREY, ORANGE, PURPLE
+from ..command import UsageError, each
+from . import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, learn
 
 WEIGHTS, TRAIN, RANDOM = range(3)  # keep the draws apart
 KERNELS = {"kernel 3": (3, 1, 1), "kernel 2": (2, 0, 0), "kernel 4": (4, 1, 0)}  # kernel, padding, output padding
@@ -212,7 +211,6 @@ def trained(kind: str, settings: Settings, seed: int, step: Callable) -> dict[st
     side = PATCH * FACTOR
 
     def batches(t: int) -> np.ndarray:
-        step()
         corners = data.generator(seed, TRAIN, t).integers(0, np.array(left.shape) - side + 1, (settings.batch, 2))
         return np.stack([left[r : r + side, c : c + side] for r, c in corners])[:, None]
 
@@ -221,9 +219,7 @@ def trained(kind: str, settings: Settings, seed: int, step: Callable) -> dict[st
         return F.mse_loss(y[..., edge:-edge, edge:-edge], x[..., edge:-edge, edge:-edge] - 0.5)
 
     found = {"parameters": sum(p.size for p in net.parameters()), "before": looked_at(net, right)}
-    schedule = optim.cosine(settings.rate, settings.steps)
-    adam = optim.Adam(net.parameters(), settings.rate)
-    fit(net, adam, loss, batches, settings.steps, schedule=schedule, progress=False)
+    learn(net, loss, batches, settings.steps, settings.rate, step)
     return found | {"after": looked_at(net, right)}
 
 
@@ -257,10 +253,9 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
         "gradient": {str(k): gradient_of_strided(k) for k in (1, 3)},
     }
     with progress("random layers", len(STYLES)) as step:
-        numbers["random"] = {}
-        for kind in STYLES:
-            numbers["random"][kind] = [unevenness(kind, settings, mean) for mean in MEANS]
-            step()
+        numbers["random"] = {
+            kind: [unevenness(kind, settings, mean) for mean in MEANS] for kind in each(STYLES, step)
+        }
     truth = np.split(photograph(), 2, axis=1)[1][MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     power = spectrum(truth)
     numbers["truth"] = {"pattern": 255 * strength(truth, FACTOR), "peak": peak(power, FACTOR)}
@@ -340,9 +335,7 @@ def _verdicts(numbers: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """What the nets make of even grey before and after training, and the spectra of the enlarged photograph."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 9.2), layout="constrained")
+    figure = blank(13, 9.2)
     grid = figure.subplots(3, 4, height_ratios=(1, 1, 0.9))
     nets = {kind: runs[0] for kind, runs in numbers["nets"].items()}
     for column, (kind, net) in enumerate(nets.items()):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from minidl import functional as F
 from ..command import UsageError
 from ..models.densenet import DenseNet
 from ..models.initial import redraw
-from . import BLUE, ORANGE
+from . import BLUE, ORANGE, blank, learn
 from .depth import digits, score
 
 WEIGHTS = 1  # keeps the draw of the weights apart from the order of the batches
@@ -84,15 +85,12 @@ MAKE = {"dense": dense, "plain": plain}
 
 def train(net: nn.Module, x: np.ndarray, labels: np.ndarray, settings: Settings, seed: int, step: Callable) -> None:
     """SGD with Nesterov's momentum 0.9 and weight decay 1e-4, as in the paper."""
-    sgd = optim.SGD(net.parameters(), settings.lr, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    schedule, batches = optim.cosine(settings.lr, settings.steps), data.Batches(len(x), settings.batch, seed=seed)
-    for s in range(settings.steps):
-        sgd.lr = schedule(s)
-        loss = F.cross_entropy(net(md.Tensor(x[batches(s)])), labels[batches(s)])
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-        step()
+
+    def loss(net: nn.Module, chosen: np.ndarray) -> md.Tensor:
+        return F.cross_entropy(net(md.Tensor(x[chosen])), labels[chosen])
+
+    sgd = partial(optim.SGD, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    learn(net, loss, data.Batches(len(x), settings.batch, seed=seed), settings.steps, settings.lr, step, optimiser=sgd)
 
 
 # --- who uses what
@@ -275,9 +273,7 @@ def _early(rise: list) -> str:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Errors against parameters at each depth; below, the use of the connections in both blocks."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 8.4), layout="constrained")
+    figure = blank(14, 8.4)
     above, below = figure.subfigures(2, 1)
     panels = above.subplots(1, len(numbers["layers"]), sharex=True, sharey=True, squeeze=False)[0]
     for axes, layers in zip(panels, numbers["layers"]):

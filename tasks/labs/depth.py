@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from minidl import functional as F
 from ..command import UsageError
 from ..interpret.sanity import recalibrate
 from ..models.resnet import resnet_small
-from . import BLUE, GREY, ORANGE
+from . import BLUE, GREY, ORANGE, blank, learn
 
 WEIGHTS = 1  # keeps the draw of the weights apart from the order of the batches
 KINDS = {"plain": False, "residual": True}
@@ -75,18 +75,15 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 def train(net: nn.Module, x: np.ndarray, labels: np.ndarray, settings: Settings, seed: int, step: Callable) -> list:
     """SGD with momentum 0.9 and weight decay 1e-4, as in the paper; the loss of every step."""
-    sgd = optim.SGD(net.parameters(), settings.lr, momentum=0.9, weight_decay=1e-4)
-    schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), settings.steps // 20)
-    batches = data.Batches(len(x), settings.batch, seed=seed)
     losses = []
-    for s in range(settings.steps):
-        sgd.lr = schedule(s)
-        loss = F.cross_entropy(net(md.Tensor(x[batches(s)])), labels[batches(s)])
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-        losses.append(float(loss.data))
-        step()
+
+    def loss(net: nn.Module, chosen: np.ndarray) -> md.Tensor:
+        value = F.cross_entropy(net(md.Tensor(x[chosen])), labels[chosen])
+        losses.append(value.item())
+        return value
+
+    batches, sgd = data.Batches(len(x), settings.batch, seed=seed), partial(optim.SGD, momentum=0.9, weight_decay=1e-4)
+    learn(net, loss, batches, settings.steps, settings.lr, step, optimiser=sgd, warmup=settings.steps // 20)
     return losses
 
 
@@ -275,9 +272,7 @@ def _verdict(kind: str, shallow: list[float], deep: list[float], first: str, las
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Curves, losses against depth, gradients by layer, singular values of blocks and of the net."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 8), layout="constrained")
+    figure = blank(14, 8)
     grid = figure.subplots(2, 3)
     _curves(grid[0, 0], numbers)
     _losses(grid[0, 1], numbers)

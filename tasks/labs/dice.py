@@ -20,7 +20,8 @@ import minidl as md
 from minidl import data
 from minidl import functional as F
 
-from . import BLUE, GREEN, GREY, ORANGE, PURPLE
+from ..command import each
+from . import BLUE, GREEN, GREY, ORANGE, PURPLE, blank
 
 GOLDEN_P, GOLDEN_G = [[0.8, 0.4], [0.2, 0.1]], [[1.0, 1.0], [0.0, 0.0]]
 PIXELS, LARGE, SMALL = 1000, 100, 4  # of an image, of the object in the first and in the second
@@ -199,12 +200,8 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
         "golden": golden, "empty": lambda: empty(settings), "missed": lambda: missed(settings),
         "uncertain": lambda: uncertain(settings), "averages": averages,
     }  # fmt: skip
-    numbers = {}
     with progress("measuring", len(parts)) as step:
-        for name, part in parts.items():
-            numbers[name] = part()
-            step()
-    return numbers
+        return {name: part() for name, part in each(parts.items(), step)}
 
 
 def claims(numbers: dict[str, Any]) -> list[str]:
@@ -300,9 +297,7 @@ def _averages(found: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Empty masks, missed pixels, best answers, and averages: a panel each."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 9), layout="constrained")
+    figure = blank(13, 9)
     grid = figure.subplots(2, 2)
     _draw_empty(grid[0, 0], numbers["empty"])
     _draw_missed(grid[0, 1], numbers["missed"])

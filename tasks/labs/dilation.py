@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, optim
+from minidl import data, nn
 from minidl import functional as F
-from minidl.train import fit
 
 from ..command import UsageError
-from . import BLUE, GREY, ORANGE
+from . import BLUE, GREY, ORANGE, blank, learn
 
 WEIGHTS, TRAIN, TEST = 1, 2, 3  # keep the draws apart
 GRIDS = {"2, 2, 2": (2, 2, 2), "1, 2, 3": (1, 2, 3)}
@@ -141,15 +140,13 @@ def one(settings: Settings, dilations: Sequence[int], offsets: Sequence[int], st
     net = stack(dilations, settings.width, len(offsets), rng=data.generator(settings.seed, WEIGHTS))
 
     def batches(t: int) -> np.ndarray:
-        step()
         return images(settings.batch, settings.size, data.generator(settings.seed, TRAIN, t))
 
     def loss(net: nn.Module, x: np.ndarray) -> md.Tensor:
         target, there = wanted(x, offsets)
         return F.binary_cross_entropy_with_logits(net(md.Tensor(x)), target, weight=there)
 
-    schedule = optim.cosine(settings.rate, steps)
-    fit(net, optim.Adam(net.parameters(), settings.rate), loss, batches, steps, schedule=schedule, progress=False)
+    learn(net, loss, batches, steps, settings.rate, step)
     x = images(settings.tested, settings.size, data.generator(settings.seed, TEST))
     line = np.flatnonzero(paths(dilations, rank=1))
     return {
@@ -197,10 +194,8 @@ def claims(numbers: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Accuracy against offset for the two pairs of nets, and the paths of each net as a map."""
-    from matplotlib.figure import Figure
-
     nets = numbers["nets"]
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure = blank(13, 8)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 0.95))
     first, second = top.subplots(1, 2, sharey=True)
     _accuracies(first, nets, "plain", "dilated", "the same number of layers, another reach")

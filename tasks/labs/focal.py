@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, optim
+from minidl import data
 from minidl import functional as F
 from minidl.device import to_device
-from minidl.train import fit
 
 from ..command import UsageError
 from ..detect.data.records import Target
@@ -36,7 +35,7 @@ from ..detect.evaluate.average_precision import coco_ap
 from ..detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, Positives, hard_negatives
 from ..detect.models.backbone import resnet_small_fpn
 from ..detect.models.retinanet import RetinaNet, RetinaNetSettings, octaves
-from . import BLUE, GREY, ORANGE, PURPLE
+from . import BLUE, GREY, ORANGE, PURPLE, blank, learn
 
 WEIGHTS = 1  # keeps the draw of the weights apart
 EASY = 0.9  # probability of the right answer
@@ -148,7 +147,6 @@ def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, A
     probe = new(0, min(16, settings.tested))
 
     def loss(model: RetinaNet, at: int) -> dict[str, md.Tensor]:
-        step()
         losses = model.losses(*pictures(at, settings.batch))
         for name, values in seen.items():
             values.append(losses[name].item())
@@ -162,11 +160,9 @@ def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, A
     every = settings.steps // settings.looks
     with model.inference():
         look(-1)
-    schedule = optim.warmup(optim.cosine(settings.lr, settings.steps), settings.steps // 20)
-    optimiser = optim.Adam(model.parameters(), settings.lr)
-    fit(
-        model, optimiser, loss, lambda at: at, settings.steps,
-        schedule=schedule, clip=10.0, evaluate=look, evaluate_every=every, progress=False,
+    learn(
+        model, loss, lambda at: at, settings.steps, settings.lr, step,
+        warmup=settings.steps // 20, clip=10.0, evaluate=look, evaluate_every=every,
     )  # fmt: skip
     for name, values in seen.items():  # the mean of the steps since the look before; at the start the first
         told[name] = [float(np.mean(values[max(0, a - every) : max(a, 1)])) for a in told["step"]]
@@ -224,9 +220,7 @@ def _compared(runs: dict[str, list[dict]]) -> list[str]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """The losses while training, the share of easy negatives, and the AP50 of every run."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    figure = blank(13, 6.6)
     (first, second), (third, fourth) = figure.subplots(2, 2)
     titles = {"class": "loss of the classes, each on its own scale", "box": "loss of the boxes, the same for all"}
     for axes, (name, title) in zip((first, second), titles.items()):

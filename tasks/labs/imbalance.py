@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, optim
-from minidl.train import fit
+from minidl import data, nn
 
 from ..command import UsageError
 from ..segment.losses import cross_entropy, cross_entropy_dice, dice, focal
 from ..segment.unet import UNet
-from . import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
+from . import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank, learn
 
 WEIGHTS, TRAIN, CHOICE, TEST = range(4)  # keep the draws apart
 STYLES = {
@@ -155,18 +154,15 @@ def _run(settings: Settings, name: str, share: float, seed: int, step: Callable)
     loss = losses(share)[name]
 
     def batches(t: int) -> tuple[np.ndarray, np.ndarray]:
-        step()
         return draws(settings.batch, share, settings, data.generator(seed, TRAIN, t))
 
     images, masks = draws(settings.batch, share, settings, data.generator(seed, TRAIN, 0))
     with md.no_grad():
         logits = net(md.Tensor(images)).numpy()
     found = {"part": object_part(loss, logits, masks)}
-    schedule = optim.cosine(settings.rate, settings.steps)
-    fit(
-        net, optim.Adam(net.parameters(), settings.rate), lambda net, pair: loss(net(md.Tensor(pair[0])), pair[1]),
-        batches, settings.steps, schedule=schedule, progress=False,
-    )  # fmt: skip
+    learn(
+        net, lambda net, pair: loss(net(md.Tensor(pair[0])), pair[1]), batches, settings.steps, settings.rate, step
+    )
     return found | _scores(net, share, settings, seed)
 
 
@@ -225,9 +221,7 @@ def _verdict(numbers: dict[str, Any], place: int, key: str, how: str) -> str:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Dice against the object's share, at 1/2 and at the chosen threshold; the object's part in the gradient."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 4.8), layout="constrained")
+    figure = blank(15, 4.8)
     first, second, third = figure.subplots(1, 3)
     _curves(first, numbers, "dice", "test Dice, object where p > 1/2")
     _curves(second, numbers, "chosen", "test Dice, threshold chosen on other images")

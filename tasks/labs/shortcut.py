@@ -22,8 +22,8 @@ import minidl as md
 from minidl import data
 from minidl import functional as F
 
-from ..command import UsageError
-from . import BLUE, GREEN, GREY, ORANGE
+from ..command import UsageError, each
+from . import BLUE, GREEN, GREY, ORANGE, blank
 
 DATA, START = 1, 2  # keep the draws of the two apart
 LAYERS = (1, 2, 3)  # what a shortcut goes over
@@ -181,10 +181,10 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
     kinds = [("1", 1, False), ("2", 2, False), ("2 with tanh", 2, True), ("3", 3, False)]
     with progress("Hessians at zero", len(kinds) * len(settings.blocks)) as step:
         for name, layers, tanh in kinds:
-            numbers["zero"][name] = []
-            for blocks in settings.blocks:
-                numbers["zero"][name].append(_zero(blocks, layers, s, c, *at_zero(blocks, layers, x, y, tanh=tanh)))
-                step()
+            numbers["zero"][name] = [
+                _zero(blocks, layers, s, c, *at_zero(blocks, layers, x, y, tanh=tanh))
+                for blocks in each(settings.blocks, step)
+            ]
     numbers["spread"] = spread(settings)
     with progress("gradient descent", len(LAYERS) * len(settings.trained) * (settings.steps + 1)) as step:
         for layers in LAYERS:
@@ -265,9 +265,7 @@ def _words(values: Any) -> str:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Condition numbers against depth, the spectra, and descent."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    figure = blank(14, 4.6)
     left, middle, right = figure.subplots(1, 3)
     _conditions(left, numbers)
     _spectra(middle, numbers)

@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, optim
-from minidl.train import fit
+from minidl import data
 
 from ..command import UsageError
 from ..segment import cells, metrics
 from ..segment.augment import separated
 from ..segment.losses import cross_entropy
 from ..segment.unet import UNet
-from . import BLUE, GREEN, ORANGE
+from . import BLUE, GREEN, ORANGE, blank, learn
 
 WEIGHTS, PATCHES, TRAIN, TEST = range(4)  # keep the draws apart
 EDGES = (1.0, 1.5, 2.5, 3.5, 5.0, 8.0, np.inf)  # distances: from one of these up to the next
@@ -163,15 +162,12 @@ def _run(kind: str, settings: Settings, seed: int, step: Callable) -> tuple[dict
     known = pictures(settings.pictures, seed, TRAIN)
 
     def batches(t: int) -> tuple[np.ndarray, np.ndarray]:
-        step()
         return patches(*known, settings.batch, settings.side, data.generator(seed, PATCHES, t))
 
     def loss(model: UNet, pair: tuple[np.ndarray, np.ndarray]) -> md.Tensor:
         return cross_entropy(model(md.Tensor(pair[0])), pair[1])
 
-    schedule = optim.cosine(settings.rate, settings.steps)
-    adam = optim.Adam(model.parameters(), settings.rate)
-    fit(model, adam, loss, batches, settings.steps, schedule=schedule, progress=False)
+    learn(model, loss, batches, settings.steps, settings.rate, step)
     x, classes = pictures(settings.tested, seed, TEST)
     with model.inference():
         logits = model(md.Tensor(x)).numpy()
@@ -248,9 +244,7 @@ def _rate(found: dict[str, Any], key: str) -> float | None:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Errors against distance and Dice; below, a picture, its truth, and the errors of each net."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7.6), layout="constrained")
+    figure = blank(13, 7.6)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     left, right = top.subplots(1, 2, width_ratios=(2, 1))
     for place, (kind, (colour, marker)) in enumerate(STYLES.items()):

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, optim
+from minidl import data, nn
 from minidl import functional as F
 
 from ..command import UsageError
-from . import BLUE, GREEN, GREY, ORANGE, PURPLE
+from . import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, learn
 from .wavenet_source import NOISE, Autoregression, expand, gaussian_bits, recording, spectrum
 
 WEIGHTS, WAVE, DRAWS = 1, 2, 3  # keep the draws apart
@@ -111,19 +111,18 @@ def units(codes: np.ndarray, levels: int) -> np.ndarray:
 
 def train(net: WaveNet, codes: np.ndarray, settings: Settings, seed: int, step: Callable) -> None:
     """Adam on the cross entropy of pieces of a recording, each after as much context as the net of `settings` sees."""
-    adam, context = optim.Adam(net.parameters(), settings.lr), settings.field - 1
-    schedule = optim.cosine(settings.lr, settings.steps)
+    context = settings.field - 1
     piece = np.arange(context + settings.length + 1)
-    for s in range(settings.steps):
-        adam.lr = schedule(s)
+
+    def batches(s: int) -> np.ndarray:
         start = data.generator(seed, DRAWS, s).integers(len(codes) - len(piece) + 1, size=settings.batch)
-        part = codes[start[:, None] + piece]  # (batch, context + length + 1)
+        return codes[start[:, None] + piece]  # (batch, context + length + 1)
+
+    def loss(net: WaveNet, part: np.ndarray) -> md.Tensor:
         logits = net(md.Tensor(units(part[:, :-1], net.levels)))[:, :, context:]
-        loss = F.cross_entropy(logits, part[:, context + 1 :])
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        step()
+        return F.cross_entropy(logits, part[:, context + 1 :])
+
+    learn(net, loss, batches, settings.steps, settings.lr, step)
 
 
 def bits(net: WaveNet, codes: np.ndarray, context: int) -> float:
@@ -210,11 +209,9 @@ SHOWING = {"true": ("true", "black", "-"), "wavenet": ("WaveNet", BLUE, "-"), "l
 
 def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
     """Bits per sample, spectra of continuations, and what an output depends on."""
-    numbers: dict[str, Any] = {"field": settings.field, "dilations": list(settings.dilations), "runs": []}
     with progress("training", 2 * settings.seeds * settings.steps) as step:
-        for s in range(settings.seeds):
-            numbers["runs"].append(_run(settings, settings.seed + s, step))
-    return numbers
+        runs = [_run(settings, settings.seed + s, step) for s in range(settings.seeds)]
+    return {"field": settings.field, "dilations": list(settings.dilations), "runs": runs}
 
 
 def _run(settings: Settings, seed: int, step: Callable) -> dict[str, Any]:
@@ -302,9 +299,7 @@ def claims(numbers: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Bits per sample, continuations, their spectra, and the gradient by lag."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 8), layout="constrained")
+    figure = blank(14, 8)
     (bars, waves), (lags, spectra) = figure.subplots(2, 2)
     run = numbers["runs"][0]
     _bars(bars, numbers["runs"])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ..grids import Methods, Setting, grid, tuned
 from . import metrics
 from .data import IGNORED, Part
 from .instances import components, matching
-
-Setting = dict[str, Any]
 
 SIDE, PIXELS = 400, 320_000  # of the middle of a picture; of all that settings are chosen on
 
@@ -92,44 +90,32 @@ def distance_watershed(
     return (flood(-distance, markers, mask=mask, watershed_line=True) > 0).astype(np.uint8)
 
 
-def _grid(**values: tuple) -> list[Setting]:
-    return [dict(zip(values, chosen)) for chosen in product(*values.values())]
-
-
 OTSU = {"smooth": (0, 1, 2), "flat": (0, 20, 40), "least": (0, 30, 200), "bright": (True, False)}
 MARKERS = {"low": (0.1, 0.2, 0.3, 0.4, 0.5), "high": (0.4, 0.5, 0.6, 0.7, 0.8), "bright": (True, False)}
 APART = {"smooth": (1, 2), "flat": (0, 20, 40), "least": (30,), "bright": (True,), "apart": (3, 5, 7, 9)}
-METHODS: dict[str, tuple[Callable, list[Setting]]] = {
-    "Otsu": (otsu, _grid(**OTSU)),
+METHODS: Methods = {
+    "Otsu": (otsu, grid(**OTSU)),
     "watershed": (
         watershed,
-        [s for s in _grid(smooth=(0, 1, 2), flat=(0, 20, 40), **MARKERS) if s["low"] < s["high"]],
+        [s for s in grid(smooth=(0, 1, 2), flat=(0, 20, 40), **MARKERS) if s["low"] < s["high"]],
     ),
 }
-FOR_CELLS = {"Otsu": METHODS["Otsu"], "watershed": (distance_watershed, _grid(**APART))}
+FOR_CELLS = {"Otsu": METHODS["Otsu"], "watershed": (distance_watershed, grid(**APART))}
 
 
-def methods(part: Part) -> dict[str, tuple[Callable, list[Setting]]]:
+def methods(part: Part) -> Methods:
     """Where objects are to be counted the watershed is the one that cuts them apart."""
     return FOR_CELLS if part.instances else METHODS
 
 
-def trials(part: Part) -> int:
-    """How many settings `tune` tries."""
-    return sum(len(settings) for _, settings in methods(part).values())
-
-
 def tune(part: Part, show: Callable[[], Any] = lambda: None) -> dict[str, Setting]:
     """For each method the setting of the highest `quality` on a `sample` of the part. ``show()`` after each setting."""
-    best = {}
     part = sample(part)
-    for name, (function, settings) in methods(part).items():
-        scores = []
-        for setting in settings:
-            scores.append(quality([function(image, **setting) for image in part.images], part))
-            show()
-        best[name] = settings[int(np.argmax(scores))]
-    return best
+
+    def score(method: Callable, setting: Setting) -> float:
+        return quality([method(image, **setting) for image in part.images], part)
+
+    return tuned(methods(part), score, show)
 
 
 def sample(part: Part) -> Part:

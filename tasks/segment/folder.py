@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from minidl import data
 
-from ..command import progress
+from ..command import each, progress
 from .data import Dataset, Part
 from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
 
@@ -43,13 +44,12 @@ def stop_on_errors(checkup: Checkup) -> None:
         raise ValueError(f"{checkup.folder}: mend {found} first; --check looks again without training")
 
 
-def _part(pairs: list[Pair], checkup: Checkup, show: object) -> Part:
+def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> Part:
     part = Part([], [], [])
-    for pair in pairs:
+    for pair in each(pairs, show):
         part.names.append(str(pair.image))
         part.images.append(data.read_image(pair.image, gray=checkup.gray))
         part.labels.append(classes(read_values(pair.mask), checkup.table))
-        show()
     return part
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from minidl import Tensor
 from minidl import functional as F
 
+from ..command import each
 from ..tiles import predict
 from .data import Part, standardised
 from .unet import UNet
@@ -37,8 +38,4 @@ def segment(
     model: UNet, part: Part, device: str = "cpu", *, average: bool = True, show: Callable = lambda: None
 ) -> list[np.ndarray]:
     """The probabilities for each picture of a part. ``show()`` is called after each."""
-    found = []
-    for image in part.images:
-        found.append(probabilities(model, image, device, average=average))
-        show()
-    return found
+    return [probabilities(model, image, device, average=average) for image in each(part.images, show)]

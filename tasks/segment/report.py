@@ -10,6 +10,7 @@ import numpy as np
 from minidl import data
 from minidl.files.atomic import replacing
 
+from .. import grids
 from ..frame import beside
 from ..run import CLASSES, Job
 from . import baselines, figure, metrics
@@ -53,7 +54,7 @@ def report(models: Mapping[str, UNet], job: Job, dataset: Dataset, *, average: b
     if matches:
         text += [f"objects, as connected pieces of at least {SPECK} pixels:", counts(matches)]
     if chosen:
-        text.append("settings, the best on the training part: " + "; ".join(map(_setting, chosen.items())))
+        text.append("settings, the best on the training part: " + grids.described(chosen))
     job.table(text)
     job.write_json("scores.json", scores(matrices, matches))
     if matches:
@@ -67,12 +68,12 @@ def report(models: Mapping[str, UNet], job: Job, dataset: Dataset, *, average: b
     print(f"in {out}: {', '.join(written)}")
 
 
-def classical(dataset: Dataset, job: Job) -> tuple[dict[str, list[np.ndarray]], dict[str, baselines.Setting]]:
+def classical(dataset: Dataset, job: Job) -> tuple[dict[str, list[np.ndarray]], dict[str, grids.Setting]]:
     """The masks of the classical methods and their settings; none for more than two classes, of which they know not."""
     if len(dataset.classes) > 2:
         return {}, {}
     label = "choosing the settings of Otsu and watershed on the training part"
-    with job.progress(label, baselines.trials(dataset.train)) as show:
+    with job.progress(label, grids.trials(baselines.methods(dataset.train))) as show:
         chosen = baselines.tune(dataset.train, show)
     return baselines.apply(dataset.test, chosen), chosen
 
@@ -139,11 +140,6 @@ def scores(matrices: Mapping[str, np.ndarray], matches: Mapping[str, Matching]) 
         if name in matches:
             result[name]["objects"] = {**matches[name]._asdict(), "f1": matches[name].f1}
     return result
-
-
-def _setting(item: tuple[str, baselines.Setting]) -> str:
-    name, values = item
-    return f"{name} " + " ".join(f"{key} {value}" for key, value in values.items())
 
 
 # --- a user's picture

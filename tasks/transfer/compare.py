@@ -18,7 +18,7 @@ from minidl import data, nn
 
 from ..classify.data import Part, PictureBatches
 from ..classify.evaluate import Result, predict
-from ..command import UsageError
+from ..command import UsageError, each
 from ..options import TaskSettings
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 from .source import Pretraining
@@ -118,10 +118,9 @@ def measure(
                 rate = max(tried, key=lambda pair: pair[1])[0]
                 head_rate = rate if method == "frozen" else head_rate
                 accuracies = []
-                for seed in range(source.seed, source.seed + settings.runs):
+                for seed in each(range(source.seed, source.seed + settings.runs), step):
                     told, _ = draw(pool.labels, count, seed)
                     accuracies.append(accuracy(learner(method, told, rate, head_rate, seed), test, device))
-                    step()
                 points.append(
                     {"labels": count, "method": method, "rate": rate, "tried": tried, "accuracies": accuracies}
                 )
@@ -131,12 +130,11 @@ def measure(
 def pilots(learner: Learner, method: str, count: int, rate: float, head_rate: float, step: Callable) -> float:
     """The mean accuracy with a rate on the pictures of the pool whose labels were not told."""
     pool, found = learner.pool, []
-    for pilot in range(learner.settings.pilots):
+    for pilot in each(range(learner.settings.pilots), step):
         seed = learner.source.seed + PILOT + pilot
         told, others = draw(pool.labels, count, seed)
         model = learner(method, told, rate, head_rate, seed)
         found.append(accuracy(model, Part(pool.images[others], pool.labels[others]), learner.device))
-        step()
     return float(np.mean(found))
 
 

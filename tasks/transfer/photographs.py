@@ -17,6 +17,7 @@ from minidl import data, nn
 from ..classify import MODELS
 from ..classify.data import Part, PictureBatches, square
 from ..classify.evaluate import Result, predict
+from ..command import each
 from ..models import GoogLeNet, pretrained
 from ..options import Above, Among, AtLeast, TaskSettings
 from ..run import CLASSES, write_text
@@ -81,9 +82,8 @@ def read(root: str, side: int, progress: Callable) -> tuple[Part, list[str]]:
     short = round(side * pretrained.SHORT / pretrained.SIDE)
     images = np.empty((len(files), 3, side, side), np.uint8)
     with progress(f"reading {len(files)} photographs of {len(names)} classes", len(files)) as step:
-        for place, file in zip(images, files):
+        for place, file in each(zip(images, files), step):
             place[...] = square(data.read_image(file), short, side)
-            step()
     return Part(images, labels), names
 
 
@@ -160,11 +160,10 @@ class Photographs:
         best = Best(top, lambda: Result(predict(top, other, len(other), device=self.device), validation.labels))
         batches = FeatureBatches(x, train.labels, batch, seed=self.own.seed)
         with self.progress("training the head", len(HEAD_RATES)) as step:
-            for rate in HEAD_RATES:
+            for rate in each(HEAD_RATES, step):
                 top.load_state_dict(first)
                 learn(top, batches, rate, HEAD_STEPS, device=self.device, progress=False)
                 best(HEAD_STEPS)
-                step()
         return best
 
     def all_layers(self, model: nn.Module, method: str) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl import data
 
+from ..command import each
 from .pipeline import ORGANS
 from .speckle import Volume, generate, standard_scores
 
@@ -18,11 +19,7 @@ SHARE = 0.8  # of a user's volumes that is trained on
 
 def generated(seed: int, purpose: int, count: int, size: int, show: Callable[[], object]) -> list[Volume]:
     """Volumes that depend on seed, purpose and size only. ``show()`` is called after each."""
-    volumes = []
-    for i in range(count):
-        volumes.append(generate(data.generator(seed, purpose, i), size))
-        show()
-    return volumes
+    return [generate(data.generator(seed, purpose, i), size) for i in each(range(count), show)]
 
 
 def volume_files(folder: str) -> list[Path]:
@@ -39,11 +36,7 @@ def volume_files(folder: str) -> list[Path]:
 
 def read_volumes(files: Sequence[Path], multiple: int, show: Callable[[], object] = lambda: None) -> list[Volume]:
     """The user's volumes, standardised and padded. Raises ValueError in one line that names the guilty file."""
-    volumes = []
-    for file in files:
-        volumes.append(padded(checked(file, *_arrays(file)), multiple))
-        show()
-    return volumes
+    return [padded(checked(file, *_arrays(file)), multiple) for file in each(files, show)]
 
 
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from ..command import each
 from ..run import Job
 from . import figure
 from .evaluate import Result, evaluate, order, table
@@ -15,13 +16,13 @@ from .train import CONTROL, ROWS, Row
 
 def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) -> dict[str, Result]:
     """Print the table of a seed; leave it, the scores and the figure in the folder of the job."""
-    results, out, device = {}, job.out, job.device
+    out, device = job.out, job.device
     with job.progress("segmenting the test volumes", len(trained)) as show:
-        for row, model in trained.items():
-            results[row.name] = evaluate(model, test, refine=row.second, device=device)
-            show()
-    about = job.settings.describe()
-    title = f"seed {job.settings.seed}: Dice on {len(test)} volumes never trained on; {about}"
+        results = {
+            row.name: evaluate(model, test, refine=row.second, device=device)
+            for row, model in each(trained.items(), show)
+        }
+    title = f"seed {job.settings.seed}: Dice on {len(test)} volumes never trained on; {job.settings.describe()}"
     job.table([title, table(results), order(results)])
     plain = {name: {"dice": result.dice, "seconds": result.seconds} for name, result in results.items()}
     job.write_json("scores.json", plain)

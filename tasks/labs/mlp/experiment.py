@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl import data
 
-from ...command import UsageError
+from ...command import UsageError, each
 from .figure import draw
 from .network import Theta, evaluate, gradients, initial
 
@@ -71,10 +71,8 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
         for batch, losses in chosen.items():
             rate = min(losses, key=losses.get)
             passes = settings.passes if batch else settings.longer
-            runs = []
-            for run in range(settings.runs):
-                runs.append(_train(settings, batch, rate, passes, settings.seed + run, x, labels, test))
-                step()
+            seeds = each(range(settings.seed, settings.seed + settings.runs), step)
+            runs = [_train(settings, batch, rate, passes, seed, x, labels, test) for seed in seeds]
             numbers["methods"].append(
                 {
                     "batch": batch,
@@ -96,11 +94,8 @@ def _choose(
     """The loss after `passes`, averaged over the pilot runs, for each step size."""
     losses = {}
     for rate in settings.rates:
-        ends = []
-        for pilot in range(settings.pilots):
-            seed = settings.seed + PILOT + pilot
-            ends.append(_train(settings, batch, rate, settings.passes, seed, x, labels, test)["losses"][-1])
-            step()
+        seeds = each(range(settings.seed + PILOT, settings.seed + PILOT + settings.pilots), step)
+        ends = [_train(settings, batch, rate, settings.passes, seed, x, labels, test)["losses"][-1] for seed in seeds]
         losses[rate] = float(np.mean(ends))
     return losses
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
+from .. import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
 
 COLOURS = (GREY, SKY, GREEN, BLUE, ORANGE, PURPLE)
 STYLES = ("-", "--", "-.", "-", "--", "-.")
@@ -15,9 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 def draw(numbers: dict[str, Any]) -> Any:
     """Median and range of the runs of each method; and the pilot runs that chose the step sizes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    figure = blank(14, 4.8)
     left, middle, right = figure.subplots(1, 3, sharey=True)
     for i, method in enumerate(numbers["methods"]):
         k = i % len(COLOURS)
