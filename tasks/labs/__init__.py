@@ -16,7 +16,8 @@ A lab is a module in this folder. The first line of its docstring says what it s
 Every field of Settings is an option of the command, and the comment on its line is the option's help. A field is an
 int (of at least 1, or of at least 0 if that is its default), a float of at least 0, a bool, a str, or a tuple of ints
 or floats. `progress` shows how far the work is: ``with progress("training", steps) as step:`` and ``step()`` after
-each piece, or `learn` does so. `blank` begins a figure. `claims` and `draw` are given the dict as it comes back from the file: keys are strings, tuples are lists.
+each piece; `learn` calls it. `claims` and `draw` are given the dict as it comes back from the file: keys are strings,
+tuples are lists. `blank` is the figure to draw on.
 """
 
 from __future__ import annotations
