@@ -19,7 +19,8 @@ def solve(name, *arguments):
 
 
 def wrong(name, mistake, *arguments):
-    return QUESTIONS[name].mistakes[mistake].function(*arguments)
+    question = QUESTIONS[name]
+    return question.mistakes[mistake].function(**dict(zip(question.arguments, arguments, strict=True)))
 
 
 # --- soft Dice

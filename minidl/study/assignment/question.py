@@ -112,6 +112,21 @@ class Question:
 
         return register
 
+    def altered(
+        self, name: str, words: str, function: Callable | None = None, then: Callable | None = None, **changes: Any
+    ) -> None:
+        """A mistake that is the right answer, or `function`, of other arguments.
+
+        changes: by argument, a function of its value, or another value. then: a function of what comes out.
+        """
+
+        def wrong(**inputs: Any) -> Any:
+            new = {k: v(inputs[k]) if callable(v) and k in inputs else v for k, v in changes.items()}
+            answer = (function or self.answer)(**inputs | new)
+            return then(answer) if then else answer
+
+        self.mistake(name, words)(wrong)
+
     def terms(self, function: Callable) -> Callable:
         """``{name of a term: its value}``: the answer is their sum, so that a lost term can be found by regression."""
         self.parts = function

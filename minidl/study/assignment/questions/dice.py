@@ -132,9 +132,9 @@ def _dice_by(fraction, reduction, *sums):
     return -D.sum() if reduction == "sum" else -D.mean()
 
 
-@loss.mistake("0/0", "An image without object and without prediction gives 0/0; the question says what D is then.")
-def loss_0_0(p, g, reduction):
-    return _dice_by(lambda S, Q: 2 * S / Q, reduction, p * g, p**2 + g**2)
+loss.mistake("0/0", "An image without object and without prediction gives 0/0; the question says what D is then.")(
+    lambda p, g, reduction: _dice_by(lambda S, Q: 2 * S / Q, reduction, p * g, p**2 + g**2)
+)
 
 
 @loss.mistake("nothing counts 0", "An image without object and without prediction counts D = 0; it counts 1.")
@@ -160,14 +160,12 @@ def loss_factor_2_dropped(p, g, reduction):
     return _dice_by(lambda S, Q: np.where(Q > 0, S / np.where(Q > 0, Q, 1), 1), reduction, p * g, p**2 + g**2)
 
 
-@loss.mistake("one minus Dice", "This is 1 - D; the loss asked for is -D. (Their gradients are the same.)")
-def loss_one_minus_dice(p, g, reduction):
-    return soft_dice_loss(p, g, reduction) + (len(p) if reduction == "sum" else 1)
-
-
-@loss.mistake("thresholded", "The probabilities are rounded to 0 and 1 first: that has no gradient.")
-def loss_thresholded(p, g, reduction):
-    return soft_dice_loss((p > 0.5) * 1.0, g, reduction)
+loss.mistake("one minus Dice", "This is 1 - D; the loss asked for is -D. (Their gradients are the same.)")(
+    lambda p, g, reduction: soft_dice_loss(p, g, reduction) + (len(p) if reduction == "sum" else 1)
+)
+loss.altered(
+    "thresholded", "The probabilities are rounded to 0 and 1 first: that has no gradient.", p=lambda p: (p > 0.5) * 1.0
+)
 
 
 ignoring_reduction(loss)
@@ -239,9 +237,9 @@ def output_linear_denominator(p, g, reduction):
     return (2 * S / T - 2 * g) / T / (len(p) if reduction == "mean" else 1)
 
 
-@output.mistake("cross entropy", "This is p - g: the cross entropy's gradient before the sigmoid, not that of Dice.")
-def output_cross_entropy(p, g, reduction):
-    return (p - g) / (len(p) if reduction == "mean" else 1)
+output.mistake("cross entropy", "This is p - g: the cross entropy's gradient before the sigmoid, not that of Dice.")(
+    lambda p, g, reduction: (p - g) / (len(p) if reduction == "mean" else 1)
+)
 
 
 ignoring_reduction(output)
@@ -290,19 +288,15 @@ def delta_terms(u, g, reduction):
     return {name: term * p * (1 - p) for name, term in output_terms(p, g, reduction).items()}
 
 
-@delta.mistake("activation's derivative forgotten", "This is dL/dp: the factor φ'(u) of the sigmoid is missing.")
-def delta_activations_derivative_forgotten(u, g, reduction):
-    return dice_output_gradient(sigmoid(u), g, reduction)
-
-
-@delta.mistake("activation's derivative twice", "The factor φ'(u) of the sigmoid stands there twice.")
-def delta_activations_derivative_twice(u, g, reduction):
-    return dice_delta(u, g, reduction) * sigmoid(u) * (1 - sigmoid(u))
-
-
-@delta.mistake("derivative of the sigmoid at u", "u (1 - u) is used for φ'(u): it is the output that belongs there.")
-def delta_derivative_of_the_sigmoid_at_u(u, g, reduction):
-    return dice_output_gradient(sigmoid(u), g, reduction) * u * (1 - u)
+delta.mistake("activation's derivative forgotten", "This is dL/dp: the factor φ'(u) of the sigmoid is missing.")(
+    lambda u, g, reduction: dice_output_gradient(sigmoid(u), g, reduction)
+)
+delta.mistake("activation's derivative twice", "The factor φ'(u) of the sigmoid stands there twice.")(
+    lambda u, g, reduction: dice_delta(u, g, reduction) * sigmoid(u) * (1 - sigmoid(u))
+)
+delta.mistake("derivative of the sigmoid at u", "u (1 - u) is used for φ'(u): it is the output that belongs there.")(
+    lambda u, g, reduction: dice_output_gradient(sigmoid(u), g, reduction) * u * (1 - u)
+)
 
 
 @delta.mistake("Dice of u", "S and Q are those of u: the sigmoid was not applied before the overlap.")
@@ -311,9 +305,9 @@ def delta_dice_of_u(u, g, reduction):
     return dice_output_gradient(u, g, reduction) * p * (1 - p)
 
 
-@delta.mistake("cross entropy", "This is p - g, the delta of the cross entropy, not that of Dice.")
-def delta_cross_entropy(u, g, reduction):
-    return (sigmoid(u) - g) / (len(u) if reduction == "mean" else 1)
+delta.mistake("cross entropy", "This is p - g, the delta of the cross entropy, not that of Dice.")(
+    lambda u, g, reduction: (sigmoid(u) - g) / (len(u) if reduction == "mean" else 1)
+)
 
 
 ignoring_reduction(delta)

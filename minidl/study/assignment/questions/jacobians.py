@@ -49,24 +49,14 @@ def full_to_differentiate(W, x):
     return as_tensor(W) @ x
 
 
-@full.mistake("columns first", "W is written column by column here; row by row was asked for.")
-def full_columns_first(W, x):
-    return np.kron(x[None], np.eye(len(W)))
-
-
-@full.mistake("by the input", "This is W: the Jacobian of y by x, not by the weights.")
-def full_by_the_input(W, x):
-    return W
-
-
-@full.mistake("transposed", "This is the transpose: one row per y_i was asked for.")
-def full_transposed(W, x):
-    return full_layer_jacobian(W, x).T
-
-
-@full.mistake("one block for all", "Every row has x in every block; y_i depends on row i of W alone.")
-def full_one_block_for_all(W, x):
-    return np.tile(x, (len(W), len(W)))
+full.mistake("columns first", "W is written column by column here; row by row was asked for.")(
+    lambda W, x: np.kron(x[None], np.eye(len(W)))
+)
+full.mistake("by the input", "This is W: the Jacobian of y by x, not by the weights.")(lambda W, x: W)
+full.altered("transposed", "This is the transpose: one row per y_i was asked for.", then=lambda a: a.T)
+full.mistake("one block for all", "Every row has x in every block; y_i depends on row i of W alone.")(
+    lambda W, x: np.tile(x, (len(W), len(W)))
+)
 
 
 @full.mistake("W in the blocks", "The blocks hold rows of W; they hold what W is multiplied with.")
@@ -144,14 +134,10 @@ def by_input_by_unit_inputs(w, height, width):
     return np.einsum("fckl,ucpqkl->fpqu", w, windows).reshape(-1, len(units))
 
 
-@by_input.mistake("flipped kernel", "The kernel is reversed: this is the Jacobian of a true convolution.")
-def by_input_flipped_kernel(w, height, width):
-    return conv_input_jacobian(w[:, :, ::-1, ::-1], height, width)
-
-
-@by_input.mistake("transposed", "This is the transpose: one row per output was asked for.")
-def by_input_transposed(w, height, width):
-    return conv_input_jacobian(w, height, width).T
+by_input.mistake("flipped kernel", "The kernel is reversed: this is the Jacobian of a true convolution.")(
+    lambda w, height, width: conv_input_jacobian(w[:, :, ::-1, ::-1], height, width)
+)
+by_input.altered("transposed", "This is the transpose: one row per output was asked for.", then=lambda a: a.T)
 
 
 @by_input.mistake("rows and columns exchanged", "The vectors run down an image's columns; they run along its rows.")
@@ -220,9 +206,9 @@ def by_weights_shared_by_all_filters(x, filters, kernel_height, kernel_width):
     return np.tile(conv_weight_jacobian(x, 1, kernel_height, kernel_width), (filters, filters))
 
 
-@by_weights.mistake("transposed", "This is the transpose, one window per column: one row per output was asked for.")
-def by_weights_transposed(x, filters, kernel_height, kernel_width):
-    return conv_weight_jacobian(x, filters, kernel_height, kernel_width).T
+by_weights.altered(
+    "transposed", "This is the transpose, one window per column: one row per output was asked for.", then=lambda a: a.T
+)
 
 
 # --- how large

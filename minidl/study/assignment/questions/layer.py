@@ -139,19 +139,11 @@ def before_sigmoid(z, h, b, convention, cyclic=False, shift=(0, 0)):
     return u
 
 
-@forward.mistake("flipped kernel", "The two conventions are exchanged: the filter is reversed.")
-def forward_flipped_kernel(z, h, b, convention):
-    return layer_output(z, h, b, other(convention))
-
-
-@forward.mistake("always cross-correlation", "It is the cross-correlation, whatever the convention.")
-def forward_always_cross_correlation(z, h, b, convention):
-    return layer_output(z, h, b, "cross-correlation")
-
-
-@forward.mistake("always convolution", "It is the convolution, whatever the convention.")
-def forward_always_convolution(z, h, b, convention):
-    return layer_output(z, h, b, "convolution")
+forward.altered("flipped kernel", "The two conventions are exchanged: the filter is reversed.", convention=other)
+forward.altered(
+    "always cross-correlation", "It is the cross-correlation, whatever the convention.", convention="cross-correlation"
+)
+forward.altered("always convolution", "It is the convolution, whatever the convention.", convention="convolution")
 
 
 @forward.mistake("centred filter", "The filter is centred on the pixel; here its first tap (0, 0) lies on it.")
@@ -160,29 +152,17 @@ def forward_centred_filter(z, h, b, convention):
     return sigmoid(before_sigmoid(z, h, b, convention, shift=(sign * (h.shape[1] // 2), sign * (h.shape[2] // 2))))
 
 
-@forward.mistake("wraps around", "What lies outside of the image is taken from its other side; it is 0.")
-def forward_wraps_around(z, h, b, convention):
-    return sigmoid(before_sigmoid(z, h, b, convention, cyclic=True))
-
-
-@forward.mistake("activation forgotten", "This is u: the sigmoid is missing.")
-def forward_activation_forgotten(z, h, b, convention):
-    return before_sigmoid(z, h, b, convention)
-
-
-@forward.mistake("bias forgotten", "The bias is missing.")
-def forward_bias_forgotten(z, h, b, convention):
-    return layer_output(z, h, 0.0, convention)
-
-
-@forward.mistake("bias in every map", "The bias is added once for each feature map; it belongs there once.")
-def forward_bias_in_every_map(z, h, b, convention):
-    return layer_output(z, h, b * len(h), convention)
-
-
-@forward.mistake("first map only", "Only the first feature map is used: u is a sum over j.")
-def forward_first_map_only(z, h, b, convention):
-    return layer_output(z[:, :1], h[:1], b, convention)
+forward.mistake("wraps around", "What lies outside of the image is taken from its other side; it is 0.")(
+    lambda z, h, b, convention: sigmoid(before_sigmoid(z, h, b, convention, cyclic=True))
+)
+forward.altered("activation forgotten", "This is u: the sigmoid is missing.", before_sigmoid)
+forward.altered("bias forgotten", "The bias is missing.", b=0.0)
+forward.mistake("bias in every map", "The bias is added once for each feature map; it belongs there once.")(
+    lambda z, h, b, convention: layer_output(z, h, b * len(h), convention)
+)
+forward.altered(
+    "first map only", "Only the first feature map is used: u is a sum over j.", z=lambda z: z[:, :1], h=lambda h: h[:1]
+)
 
 
 # --- backward
@@ -263,19 +243,13 @@ def weights_flipped_kernel(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, other(convention))
 
 
-@weights.mistake("other convention", "All of it is right for the other convention, forwards and backwards.")
-def weights_other_convention(z, h, b, y, convention, reduction):
-    return dice_layer_gradients(z, h, b, y, other(convention), reduction)
-
-
-@weights.mistake("always cross-correlation", "It is right for cross-correlation, whatever the convention.")
-def weights_always_cross_correlation(z, h, b, y, convention, reduction):
-    return dice_layer_gradients(z, h, b, y, "cross-correlation", reduction)
-
-
-@weights.mistake("always convolution", "It is right for convolution, whatever the convention.")
-def weights_always_convolution(z, h, b, y, convention, reduction):
-    return dice_layer_gradients(z, h, b, y, "convolution", reduction)
+weights.altered(
+    "other convention", "All of it is right for the other convention, forwards and backwards.", convention=other
+)
+weights.mistake("always cross-correlation", "It is right for cross-correlation, whatever the convention.")(
+    lambda z, h, b, y, convention, reduction: dice_layer_gradients(z, h, b, y, "cross-correlation", reduction)
+)
+weights.altered("always convolution", "It is right for convolution, whatever the convention.", convention="convolution")
 
 
 @weights.mistake("lag of cross-correlation", "dL/dh takes z(m + k, n + l), whatever the convention; ŷ is right.")
@@ -294,9 +268,9 @@ def weights_array_reversed(z, h, b, y, convention, reduction):
     return by_h[:, ::-1, ::-1], by_b
 
 
-@weights.mistake("activation's derivative forgotten", "dL/dŷ is used for delta: the factor φ'(u) is missing.")
-def weights_activations_derivative_forgotten(z, h, b, y, convention, reduction):
-    return gradients(forms(z, h, b, y, convention, reduction)[1], z, h, convention)
+weights.mistake("activation's derivative forgotten", "dL/dŷ is used for delta: the factor φ'(u) is missing.")(
+    lambda z, h, b, y, convention, reduction: gradients(forms(z, h, b, y, convention, reduction)[1], z, h, convention)
+)
 
 
 @weights.mistake("activation's derivative twice", "The factor φ'(u) stands there twice.")

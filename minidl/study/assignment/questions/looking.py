@@ -88,24 +88,16 @@ def rules_gradient_and_deconvnet_exchanged(x, R, rule):
     return relu_backward(x, R, exchanged[rule])
 
 
-@rules.mistake("open at zero", "The gate of x is open at x = 0; nothing passes there.")
-def rules_open_at_zero(x, R, rule):
-    return relu_backward(np.where(x == 0, 1, x), R, rule)
-
-
-@rules.mistake("guided by either", "Guided passes where one of the two is positive; it asks for both.")
-def rules_guided_by_either(x, R, rule):
-    return R * ((x > 0) | (R > 0)) if rule == "guided" else relu_backward(x, R, rule)
-
-
-@rules.mistake("relu of x", "The values of x pass, gated; it is the signal R that goes back.")
-def rules_relu_of_x(x, R, rule):
-    return np.maximum(x, 0)
-
-
-@rules.mistake("magnitude", "The absolute value of the signal passes.")
-def rules_magnitude(x, R, rule):
-    return abs(relu_backward(x, R, rule))
+rules.altered(
+    "open at zero", "The gate of x is open at x = 0; nothing passes there.", x=lambda x: np.where(x == 0, 1, x)
+)
+rules.mistake("guided by either", "Guided passes where one of the two is positive; it asks for both.")(
+    lambda x, R, rule: R * ((x > 0) | (R > 0)) if rule == "guided" else relu_backward(x, R, rule)
+)
+rules.mistake("relu of x", "The values of x pass, gated; it is the signal R that goes back.")(
+    lambda x, R, rule: np.maximum(x, 0)
+)
+rules.altered("magnitude", "The absolute value of the signal passes.", then=abs)
 
 
 # --- Grad-CAM
@@ -171,24 +163,14 @@ def _with(alpha, A, relu=True):
     return alpha, np.maximum(picture, 0) if relu else picture
 
 
-@cam.mistake("sum against mean", "α is summed over the pixels: that gives CAM's own weights. Grad-CAM takes the mean.")
-def cam_sum_against_mean(A, w):
-    return _with(w, A)
-
-
-@cam.mistake("mean taken twice", "There is a 1/Z too many.")
-def cam_mean_taken_twice(A, w):
-    return _with(w / A[0].size ** 2, A)
-
-
-@cam.mistake("relu forgotten", "The map is not cut off at 0.")
-def cam_relu_forgotten(A, w):
-    return _with(w / A[0].size, A, relu=False)
-
-
-@cam.mistake("relu on the weights", "The weights are cut off at 0; the relu belongs around the sum.")
-def cam_relu_on_the_weights(A, w):
-    return w / A[0].size, _with(np.maximum(w, 0) / A[0].size, A)[1]
+cam.mistake("sum against mean", "α is summed over the pixels: that gives CAM's own weights. Grad-CAM takes the mean.")(
+    lambda A, w: _with(w, A)
+)
+cam.mistake("mean taken twice", "There is a 1/Z too many.")(lambda A, w: _with(w / A[0].size ** 2, A))
+cam.mistake("relu forgotten", "The map is not cut off at 0.")(lambda A, w: _with(w / A[0].size, A, relu=False))
+cam.mistake("relu on the weights", "The weights are cut off at 0; the relu belongs around the sum.")(
+    lambda A, w: (w / A[0].size, _with(np.maximum(w, 0) / A[0].size, A)[1])
+)
 
 
 @cam.mistake("relu on each map", "Each weighted map is cut off at 0; the relu belongs around the sum.")
@@ -197,14 +179,12 @@ def cam_relu_on_each_map(A, w):
     return w / A[0].size, terms.sum(axis=0)
 
 
-@cam.mistake("CAM drawn", "α is right, but the map is that of CAM: its weights are w.")
-def cam_drawn(A, w):
-    return w / A[0].size, _with(w, A)[1]
-
-
-@cam.mistake("divided by the number of maps", "The mean is taken over the maps; α is a mean over pixels.")
-def cam_divided_by_the_number_of_maps(A, w):
-    return _with(w / len(A), A)
+cam.mistake("CAM drawn", "α is right, but the map is that of CAM: its weights are w.")(
+    lambda A, w: (w / A[0].size, _with(w, A)[1])
+)
+cam.mistake("divided by the number of maps", "The mean is taken over the maps; α is a mean over pixels.")(
+    lambda A, w: _with(w / len(A), A)
+)
 
 
 # --- after a softmax
@@ -262,9 +242,9 @@ def softmax_terms(A, W, c):
     }
 
 
-@softmax.mistake("softmax's derivative forgotten", "This is the answer for the score before the softmax.")
-def softmax_softmaxs_derivative_forgotten(A, W, c):
-    return W[c] / A[0].size
+softmax.mistake("softmax's derivative forgotten", "This is the answer for the score before the softmax.")(
+    lambda A, W, c: W[c] / A[0].size
+)
 
 
 @softmax.mistake("other classes forgotten", "Only p_c (1 - p_c) is used: the other scores move p_c, too.")
@@ -273,21 +253,15 @@ def softmax_other_classes_forgotten(A, W, c):
     return p[c] * (1 - p[c]) * W[c] / A[0].size
 
 
-@softmax.mistake("logarithm", "This differentiates log p_c: the factor p_c is missing.")
-def softmax_logarithm(A, W, c):
-    return (W[c] - probabilities(A, W) @ W) / A[0].size
-
-
-@softmax.mistake("sum against mean", "α is summed over the pixels of a map; it is the mean.")
-def softmax_sum_against_mean(A, W, c):
-    return softmax_alpha(A, W, c) * A[0].size
-
-
-@softmax.mistake(
-    "one hot minus p", "This has the sign of the cross entropy's gradient, p minus one hot, and no factor p_c."
+softmax.mistake("logarithm", "This differentiates log p_c: the factor p_c is missing.")(
+    lambda A, W, c: (W[c] - probabilities(A, W) @ W) / A[0].size
 )
-def softmax_one_hot_minus_p(A, W, c):
-    return (probabilities(A, W) @ W - W[c]) / A[0].size
+softmax.mistake("sum against mean", "α is summed over the pixels of a map; it is the mean.")(
+    lambda A, W, c: softmax_alpha(A, W, c) * A[0].size
+)
+softmax.mistake(
+    "one hot minus p", "This has the sign of the cross entropy's gradient, p minus one hot, and no factor p_c."
+)(lambda A, W, c: (probabilities(A, W) @ W - W[c]) / A[0].size)
 
 
 QUESTIONS = (rules, cam, softmax)

@@ -83,24 +83,12 @@ def matrix_by_unit_inputs(kernel, size, stride, padding, convention):
     return np.stack([slide(np.pad(unit, padding), kernel, "valid")[::stride] for unit in np.eye(size)], axis=1)
 
 
-@matrix.mistake("flipped kernel", "The two conventions are exchanged: the kernel is reversed.")
-def matrix_flipped_kernel(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel[::-1], size, stride, padding, convention)
-
-
-@matrix.mistake("always cross-correlation", "It is the cross-correlation, whatever the convention.")
-def matrix_always_cross_correlation(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel, size, stride, padding, "cross-correlation")
-
-
-@matrix.mistake("always convolution", "It is the convolution, whatever the convention.")
-def matrix_always_convolution(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel, size, stride, padding, "convolution")
-
-
-@matrix.mistake("transposed", "This is the transpose of X: one row per output is asked for.")
-def matrix_transposed(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel, size, stride, padding, convention).T
+matrix.altered("flipped kernel", "The two conventions are exchanged: the kernel is reversed.", kernel=lambda k: k[::-1])
+matrix.altered(
+    "always cross-correlation", "It is the cross-correlation, whatever the convention.", convention="cross-correlation"
+)
+matrix.altered("always convolution", "It is the convolution, whatever the convention.", convention="convolution")
+matrix.altered("transposed", "This is the transpose of X: one row per output is asked for.", then=lambda a: a.T)
 
 
 @matrix.mistake("padding's columns kept", "X has columns for the padding; one column per entry of the input itself.")
@@ -108,14 +96,8 @@ def matrix_paddings_columns_kept(kernel, size, stride, padding, convention):
     return convolution_matrix(kernel, size + 2 * padding, stride, 0, convention)
 
 
-@matrix.mistake("stride forgotten", "This is X for stride 1.")
-def matrix_stride_forgotten(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel, size, 1, padding, convention)
-
-
-@matrix.mistake("padding forgotten", "This is X without padding.")
-def matrix_padding_forgotten(kernel, size, stride, padding, convention):
-    return convolution_matrix(kernel, size, stride, 0, convention)
+matrix.altered("stride forgotten", "This is X for stride 1.", stride=1)
+matrix.altered("padding forgotten", "This is X without padding.", padding=0)
 
 
 @matrix.mistake("wraps around", "Taps that fall into the padding come back at the other side; they meet zeros.")
@@ -171,14 +153,12 @@ def transpose_pseudo_inverse(a, kernel, size, stride, padding):
     return np.linalg.pinv(convolution_matrix(kernel, size, stride, padding, "cross-correlation")) @ a
 
 
-@transpose.mistake("flipped kernel", "The kernel is reversed: each entry of a places the kernel as it stands.")
-def transpose_flipped_kernel(a, kernel, size, stride, padding):
-    return transposed_convolution(a, kernel[::-1], size, stride, padding)
-
-
-@transpose.mistake("padding not cut off", "The result begins in the padding; the padding is cut off in front.")
-def transpose_padding_not_cut_off(a, kernel, size, stride, padding):
-    return transposed_convolution(a, kernel, size + 2 * padding, stride, 0)[:size]
+transpose.mistake("flipped kernel", "The kernel is reversed: each entry of a places the kernel as it stands.")(
+    lambda a, kernel, size, stride, padding: transposed_convolution(a, kernel[::-1], size, stride, padding)
+)
+transpose.mistake("padding not cut off", "The result begins in the padding; the padding is cut off in front.")(
+    lambda a, kernel, size, stride, padding: transposed_convolution(a, kernel, size + 2 * padding, stride, 0)[:size]
+)
 
 
 @transpose.mistake("overlaps overwritten", "Where two windows overlap, the later one replaces the earlier; they add.")
@@ -195,9 +175,7 @@ def transpose_overlaps_averaged(a, kernel, size, stride, padding):
     return transposed_convolution(a, kernel, size, stride, padding) / np.maximum(count, 1)
 
 
-@transpose.mistake("order of a reversed", "The entries of a are placed last to first.")
-def transpose_order_of_a_reversed(a, kernel, size, stride, padding):
-    return transposed_convolution(a[::-1], kernel, size, stride, padding)
+transpose.altered("order of a reversed", "The entries of a are placed last to first.", a=lambda a: a[::-1])
 
 
 # --- zero insertion
@@ -247,26 +225,18 @@ def insertion_by_least_squares(a, kernel, stride):
     return stuffed, np.linalg.lstsq(np.stack(columns, axis=1), _placed(a, kernel, stride), rcond=None)[0]
 
 
-@insertion.mistake(
+insertion.mistake(
     "filter not reversed", "That filter is right for a true convolution; a correlation reads it reversed."
+)(lambda a, kernel, stride: insert_zeros(a, kernel[::-1], stride))
+insertion.mistake("zeros at the end", "There are zeros after the last entry, too: they belong between entries only.")(
+    lambda a, kernel, stride: (np.kron(a, np.eye(stride)[0]), kernel[::-1])
 )
-def insertion_filter_not_reversed(a, kernel, stride):
-    return insert_zeros(a, kernel[::-1], stride)
-
-
-@insertion.mistake("zeros at the end", "There are zeros after the last entry, too: they belong between entries only.")
-def insertion_zeros_at_the_end(a, kernel, stride):
-    return np.kron(a, np.eye(stride)[0]), kernel[::-1]
-
-
-@insertion.mistake("one zero too many", "There are s zeros between neighbours; s - 1 keep a distance of s.")
-def insertion_one_zero_too_many(a, kernel, stride):
-    return insert_zeros(a, kernel, stride + 1)
-
-
-@insertion.mistake("repeated", "The entries are repeated in place of inserting zeros: that is nearest upsampling.")
-def insertion_repeated(a, kernel, stride):
-    return np.repeat(a, stride)[: (len(a) - 1) * stride + 1], kernel[::-1]
+insertion.altered(
+    "one zero too many", "There are s zeros between neighbours; s - 1 keep a distance of s.", stride=lambda s: s + 1
+)
+insertion.mistake("repeated", "The entries are repeated in place of inserting zeros: that is nearest upsampling.")(
+    lambda a, kernel, stride: (np.repeat(a, stride)[: (len(a) - 1) * stride + 1], kernel[::-1])
+)
 
 
 # --- checkerboard
@@ -308,24 +278,12 @@ def checkerboard_by_column_sums_of_x(kernel, stride, padding):
     return X.sum(axis=0)[far * stride : (far + 1) * stride]
 
 
-@checkerboard.mistake("padding forgotten", "The pattern begins with the first tap; the padding moves it.")
-def checkerboard_padding_forgotten(kernel, stride, padding):
-    return checkerboard_pattern(kernel, stride, 0)
-
-
-@checkerboard.mistake("padding the other way", "The padding moves the pattern to the wrong side.")
-def checkerboard_padding_the_other_way(kernel, stride, padding):
-    return checkerboard_pattern(kernel, stride, -padding)
-
-
-@checkerboard.mistake("flipped kernel", "The kernel is reversed.")
-def checkerboard_flipped_kernel(kernel, stride, padding):
-    return checkerboard_pattern(kernel[::-1], stride, padding)
-
-
-@checkerboard.mistake("no pattern seen", "Every position is given the mean of the kernel's taps: the phases differ.")
-def checkerboard_no_pattern_seen(kernel, stride, padding):
-    return np.full(stride, kernel.sum() / stride)
+checkerboard.altered("padding forgotten", "The pattern begins with the first tap; the padding moves it.", padding=0)
+checkerboard.altered("padding the other way", "The padding moves the pattern to the wrong side.", padding=lambda p: -p)
+checkerboard.altered("flipped kernel", "The kernel is reversed.", kernel=lambda k: k[::-1])
+checkerboard.mistake("no pattern seen", "Every position is given the mean of the kernel's taps: the phases differ.")(
+    lambda kernel, stride, padding: np.full(stride, kernel.sum() / stride)
+)
 
 
 @checkerboard.mistake("averaged", "Each result is divided by the number of taps that meet there; they add.")

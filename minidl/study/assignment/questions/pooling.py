@@ -87,14 +87,12 @@ def pooled_after_and_before_exchanged(layers, kernel, pool, reading):
     return pooled_field(layers, kernel, pool, exchanged[reading])
 
 
-@pooled.mistake("downsampling forgotten", "The field is that of the convolutions alone: the jump stays 1.")
-def pooled_downsampling_forgotten(layers, kernel, pool, reading):
-    return 1 + layers * (kernel - 1)
-
-
-@pooled.mistake("jump too early", "The downsampling after a layer widens that layer itself; it widens the next one.")
-def pooled_jump_too_early(layers, kernel, pool, reading):
-    return 1 + (pooled_field(layers, kernel, pool, reading) - 1) * pool
+pooled.mistake("downsampling forgotten", "The field is that of the convolutions alone: the jump stays 1.")(
+    lambda layers, kernel, pool, reading: 1 + layers * (kernel - 1)
+)
+pooled.mistake("jump too early", "The downsampling after a layer widens that layer itself; it widens the next one.")(
+    lambda layers, kernel, pool, reading: 1 + (pooled_field(layers, kernel, pool, reading) - 1) * pool
+)
 
 
 @pooled.mistake("jump adds up", "The jumps are 1, P, 2P, ...; they multiply: 1, P, P², ...")
@@ -152,29 +150,19 @@ def _span(kernel, dilation):
     return int(1 + (kernel - 1) * dilation.sum())
 
 
-@gridding.mistake("no gaps seen", "Every input of the span is counted as read.")
-def gridding_no_gaps_seen(kernel, dilation):
-    return _span(kernel, dilation), _span(kernel, dilation)
-
-
-@gridding.mistake("paths counted", "Paths are counted, kernel to the power of the layers: many end at the same input.")
-def gridding_paths_counted(kernel, dilation):
-    return _span(kernel, dilation), kernel ** len(dilation)
-
-
-@gridding.mistake("dilation forgotten", "The dilations do not count.")
-def gridding_dilation_forgotten(kernel, dilation):
-    return span_and_taps(kernel, np.ones_like(dilation))
-
-
-@gridding.mistake("last layer only", "The inputs are those of one layer, k of them, not those of the layers together.")
-def gridding_last_layer_only(kernel, dilation):
-    return _span(kernel, dilation), kernel
-
-
-@gridding.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps are k - 1 gaps.")
-def gridding_dilation_times_k(kernel, dilation):
-    return int(1 + (kernel * dilation - 1).sum()), span_and_taps(kernel, dilation)[1]
+gridding.mistake("no gaps seen", "Every input of the span is counted as read.")(
+    lambda kernel, dilation: (_span(kernel, dilation), _span(kernel, dilation))
+)
+gridding.mistake("paths counted", "Paths are counted, kernel to the power of the layers: many end at the same input.")(
+    lambda kernel, dilation: (_span(kernel, dilation), kernel ** len(dilation))
+)
+gridding.altered("dilation forgotten", "The dilations do not count.", dilation=np.ones_like)
+gridding.mistake("last layer only", "The inputs are those of one layer, k of them, not those of the layers together.")(
+    lambda kernel, dilation: (_span(kernel, dilation), kernel)
+)
+gridding.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps are k - 1 gaps.")(
+    lambda kernel, dilation: (int(1 + (kernel * dilation - 1).sum()), span_and_taps(kernel, dilation)[1])
+)
 
 
 # --- cost
@@ -222,24 +210,18 @@ def cost_by_geometric_series(layers, pool):
     return (1 - q**layers) / (1 - q) / layers
 
 
-@cost.mistake("one axis", "Only one axis shrinks; pooling shrinks rows and columns.")
-def cost_one_axis(layers, pool):
-    return sum(pool ** (-1.0 * layer) for layer in range(layers)) / layers
-
-
-@cost.mistake("pooled before the first layer", "The first layer is counted after a pooling; it runs on the full image.")
-def cost_pooled_before_the_first_layer(layers, pool):
-    return pooled_share(layers, pool) / pool**2
-
-
-@cost.mistake("last layer only", "This is what the last layer alone saves.")
-def cost_last_layer_only(layers, pool):
-    return pool ** (-2.0 * (layers - 1))
-
-
-@cost.mistake("sum, not share", "The costs are added up but not compared with those of the plain net.")
-def cost_sum_not_share(layers, pool):
-    return pooled_share(layers, pool) * layers
+cost.mistake("one axis", "Only one axis shrinks; pooling shrinks rows and columns.")(
+    lambda layers, pool: sum(pool ** (-1.0 * layer) for layer in range(layers)) / layers
+)
+cost.mistake("pooled before the first layer", "The first layer is counted after a pooling; it runs on the full image.")(
+    lambda layers, pool: pooled_share(layers, pool) / pool**2
+)
+cost.mistake("last layer only", "This is what the last layer alone saves.")(
+    lambda layers, pool: pool ** (-2.0 * (layers - 1))
+)
+cost.mistake("sum, not share", "The costs are added up but not compared with those of the plain net.")(
+    lambda layers, pool: pooled_share(layers, pool) * layers
+)
 
 
 QUESTIONS = (pooled, gridding, cost)

@@ -121,39 +121,23 @@ def field(kernel, stride, dilation, grow=lambda k, d: d * (k - 1), start=1, earl
     return r
 
 
-@size.mistake("strides forgotten", "The strides do not count: the jump stays 1.")
-def size_strides_forgotten(kernel, stride, dilation):
-    return receptive_field(kernel, np.ones_like(stride), dilation)
-
-
-@size.mistake("jump too early", "A layer's own stride widens its own kernel: the jump is multiplied before it is used.")
-def size_jump_too_early(kernel, stride, dilation):
-    return field(kernel, stride, dilation, early=True)
-
-
-@size.mistake("dilation forgotten", "The dilations do not count.")
-def size_dilation_forgotten(kernel, stride, dilation):
-    return receptive_field(kernel, stride, np.ones_like(dilation))
-
-
-@size.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps there are k - 1 gaps.")
-def size_dilation_times_k(kernel, stride, dilation):
-    return field(kernel, stride, dilation, grow=lambda k, d: d * k - 1)
-
-
-@size.mistake("k where k - 1 belongs", "Each layer adds its whole kernel; the pixel where it stands is there already.")
-def size_k_where_k_1_belongs(kernel, stride, dilation):
-    return field(kernel, stride, dilation, grow=lambda k, d: d * k)
-
-
-@size.mistake("product of the kernels", "The kernels are multiplied: fields of layers add up.")
-def size_product_of_the_kernels(kernel, stride, dilation):
-    return int(np.prod(dilation * (kernel - 1) + 1))
-
-
-@size.mistake("first pixel forgotten", "The recursion starts at 0; one pixel sees itself, so it starts at 1.")
-def size_first_pixel_forgotten(kernel, stride, dilation):
-    return field(kernel, stride, dilation, start=0)
+size.altered("strides forgotten", "The strides do not count: the jump stays 1.", stride=np.ones_like)
+size.mistake("jump too early", "A layer's own stride widens its own kernel: the jump is multiplied before it is used.")(
+    lambda kernel, stride, dilation: field(kernel, stride, dilation, early=True)
+)
+size.altered("dilation forgotten", "The dilations do not count.", dilation=np.ones_like)
+size.mistake("dilation times k", "A dilated kernel is taken to span d k inputs; between k taps there are k - 1 gaps.")(
+    lambda kernel, stride, dilation: field(kernel, stride, dilation, grow=lambda k, d: d * k - 1)
+)
+size.mistake("k where k - 1 belongs", "Each layer adds its whole kernel; the pixel where it stands is there already.")(
+    lambda kernel, stride, dilation: field(kernel, stride, dilation, grow=lambda k, d: d * k)
+)
+size.mistake("product of the kernels", "The kernels are multiplied: fields of layers add up.")(
+    lambda kernel, stride, dilation: int(np.prod(dilation * (kernel - 1) + 1))
+)
+size.altered(
+    "first pixel forgotten", "The recursion starts at 0; one pixel sees itself, so it starts at 1.", field, start=0
+)
 
 
 # --- centre
@@ -203,34 +187,18 @@ def centre_by_first_and_last_tap(kernel, stride, dilation, padding):
     return (first + last) / 2
 
 
-@centre.mistake("padding forgotten", "The padding does not count; it moves the field to the left.")
-def centre_padding_forgotten(kernel, stride, dilation, padding):
-    return field_centre(kernel, stride, dilation, 0 * padding)
-
-
-@centre.mistake("strides forgotten", "The strides do not count: the jump stays 1.")
-def centre_strides_forgotten(kernel, stride, dilation, padding):
-    return field_centre(kernel, np.ones_like(stride), dilation, padding)
-
-
-@centre.mistake("dilation forgotten", "The dilations do not count.")
-def centre_dilation_forgotten(kernel, stride, dilation, padding):
-    return field_centre(kernel, stride, np.ones_like(dilation), padding)
-
-
-@centre.mistake("first tap", "This is where the field begins, not its centre.")
-def centre_first_tap(kernel, stride, dilation, padding):
-    return field_centre(np.ones_like(kernel), stride, dilation, padding)
-
-
-@centre.mistake("padding without jump", "The padding of every layer is counted in pixels of the input, not of its own.")
-def centre_padding_without_jump(kernel, stride, dilation, padding):
-    return field_centre(kernel, stride, dilation, 0 * padding) - padding.sum()
-
-
-@centre.mistake("whole kernel", "Half of d k is added; the centre of k taps is d (k - 1) / 2 from the first.")
-def centre_whole_kernel(kernel, stride, dilation, padding):
-    return field_centre(kernel + 1, stride, dilation, padding)
+centre.altered(
+    "padding forgotten", "The padding does not count; it moves the field to the left.", padding=lambda p: 0 * p
+)
+centre.altered("strides forgotten", "The strides do not count: the jump stays 1.", stride=np.ones_like)
+centre.altered("dilation forgotten", "The dilations do not count.", dilation=np.ones_like)
+centre.altered("first tap", "This is where the field begins, not its centre.", kernel=np.ones_like)
+centre.mistake("padding without jump", "The padding of every layer is counted in pixels of the input, not of its own.")(
+    lambda kernel, stride, dilation, padding: field_centre(kernel, stride, dilation, 0 * padding) - padding.sum()
+)
+centre.mistake("whole kernel", "Half of d k is added; the centre of k taps is d (k - 1) / 2 from the first.")(
+    lambda kernel, stride, dilation, padding: field_centre(kernel + 1, stride, dilation, padding)
+)
 
 
 QUESTIONS = (size, centre)

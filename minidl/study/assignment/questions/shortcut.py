@@ -113,34 +113,24 @@ def _moment(X, Y):
     return (Y - X) @ X.T / X.shape[1]
 
 
-@eigenvalues.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")
-def eigenvalues_shortcut_forgotten(X, Y, blocks, layers):
-    return _from(_sigma(Y @ X.T / X.shape[1]), X, blocks, layers)
-
-
-@eigenvalues.mistake("all positive", "The eigenvalues come in pairs, plus and minus: zero is a saddle, not a valley.")
-def eigenvalues_all_positive(X, Y, blocks, layers):
-    return np.sort(abs(hessian_eigenvalues(X, Y, blocks, layers)))
-
-
-@eigenvalues.mistake("squares", "The eigenvalues are the squares of what they should be: those of C Cᵀ, not of C.")
-def eigenvalues_squares(X, Y, blocks, layers):
-    return _from(_sigma(_moment(X, Y)) ** 2, X, blocks, layers)
-
-
-@eigenvalues.mistake("sum over samples", "The moments are sums over the samples; the loss is a mean.")
-def eigenvalues_sum_over_samples(X, Y, blocks, layers):
-    return hessian_eigenvalues(X, Y, blocks, layers) * X.shape[1]
-
-
-@eigenvalues.mistake("grows with depth", "The eigenvalues grow with the number of blocks; for n = 2 they do not.")
-def eigenvalues_grows_with_depth(X, Y, blocks, layers):
-    return hessian_eigenvalues(X, Y, blocks, layers) * blocks
-
-
-@eigenvalues.mistake("factor two", "There is a factor 2 too many: the loss has a half in front of the square.")
-def eigenvalues_factor_two(X, Y, blocks, layers):
-    return hessian_eigenvalues(X, Y, blocks, layers) * 2
+eigenvalues.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")(
+    lambda X, Y, blocks, layers: _from(_sigma(Y @ X.T / X.shape[1]), X, blocks, layers)
+)
+eigenvalues.mistake("all positive", "The eigenvalues come in pairs, plus and minus: zero is a saddle, not a valley.")(
+    lambda X, Y, blocks, layers: np.sort(abs(hessian_eigenvalues(X, Y, blocks, layers)))
+)
+eigenvalues.mistake("squares", "The eigenvalues are the squares of what they should be: those of C Cᵀ, not of C.")(
+    lambda X, Y, blocks, layers: _from(_sigma(_moment(X, Y)) ** 2, X, blocks, layers)
+)
+eigenvalues.mistake("sum over samples", "The moments are sums over the samples; the loss is a mean.")(
+    lambda X, Y, blocks, layers: hessian_eigenvalues(X, Y, blocks, layers) * X.shape[1]
+)
+eigenvalues.mistake("grows with depth", "The eigenvalues grow with the number of blocks; for n = 2 they do not.")(
+    lambda X, Y, blocks, layers: hessian_eigenvalues(X, Y, blocks, layers) * blocks
+)
+eigenvalues.altered(
+    "factor two", "There is a factor 2 too many: the loss has a half in front of the square.", then=lambda a: a * 2
+)
 
 
 @eigenvalues.mistake(
@@ -186,19 +176,13 @@ for _name, _way in (("autograd", by_rules), ("complex step", by_slopes)):
         return found.max() / found.min()
 
 
-@condition.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")
-def condition_shortcut_forgotten(X, Y, blocks):
-    return np.linalg.cond(Y @ X.T)
-
-
-@condition.mistake("squared", "This is the condition number of C Cᵀ, the square of that of C.")
-def condition_squared(X, Y, blocks):
-    return condition_number(X, Y, blocks) ** 2
-
-
-@condition.mistake("of the data", "This is the condition number of S_xx, that of a net without layers in between.")
-def condition_of_the_data(X, Y, blocks):
-    return np.linalg.cond(X @ X.T)
+condition.mistake("shortcut forgotten", "C is taken as S_yx: the shortcut explains x already, so subtract S_xx.")(
+    lambda X, Y, blocks: np.linalg.cond(Y @ X.T)
+)
+condition.altered("squared", "This is the condition number of C Cᵀ, the square of that of C.", then=lambda a: a**2)
+condition.mistake("of the data", "This is the condition number of S_xx, that of a net without layers in between.")(
+    lambda X, Y, blocks: np.linalg.cond(X @ X.T)
+)
 
 
 @condition.mistake("eigenvalues of C", "C is not symmetric: its singular values are asked for, not its eigenvalues.")
@@ -207,14 +191,10 @@ def condition_eigenvalues_of_c(X, Y, blocks):
     return found.max() / found.min()
 
 
-@condition.mistake("grows with depth", "The condition number grows with R; for n = 2 it does not depend on depth.")
-def condition_grows_with_depth(X, Y, blocks):
-    return condition_number(X, Y, blocks) * blocks
-
-
-@condition.mistake("upside down", "This is smallest over largest.")
-def condition_upside_down(X, Y, blocks):
-    return 1 / condition_number(X, Y, blocks)
+condition.mistake("grows with depth", "The condition number grows with R; for n = 2 it does not depend on depth.")(
+    lambda X, Y, blocks: condition_number(X, Y, blocks) * blocks
+)
+condition.altered("upside down", "This is smallest over largest.", then=lambda a: 1 / a)
 
 
 # --- one layer, one number
@@ -286,29 +266,21 @@ def _symmetric(diagonal, beside, blocks):
     return spectrum(H)
 
 
-@scalar.mistake("blocks apart", "The mixed derivatives are missing: each block sees all others as multiplied on.")
-def scalar_blocks_apart(s, c, blocks):
-    return _symmetric(s, 0, blocks)
-
-
-@scalar.mistake("residual forgotten", "Only products of first derivatives are there; f is not linear in all w at once.")
-def scalar_residual_forgotten(s, c, blocks):
-    return _symmetric(s, s, blocks)
-
-
-@scalar.mistake("sign of the residual", "The second derivative of f has the wrong sign: it comes with f - y.")
-def scalar_sign_of_the_residual(s, c, blocks):
-    return _symmetric(s, s + c, blocks)
-
-
-@scalar.mistake("residual on the diagonal", "f is linear in each single w: its second derivative is 0 on the diagonal.")
-def scalar_residual_on_the_diagonal(s, c, blocks):
-    return _symmetric(s - c, s - c, blocks)
-
-
-@scalar.mistake("factor two", "There is a factor 2 too many: the loss has a half in front of the square.")
-def scalar_factor_two(s, c, blocks):
-    return 2 * one_layer_eigenvalues(s, c, blocks)
+scalar.mistake("blocks apart", "The mixed derivatives are missing: each block sees all others as multiplied on.")(
+    lambda s, c, blocks: _symmetric(s, 0, blocks)
+)
+scalar.mistake("residual forgotten", "Only products of first derivatives are there; f is not linear in all w at once.")(
+    lambda s, c, blocks: _symmetric(s, s, blocks)
+)
+scalar.mistake("sign of the residual", "The second derivative of f has the wrong sign: it comes with f - y.")(
+    lambda s, c, blocks: _symmetric(s, s + c, blocks)
+)
+scalar.mistake("residual on the diagonal", "f is linear in each single w: its second derivative is 0 on the diagonal.")(
+    lambda s, c, blocks: _symmetric(s - c, s - c, blocks)
+)
+scalar.altered(
+    "factor two", "There is a factor 2 too many: the loss has a half in front of the square.", then=lambda a: 2 * a
+)
 
 
 QUESTIONS = (eigenvalues, condition, scalar)

@@ -64,29 +64,19 @@ def product_identity_forgotten(jacobians, g):
     return g
 
 
-@product.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")
-def product_not_transposed(jacobians, g):
-    return skip_gradient(jacobians.swapaxes(1, 2), g)
-
-
-@product.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")
-def product_order_reversed(jacobians, g):
-    return skip_gradient(jacobians[::-1], g)
-
-
-@product.mistake("not transposed, order reversed", "This carries a change of h_0 forwards; it is not the gradient.")
-def product_not_transposed_order_reversed(jacobians, g):
-    return skip_gradient(jacobians[::-1].swapaxes(1, 2), g)
-
-
-@product.mistake("first order", "Products of two or more J are dropped: paths through several branches count.")
-def product_first_order(jacobians, g):
-    return g + sum(J.T @ g for J in jacobians)
-
-
-@product.mistake("skips only", "This is g as it came: only the path through all skips.")
-def product_skips_only(jacobians, g):
-    return g
+product.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")(
+    lambda jacobians, g: skip_gradient(jacobians.swapaxes(1, 2), g)
+)
+product.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")(
+    lambda jacobians, g: skip_gradient(jacobians[::-1], g)
+)
+product.mistake("not transposed, order reversed", "This carries a change of h_0 forwards; it is not the gradient.")(
+    lambda jacobians, g: skip_gradient(jacobians[::-1].swapaxes(1, 2), g)
+)
+product.mistake("first order", "Products of two or more J are dropped: paths through several branches count.")(
+    lambda jacobians, g: g + sum(J.T @ g for J in jacobians)
+)
+product.mistake("skips only", "This is g as it came: only the path through all skips.")(lambda jacobians, g: g)
 
 
 # --- paths
@@ -135,19 +125,15 @@ def paths_by_interpolation(jacobians, g):
     return np.fft.fft([skip_gradient(t * jacobians, g) for t in roots], axis=0).real / len(roots)
 
 
-@paths.mistake("added up", "Row k holds all paths through up to k branches; it asks for exactly k.")
-def paths_added_up(jacobians, g):
-    return paths_by_length(jacobians, g).cumsum(axis=0)
-
-
-@paths.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")
-def paths_not_transposed(jacobians, g):
-    return paths_by_length(jacobians.swapaxes(1, 2), g)
-
-
-@paths.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")
-def paths_order_reversed(jacobians, g):
-    return paths_by_length(jacobians[::-1], g)
+paths.mistake("added up", "Row k holds all paths through up to k branches; it asks for exactly k.")(
+    lambda jacobians, g: paths_by_length(jacobians, g).cumsum(axis=0)
+)
+paths.mistake("not transposed", "The Jacobians carry changes forwards; gradients go back through the transposes.")(
+    lambda jacobians, g: paths_by_length(jacobians.swapaxes(1, 2), g)
+)
+paths.mistake("order reversed", "The layers are passed first to last; the gradient meets the last one first.")(
+    lambda jacobians, g: paths_by_length(jacobians[::-1], g)
+)
 
 
 @paths.mistake("last layers only", "Row k is the one path through the last k branches; any k of the L may be taken.")
@@ -164,9 +150,9 @@ def paths_average_path(jacobians, g):
     return paths_by_length(jacobians, g) / np.bincount(lengths)[:, None]
 
 
-@paths.mistake("longest first", "The rows are in reverse: row 0 is for the path through the skips alone.")
-def paths_longest_first(jacobians, g):
-    return paths_by_length(jacobians, g)[::-1]
+paths.altered(
+    "longest first", "The rows are in reverse: row 0 is for the path through the skips alone.", then=lambda a: a[::-1]
+)
 
 
 # --- bounds
@@ -216,29 +202,19 @@ def bounds_by_products(eps, layers):
     return product(identity - eps * identity), product(identity + eps * identity), product(eps * identity)
 
 
-@bounds.mistake("first order", "The layers' deviations are added, 1 - L eps and 1 + L eps; they multiply.")
-def bounds_first_order(eps, layers):
-    return 1 - layers * eps, 1 + layers * eps, eps**layers
-
-
-@bounds.mistake("one layer", "These are the bounds of one layer, not of L.")
-def bounds_one_layer(eps, layers):
-    return 1 - eps, 1 + eps, eps
-
-
-@bounds.mistake("lower is one over upper", "The lower bound is taken as 1 over the upper one; it is smaller.")
-def bounds_lower_is_one_over_upper(eps, layers):
-    return (1 + eps) ** -float(layers), (1 + eps) ** layers, eps**layers
-
-
-@bounds.mistake("skips in the plain net", "Without skips there is no 1 + in the factor of a layer.")
-def bounds_skips_in_the_plain_net(eps, layers):
-    return (1 - eps) ** layers, (1 + eps) ** layers, (1 + eps) ** layers
-
-
-@bounds.mistake("skips never shrink", "The lower bound is taken as 1: a branch may work against its skip.")
-def bounds_skips_never_shrink(eps, layers):
-    return 1.0, (1 + eps) ** layers, eps**layers
+bounds.mistake("first order", "The layers' deviations are added, 1 - L eps and 1 + L eps; they multiply.")(
+    lambda eps, layers: (1 - layers * eps, 1 + layers * eps, eps**layers)
+)
+bounds.mistake("one layer", "These are the bounds of one layer, not of L.")(lambda eps, layers: (1 - eps, 1 + eps, eps))
+bounds.mistake("lower is one over upper", "The lower bound is taken as 1 over the upper one; it is smaller.")(
+    lambda eps, layers: ((1 + eps) ** -float(layers), (1 + eps) ** layers, eps**layers)
+)
+bounds.mistake("skips in the plain net", "Without skips there is no 1 + in the factor of a layer.")(
+    lambda eps, layers: ((1 - eps) ** layers, (1 + eps) ** layers, (1 + eps) ** layers)
+)
+bounds.mistake("skips never shrink", "The lower bound is taken as 1: a branch may work against its skip.")(
+    lambda eps, layers: (1.0, (1 + eps) ** layers, eps**layers)
+)
 
 
 # --- random branches
@@ -283,29 +259,19 @@ def random_by_all_signs(s, layers):
     return growth(np.eye(2)), growth(np.zeros((2, 2)))
 
 
-@random.mistake("square of the sum", "This is (1 + s)²: the mixed term has mean 0.")
-def random_square_of_the_sum(s, layers):
-    return (1 + s) ** (2 * layers), s ** (2 * layers)
-
-
-@random.mistake("not squared", "This is the growth of |g| with s; |g|² was asked for, and variances add.")
-def random_not_squared(s, layers):
-    return (1 + s) ** layers, s**layers
-
-
-@random.mistake("one layer", "This is the factor of one layer; they multiply.")
-def random_one_layer(s, layers):
-    return 1 + s**2, s**2
-
-
-@random.mistake("first order", "The variances of the layers are added: 1 + L s². Their factors multiply.")
-def random_first_order(s, layers):
-    return 1 + layers * s**2, s ** (2 * layers)
-
-
-@random.mistake("unbiased, so unchanged", "The mean of dL/dh_0 is g; but its squared length grows.")
-def random_unbiased_so_unchanged(s, layers):
-    return 1.0, s ** (2 * layers)
+random.mistake("square of the sum", "This is (1 + s)²: the mixed term has mean 0.")(
+    lambda s, layers: ((1 + s) ** (2 * layers), s ** (2 * layers))
+)
+random.mistake("not squared", "This is the growth of |g| with s; |g|² was asked for, and variances add.")(
+    lambda s, layers: ((1 + s) ** layers, s**layers)
+)
+random.mistake("one layer", "This is the factor of one layer; they multiply.")(lambda s, layers: (1 + s**2, s**2))
+random.mistake("first order", "The variances of the layers are added: 1 + L s². Their factors multiply.")(
+    lambda s, layers: (1 + layers * s**2, s ** (2 * layers))
+)
+random.mistake("unbiased, so unchanged", "The mean of dL/dh_0 is g; but its squared length grows.")(
+    lambda s, layers: (1.0, s ** (2 * layers))
+)
 
 
 # --- concatenation

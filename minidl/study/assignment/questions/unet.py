@@ -125,24 +125,18 @@ def _bottom(levels, window=1):
     return r + 4 * jump, jump
 
 
-@fields.mistake("same for every pixel", "What is seen from below depends on where the pixel lies in the pooling grid.")
-def fields_same_for_every_pixel(levels, pixel):
-    return unet_fields(levels, 0)
-
-
-@fields.mistake("decoder forgotten", "The convolutions on the way up are missing: they read neighbours, too.")
-def fields_decoder_forgotten(levels, pixel):
-    return 5, _bottom(levels)[0], _bottom(levels)[0]
-
-
-@fields.mistake("decoder forgotten from below", "From below, the convolutions on the way up are missing.")
-def fields_decoder_forgotten_from_below(levels, pixel):
-    return 9, _bottom(levels)[0], _bottom(levels)[0]
-
-
-@fields.mistake("half of the skip", "The skip's path has four convolutions: two before it and two after.")
-def fields_half_of_the_skip(levels, pixel):
-    return 5, *unet_fields(levels, pixel)[1:]
+fields.altered(
+    "same for every pixel", "What is seen from below depends on where the pixel lies in the pooling grid.", pixel=0
+)
+fields.mistake("decoder forgotten", "The convolutions on the way up are missing: they read neighbours, too.")(
+    lambda levels, pixel: (5, _bottom(levels)[0], _bottom(levels)[0])
+)
+fields.mistake("decoder forgotten from below", "From below, the convolutions on the way up are missing.")(
+    lambda levels, pixel: (9, _bottom(levels)[0], _bottom(levels)[0])
+)
+fields.mistake("half of the skip", "The skip's path has four convolutions: two before it and two after.")(
+    lambda levels, pixel: (5, *unet_fields(levels, pixel)[1:])
+)
 
 
 @fields.mistake("pooling window forgotten", "Pooling doubles the jump, but it reads two neighbours as well.")
