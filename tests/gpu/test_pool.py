@@ -25,7 +25,7 @@ def require_largest(gpu, window, n, c, dtype, layout, rng, levels):
     """Bit by bit, ties, NaN and infinities included; sums come in the order of the definition."""
     x = entries(rng, (n, c, *window.size), dtype, levels)
     y = pool.max_pool_p.forward(np, x, window=window)
-    at = pool._argmax.forward(np, x, y, window=window)
+    at = pool.window_argmax.forward(np, x, y, window=window)
     on_gpu = [on(gpu, a, layout) for a in (x, y)]
 
     largest = kernel.max_pool(on_gpu[0], window=window)
