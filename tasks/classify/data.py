@@ -27,6 +27,10 @@ class Part:
     images: np.ndarray
     labels: np.ndarray
 
+    def __getitem__(self, chosen: np.ndarray) -> Part:
+        """Some of the pictures."""
+        return Part(self.images[chosen], self.labels[chosen])
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -71,7 +75,7 @@ def digits(side: int | None = None) -> Dataset:
     found = load_digits()
     images = np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None]  # 0..16, (N, 8, 8) -> (N, 1, 8, 8)
     names = [str(i) for i in range(10)]
-    return _split("scikit-learn's digits", names, resized(images, side), found.target.astype(np.int64))
+    return _split("scikit-learn's digits", names, Part(resized(images, side), found.target.astype(np.int64)))
 
 
 def _folders(root: Path, side: int, quiet: bool) -> Dataset:
@@ -79,7 +83,7 @@ def _folders(root: Path, side: int, quiet: bool) -> Dataset:
     held_out = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or held_out is None:
         part, names = _folder(root, side, quiet)
-        return _split(root.name, names, part.images, part.labels)
+        return _split(root.name, names, part)
     train, names = _folder(root / "train", side, quiet)
     test, others = _folder(held_out, side, quiet)
     if names != others:
@@ -97,9 +101,8 @@ def _folder(root: Path, side: int, quiet: bool) -> tuple[Part, list[str]]:
     return Part(images, labels), names
 
 
-def _split(name: str, classes: list[str], images: np.ndarray, labels: np.ndarray) -> Dataset:
-    train, test = stratified(labels, SHARE)
-    return Dataset(name, classes, Part(images[train], labels[train]), Part(images[test], labels[test]))
+def _split(name: str, classes: list[str], part: Part) -> Dataset:
+    return Dataset(name, classes, *(part[chosen] for chosen in stratified(part.labels, SHARE)))
 
 
 def stratified(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.device import to_device
 
-from .data import like_imagenet
+from .data import Part, like_imagenet
 
 WIDE = 20  # classes: with more, the matrix is not printed
 
@@ -78,6 +78,11 @@ class Result:
         others = self.probabilities.copy()
         others[rows, self.labels] = -1
         return self.probabilities[rows, self.labels] - others.max(axis=1)
+
+
+def tested(model: nn.Module, part: Part, batch: int = 64, **how: Any) -> Result:
+    """What a model says of the pictures of a part; `how`: see `outputs`."""
+    return Result(predict(model, part.images, batch, **how), part.labels)
 
 
 def wilson(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from ..models.pretrained import dimensions
 from ..options import Above, Among, AtLeast, TaskSettings, said
 from ..run import Job, load_state, read_state
 from .data import WEIGHTS, Dataset, Part, PictureBatches
-from .evaluate import Result, predict
+from .evaluate import tested
 
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
 AUXILIARY = 0.3  # weight of GoogLeNet's other heads: Szegedy et al., "Going deeper with convolutions", section 5
@@ -135,5 +135,5 @@ def terms(model: nn.Module, images: np.ndarray, labels: np.ndarray, device: str)
 
 def watch(model: nn.Module, test: Part, device: str) -> dict[str, float]:
     """Loss and accuracy on the test part, to be looked at while training: nothing is chosen by them."""
-    result = Result(predict(model, test.images, device=device), test.labels)
+    result = tested(model, test, device=device)
     return {"test_loss": result.loss, "test_accuracy": result.accuracy}

@@ -12,20 +12,17 @@ import numpy as np
 from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
 
-from ..faults import Fault
 from ..options import Above, Among
 from ..run import Job, load_state, read_state
-from .data.own import Own, Source
+from .data.own import Source
 from .data.records import Target
 from .data.scenes import Scenes
-from .data.textures import Pictures
 from .models.faster_rcnn import faster_rcnn_small
 from .models.retinanet import RetinaNet
 from .models.ssd import SSD
 from .models.yolo import YOLO
 
 WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
-TEST_SEED = 0  # one set of test scenes for all runs, so that they can be compared
 CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector are rough
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -55,32 +52,11 @@ class Settings(Source):
         "ssd": {"steps": 1800, "batch": 16},
         "retinanet": {"steps": 2000},
     }
-    kinds = ("boxes",)  # of average precision
-    points = ()  # keypoints of each class
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes."""
-        return self.classes or Scenes.classes
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """What the pictures and what is in them are called."""
-        return ("pictures", "objects") if self.data else ("scenes", "digits")
-
-    def faults(self) -> list[Fault]:
-        """What makes a user's data unfit for this task, besides what `annotations.examine` finds."""
-        return []
+    made, made_words = Scenes, ("scenes", "digits")
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""
         return MODELS[self.model](len(self.names), rng=data.generator(self.seed, WEIGHTS))
-
-    def pictures(self, part: str) -> Pictures | Own:
-        """Those of "train" or "test"."""
-        if self.data:
-            return Own(self, self.seed, part)
-        return Scenes(self.seed if part == "train" else TEST_SEED, part, self.size)
 
     def describe(self) -> str:
         """The run in a caption."""

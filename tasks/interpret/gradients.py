@@ -23,7 +23,7 @@ def largest(full: np.ndarray) -> np.ndarray:
 
 def backprop(
     model: nn.Module, images: Any, target: Target, rules: Sequence[str] = ("gradient",), *,
-    batch_size: int = 16, progress: Progress | None = None,
+    layer: Any = None, rng: Any = None, progress: Progress | None = None, batch_size: int = 16,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:  # fmt: skip
     """The scores (N,), and what the backward pass brings to the images under each rule at ReLUs, (N, C, H, W) each.
 
@@ -49,44 +49,32 @@ def _by_rule(name: str, rule: str, model: Any, images: Any, target: Target, **op
     return Map(name, largest(found[rule]), False, score, full=found[rule])
 
 
-def gradient(
-    model: nn.Module, images: Any, target: Target, *, layer: Any = None, rng: Any = None,
-    progress: Progress | None = None, batch_size: int = 16,
-) -> Map:  # fmt: skip
+def gradient(model: nn.Module, images: Any, target: Target, **options: Any) -> Map:
     """``max over c of |d score / d x[c]|``. Source: Simonyan, Vedaldi and Zisserman, "Deep inside convolutional
     networks", 2014, section 3.1."""
-    return _by_rule("gradient", "gradient", model, images, target, progress=progress, batch_size=batch_size)
+    return _by_rule("gradient", "gradient", model, images, target, **options)
 
 
-def deconvnet(
-    model: nn.Module, images: Any, target: Target, *, layer: Any = None, rng: Any = None,
-    progress: Progress | None = None, batch_size: int = 16,
-) -> Map:  # fmt: skip
+def deconvnet(model: nn.Module, images: Any, target: Target, **options: Any) -> Map:
     """As `gradient`, but each ReLU passes the positive part of what comes back, whatever went in.
 
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014, section 2.1.
     """
-    return _by_rule("deconvnet", "deconvnet", model, images, target, progress=progress, batch_size=batch_size)
+    return _by_rule("deconvnet", "deconvnet", model, images, target, **options)
 
 
-def guided_backprop(
-    model: nn.Module, images: Any, target: Target, *, layer: Any = None, rng: Any = None,
-    progress: Progress | None = None, batch_size: int = 16,
-) -> Map:  # fmt: skip
+def guided_backprop(model: nn.Module, images: Any, target: Target, **options: Any) -> Map:
     """As `gradient`, but each ReLU passes the positive part of what comes back, and only where its input was positive.
 
     Source: Springenberg et al., "Striving for simplicity: the all convolutional net", 2015, section 3.4.
     """
-    return _by_rule("guided_backprop", "guided", model, images, target, progress=progress, batch_size=batch_size)
+    return _by_rule("guided_backprop", "guided", model, images, target, **options)
 
 
-def gradient_x_input(
-    model: nn.Module, images: Any, target: Target, *, layer: Any = None, rng: Any = None,
-    progress: Progress | None = None, batch_size: int = 16,
-) -> Map:  # fmt: skip
+def gradient_x_input(model: nn.Module, images: Any, target: Target, **options: Any) -> Map:
     """``sum over c of x[c] d score / d x[c]``, signed. Source: Shrikumar et al., "Not just a black box", 2016."""
     images = layers.require_images(images)
-    score, found = backprop(model, images, target, batch_size=batch_size, progress=progress)
+    score, found = backprop(model, images, target, **options)
     full = images * found["gradient"]
     return Map("gradient_x_input", full.sum(axis=1), True, score, full=full)
 

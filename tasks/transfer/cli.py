@@ -10,7 +10,7 @@ from math import ceil
 
 from .. import command
 from ..classify import MODELS
-from ..classify.evaluate import Result, accuracy_line, predict, table
+from ..classify.evaluate import accuracy_line, table, tested
 from ..command import Parser, UsageError, writable
 from ..frame import Task
 from ..options import add_settings, given
@@ -99,10 +99,9 @@ def learn_photographs(own: Own, options: argparse.Namespace) -> None:
     for method in methods:
         model, validation = task.learned(method)
         with progress("testing", ceil(len(test.labels) / own.batch)) as step:
-            result = Result(predict(model, test.images, own.batch, device=device, show=step), test.labels)
+            results[method] = result = tested(model, test, own.batch, device=device, show=step)
         print(f"{METHODS[method]}: {accuracy_line(result)}; {validation:.2%} of those it was chosen by")
         print(table(result, names))
-        results[method] = result
         written.append(photographs.save(model, method, names, out).name)
     figure.confusions(out / "photographs.png", results, names, title)
     print(f"in {out}: {', '.join(written)}, {CLASSES}, photographs.png; to use one:")

@@ -17,7 +17,7 @@ import numpy as np
 from minidl import data, nn
 
 from ..classify.data import Part, PictureBatches
-from ..classify.evaluate import Result, predict
+from ..classify.evaluate import tested
 from ..command import UsageError, each
 from ..options import TaskSettings
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
@@ -74,14 +74,14 @@ class Learner:
         rate: of the method; head_rate: of the head's training that fine-tuning begins with. Runs of one seed have the
         same order of pictures, and in the frozen and the fine-tuned network the same first weights of the head.
         """
-        settings, labels = self.settings, self.pool.labels[chosen]
-        batches = PictureBatches(Part(self.pool.images[chosen], labels), settings.few, shift=0, mirror=False, seed=seed)
+        settings, told = self.settings, self.pool[chosen]
+        batches = PictureBatches(told, settings.few, shift=0, mirror=False, seed=seed)
         rng = data.generator(seed, HEAD)
         if method == "scratch":
             model = self.source.build(self.classes, rng).to(self.device)
         else:
             model = self.pretrained(rng)
-            first = FeatureBatches(self.features[chosen], labels, settings.few, seed=seed)
+            first = FeatureBatches(self.features[chosen], told.labels, settings.few, seed=seed)
             lr = rate if method == "frozen" else head_rate
             learn(layer(model), first, lr, settings.head, device=self.device, progress=False)
             if method == "frozen":
@@ -120,7 +120,8 @@ def measure(
                 accuracies = []
                 for seed in each(range(source.seed, source.seed + settings.runs), step):
                     told, _ = draw(pool.labels, count, seed)
-                    accuracies.append(accuracy(learner(method, told, rate, head_rate, seed), test, device))
+                    model = learner(method, told, rate, head_rate, seed)
+                    accuracies.append(tested(model, test, 128, device=device).accuracy)
                 points.append(
                     {"labels": count, "method": method, "rate": rate, "tried": tried, "accuracies": accuracies}
                 )
@@ -134,13 +135,8 @@ def pilots(learner: Learner, method: str, count: int, rate: float, head_rate: fl
         seed = learner.source.seed + PILOT + pilot
         told, others = draw(pool.labels, count, seed)
         model = learner(method, told, rate, head_rate, seed)
-        found.append(accuracy(model, Part(pool.images[others], pool.labels[others]), learner.device))
+        found.append(tested(model, pool[others], 128, device=learner.device).accuracy)
     return float(np.mean(found))
-
-
-def accuracy(model: nn.Module, part: Part, device: str) -> float:
-    """The share of pictures that are classified rightly."""
-    return Result(predict(model, part.images, 128, device=device), part.labels).accuracy
 
 
 # --- what is to be seen

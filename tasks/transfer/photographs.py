@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from minidl import data, nn
 
 from ..classify import MODELS
 from ..classify.data import Part, PictureBatches, square
-from ..classify.evaluate import Result, predict
+from ..classify.evaluate import Result, tested
 from ..command import each
 from ..models import GoogLeNet, pretrained
 from ..options import Above, Among, AtLeast, TaskSettings
@@ -96,8 +95,7 @@ def three_parts(part: Part, seed: int) -> list[Part]:
         cuts = [len(members) - validation - test, len(members) - test]
         for indices, some in zip(chosen, np.split(members, cuts)):
             indices.append(some)
-    together = [np.concatenate(indices) for indices in chosen]
-    return [Part(part.images[i], part.labels[i]) for i in together]
+    return [part[np.concatenate(indices)] for indices in chosen]
 
 
 class Best:
@@ -157,7 +155,7 @@ class Photographs:
             x, other = (features(model, p.images, batch, device=self.device, show=step) for p in (train, validation))
         top = layer(model)
         first = top.state_dict()
-        best = Best(top, lambda: Result(predict(top, other, len(other), device=self.device), validation.labels))
+        best = Best(top, lambda: tested(top, Part(other, validation.labels), len(other), device=self.device))
         batches = FeatureBatches(x, train.labels, batch, seed=self.own.seed)
         with self.progress("training the head", len(HEAD_RATES)) as step:
             for rate in each(HEAD_RATES, step):
@@ -171,8 +169,7 @@ class Photographs:
         there."""
         train, validation = self.parts[:2]
         batches = PictureBatches(train, self.own.batch, shift=0, mirror=True, seed=self.own.seed)
-        score = partial(predict, model, validation.images, self.own.batch, device=self.device)
-        best = Best(model, lambda: Result(score(), validation.labels))
+        best = Best(model, lambda: tested(model, validation, self.own.batch, device=self.device))
         best(0)
         epoch = len(batches.order)
         learn(

@@ -17,7 +17,7 @@ from minidl import data, nn, optim
 
 from ..classify import resnet_small
 from ..classify.data import Part, PictureBatches, digits
-from ..classify.evaluate import Result, predict
+from ..classify.evaluate import tested
 from ..classify.train import terms
 from ..options import Among, AtLeast, TaskSettings
 from ..run import Job
@@ -115,7 +115,7 @@ def pretrain(job: Job, show: Callable = print) -> nn.Module:
     batches = PictureBatches(train, settings.batch, shift=0, mirror=False, seed=settings.seed)
     job.begin()
     job.fit(model, optim.Adam, lambda model, batch: terms(model, *batch, device), batches, lr=RATE)
-    result = Result(predict(model, test.images, device=device), test.labels)
+    result = tested(model, test, device=device)
     show(
         f"pretrained on {len(train.labels)} pictures of {SOURCES[settings.source]}, {classes} classes: "
         f"{result.accuracy:.1%} of {len(test.labels)} others right"

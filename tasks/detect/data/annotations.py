@@ -22,15 +22,14 @@ BINS = np.linspace(0, 1, 11)
 COVERED = 0.5  # IoU with an anchor below which a truth is hard to match
 
 
-def examine(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarray] | None = None) -> list[Fault]:
+def examine(catalogue: Catalogue) -> list[Fault]:
     """All that is wrong with what a reader gave, errors first; each fault names its record (file and index).
 
     Errors: no pictures; a file that is missing, no image, or of another size than annotated; objects of pictures that
     are not listed; classes that are not known; boxes without area, of no finite numbers or outside the picture; boxes
     that look as if they were given in another format; outlines and keypoints that cannot be read.
     Warnings: boxes that leave the picture by more than a pixel or are smaller than one; records that occur twice;
-    pictures without objects; classes without objects; visible keypoints outside the picture; and, with `anchors` (see
-    `anchor_coverage`), truths that no anchor overlaps by half.
+    pictures without objects; classes without objects; visible keypoints outside the picture.
     """
     faults = [error("there are no pictures")] if not catalogue.pictures else []
     sizes, unreadable = _sizes(catalogue)
@@ -42,21 +41,7 @@ def examine(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], np.ndarra
         for thing in picture.things:
             faults += _thing_faults(catalogue, picture, thing, size, boxes=not suspicion)
     faults += _duplicates(catalogue) + _empty(catalogue)
-    if anchors is not None and not any(fault.stops for fault in faults):
-        faults += anchor_coverage(catalogue, anchors).faults()
     return sorted(faults, key=lambda fault: fault.kind)  # errors, then warnings
-
-
-def require_sound(
-    catalogue: Catalogue,
-    anchors: Callable[[tuple[int, int]], np.ndarray] | None = None,
-    show: Callable[[str], object] = print,
-    most: int = 20,
-) -> None:
-    """`examine`, show the first `most` errors and as many warnings, and raise ValueError if there are errors."""
-    faults = examine(catalogue, anchors)
-    show_first(faults, show, most)
-    require_none(faults)
 
 
 def show_first(faults: Sequence[Fault], show: Callable[[str], object], most: int) -> None:

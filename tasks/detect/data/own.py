@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 
@@ -23,17 +23,23 @@ from .catalogue import Catalogue
 from .coco import read_coco
 from .letterbox import SIDE, framed, framed_target
 from .records import Target
+from .textures import Pictures
 from .voc import read_voc
 
 STRIDE = 16  # of the coarsest map that all small detectors have
 SMALLEST = 48
 FLIPS = 30  # purpose of random draws
+TEST_SEED = 0  # one set of made test pictures for all runs, so that they can be compared
 KEPT = 1000  # pictures that stay in memory once they are read
 
 
 @dataclass(frozen=True)
 class Source(TaskSettings):
-    """Where pictures come from; those of a run that names no `data` are made."""
+    """Where pictures come from; those of a run that names no `data` are `made`.
+
+    made_words: what made pictures and what is in them are called. points: how many keypoints objects of each class
+    have. kinds: of average precision.
+    """
 
     # data of your own
     data: str | None = None  # a COCO json, or a PASCAL VOC folder with Annotations/ and JPEGImages/
@@ -50,6 +56,31 @@ class Source(TaskSettings):
             raise UsageError(f"--split {self.split:g}: must be a share between 0 and 1")
         if self.data is None and (self.images or self.classes):
             raise UsageError("--images and --classes belong to pictures of your own: name them with --data")
+
+    made: ClassVar[type[Pictures]]
+    made_words: ClassVar[tuple[str, str]]
+    points: ClassVar[Sequence[int]] = ()
+    kinds: ClassVar[Sequence[str]] = ("boxes",)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes or self.made.classes
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the pictures and what is in them are called."""
+        return ("pictures", "objects") if self.data else self.made_words
+
+    def faults(self) -> list[Fault]:
+        """What makes a user's data unfit for this task, besides what `annotations.examine` finds."""
+        return []
+
+    def pictures(self, part: str) -> Pictures | Own:
+        """Those of "train" or "test"."""
+        if self.data:
+            return Own(self, self.seed, part)
+        return self.made(self.seed if part == "train" else TEST_SEED, part, self.size)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -30,6 +30,7 @@ class Pictures:
     one lies on top. It has three equal channels if `gray`.
     """
 
+    classes: tuple[str, ...]
     purpose: tuple[int, int]  # of the random draws, in training and in tests
     count: tuple[int, int]
     sides: tuple[float, float]

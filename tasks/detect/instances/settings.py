@@ -9,11 +9,11 @@ from minidl import data
 
 from ...faults import Fault, error
 from ...options import Above
-from ..data.own import Own, Source
+from ..data.own import Source
 from ..data.shapes import POINTS, Shapes
 from ..models.faster_rcnn import FasterRCNN, faster_rcnn_small
 from ..models.heads import HeadSettings
-from ..train import TEST_SEED, WEIGHTS
+from ..train import WEIGHTS
 
 MASKS, KEYPOINTS = "masks", "keypoints"
 HEAD = HeadSettings(sample=16)  # four positive regions of an image at most: more of them cost more than they teach
@@ -35,6 +35,7 @@ class Settings(Source):
     warmup: float = 0.05  # share of steps in which it rises
     seed: int = 0  # decides all that is random but the test pictures
 
+    made, made_words = Shapes, ("pictures", "shapes")
     heads: tuple[str, ...] = ()
     points: tuple[int, ...] = ()
 
@@ -60,16 +61,6 @@ class Settings(Source):
         """Of average precision."""
         return ("boxes", *self.heads)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes."""
-        return self.classes or Shapes.classes
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """What the pictures and what is in them are called."""
-        return ("pictures", "objects") if self.data else ("pictures", "shapes")
-
     def describe(self) -> str:
         """The run in a caption."""
         return f"Mask R-CNN, {self.steps} steps of {self.batch}"
@@ -92,9 +83,3 @@ class Settings(Source):
             len(self.names), masks=MASKS in self.heads, num_keypoints=max(self.points, default=0),
             head=HEAD, keypoint_margin=MARGIN, rng=data.generator(self.seed, WEIGHTS),
         )  # fmt: skip
-
-    def pictures(self, part: str) -> Shapes | Own:
-        """Those of "train" or "test"."""
-        if self.data:
-            return Own(self, self.seed, part)
-        return Shapes(self.seed if part == "train" else TEST_SEED, part, self.size)

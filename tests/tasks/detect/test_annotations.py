@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.detect.data.annotations import anchor_coverage, best_overlap, examine, require_sound
+from tasks.detect.data.annotations import anchor_coverage, best_overlap, examine, require_none, show_first
 from tasks.detect.data.coco import read_coco
 from tasks.detect.data.outlines import filled_polygon, filled_runs, masked
 from tasks.detect.data.voc import read_voc
@@ -51,8 +51,8 @@ def coco(tmp_path):
     return read
 
 
-def lines(catalogue, **extra):
-    return [str(fault) for fault in examine(catalogue, **extra)]
+def lines(catalogue):
+    return [str(fault) for fault in examine(catalogue)]
 
 
 # --- readers
@@ -303,13 +303,14 @@ def test_a_planted_fault_is_the_only_one_and_named(coco, name):
     content, line = FAULTS[name]
     catalogue = coco(content)
     assert lines(catalogue) == [line]
-    shown = []
+    faults, shown = examine(catalogue), []
+    show_first(faults, shown.append, 20)
+    assert shown == [line]
     if line.startswith("error"):
         with pytest.raises(ValueError, match="the annotations have 1 errors, the first: "):
-            require_sound(catalogue, show=shown.append)
+            require_none(faults)
     else:
-        require_sound(catalogue, show=shown.append)
-    assert shown == [line]
+        require_none(faults)
 
 
 def test_faults_of_files(coco, tmp_path):
@@ -368,7 +369,7 @@ def test_no_more_than_the_first_faults_are_shown(coco):
     content = sound()
     content["annotations"] = []
     shown = []
-    require_sound(coco(content), show=shown.append, most=2)
+    show_first(examine(coco(content)), shown.append, 2)
     assert len(shown) == 3 and shown[2] == "... and 3 more warnings"
 
 
@@ -386,7 +387,7 @@ def test_anchor_coverage(coco):
     np.testing.assert_array_equal(coverage.histogram(), [0, 0, 0, 1, 0, 1, 0, 0, 0, 2])
     assert coverage.lines()[9] == "best IoU 0.9 to 1.0       2  " + "#" * 40
     assert set(asked) == {SIZE}
-    (line,) = lines(catalogue, anchors=anchors)
+    (line,) = map(str, anchor_coverage(catalogue, anchors).faults())
     assert line == (
         "warning: instances.json, annotations[3] (id 103): no anchor has an IoU above 0.36 with this box, 30.5 wide "
         "and 20 high; the best is below 0.5 for 1 of 4 truths: change the anchors"
