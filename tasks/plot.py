@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,24 @@ def running_mean(values: np.ndarray, most: int = 50) -> tuple[np.ndarray, int]:
     """The means of every `span` values in a row, and span: a tenth of all, at most `most`."""
     span = max(1, min(most, len(values) // 10))
     return np.convolve(values, np.ones(span) / span, mode="valid"), span
+
+
+def curve(axes: Any, log: Sequence[Mapping[str, float]], what: str, label: str, change: Callable = np.asarray) -> None:
+    """What `fit` has logged of every step, pale, and its running mean; `change` is applied to both.
+
+    label: with {} for the number of steps that the mean is over.
+    """
+    steps, values = (np.array(v) for v in zip(*((line["step"] + 1, line[what]) for line in log)))
+    smooth, span = running_mean(values)
+    axes.plot(steps, change(values), color=BLUE, alpha=0.25, linewidth=0.7)
+    axes.plot(steps[span - 1 :], change(smooth), color=BLUE, linewidth=2, label=label.format(span))
+    axes.set(xlabel="step")
+
+
+def watched(axes: Any, log: Sequence[Mapping[str, float]], what: str, **style: Any) -> None:
+    """What was logged of some steps only, if there is any."""
+    if points := [(line["step"] + 1, line[what]) for line in log if what in line]:
+        axes.plot(*zip(*points), color=ORANGE, marker="o", **style)
 
 
 def save(figure: Any, path: str | os.PathLike) -> None:

@@ -10,6 +10,7 @@ from math import pi, sqrt
 import minidl as md
 from minidl import nn
 
+from ..command import each
 from ..models import MODELS
 from ..plot import BLUE, GREEN, GREY, ORANGE, PURPLE, pyplot, save
 
@@ -60,15 +61,14 @@ class Entry:
 
 def entries(show: Callable[[], object] = lambda: None) -> list[Entry]:
     """All networks with published accuracies, counted in use: GoogLeNet without its auxiliary heads."""
-    return [counted(name, show) for name in PUBLISHED]
+    return [counted(name) for name in each(PUBLISHED, show)]
 
 
-def counted(name: str, show: Callable[[], object] = lambda: None) -> Entry:
-    """Count one network on an empty image, its weights not drawn. ``show()`` is called after."""
+def counted(name: str) -> Entry:
+    """Count one network on an empty image, its weights not drawn."""
     with nn.init.undrawn():
         model = MODELS[name](**({"aux_logits": False} if name == "googlenet" else {}))
     s = md.summary(model, (1, 3, 224, 224))
-    show()
     return Entry(name, s.macs, s.parameters, *PUBLISHED[name])
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..plot import BLUE, GREY, ORANGE, pyplot, running_mean, save, show
+from .. import plot
+from ..plot import GREY, ORANGE, pyplot, save, show
 from .data import Dataset
 from .evaluate import WIDE, Result
 
@@ -38,12 +39,8 @@ def curve(axes: Any, log: Sequence[Mapping[str, float]], what: str, label: str) 
     """A quantity of every training batch, its running mean, and that of the test part, by step."""
     lines = [line for line in log if line.get(what) is not None]
     if lines:
-        steps, values = (np.array(v) for v in zip(*((line["step"] + 1, line[what]) for line in lines)))
-        smooth, span = running_mean(values)
-        axes.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.7)
-        axes.plot(steps[span - 1 :], smooth, color=BLUE, linewidth=2, label=f"training batches, mean of {span} steps")
-        watched = [(line["step"] + 1, line[f"test_{what}"]) for line in lines if f"test_{what}" in line]
-        axes.plot(*zip(*watched), color=ORANGE, marker="o", markersize=4, label="test images, never trained on")
+        plot.curve(axes, lines, what, "training batches, mean of {} steps")
+        plot.watched(axes, lines, f"test_{what}", markersize=4, label="test images, never trained on")
         axes.legend(loc="best")
     if what == "loss":
         axes.set_yscale("log")

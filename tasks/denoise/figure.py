@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..plot import BLUE, GREY, ORANGE, pyplot, running_mean, save, show
+from .. import plot
+from ..plot import BLUE, GREY, ORANGE, pyplot, save, show
 from .evaluate import Score
 
 CROP = 80  # side of the squares that are enlarged
@@ -48,17 +49,11 @@ def curve(path: str | os.PathLike, log: Sequence[Mapping[str, float]], noisy: fl
 
     log: the lines that `fit` has written. noisy: the PSNR of the noisy patches themselves, the line to leave behind.
     """
-    steps = np.array([line["step"] + 1 for line in log])
-    loss = np.array([line["loss"] for line in log])
-    smooth, span = running_mean(loss)
-    watched = [(line["step"] + 1, line["test_psnr"]) for line in log if "test_psnr" in line]
     figure, axes = pyplot().subplots(figsize=(8, 4.5))
-    axes.plot(steps, -10 * np.log10(loss), color=BLUE, alpha=0.25, linewidth=0.7)
-    label = f"training patches, mean of {span} steps"
-    axes.plot(steps[span - 1 :], -10 * np.log10(smooth), color=BLUE, linewidth=2, label=label)
-    axes.plot(*zip(*watched), color=ORANGE, marker="o", linewidth=2, label="crops of test images, never trained on")
+    plot.curve(axes, log, "loss", "training patches, mean of {} steps", lambda loss: -10 * np.log10(loss))
+    plot.watched(axes, log, "test_psnr", linewidth=2, label="crops of test images, never trained on")
     axes.axhline(noisy, color=GREY, linestyle="--", label="noisy patches")
-    axes.set(xlabel="step", ylabel="PSNR (dB)", title=title)
+    axes.set(ylabel="PSNR (dB)", title=title)
     axes.set_ylim(bottom=noisy - 1)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.12))  # above the line of the noisy patches

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from minidl import data, nn
 from minidl import functional as F
 
 from ..command import UsageError, each
+from ..photographs import photograph
 from . import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, learn
 
 WEIGHTS, TRAIN, RANDOM = range(3)  # keep the draws apart
@@ -183,12 +183,9 @@ def gradient_of_strided(kernel: int) -> list[list[float]]:
 # --- a small net that enlarges four times
 
 
-@cache
-def photograph() -> np.ndarray:
+def camera() -> np.ndarray:
     """scikit-image's "camera", 512x512, float32 from 0 to 1."""
-    from skimage.data import camera
-
-    return camera().astype(np.float32) / 255
+    return photograph("camera").astype(np.float32) / 255
 
 
 def lowered(x: np.ndarray) -> np.ndarray:
@@ -207,7 +204,7 @@ def enlarger(kind: str, maps: int, rng: np.random.Generator) -> nn.Sequential:
 def trained(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, Any]:
     """A net that learns from the left half of the photograph, looked at before and after on the right half."""
     net = enlarger(kind, settings.maps, data.generator(seed, WEIGHTS))
-    left, right = np.split(photograph(), 2, axis=1)
+    left, right = np.split(camera(), 2, axis=1)
     side = PATCH * FACTOR
 
     def batches(t: int) -> np.ndarray:
@@ -256,7 +253,7 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
         numbers["random"] = {
             kind: [unevenness(kind, settings, mean) for mean in MEANS] for kind in each(STYLES, step)
         }
-    truth = np.split(photograph(), 2, axis=1)[1][MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
+    truth = np.split(camera(), 2, axis=1)[1][MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     power = spectrum(truth)
     numbers["truth"] = {"pattern": 255 * strength(truth, FACTOR), "peak": peak(power, FACTOR)}
     with progress("training", len(STYLES) * settings.seeds * settings.steps) as step:

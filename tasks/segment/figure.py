@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..plot import BLUE, ORANGE, pyplot, running_mean, save, show
+from .. import plot
+from ..plot import BLUE, ORANGE, pyplot, save, show
 from . import coins, metrics
 from .data import IGNORED, Dataset, Part
 from .instances import Matching, components
@@ -100,17 +101,12 @@ def errors(image: np.ndarray, mask: np.ndarray, truth: np.ndarray) -> np.ndarray
 
 def curve(path: str | os.PathLike, log: Sequence[Mapping[str, float]], title: str) -> None:
     """The loss of every step, its running mean, and the Dice that was watched."""
-    steps, loss = (np.array(v) for v in zip(*((line["step"] + 1, line["loss"]) for line in log)))
-    smooth, span = running_mean(loss)
     figure, axes = pyplot().subplots(figsize=(8, 4.5))
-    axes.plot(steps, loss, color=BLUE, alpha=0.25, linewidth=0.7)
-    axes.plot(steps[span - 1 :], smooth, color=BLUE, linewidth=2, label=f"loss of patches, mean of {span} steps")
-    axes.set(xlabel="step", ylabel="loss", title=title)
+    plot.curve(axes, log, "loss", "loss of patches, mean of {} steps")
+    axes.set(ylabel="loss", title=title)
     other = axes.twinx()
-    for name in ("test_dice", "validation_dice"):
-        if watched := [(line["step"] + 1, line[name]) for line in log if name in line]:
-            label = f"mean Dice, {name.removesuffix('_dice')} part"
-            other.plot(*zip(*watched), color=ORANGE, marker="o", linewidth=2, label=label)
+    for part in ("test", "validation"):
+        plot.watched(other, log, f"{part}_dice", linewidth=2, label=f"mean Dice, {part} part")
     other.set(ylabel="Dice", ylim=(0, 1))
     figure.legend(loc="lower right", bbox_to_anchor=(0.88, 0.16))
     save(figure, path)

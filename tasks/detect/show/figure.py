@@ -123,7 +123,7 @@ def scene(axes: Any, image: np.ndarray, truth: Target, found: Detections, classe
     """A scene, its truth in blue, what was found in green where it is right and in orange where not."""
     found = found[found.scores >= SURE]
     right = hits(truth, found)
-    show(axes, image, f"{right.sum()} of {len(truth)} found, {len(right) - right.sum()} wrong")
+    show(axes, image, f"{right.sum()} of {len(truth)} found, {(~right).sum()} wrong")
     for box, label in zip(truth.boxes, truth.labels):
         outline(axes, box, BLUE, classes[label], truth=True)
     named(axes, found, [GREEN if hit else ORANGE for hit in right], classes, ())
