@@ -73,8 +73,9 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
         if now.passive:  # nothing to remember: the array operator
             return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
         if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.anomaly:
-            y = Tensor(array := on_arrays(self.data, other.data))
+            y = Tensor(on_arrays(self.data, other.data))
             if self.node or other.node:
+                array = y.data  # NumPy gives a scalar for arrays without axes
                 y.node = (Node if array.nbytes < LARGE else Primitive.saving)(function, (self, other), {}, array)
             return y
         return function(self, other)

@@ -223,3 +223,14 @@ def test_grad_of_a_number_is_refused():
 def test_stacks_of_matrices_that_do_not_broadcast():
     with pytest.raises(ValueError, match=r"matmul: \(2, 3, 4\) @ \(5, 4, 2\)"):
         md.Tensor(np.ones((2, 3, 4))) @ md.Tensor(np.ones((5, 4, 2)))
+
+
+@pytest.mark.parametrize("operator", [lambda a, b: a / b, lambda a, b: a * b, lambda a, b: a**b, lambda a, b: a - b])
+def test_operators_of_tensors_without_axes_give_arrays_to_their_rules(operator):
+    """NumPy gives a scalar where it is asked for an array without axes: no rule may get one, at any order."""
+    a, b = md.tensor(2.0, requires_grad=True), md.tensor(3.0, requires_grad=True)
+    y = operator(a, b)
+    assert type(y.node.output) is np.ndarray
+    ga, gb = md.grad(y, [a, b], create_graph=True)
+    for second in md.grad(ga + gb * gb, [a, b], allow_unused=True):
+        assert second is None or (type(second.data) is np.ndarray and second.shape == ())
