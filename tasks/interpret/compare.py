@@ -36,7 +36,7 @@ COUNTS = Counts()
 
 
 @dataclass
-class Result:
+class MethodScores:
     """What one method scored with one network. Curves are means over the pictures, (STEPS + 1,)."""
 
     pointing: float
@@ -63,18 +63,18 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NetworkScores:
     """One network on planted evidence: its accuracy on test pictures, what chance would score, and each method."""
 
     seed: int
     accuracy: float
     chance: tuple[float, float]  # pointing, IoU
-    results: dict[str, Result]
+    results: dict[str, MethodScores]
 
 
 def compare(
     network: nn.Module, seed: int, *, device: str = "cpu", show: Callable[[], object] = lambda: None
-) -> Comparison:
+) -> NetworkScores:
     """Score all methods with COUNTS test pictures.
 
     Maps explain the logit of the class that the evidence decides. ``show()`` is called `work(network)` times.
@@ -87,7 +87,7 @@ def compare(
         found = explain(name, network, images, labels, seed)
         spent = time.process_time() - start
         before[name] = values = found.values if found is not None else edges(images)
-        results[name] = Result(
+        results[name] = MethodScores(
             pointing=mean(scores.pointing, values, masks),
             iou=mean(scores.iou, values, masks),
             empty=int((~values.any(axis=(1, 2))).sum()),
@@ -112,7 +112,7 @@ def compare(
     large = test_scenes(seed, COUNTS.classified)
     chances = np.mean([scores.chance(mask) for mask in masks], axis=0)
     right = accuracy(network, large.images, large.labels, device)
-    return Comparison(seed, right, tuple(map(float, chances)), results)
+    return NetworkScores(seed, right, tuple(map(float, chances)), results)
 
 
 def work(network: nn.Module) -> int:

@@ -13,7 +13,7 @@ from minidl import nn
 
 from ..plot import BLUE, GREEN, GREY, ORANGE, PURPLE, pyplot, save, show
 from . import curves, evidence, faces, photograph
-from .compare import EDGES, Comparison, explain
+from .compare import EDGES, NetworkScores, explain
 from .evidence import Scenes
 from .filters import filter_grid
 from .maps import Map
@@ -33,7 +33,7 @@ STYLES = [  # of the lines of the methods
 
 
 def overview(
-    path: str | os.PathLike, networks: Networks, scenes: Scenes, found: Search, comparisons: Sequence[Comparison],
+    path: str | os.PathLike, networks: Networks, scenes: Scenes, found: Search, comparisons: Sequence[NetworkScores],
     title: str,
 ) -> None:  # fmt: skip
     """Above, a row per test picture and a column per method; below, the photograph, and the curves of the scores."""
@@ -126,7 +126,7 @@ def draw_search(axes: Any, found: Search) -> None:
     axes.legend(loc="lower left", fontsize=11)
 
 
-def draw_curves(panels: Sequence[Any], comparisons: Sequence[Comparison]) -> None:
+def draw_curves(panels: Sequence[Any], comparisons: Sequence[NetworkScores]) -> None:
     """Rank correlation by layer, deletion and insertion: means over the seeds; the last panel is the legend."""
     correlation, deletion, insertion, legend = panels
     share = np.linspace(0, 100, curves.STEPS + 1)

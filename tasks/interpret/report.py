@@ -8,7 +8,7 @@ import numpy as np
 
 from ..run import Job
 from . import compare, faces, figure, photograph
-from .compare import EDGES, Comparison
+from .compare import EDGES, NetworkScores
 from .model import Networks
 from .scores import TOLERANCE
 from .train import accuracy, test_scenes
@@ -50,13 +50,13 @@ def report(networks: Networks, job: Job) -> None:
     print(f"in {out}: {FIGURE}, {PATCHES}, {SCORES}")
 
 
-def accuracies(comparisons: Sequence[Comparison]) -> str:
+def accuracies(comparisons: Sequence[NetworkScores]) -> str:
     """The accuracies on planted evidence, in words."""
     shares = [c.accuracy for c in comparisons]
     return f"{shares[0]:.1%}" if len(shares) == 1 else f"{min(shares):.1%} to {max(shares):.1%} (by seed)"
 
 
-def table(comparisons: Sequence[Comparison]) -> str:
+def table(comparisons: Sequence[NetworkScores]) -> str:
     """A line for each method, the mean over the seeds and, of several, the standard deviation; the last is chance."""
     width = 13 if len(comparisons) > 1 else 10
     names = list(comparisons[0].results)
@@ -80,7 +80,7 @@ def cell(values: Sequence[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def remarks(comparisons: Sequence[Comparison]) -> list[str]:
+def remarks(comparisons: Sequence[NetworkScores]) -> list[str]:
     """What the table says, and what it does not show."""
     means = {
         name: {column: np.mean([c.results[name].numbers()[column] for c in comparisons]) for column in COLUMNS}
@@ -106,7 +106,7 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     return lines
 
 
-def content(right: int, n: int, found: photograph.Search, comparisons: Sequence[Comparison]) -> dict:
+def content(right: int, n: int, found: photograph.Search, comparisons: Sequence[NetworkScores]) -> dict:
     """Everything as plain numbers; null for a correlation that does not exist."""
     return {
         "pictures": compare.COUNTS._asdict(),
@@ -123,7 +123,7 @@ def content(right: int, n: int, found: photograph.Search, comparisons: Sequence[
     }  # fmt: skip
 
 
-def numbers_of(result: compare.Result) -> dict:
+def numbers_of(result: compare.MethodScores) -> dict:
     """One method's numbers for JSON."""
     numbers = {**result.numbers(), "empty": result.empty, "gap": result.gap}
     plain = {name: None if value is None or np.isnan(value) else float(value) for name, value in numbers.items()}

@@ -44,13 +44,13 @@ class Settings(TaskSettings):
         return f"{self.steps} steps; seed {self.seed}" + (f" to {self.seed + self.seeds - 1}" if self.seeds > 1 else "")
 
 
-Part = tuple[np.ndarray, np.ndarray]  # images in [0, 1], labels
+Labelled = tuple[np.ndarray, np.ndarray]  # images in [0, 1], labels
 
 
 def batches(settings: Settings) -> Any:
     """The function from a step to its batches: of faces, and of planted evidence for each seed."""
 
-    def batch(step: int) -> tuple[Part, list[Part]]:
+    def batch(step: int) -> tuple[Labelled, list[Labelled]]:
         squares = faces.batch(2 * settings.batch, data.generator(settings.seed, FACES, step))
         pictures = []
         for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -72,7 +72,7 @@ def train(job: Job) -> Networks:
     ).eval()  # fmt: skip
 
 
-def terms(networks: Networks, squares: Part, pictures: list[Part], device: str) -> Mapping[str, Tensor]:
+def terms(networks: Networks, squares: Labelled, pictures: list[Labelled], device: str) -> Mapping[str, Tensor]:
     """The cross entropy of each network."""
     losses = [loss(network, *part, device) for network, part in zip(networks.evidence, pictures)]
     return {"faces": loss(networks.faces, *squares, device), "evidence": sum(losses[1:], losses[0])}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..grids import Methods, Setting, grid, tuned
 from . import metrics
-from .data import IGNORED, Part
+from .data import IGNORED, MaskPart
 from .instances import components, matching
 
 SIDE, PIXELS = 400, 320_000  # of the middle of a picture; of all that settings are chosen on
@@ -103,12 +103,12 @@ METHODS: Methods = {
 FOR_CELLS = {"Otsu": METHODS["Otsu"], "watershed": (distance_watershed, grid(**APART))}
 
 
-def methods(part: Part) -> Methods:
+def methods(part: MaskPart) -> Methods:
     """Where objects are to be counted the watershed is the one that cuts them apart."""
     return FOR_CELLS if part.instances else METHODS
 
 
-def tune(part: Part, show: Callable[[], Any] = lambda: None) -> dict[str, Setting]:
+def tune(part: MaskPart, show: Callable[[], Any] = lambda: None) -> dict[str, Setting]:
     """For each method the setting of the highest `quality` on a `sample` of the part. ``show()`` after each setting."""
     part = sample(part)
 
@@ -118,9 +118,9 @@ def tune(part: Part, show: Callable[[], Any] = lambda: None) -> dict[str, Settin
     return tuned(methods(part), score, show)
 
 
-def sample(part: Part) -> Part:
+def sample(part: MaskPart) -> MaskPart:
     """The first pictures of a part, of large ones the middle, until there are enough PIXELS."""
-    chosen, seen = Part([], [], []), 0
+    chosen, seen = MaskPart([], [], []), 0
     for i, labels in enumerate(part.labels):
         area = tuple(slice(max(n - SIDE, 0) // 2, max(n - SIDE, 0) // 2 + SIDE) for n in labels.shape)
         seen += labels[area].size
@@ -134,7 +134,7 @@ def sample(part: Part) -> Part:
     return chosen
 
 
-def quality(masks: list[np.ndarray], part: Part) -> float:
+def quality(masks: list[np.ndarray], part: MaskPart) -> float:
     """The Dice of all pixels of class 1; where objects are to be counted, its mean with their matching score."""
     matrix = sum(metrics.confusion(m, t, 2, ignore_index=IGNORED) for m, t in zip(masks, part.labels))
     dice = float(metrics.dice(matrix, empty=0.0)[1])
@@ -143,7 +143,7 @@ def quality(masks: list[np.ndarray], part: Part) -> float:
     return (dice + matching([components(m) for m in masks], part.instances).f1) / 2
 
 
-def apply(part: Part, chosen: Mapping[str, Setting]) -> dict[str, list[np.ndarray]]:
+def apply(part: MaskPart, chosen: Mapping[str, Setting]) -> dict[str, list[np.ndarray]]:
     """The masks of each method."""
     known = methods(part)
     return {name: [known[name][0](image, **setting) for image in part.images] for name, setting in chosen.items()}

@@ -12,7 +12,7 @@ from ..command import Parser, UsageError, writable
 from ..frame import Task
 from ..run import CHECKPOINT, Job
 from . import figure, folder
-from .data import Dataset, bundled
+from .data import MaskDataset, bundled
 from .report import OURS, PLAIN, class_names, report, segment_picture
 from .train import Settings, load, train
 
@@ -66,7 +66,7 @@ class Segment(Task):
     def load(self, settings: Settings, checkpoint: str) -> nn.ModuleDict:
         return nn.ModuleDict({OURS: load(settings, checkpoint)})
 
-    def read(self, settings: Settings, options: argparse.Namespace, model: nn.ModuleDict | None) -> Dataset:
+    def read(self, settings: Settings, options: argparse.Namespace, model: nn.ModuleDict | None) -> MaskDataset:
         """What the settings name. Raises ValueError if the model has not the channels and the classes of it."""
         dataset = bundled(settings.dataset, settings.seed) if settings.data is None else folder.read(
             examined(settings, options.quiet), options.quiet
@@ -77,7 +77,7 @@ class Segment(Task):
             raise ValueError(f"the checkpoint is for {said[0]}, {dataset.name} has {said[1]}; name its --data")
         return dataset
 
-    def train(self, job: Job, data: Dataset) -> nn.ModuleDict:
+    def train(self, job: Job, data: MaskDataset) -> nn.ModuleDict:
         """The network of the settings; where borders weigh, also one without that, from the same initial weights."""
         models = {OURS: train(job, data)}
         if job.settings.border:
@@ -87,7 +87,7 @@ class Segment(Task):
             models = {PLAIN: train(plain, data), **models}
         return nn.ModuleDict(models)
 
-    def report(self, model: nn.ModuleDict, data: Dataset, job: Job, options: argparse.Namespace) -> None:
+    def report(self, model: nn.ModuleDict, data: MaskDataset, job: Job, options: argparse.Namespace) -> None:
         report(model, job, data, average=averaged(job.settings, options))
 
     def use(self, model: nn.ModuleDict, asked: str, job: Job, options: argparse.Namespace) -> None:

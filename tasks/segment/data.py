@@ -22,7 +22,7 @@ BRIGHTNESS, CONTRAST, NOISE = 0.3, 0.25, 0.1  # how far patches are changed, in 
 
 
 @dataclass(frozen=True)
-class Part:
+class MaskPart:
     """Pictures of any sizes. instances: where objects are to be counted, the number of each pixel's, 0 for none."""
 
     names: list[str]
@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class MaskDataset:
     """What is trained on, what is watched meanwhile, what is tested on, and the names of the classes.
 
     The coins and the cells have no validation part: nothing is chosen while training on them.
@@ -40,36 +40,36 @@ class Dataset:
 
     name: str
     classes: list[str]
-    train: Part
-    test: Part
-    validation: Part | None = None
+    train: MaskPart
+    test: MaskPart
+    validation: MaskPart | None = None
 
     @property
     def channels(self) -> int:
         return self.train.images[0].shape[0]
 
 
-def bundled(name: str, seed: int) -> Dataset:
+def bundled(name: str, seed: int) -> MaskDataset:
     """"coins": the left half of the photograph and the right one; "cells": pictures generated from the seed."""
     return _coins() if name == "coins" else _cells(seed)
 
 
-def _coins() -> Dataset:
+def _coins() -> MaskDataset:
     image, truth = coins.photograph().astype(np.float32)[None] / 255, coins.truth()
     halves = {"left half": coins.TRAIN, "right half": coins.TEST}
-    parts = [Part([name], [image[:, *area]], [truth[area]]) for name, area in halves.items()]
-    return Dataset("coins", ["background", "coin"], *parts)
+    parts = [MaskPart([name], [image[:, *area]], [truth[area]]) for name, area in halves.items()]
+    return MaskDataset("coins", ["background", "coin"], *parts)
 
 
-def _cells(seed: int) -> Dataset:
+def _cells(seed: int) -> MaskDataset:
     parts = []
     for key, count in zip((TRAIN_CELLS, TEST_CELLS), CELLS):
         cultures = [cells.generate(seed, key, i) for i in range(count)]
         apart = [separated(culture.instances) for culture in cultures]  # a line of background between two that touch
         names = [f"cells {i + 1}" for i in range(count)]
         images = [culture.image[None] for culture in cultures]
-        parts.append(Part(names, images, [(a > 0).astype(np.uint8) for a in apart], apart))
-    return Dataset("cells", ["background", "cell"], *parts)
+        parts.append(MaskPart(names, images, [(a > 0).astype(np.uint8) for a in apart], apart))
+    return MaskDataset("cells", ["background", "cell"], *parts)
 
 
 def standardised(image: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ class Patches:
     `border_weights` with w0 = `border`.
     """
 
-    def __init__(self, part: Part, size: int, batch: int, *, elastic: float, border: float | None, seed: int):
+    def __init__(self, part: MaskPart, size: int, batch: int, *, elastic: float, border: float | None, seed: int):
         self.part, self.size, self.batch, self.elastic, self.seed = part, size, batch, elastic, seed
         for name, image in zip(part.names, part.images):
             if min(image.shape[1:]) < size:

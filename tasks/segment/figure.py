@@ -11,7 +11,7 @@ import numpy as np
 from .. import plot
 from ..plot import BLUE, ORANGE, pyplot, save, show
 from . import coins, metrics
-from .data import IGNORED, Dataset, Part
+from .data import IGNORED, MaskDataset, MaskPart
 from .instances import Matching, components
 
 ROWS = 3  # test pictures that are drawn, at most
@@ -20,8 +20,8 @@ KEY = "orange: missed, blue: invented"
 
 
 def comparison(
-    path: str | os.PathLike, test: Part, masks: Mapping[str, Sequence[np.ndarray]],
-    probabilities: Sequence[np.ndarray], matrices: Mapping[str, np.ndarray], dataset: Dataset, title: str,
+    path: str | os.PathLike, test: MaskPart, masks: Mapping[str, Sequence[np.ndarray]],
+    probabilities: Sequence[np.ndarray], matrices: Mapping[str, np.ndarray], dataset: MaskDataset, title: str,
 ) -> None:  # fmt: skip
     """A row per test picture: image, truth, the network's probability, the errors of every method."""
     rows, columns = min(ROWS, len(test.names)), 3 + len(masks)
@@ -47,7 +47,7 @@ def _score(matrix: np.ndarray) -> str:
 
 
 def cells(
-    path: str | os.PathLike, test: Part, masks: Mapping[str, Sequence[np.ndarray]],
+    path: str | os.PathLike, test: MaskPart, masks: Mapping[str, Sequence[np.ndarray]],
     probabilities: Mapping[str, Sequence[np.ndarray]], matches: Mapping[str, Matching], title: str,
 ) -> None:  # fmt: skip
     """A row per test picture: image, true cells, the probability of each network, the cells that each method counts."""

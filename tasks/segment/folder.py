@@ -11,7 +11,7 @@ import numpy as np
 from minidl import data
 
 from ..command import each, progress
-from .data import Dataset, Part
+from .data import MaskDataset, MaskPart
 from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
 
 
@@ -22,7 +22,7 @@ def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bo
         return examine(folder, patch=patch, seed=seed, ignore=ignore, show=show)
 
 
-def read(checkup: Checkup, quiet: bool) -> Dataset:
+def read(checkup: Checkup, quiet: bool) -> MaskDataset:
     """The pictures of a folder and what they show, in their three parts.
 
     Faults go to stderr: errors always, the rest unless quiet. Raises ValueError if there are errors.
@@ -34,7 +34,7 @@ def read(checkup: Checkup, quiet: bool) -> Dataset:
     with progress("reading the pictures", len(checkup.pairs), quiet) as show:
         parts = {name: _part([p for p in checkup.pairs if p.part == name], checkup, show) for name in PARTS}
     names = ["background", *(["object"] if checkup.classes == 2 else map("class {}".format, range(1, checkup.classes)))]
-    return Dataset(Path(checkup.folder).name, names, parts["training"], parts["test"], parts["validation"])
+    return MaskDataset(Path(checkup.folder).name, names, parts["training"], parts["test"], parts["validation"])
 
 
 def stop_on_errors(checkup: Checkup) -> None:
@@ -44,8 +44,8 @@ def stop_on_errors(checkup: Checkup) -> None:
         raise ValueError(f"{checkup.folder}: mend {found} first; --check looks again without training")
 
 
-def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> Part:
-    part = Part([], [], [])
+def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> MaskPart:
+    part = MaskPart([], [], [])
     for pair in each(pairs, show):
         part.names.append(str(pair.image))
         part.images.append(data.read_image(pair.image, gray=checkup.gray))

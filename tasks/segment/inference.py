@@ -14,7 +14,7 @@ from minidl import functional as F
 
 from ..command import each
 from ..tiles import predict
-from .data import Part, standardised
+from .data import MaskPart, standardised
 from .unet import UNet
 
 SYMMETRIES = tuple((quarters, flip) for quarters in range(4) for flip in (1, -1))
@@ -35,7 +35,7 @@ def probabilities(model: UNet, image: np.ndarray, device: str = "cpu", *, averag
 
 
 def segment(
-    model: UNet, part: Part, device: str = "cpu", *, average: bool = True, show: Callable = lambda: None
+    model: UNet, part: MaskPart, device: str = "cpu", *, average: bool = True, show: Callable = lambda: None
 ) -> list[np.ndarray]:
     """The probabilities for each picture of a part. ``show()`` is called after each."""
     return [probabilities(model, image, device, average=average) for image in each(part.images, show)]

@@ -14,7 +14,7 @@ from .. import grids
 from ..frame import beside
 from ..run import CLASSES, Job
 from . import baselines, figure, metrics
-from .data import IGNORED, Dataset, Part
+from .data import IGNORED, MaskDataset, MaskPart
 from .inference import probabilities as probabilities_of
 from .inference import segment
 from .instances import SPECK, Matching, components, matching
@@ -25,7 +25,7 @@ OURS, PLAIN = "ours", "ours, no borders"
 WIDE = 12  # classes: with more, the matrix is not printed
 
 
-def report(models: Mapping[str, UNet], job: Job, dataset: Dataset, *, average: bool = True) -> None:
+def report(models: Mapping[str, UNet], job: Job, dataset: MaskDataset, *, average: bool = True) -> None:
     """Print the scores on the test part; leave them, the figure and the curve in the folder of the job.
 
     models: OURS, and PLAIN if there is one that was trained without the weights of the borders.
@@ -68,7 +68,7 @@ def report(models: Mapping[str, UNet], job: Job, dataset: Dataset, *, average: b
     print(f"in {out}: {', '.join(written)}")
 
 
-def classical(dataset: Dataset, job: Job) -> tuple[dict[str, list[np.ndarray]], dict[str, grids.Setting]]:
+def classical(dataset: MaskDataset, job: Job) -> tuple[dict[str, list[np.ndarray]], dict[str, grids.Setting]]:
     """The masks of the classical methods and their settings; none for more than two classes, of which they know not."""
     if len(dataset.classes) > 2:
         return {}, {}
@@ -81,7 +81,7 @@ def classical(dataset: Dataset, job: Job) -> tuple[dict[str, list[np.ndarray]], 
 # --- tables
 
 
-def pictures(part: Part) -> str:
+def pictures(part: MaskPart) -> str:
     """How many pictures and pixels there are."""
     n, pixels = len(part.names), sum(int((labels != IGNORED).sum()) for labels in part.labels)
     return f"{n} picture{'s' * (n > 1)}, {pixels} pixels"

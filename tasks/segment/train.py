@@ -16,7 +16,7 @@ from ..command import UsageError
 from ..options import Above, Among, AtLeast, TaskSettings
 from ..run import Job, load_state, read_state
 from . import metrics
-from .data import IGNORED, WEIGHTS, Dataset, Part, Patches
+from .data import IGNORED, WEIGHTS, MaskDataset, MaskPart, Patches
 from .inference import segment
 from .losses import LOSSES
 from .unet import UNet
@@ -102,7 +102,7 @@ def load(settings: Settings, checkpoint: str | os.PathLike) -> UNet:
     return load_state(model, state, checkpoint, "name its --base and --depth")
 
 
-def train(job: Job, dataset: Dataset) -> UNet:
+def train(job: Job, dataset: MaskDataset) -> UNet:
     """Train a U-Net; leave checkpoint, log, settings and the names of the classes in the folder of the job."""
     s, device = job.settings, job.device
     model = s.build(dataset.channels, len(dataset.classes)).to(device)
@@ -124,7 +124,7 @@ def loss_of(
     return LOSSES[loss](logits, to_device(labels, device), ignore_index=IGNORED, **extra)
 
 
-def watch(model: UNet, dataset: Dataset, device: str) -> Callable[[int], dict[str, float]]:
+def watch(model: UNet, dataset: MaskDataset, device: str) -> Callable[[int], dict[str, float]]:
     """What is looked at while training: the mean Dice of the foreground. Nothing is chosen by it."""
     part, name = (dataset.test, "test") if dataset.validation is None else (dataset.validation, "validation")
 
@@ -135,13 +135,13 @@ def watch(model: UNet, dataset: Dataset, device: str) -> Callable[[int], dict[st
     return score
 
 
-def pooled(predictions: list[np.ndarray], part: Part, classes: int) -> np.ndarray:
+def pooled(predictions: list[np.ndarray], part: MaskPart, classes: int) -> np.ndarray:
     """The confusion matrix of all pixels of all pictures; what is ignored is left out."""
     pairs = zip(predictions, part.labels)
     return sum(metrics.confusion(p, t, classes, ignore_index=IGNORED) for p, t in pairs)
 
 
-def foreground_dice(probabilities: list[np.ndarray], part: Part, classes: int) -> float:
+def foreground_dice(probabilities: list[np.ndarray], part: MaskPart, classes: int) -> float:
     """The mean over the classes but the background that occur of the Dice of all pixels."""
     scores = metrics.dice(pooled([p.argmax(axis=0) for p in probabilities], part, classes))[1:]
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0

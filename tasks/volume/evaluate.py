@@ -16,7 +16,7 @@ from .train import CONTROL, ROWS
 
 
 @dataclass
-class Result:
+class RowScores:
     """Dice of each test volume and organ, and the seconds that each volume took."""
 
     dice: list[tuple[float, float]] = field(default_factory=list)
@@ -33,9 +33,9 @@ def dice(found: np.ndarray, truth: np.ndarray) -> float:
     return 2 * int((found & truth).sum()) / total if total else 1.0
 
 
-def evaluate(model: Pipeline, volumes: Sequence[Volume], *, refine: bool, device: str) -> Result:
+def evaluate(model: Pipeline, volumes: Sequence[Volume], *, refine: bool, device: str) -> RowScores:
     """Segment each volume, a probability above 1/2 being the organ, and compare."""
-    result = Result()
+    result = RowScores()
     for volume in volumes:
         start = perf_counter()
         found = segment(model, volume.image, refine=refine, device=device) > 0.5
@@ -45,7 +45,7 @@ def evaluate(model: Pipeline, volumes: Sequence[Volume], *, refine: bool, device
     return result
 
 
-def table(results: Mapping[str, Result]) -> str:
+def table(results: Mapping[str, RowScores]) -> str:
     """A line per row: the mean Dice of both organs and the time for a volume."""
     lines = [f"{'':<40}{'small organ':>12}{'large organ':>12}{'time':>10}"]
     for row in (*ROWS, CONTROL):
@@ -55,7 +55,7 @@ def table(results: Mapping[str, Result]) -> str:
     return "\n".join(lines)
 
 
-def order(results: Mapping[str, Result]) -> str:
+def order(results: Mapping[str, RowScores]) -> str:
     """Whether each row is above the one before it, as in the lecture, for each organ."""
     parts = []
     for i, organ in enumerate(ORGANS):

@@ -8,13 +8,13 @@ from itertools import pairwise
 from ..command import each
 from ..run import Job
 from . import figure
-from .evaluate import Result, evaluate, order, table
+from .evaluate import RowScores, evaluate, order, table
 from .pipeline import Pipeline
 from .speckle import Volume
 from .train import CONTROL, ROWS, Row
 
 
-def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) -> dict[str, Result]:
+def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) -> dict[str, RowScores]:
     """Print the table of a seed; leave it, the scores and the figure in the folder of the job."""
     out, device = job.out, job.device
     with job.progress("segmenting the test volumes", len(trained)) as show:
@@ -32,10 +32,10 @@ def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) ->
     return results
 
 
-def together(of_seeds: Sequence[Mapping[str, Result]], job: Job) -> None:
+def together(of_seeds: Sequence[Mapping[str, RowScores]], job: Job) -> None:
     """Print the table of all seeds' volumes, and in how many seeds the lecture's order held."""
     pooled = {
-        row.name: Result(
+        row.name: RowScores(
             [d for results in of_seeds for d in results[row.name].dice],
             [t for results in of_seeds for t in results[row.name].seconds],
         )
@@ -44,7 +44,7 @@ def together(of_seeds: Sequence[Mapping[str, Result]], job: Job) -> None:
     job.table([f"all {len(of_seeds)} seeds", table(pooled), order(pooled), steps_up(of_seeds)])
 
 
-def steps_up(of_seeds: Sequence[Mapping[str, Result]]) -> str:
+def steps_up(of_seeds: Sequence[Mapping[str, RowScores]]) -> str:
     """For each step from a row to the next: in how many seeds it goes up, for each organ."""
     parts = []
     for below, above in pairwise(ROWS):

@@ -140,11 +140,11 @@ def test_a_few_steps_learn(tmp_path, no_report):
 def result(ms, **changed):
     curve = np.linspace(1, 0, 33)
     values = {"pointing": 0.5, "iou": 0.25, "empty": 0, "milliseconds": ms, "sanity": {"head": 0.5, "conv": 0.1}}
-    return compare.Result(**{**values, "deletion": curve, "insertion": curve, **changed})
+    return compare.MethodScores(**{**values, "deletion": curve, "insertion": curve, **changed})
 
 
 def test_the_table_has_means_and_standard_deviations():
-    runs = [compare.Comparison(s, 1.0, (0.1, 0.02), {"cam": result(1.0, pointing=p), "edges": result(0.0)})
+    runs = [compare.NetworkScores(s, 1.0, (0.1, 0.02), {"cam": result(1.0, pointing=p), "edges": result(0.0)})
             for s, p in enumerate((0.5, 0.7))]  # fmt: skip
     line = report.table(runs).splitlines()[1].split("  ")
     assert [cell.strip() for cell in line if cell][:3] == ["cam", "0.60 ± 0.14", "0.25 ± 0.00"]
@@ -160,7 +160,7 @@ def test_remarks_follow_the_numbers():
         "gradient": result(200.0, empty=3, gap=0.02, sanity={"head": 0.9, "conv": 0.8}),
         "edges": result(0.0, sanity={"head": 1.0, "conv": 1.0}),
     }
-    said = "\n".join(report.remarks([compare.Comparison(0, 1.0, (0.1, 0.02), methods)]))
+    said = "\n".join(report.remarks([compare.NetworkScores(0, 1.0, (0.1, 0.02), methods)]))
     assert "gradient keeps more of its map than others: rank correlation 0.90" in said and "0.80 after all" in said
     assert "cam marks the evidence best (IoU 0.50)" in said
     assert "gradient is very slow: 200 times the time of cam" in said

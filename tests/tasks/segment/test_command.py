@@ -162,7 +162,7 @@ def test_patches_depend_on_seed_and_step_only(quick):
 
 
 def test_labels_and_weights_move_with_the_image(quick):
-    part = data.Part(["ramp"], [np.random.default_rng(0).random((1, 64, 64), dtype=np.float32)], [])
+    part = data.MaskPart(["ramp"], [np.random.default_rng(0).random((1, 64, 64), dtype=np.float32)], [])
     part.labels.append((part.images[0][0] > 0.5).astype(np.uint8))
     for step in range(4):  # turned and mirrored, but not deformed: labels stay a threshold of the image
         images, labels, weight = data.Patches(part, 16, 4, elastic=0, border=None, seed=1)(step)
@@ -278,9 +278,9 @@ def test_cells_are_counted_with_and_without_the_weights_of_borders(tmp_path, qui
 
 
 def test_the_network_learns_what_is_easy(tmp_path):
-    part = data.Part(["a"], [np.stack([picture(i, 64)[None] / np.float32(255) for i in (0,)])[0]], [])
+    part = data.MaskPart(["a"], [np.stack([picture(i, 64)[None] / np.float32(255) for i in (0,)])[0]], [])
     part.labels.append(disc(0, 64).astype(np.uint8))
-    dataset = data.Dataset("discs", ["background", "disc"], part, part)
+    dataset = data.MaskDataset("discs", ["background", "disc"], part, part)
     settings = train.Settings(base=4, depth=2, patch=48, batch=4, steps=40, lr=0.01, elastic=2)
     model = train.train(Job(settings, tmp_path), dataset)
     for average in (True, False):

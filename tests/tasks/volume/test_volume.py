@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from tasks.volume import VNet, data, evaluate, report, speckle, train
-from tasks.volume.evaluate import Result
+from tasks.volume.evaluate import RowScores
 
 # --- V-Net
 
@@ -172,7 +172,7 @@ def test_dice_of_known_masks():
 
 def results(values):
     names = [row.name for row in (*train.ROWS, train.CONTROL)]
-    return {name: Result([(s, g), (s, g)], [0.1, 0.3, 0.2]) for name, (s, g) in zip(names, values)}
+    return {name: RowScores([(s, g), (s, g)], [0.1, 0.3, 0.2]) for name, (s, g) in zip(names, values)}
 
 
 def test_the_table_and_the_order_of_the_rows():
