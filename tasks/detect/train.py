@@ -53,6 +53,8 @@ class Settings(Source):
         "retinanet": {"steps": 2000},
     }
     made, made_words = Scenes, ("scenes", "digits")
+    kinds = ("boxes",)  # of average precision
+    points = ()  # keypoints of each class
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""

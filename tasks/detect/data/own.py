@@ -37,8 +37,7 @@ KEPT = 1000  # pictures that stay in memory once they are read
 class Source(TaskSettings):
     """Where pictures come from; those of a run that names no `data` are `made`.
 
-    made_words: what made pictures and what is in them are called. points: how many keypoints objects of each class
-    have. kinds: of average precision.
+    made_words: what made pictures and what is in them are called.
     """
 
     # data of your own
@@ -48,6 +47,9 @@ class Source(TaskSettings):
     split: Annotated[float, Above(0)] = 0.2  # share that is tested on
     size: int = SIDE  # side of the square that pictures fill, in pixels
 
+    made: ClassVar[type[Pictures]]
+    made_words: ClassVar[tuple[str, str]]
+
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))  # a list, as it comes from a file
         if self.size % STRIDE or self.size < SMALLEST:
@@ -56,11 +58,6 @@ class Source(TaskSettings):
             raise UsageError(f"--split {self.split:g}: must be a share between 0 and 1")
         if self.data is None and (self.images or self.classes):
             raise UsageError("--images and --classes belong to pictures of your own: name them with --data")
-
-    made: ClassVar[type[Pictures]]
-    made_words: ClassVar[tuple[str, str]]
-    points: ClassVar[Sequence[int]] = ()
-    kinds: ClassVar[Sequence[str]] = ("boxes",)
 
     @property
     def names(self) -> tuple[str, ...]:
