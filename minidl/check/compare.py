@@ -15,6 +15,8 @@ BAR = 10.0  # error bars allowed
 FLOOR = 1e-3  # of the largest scale: entries that are zero by cancellation carry rounding errors of others
 WIDE = 1e-4  # an error bar wider than this, relatively, proves nothing
 
+Answers = list[tuple[np.ndarray, list[np.ndarray]]]  # cotangents, and the gradient of each input under them
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -29,8 +31,11 @@ class Entries:
 class Comparison:
     """How far the rules are from the slope. Errors are relative to ``sum over outputs of |J u|``."""
 
-    extent: str  # "full Jacobian 4 x 12", "8 directions of 4 x 100000"
+    problem: Problem
+    xs: Arrays
+    slope: Slope
     tolerance: float
+    extent: str = ""  # "full Jacobian 4 x 12", "8 directions of 4 x 100000"
     error: float = 0.0  # worst |got - expected|
     excess: float = 0.0  # worst error over what tolerance and error bar allow: more than 1 is wrong
     bar: float = 0.0  # widest error bar
@@ -49,19 +54,72 @@ class Comparison:
             return "FAIL"
         return "INCONCLUSIVE" if self.bar > max(WIDE, 100 * self.tolerance) else "PASS"
 
+    def add_jacobian(self, k: int, answers: Answers, largest: float) -> None:
+        """Compare the whole Jacobian with respect to input k."""
+        shape = self.xs[k].shape
+        J, bars = jacobian(self.problem, self.xs, self.slope, k)
+        for u, grads in answers:
+            weights = abs(u.ravel())
+            expected, got = J.T @ u.ravel(), grads[k].ravel()
+            size = abs(J).T @ weights
+            size = size + FLOOR * size.max() + rounding(self.xs, largest, u)
+            error = np.nan_to_num(abs(got - expected) / size, nan=np.inf)
+            if k not in self.entries or error.max() > self.entries[k].error.max():
+                self.entries[k] = Entries(*(a.reshape(shape) for a in (expected, got, error)))
+            self._keep(k, shape, expected, got, bars.T @ weights, size, u, grads[k], J)
+
+    def add_direction(self, k: int, u: np.ndarray, gradient: np.ndarray, v: np.ndarray, largest: float) -> None:
+        """Compare along the direction v of input k."""
+        vs = [np.zeros_like(x) for x in self.xs]
+        vs[k] = v
+        column, bars = self.slope(self.problem, self.xs, vs)
+        expected, got = (u * column).sum(), (v * gradient).sum()
+        size = abs(u * column).sum() + abs(v * gradient).sum() + rounding(self.xs, largest, u)
+        bar = 3 * np.sqrt(((u * bars) ** 2).sum())  # rounding errors of many entries: they add in squares
+        self._keep(k, (1,), expected, got, bar, size, u, gradient, None)
+
+    def _keep(self, k, shape, expected, got, bar, size, u, gradient, J) -> None:
+        expected, got, bar = np.atleast_1d(expected), np.atleast_1d(got), np.atleast_1d(bar)
+        with np.errstate(invalid="ignore"):
+            deviation = abs(got - expected)
+            excess = np.maximum(deviation - BAR * bar, 0) / (self.tolerance * size)
+        deviation, excess = (np.where(np.isfinite(got), a, np.inf) for a in (deviation, excess))
+        unknown = ~np.isfinite(expected) | ~np.isfinite(bar)
+        excess = np.where(unknown, 0.0, excess)
+        bar = np.where(unknown, np.inf, bar)
+        error = np.where(unknown, 0.0, deviation / size)
+        self.error = max(self.error, float(error.max()))
+        self.bar = max(self.bar, float((bar / size).max()))
+        i = int(np.argmax(excess))
+        if excess[i] > self.excess:
+            self.excess = float(excess[i])
+            self.argument, self.index = k, tuple(int(j) for j in np.unravel_index(i, shape))
+            self.expected, self.got = float(expected[i]), float(got[i])
+            self.cotangent, self.gradient, self.jacobian = u, gradient, J
+
 
 def compare(
     problem: Problem, xs: Arrays, slope: Slope, rng: np.random.Generator, tolerance: float, entries: int
 ) -> Comparison:
     """The whole Jacobian if it has at most `entries` entries (and few rows and columns), else random directions."""
-    y = problem.value(xs)
+    y, n = problem.value(xs), sum(x.size for x in xs)
     pull = problem.pullback(xs)
     us = [cotangent(y, rng) for _ in range(COTANGENTS)]
-    n = sum(x.size for x in xs)
+    answers = [(u, pull(u)) for u in us]
     largest = problem.graph(xs).largest
+    result = Comparison(problem, xs, slope, tolerance)
     if y.size * n <= entries and n <= entries**0.5 * 2:
-        return _whole(problem, xs, slope, y, largest, pull, us, tolerance)
-    return _directions(problem, xs, slope, y, largest, pull, us, rng, tolerance)
+        result.extent = f"full Jacobian {y.size} x {n}"
+        for k, x in enumerate(xs):
+            if x.size and y.size:
+                result.add_jacobian(k, answers, largest)
+        return result
+    result.extent = f"{DIRECTIONS} directions of {y.size} x {n}"
+    for k, x in enumerate(xs):
+        for d in range(DIRECTIONS):
+            u, grads = answers[d % COTANGENTS]
+            result.add_direction(k, u, grads[k], rng.standard_normal(x.shape), largest)
+    return result
 
 
 def cotangent(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -87,65 +145,3 @@ def jacobian(problem: Problem, xs: Arrays, slope: Slope, k: int) -> tuple[np.nda
     if not columns:
         return np.zeros((0, 0)), np.zeros((0, 0))
     return np.stack(columns, axis=1), np.stack(bars, axis=1)
-
-
-def _whole(problem, xs, slope, y, largest, pull, us, tolerance) -> Comparison:
-    n = sum(x.size for x in xs)
-    worst = Comparison(f"full Jacobian {y.size} x {n}", tolerance)
-    answers = [pull(u) for u in us]
-    for k, x in enumerate(xs):
-        if not x.size or not y.size:
-            continue
-        J, bars = jacobian(problem, xs, slope, k)
-        for u, grads in zip(us, answers, strict=True):
-            weights = abs(u.ravel())
-            expected, got = J.T @ u.ravel(), grads[k].ravel()
-            size = abs(J).T @ weights
-            size = size + FLOOR * size.max() + rounding(xs, largest, u)
-            bar = bars.T @ weights
-            _keep_entries(worst, k, x.shape, expected, got, size)
-            _keep_worst(worst, k, x.shape, expected, got, bar, size, tolerance, u, grads[k], J)
-    return worst
-
-
-def _directions(problem, xs, slope, y, largest, pull, us, rng, tolerance) -> Comparison:
-    n = sum(x.size for x in xs)
-    worst = Comparison(f"{DIRECTIONS} directions of {y.size} x {n}", tolerance)
-    answers = [pull(u) for u in us]
-    for k, x in enumerate(xs):
-        for d in range(DIRECTIONS):
-            u, grads = us[d % COTANGENTS], answers[d % COTANGENTS]
-            vs = [np.zeros_like(other) for other in xs]
-            vs[k] = rng.standard_normal(x.shape)
-            column, bars = slope(problem, xs, vs)
-            expected, got = (u * column).sum(), (vs[k] * grads[k]).sum()
-            size = abs(u * column).sum() + abs(vs[k] * grads[k]).sum() + rounding(xs, largest, u)
-            bar = 3 * np.sqrt(((u * bars) ** 2).sum())  # rounding errors of many entries: they add in squares
-            _keep_worst(worst, k, (1,), expected, got, bar, size, tolerance, u, grads[k], None)
-    return worst
-
-
-def _keep_entries(worst, k, shape, expected, got, size) -> None:
-    error = np.nan_to_num(abs(got - expected) / size, nan=np.inf)
-    if k not in worst.entries or error.max() > worst.entries[k].error.max():
-        worst.entries[k] = Entries(expected.reshape(shape), got.reshape(shape), error.reshape(shape))
-
-
-def _keep_worst(worst, k, shape, expected, got, bar, size, tolerance, u, gradient, J) -> None:
-    expected, got, bar = np.atleast_1d(expected), np.atleast_1d(got), np.atleast_1d(bar)
-    with np.errstate(invalid="ignore"):
-        deviation = abs(got - expected)
-        excess = np.maximum(deviation - BAR * bar, 0) / (tolerance * size)
-    deviation, excess = (np.where(np.isfinite(got), a, np.inf) for a in (deviation, excess))
-    unknown = ~np.isfinite(expected) | ~np.isfinite(bar)
-    excess = np.where(unknown, 0.0, excess)
-    bar = np.where(unknown, np.inf, bar)
-    error = np.where(unknown, 0.0, deviation / size)
-    worst.error = max(worst.error, float(error.max()))
-    worst.bar = max(worst.bar, float((bar / size).max()))
-    i = int(np.argmax(excess))
-    if excess[i] > worst.excess:
-        worst.excess = float(excess[i])
-        worst.argument, worst.index = k, tuple(int(j) for j in np.unravel_index(i, shape))
-        worst.expected, worst.got = float(expected[i]), float(got[i])
-        worst.cotangent, worst.gradient, worst.jacobian = u, gradient, J

@@ -171,17 +171,9 @@ def linear(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
 def single_precision(trial: Trial, rng: np.random.Generator) -> Iterator[Finding]:
     """float32 stays float32, forward and backward, and agrees with float64."""
     xs = [x.astype(np.float32) for x in trial.xs]
-    held = Trial(
-        trial.primitive,
-        Sample(
-            tuple(_single(x) for x in trial.inputs),
-            {k: _single(v) for k, v in trial.parameters.items()},
-            tuple(trial.slots),
-        ),
-        trial.oracle,
-        trial.number,
-    )
-    problem = held.problem
+    parameters = {k: _single(v) for k, v in trial.parameters.items()}
+    sample = Sample(tuple(map(_single, trial.inputs)), parameters, tuple(trial.slots))
+    problem = Trial(trial.primitive, sample, trial.oracle, trial.number).problem
     y64, y32 = trial.problem.value(trial.xs), problem.value(xs)
     if y64.dtype == np.float64 and y32.dtype != np.float32:
         yield Finding("dtype", trial.where, f"float32 inputs give a value of {y32.dtype}")

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Comparison, jacobian
-from .problem import Arrays, Problem
-from .slopes import Slope
+from .problem import Arrays
 
 AGREES = 1e-6  # relative difference at which an explanation holds; less if the error itself is smaller
 ROWS = 24  # rows of a Jacobian that is too large to look at whole,
@@ -82,18 +81,13 @@ class Finding:
         }
 
 
-@dataclass
 class Suspect:
     """A wrong gradient: of input `k`, under the cotangent `u`, in a form that questions can be put to."""
 
-    problem: Problem
-    xs: Arrays
-    slope: Slope
-    k: int
-    u: np.ndarray
-    got: np.ndarray
-    rng: np.random.Generator
-    agrees: float = AGREES
+    def __init__(self, comparison: Comparison, rng: np.random.Generator, agrees: float = AGREES):
+        self.problem, self.xs, self.slope = comparison.problem, comparison.xs, comparison.slope
+        self.k, self.u, self.got = comparison.argument, comparison.cotangent, comparison.gradient
+        self.rng, self.agrees = rng, agrees
 
     def true(self, v: np.ndarray, u: np.ndarray | None = None, xs: Arrays | None = None, k: int | None = None) -> float:
         """``u . J v``: what a right gradient would give in the direction v of input k."""
@@ -113,17 +107,14 @@ class Suspect:
         return True
 
 
-def diagnose(
-    comparison: Comparison, problem: Problem, xs: Arrays, slope: Slope, rng: np.random.Generator
-) -> tuple[str, str]:
+def diagnose(comparison: Comparison, rng: np.random.Generator) -> tuple[str, str]:
     """(kind of mistake, one clause that says which)."""
-    k, got = comparison.argument, comparison.gradient
+    got = comparison.gradient
     if not np.isfinite(got).all():
         return "not finite", f"{int((~np.isfinite(got)).sum())} of {got.size} entries of the gradient are not finite"
     if not got.any():
         return "zero", "the gradient is zero everywhere and should not be"
-    agrees = min(AGREES, 1e-2 * comparison.error)
-    suspect = Suspect(problem, xs, slope, k, comparison.cotangent, got, rng, agrees)
+    suspect = Suspect(comparison, rng, min(AGREES, 1e-2 * comparison.error))
     for test in (_constant, _swapped, _moved_result, _moved_cotangent, _moved_other, _border):
         for kind, message in test(suspect):
             return kind, message
@@ -262,18 +253,18 @@ def _support(s: Suspect, J: np.ndarray | None) -> Iterator[tuple[str, str]]:
 
 def locate(s: Suspect) -> tuple[tuple[int, ...], float, float]:
     """A wrong entry of a gradient too large to compare whole: (index, expected, got), by halving."""
+
+    def error(low: int, high: int) -> float:
+        """In a random direction of these entries, relatively."""
+        v = np.zeros(s.got.size)
+        v[low:high] = s.rng.standard_normal(high - low)
+        v = v.reshape(s.got.shape)
+        return abs(s.true(v) - (s.got * v).sum()) / (abs(s.got * v).sum() + abs(s.true(v)) + 1e-300)
+
     low, high = 0, s.got.size
     while high - low > 1:
         middle = (low + high) // 2
-        v = np.zeros(s.got.size)
-        v[low:middle] = s.rng.standard_normal(middle - low)
-        v = v.reshape(s.got.shape)
-        left = abs(s.true(v) - (s.got * v).sum()) / (abs(s.got * v).sum() + abs(s.true(v)) + 1e-300)
-        w = np.zeros(s.got.size)
-        w[middle:high] = s.rng.standard_normal(high - middle)
-        w = w.reshape(s.got.shape)
-        right = abs(s.true(w) - (s.got * w).sum()) / (abs(s.got * w).sum() + abs(s.true(w)) + 1e-300)
-        low, high = (low, middle) if left >= right else (middle, high)
+        low, high = (low, middle) if error(low, middle) >= error(middle, high) else (middle, high)
     unit = np.zeros(s.got.size)
     unit[low] = 1.0
     index = tuple(int(i) for i in np.unravel_index(low, s.got.shape))

@@ -17,7 +17,7 @@ from . import slopes
 from .compare import BAR, Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate
 from .kinks import Place, find_place
-from .problem import Gradient, Graph, Problem
+from .problem import Gradient, Graph, Problem, placed
 from .report import Compared, Report
 from .sweep import Sweep, sweep
 
@@ -113,12 +113,8 @@ def _read(f: Callable, inputs: Any, report: Report) -> tuple[Callable, list[np.n
         raise ValueError("gradcheck: every floating input is empty, so there is nothing to compare")
 
     def call(*chosen: Tensor) -> Tensor:
-        arguments = list(every)
-        for i, x in zip(slots, chosen, strict=True):
-            arguments[i] = x
-        return f(*arguments)
+        return f(*placed(every, slots, chosen))
 
-    call.__name__ = getattr(f, "__name__", "f")
     names = _argument_names(f, len(every))
     return call, xs, device, [f"input {i}{names[i]}" for i in slots]
 
@@ -229,39 +225,31 @@ def check_order(
             result = compare(problem, xs, slope, rng, allowed, entries)
         except slopes.NotAnalytic as error:
             report.notes.append(f"f cannot be run on complex numbers ({error}): differences instead")
-    if result is not None and result.verdict != "PASS" and not _agree(result, problem, xs, rng):
+    if result is not None and result.verdict != "PASS" and not _agree(result, rng):
         report.notes.append("complex step and differences disagree: f is not analytic (.data, abs or NumPy in it)")
         result = None
     if result is None:
         slope, oracle = slopes.differences, "differences"
         allowed = max(tolerance or DIFFERENCES, coarse)
         result = compare(problem, xs, slope, rng, allowed, entries)
-    report.rows.append(
-        (
-            str(order),
-            oracle,
-            result.extent,
-            f"{result.error:.1e}",
-            f"{allowed:.0e}",
-            f"{result.bar:.1e}",
-            result.verdict,
-        )
-    )
+    numbers = f"{result.error:.1e}", f"{allowed:.0e}", f"{result.bar:.1e}"
+    report.rows.append((str(order), oracle, result.extent, *numbers, result.verdict))
     report.compared = [Compared(f"order {order}, {names[k]}", e) for k, e in result.entries.items()]
-    report.measure = lambda: _sweep(result, problem, xs, slope)
+    report.measure = lambda: _sweep(result)
     if result.verdict == "PASS":
         return True
     report.verdict = result.verdict
     if result.verdict == "FAIL":
-        report.findings.append(_explain(result, problem, xs, slope, names, rng, graph, order))
+        report.findings.append(_explain(result, names, rng, graph, order))
     else:
         message = f"the error bar of the differences is {result.bar:.0e} wide: f is too rough, or too steep, to tell"
         report.findings.append(Finding("inconclusive", "f", message))
     return False
 
 
-def _agree(result: Comparison, problem: Problem, xs: list[np.ndarray], rng: np.random.Generator) -> bool:
+def _agree(result: Comparison, rng: np.random.Generator) -> bool:
     """Do complex step and differences agree, so that it is the rules that are wrong?"""
+    problem, xs = result.problem, result.xs
     vs = [np.zeros_like(x) for x in xs]
     vs[result.argument] = rng.standard_normal(xs[result.argument].shape)
     exact, _ = slopes.complex_step(problem, xs, vs)
@@ -269,20 +257,10 @@ def _agree(result: Comparison, problem: Problem, xs: list[np.ndarray], rng: np.r
     return bool((abs(exact - near) <= BAR * bar + DIFFERENCES * (abs(exact) + abs(near))).all())
 
 
-def _explain(
-    result: Comparison,
-    problem: Problem,
-    xs: list[np.ndarray],
-    slope: slopes.Slope,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    graph: Graph,
-    order: int,
-) -> Finding:
+def _explain(result: Comparison, names: Sequence[str], rng: np.random.Generator, graph: Graph, order: int) -> Finding:
     if result.jacobian is None:
-        suspect = Suspect(problem, xs, slope, result.argument, result.cotangent, result.gradient, rng)
-        result.index, result.expected, result.got = locate(suspect)
-    kind, message = diagnose(result, problem, xs, slope, rng)
+        result.index, result.expected, result.got = locate(Suspect(result, rng))
+    kind, message = diagnose(result, rng)
     where = f"order {order}, {names[result.argument]}"
     culprit, all_checked = find_culprit(graph, rng)
     if culprit is not None:
@@ -294,14 +272,15 @@ def _explain(
     return Finding(kind, where, message, result.index, result.expected, result.got)
 
 
-def _sweep(result: Comparison, problem: Problem, xs: list[np.ndarray], slope: slopes.Slope) -> Sweep:
+def _sweep(result: Comparison) -> Sweep:
     """Along the input that is worst; if none is wrong at all, along the first that is not empty."""
+    problem, xs = result.problem, result.xs
     u, gradient, k = result.cotangent, result.gradient, result.argument
     if not gradient.size:
         k = next(i for i, x in enumerate(xs) if x.size)
         u = cotangent(problem.value(xs), np.random.default_rng(0))
         gradient = problem.pullback(xs)(u)[k]
-    return sweep(problem, xs, k, u, gradient, slope, seed=0)
+    return sweep(problem, xs, k, u, gradient, result.slope, seed=0)
 
 
 def find_culprit(graph: Graph, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
@@ -326,26 +305,15 @@ def _wrong_rule(node: Node, rng: np.random.Generator) -> tuple[str, str, tuple[s
     slots = [i for i, x in enumerate(node.inputs) if isinstance(x, Tensor) and x.node is not None]
     if not all(node.inputs[i].dtype == np.float64 for i in slots):
         return None
-    problem = call_of(node.primitive, node.inputs, node.parameters, slots)
+    held = [x.detach() if isinstance(x, Tensor) else x for x in node.inputs]
+    problem = Problem(lambda *chosen: node.primitive(*placed(held, slots, chosen), **node.parameters))
     xs = [node.inputs[i].numpy() for i in slots]
     slope = slopes.differences if node.primitive.kind == "piecewise" else slopes.complex_step
     result = compare(problem, xs, slope, rng, DIFFERENCES, 2500)
     if result.verdict != "FAIL":
         return None
-    mistake = diagnose(result, problem, xs, slope, rng)
+    mistake = diagnose(result, rng)
     return node.primitive.name, argument_of(node.primitive, slots[result.argument]), mistake
-
-
-def call_of(primitive: Primitive, inputs: Sequence[Any], parameters: dict, slots: Sequence[int]) -> Problem:
-    """One call of a primitive as a problem: the inputs at `slots` vary, the rest is held."""
-
-    def call(*chosen: Tensor) -> Tensor:
-        arguments = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
-        for i, x in zip(slots, chosen, strict=True):
-            arguments[i] = x
-        return primitive(*arguments, **parameters)
-
-    return Problem(call)
 
 
 def argument_of(primitive: Primitive, i: int) -> str:

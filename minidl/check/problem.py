@@ -79,6 +79,14 @@ def _largest(x: Tensor) -> float:
     return float(abs(x.data).max()) if x.size else 0.0
 
 
+def placed(inputs: Sequence[Any], slots: Sequence[int], chosen: Sequence[Any]) -> list[Any]:
+    """All inputs, with the chosen ones at the slots."""
+    every = list(inputs)
+    for i, x in zip(slots, chosen, strict=True):
+        every[i] = x
+    return every
+
+
 class Problem:
     """A function `f` of Tensors, as a function of arrays."""
 

@@ -35,13 +35,10 @@ SLOPES = {"linear": slopes.linear, "analytic": slopes.complex_step, "piecewise":
 
 @dataclass
 class Failure:
-    """A comparison that failed, with what its diagnosis needs."""
+    """A comparison that failed, and of what."""
 
     order: int
     comparison: Comparison
-    problem: Problem
-    xs: list[np.ndarray]
-    slope: slopes.Slope
     trial: Trial
 
 
@@ -230,7 +227,7 @@ def _compare(
     result = compare(problem, xs, slope, rng, tolerance, ENTRIES)
     outcome.errors[order] = max(outcome.errors.get(order, 0.0), result.error)
     if result.verdict == "FAIL":
-        outcome.failures.append(Failure(order, result, problem, xs, slope, trial))
+        outcome.failures.append(Failure(order, result, trial))
     elif result.verdict == "INCONCLUSIVE":
         message = f"order {order}: the error bar of the differences is {result.bar:.0e} wide"
         outcome.findings.append(Finding("inconclusive", trial.where, message))
@@ -245,7 +242,7 @@ def _diagnosed(failures: list[Failure], rng: np.random.Generator) -> Iterator[Fi
     for (order, k), group in sorted(groups.items(), key=lambda item: item[0]):
         f = max(group, key=lambda f: f.comparison.gradient.size)
         c, trial = f.comparison, f.trial
-        kind, message = diagnose(c, f.problem, f.xs, f.slope, rng)
+        kind, message = diagnose(c, rng)
         if order == 1 and kind not in ("zero", "sign", "factor"):
             kind, message = next(_dropped_parts(f), (kind, message))
         slots = trial.slots
@@ -262,7 +259,7 @@ def _dropped_parts(f: Failure) -> Iterator[tuple[str, str]]:
     formula = p.rule_formulas.get(argument, "")
     if not p.elementwise or not formula or not contract.formulas_can_run(trial):
         return
-    values = contract.values_of(trial, f.xs) | {"g": c.cotangent, "y": trial.problem.value(f.xs)}
+    values = contract.values_of(trial, c.xs) | {"g": c.cotangent, "y": trial.problem.value(c.xs)}
     for kind, message, value in formulas.without_a_part(formula, values):
         value = formulas.sum_to(np.broadcast_to(value, c.cotangent.shape), c.gradient.shape)
         if np.allclose(value, c.gradient, rtol=1e-9, atol=1e-12):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.primitive import Primitive
 from ..core.tensor import Tensor
-from .problem import Problem
+from .problem import Problem, placed
 from .samples import Sample
 
 
@@ -36,7 +36,4 @@ class Trial:
 
     def arguments(self, chosen: Any) -> list[Any]:
         """All inputs, with these at the slots."""
-        every = list(self.inputs)
-        for i, x in zip(self.slots, chosen, strict=True):
-            every[i] = x
-        return every
+        return placed(self.inputs, self.slots, chosen)

@@ -106,9 +106,7 @@ def soft_dice_loss(p, g, reduction):
     return -D.sum() if reduction == "sum" else -D.mean()
 
 
-@loss.oracle("minidl")
-def loss_by_minidl(p, g, reduction):
-    return minus_dice(p, g, reduction).item()
+loss.oracle("minidl")(lambda p, g, reduction: minus_dice(p, g, reduction).item())
 
 
 @loss.oracle("loops")
@@ -197,9 +195,7 @@ def dice_output_gradient(p, g, reduction):
     return gradient / len(p) if reduction == "mean" else gradient
 
 
-@output.derivative("p")
-def output_to_differentiate(p, g, reduction):
-    return minus_dice(p, g, reduction)
+output.derivative("p")(minus_dice)
 
 
 def _sums(p, g, reduction):
@@ -273,9 +269,7 @@ def dice_delta(u, g, reduction):
     return gradient / len(p) if reduction == "mean" else gradient
 
 
-@delta.derivative("u")
-def delta_to_differentiate(u, g, reduction):
-    return minus_dice(F.sigmoid(u), g, reduction)
+delta.derivative("u")(lambda u, g, reduction: minus_dice(F.sigmoid(u), g, reduction))
 
 
 def sigmoid(u):

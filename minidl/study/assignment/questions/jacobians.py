@@ -44,11 +44,7 @@ def full_layer_jacobian(W, x):
     return jacobian
 
 
-@full.derivative("W", flat=True)
-def full_to_differentiate(W, x):
-    return as_tensor(W) @ x
-
-
+full.derivative("W", flat=True)(lambda W, x: as_tensor(W) @ x)
 full.mistake("columns first", "W is written column by column here; row by row was asked for.")(
     lambda W, x: np.kron(x[None], np.eye(len(W)))
 )
@@ -297,9 +293,9 @@ def counts_non_zero_entries(filters, channels, kernel_height, kernel_width, **im
     return values * (size // 4 // (channels * image["height"] * image["width"])) // filters, size
 
 
-@counts.mistake("stride forgotten", "The size is that of stride 1: the stride leaves fewer outputs.")
-def counts_stride_forgotten(stride, **layer):
-    return jacobian_size(**layer, stride=1)
+counts.mistake("stride forgotten", "The size is that of stride 1: the stride leaves fewer outputs.")(
+    lambda stride, **layer: jacobian_size(**layer, stride=1)
+)
 
 
 @counts.mistake("only what is not zero", "Only entries that are not zero are counted in the bytes; all were asked for.")

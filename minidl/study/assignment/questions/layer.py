@@ -89,9 +89,7 @@ def layer_output(z, h, b, convention):
     return 1 / (1 + np.exp(-u))
 
 
-@forward.oracle("minidl")
-def forward_by_minidl(z, h, b, convention):
-    return probabilities(as_tensor(z), h, b, convention).numpy()
+forward.oracle("minidl")(lambda z, h, b, convention: probabilities(as_tensor(z), h, b, convention).numpy())
 
 
 @forward.oracle("loops")
@@ -209,9 +207,9 @@ def dice_layer_gradients(z, h, b, y, convention, reduction):
     return np.einsum("bmn,klbjmn->jkl", delta, moved), delta.sum()
 
 
-@weights.derivative("h", "b")
-def weights_to_differentiate(z, h, b, y, convention, reduction):
-    return minus_dice(probabilities(as_tensor(z), h, b, convention), y, reduction)
+weights.derivative("h", "b")(
+    lambda z, h, b, y, convention, reduction: minus_dice(probabilities(as_tensor(z), h, b, convention), y, reduction)
+)
 
 
 def gradients(delta, z, h, convention, cyclic=False):

@@ -148,14 +148,8 @@ def _drawn(by_A, A):
     return alpha, F.relu((alpha[:, None, None] * as_tensor(A)).sum(axis=0)).numpy()
 
 
-@cam.oracle("autograd")
-def cam_by_autograd(A, w):
-    return _drawn(derivative(_score, ("A",), {"A": A, "w": w}), A)
-
-
-@cam.oracle("complex step")
-def cam_by_complex_step(A, w):
-    return _drawn(by_slopes(_score, ("A",), {"A": A, "w": w}), A)
+cam.oracle("autograd")(lambda A, w: _drawn(derivative(_score, ("A",), {"A": A, "w": w}), A))
+cam.oracle("complex step")(lambda A, w: _drawn(by_slopes(_score, ("A",), {"A": A, "w": w}), A))
 
 
 def _with(alpha, A, relu=True):
@@ -218,14 +212,10 @@ def _probability(A, W, c):
     return F.softmax(as_tensor(W) @ F.global_avg_pool(as_tensor(A)[None])[0], axis=0)[c]
 
 
-@softmax.oracle("autograd")
-def softmax_by_autograd(A, W, c):
-    return derivative(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2))
-
-
-@softmax.oracle("complex step")
-def softmax_by_complex_step(A, W, c):
-    return by_slopes(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2))
+softmax.oracle("autograd")(lambda A, W, c: derivative(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2)))
+softmax.oracle("complex step")(
+    lambda A, W, c: by_slopes(_probability, ("A",), {"A": A, "W": W, "c": c}).mean(axis=(1, 2))
+)
 
 
 def probabilities(A, W):

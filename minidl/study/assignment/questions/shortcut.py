@@ -233,14 +233,8 @@ def _samples(s, c):
     return X, X * (1 + c / s)
 
 
-@scalar.oracle("autograd")
-def scalar_by_autograd(s, c, blocks):
-    return by_rules(*_samples(s, c), blocks, 1)
-
-
-@scalar.oracle("complex step")
-def scalar_by_complex_step(s, c, blocks):
-    return by_slopes(*_samples(s, c), blocks, 1)
+scalar.oracle("autograd")(lambda s, c, blocks: by_rules(*_samples(s, c), blocks, 1))
+scalar.oracle("complex step")(lambda s, c, blocks: by_slopes(*_samples(s, c), blocks, 1))
 
 
 @scalar.oracle("second differences")
