@@ -16,7 +16,6 @@ entries, from the definition in float64, over the largest entry.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -36,7 +35,7 @@ from minidl.ops.window import Window
 
 from .harness.measure import calls_per_turn
 from .harness.meters import timed
-from .harness.report import as_text, in_a_line, machine, require_threads
+from .harness.report import as_text, command, in_a_line, machine, require_threads, save
 from .harness.worker import cores, environ
 
 SHAPE = (8, 64, 64, 56)
@@ -172,8 +171,7 @@ def table(results: list[Timings]) -> str:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m benchmarks.algorithms", description=__doc__, formatter_class=style)
+    parser = command("algorithms", __doc__)
     shapes = {"nargs": "+", "type": shape, "default": [SHAPE], "metavar": "N,C,F,SIDE"}
     parser.add_argument("--shape", **shapes, help=f"batch, channels in and out, side ({','.join(map(str, SHAPE))})")
     for name, default in (("kernel", 3), ("stride", 1), ("dilation", 1), ("groups", 1)):
@@ -214,9 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"\n{case}\n{table(results)}")
             members = {r.member: r.json() for r in results}
             found.append({"convolution": asdict(case), "members": members})
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "convolutions": found}, file, indent=1)
+    save({"machine": about, "convolutions": found}, options.json)
 
 
 if __name__ == "__main__":

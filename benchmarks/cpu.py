@@ -32,14 +32,13 @@ With --quick shapes are tiny and rounds few: a trial of the benchmark, whose num
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Collection
 from functools import partial
 
 from .harness.libraries import is_installed
 from .harness.measure import Result, attempt, measure
-from .harness.report import comparison, in_a_line, listed, machine, parse, parser, require_threads
+from .harness.report import comparison, in_a_line, listed, machine, parse, parser, require_threads, save
 from .harness.rows import ROWS
 from .harness.worker import Column, Worker, cores
 
@@ -107,10 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     if results:
         print(comparison(results, columns, options.markdown))
         print(summary(results, columns))
-    if options.json:
-        with open(options.json, "w") as file:
-            found = {"rows": [r.json() for r in results], "means": means(results, columns)}
-            json.dump({"machine": about, "quick": options.quick, **found, "failures": failures}, file, indent=1)
+    found = {"rows": [r.json() for r in results], "means": means(results, columns)}
+    save({"machine": about, "quick": options.quick, **found, "failures": failures}, options.json)
     if failures:
         raise SystemExit(f"FAIL: {len(failures)} of {len(options.chosen)} rows were not measured")
 

@@ -18,8 +18,6 @@ need: n + 1, 2n, 4n and n evaluations.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,9 +32,9 @@ from minidl.check.rules import load
 from minidl.core.context import definitions
 from minidl.core.fused import Fused
 from minidl.core.primitive import Primitive, registry
-from minidl.table import table
 
 from .harness.meters import Clock, repeat
+from .harness.report import as_text, command, save
 
 METHODS = ("forward", "central", "Richardson", "complex")
 EVALUATIONS = {
@@ -191,7 +189,7 @@ def text(rows: list[Comparison]) -> str:
             else:
                 cells += ["-", "", ""]
         lines.append(cells)
-    return "\n".join(table(lines, "<<>"))
+    return as_text(lines)
 
 
 def summary(rows: list[Comparison]) -> str:
@@ -246,8 +244,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
 
 
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m benchmarks.gradients", description=__doc__, formatter_class=style)
+    parser = command("gradients", __doc__)
     parser.add_argument("names", nargs="*", metavar="PRIMITIVE", help="only these (all by default)")
     parser.add_argument("--json", metavar="PATH", help="write every curve there")
     parser.add_argument("--figure", metavar="PATH", default="runs/gradients.png", help="(runs/gradients.png)")
@@ -265,9 +262,7 @@ def main() -> None:
     print(summary(rows))
     draw(rows, Path(options.figure))
     print(f"wrote {options.figure}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"steps": STEPS, "rows": [vars(r) for r in rows]}, file)
+    save({"steps": STEPS, "rows": [vars(r) for r in rows]}, options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ libraries take turns in one run, and the smallest of several turns counts: what 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 import warnings
@@ -23,6 +22,8 @@ import numpy as np
 import minidl as md
 from minidl import functional as F
 from minidl.table import table
+
+from .harness.report import save
 
 warnings.filterwarnings("ignore", category=RuntimeWarning)  # chains of four numbers may overflow
 
@@ -108,9 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "torch" in total:
         found["geometric_mean"] = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
         print(f"geometric mean of the ratios: {found['geometric_mean']:.2f}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(found, file, indent=1)
+    save(found, options.json)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ where the cost of calling counts more than the arithmetic. 1 means in proportion
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,7 +24,7 @@ import numpy as np
 
 from .harness.measure import take_turns, turn_of
 from .harness.networks import denoiser
-from .harness.report import as_text, in_a_line, machine
+from .harness.report import as_text, command, in_a_line, machine, save
 from .harness.rows import STEP, Row
 from .harness.worker import Worker, cores
 
@@ -149,9 +147,7 @@ def draw(curves: list[Curve], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command("scaling", __doc__)
     parser.add_argument("--json", metavar="PATH", help="write the curves there")
     parser.add_argument("--figure", metavar="PATH", default="runs/scaling.png", help="(runs/scaling.png)")
     parser.add_argument("--quick", action="store_true", help="two sizes each, one round: a trial")
@@ -164,9 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(curves))
     draw(curves, Path(options.figure))
     print(f"wrote {options.figure}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "curves": [c.json() for c in curves]}, file, indent=1)
+    save({"machine": about, "curves": [c.json() for c in curves]}, options.json)
 
 
 if __name__ == "__main__":

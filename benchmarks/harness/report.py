@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from minidl.table import table
@@ -60,14 +62,24 @@ def in_a_line(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
+def command(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a benchmark, whose docstring is its help."""
+    style = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description, formatter_class=style)
+
+
+def save(found: dict[str, Any], path: str | None) -> None:
+    """Write what was measured as JSON, if there is a path."""
+    if path:
+        Path(path).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 # --- the commands that measure rows
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The options that the commands of rows have in common."""
-    result = argparse.ArgumentParser(
-        f"python -m benchmarks.{name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    result = command(name, description)
     result.add_argument("rows", nargs="*", metavar="ROW", help="a name, a group, or a part of one (all)")
     result.add_argument("--json", metavar="PATH", help="write everything measured there")
     result.add_argument("--markdown", action="store_true", help="print the table as Markdown")

@@ -75,8 +75,7 @@ def ignoring_reduction(question: Question) -> None:
         "pooled": "S and Q are added up over the batch before dividing, whatever the reduction.",
     }
     for name, sentence in words.items():
-        wrong = lambda name=name, **inputs: question.answer(**{**inputs, "reduction": name})  # noqa: E731
-        question.mistake(f"always {name}", sentence)(wrong)
+        question.altered(f"always {name}", sentence, reduction=name)
 
 
 # --- the loss
@@ -164,8 +163,6 @@ loss.mistake("one minus Dice", "This is 1 - D; the loss asked for is -D. (Their 
 loss.altered(
     "thresholded", "The probabilities are rounded to 0 and 1 first: that has no gradient.", p=lambda p: (p > 0.5) * 1.0
 )
-
-
 ignoring_reduction(loss)
 
 # --- at the output
@@ -236,8 +233,6 @@ def output_linear_denominator(p, g, reduction):
 output.mistake("cross entropy", "This is p - g: the cross entropy's gradient before the sigmoid, not that of Dice.")(
     lambda p, g, reduction: (p - g) / (len(p) if reduction == "mean" else 1)
 )
-
-
 ignoring_reduction(output)
 
 # --- before the sigmoid
@@ -302,7 +297,5 @@ def delta_dice_of_u(u, g, reduction):
 delta.mistake("cross entropy", "This is p - g, the delta of the cross entropy, not that of Dice.")(
     lambda u, g, reduction: (sigmoid(u) - g) / (len(u) if reduction == "mean" else 1)
 )
-
-
 ignoring_reduction(delta)
 QUESTIONS = (loss, output, delta)
