@@ -208,6 +208,11 @@ def test_a_chain_is_straight_and_a_diamond_symmetric():
     assert diamond["a"][0] == diamond["d"][0] == (diamond["b"][0] + diamond["c"][0]) / 2
 
 
+def test_edges_that_need_not_cross_do_not():
+    x = {key: centre[0] for key, centre in layout(dict.fromkeys("abcd", (60, 30)), ["ad", "bc"]).centres.items()}
+    assert (x["a"] - x["b"]) * (x["d"] - x["c"]) > 0
+
+
 # --- forms
 
 

@@ -136,10 +136,10 @@ def _crossings(graph: _Rows) -> int:
     for upper, lower in zip(graph.rows, graph.rows[1:]):
         place = {key: i for i, key in enumerate(lower)}
         ends = [sorted(place[b] for b in graph.below.get(a, ()) if b in place) for a in upper]
-        ends: list[int] = []
+        before: list[int] = []
         for row in ends:
-            total += sum(1 for end in row for other in ends if other > end)
-            ends += row
+            total += sum(1 for end in row for other in before if other > end)
+            before += row
     return total
 
 
