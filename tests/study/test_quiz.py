@@ -77,15 +77,15 @@ def test_what_a_question_points_to_exists(question):
 
 
 def test_a_proof_that_gives_another_answer_does_not_hold():
-    wrong = QuizQuestion("x", "p", "q", "How many?", "Because.", "nothing", "print(1)\nanswer = 3", readings={"n": 4})
+    wrong = QuizQuestion("x", "q", "How many?", "Because.", "nothing", "print(1)\nanswer = 3", readings={"n": 4})
     assert not wrong.prove().holds
-    choice = QuizQuestion("x", "p", "q", "Which?", "Why.", "nothing", "answer = '?'", choices=tuple("wxyz"), right="a")
+    choice = QuizQuestion("x", "q", "Which?", "Why.", "nothing", "answer = '?'", choices=tuple("wxyz"), right="a")
     assert not choice.prove().holds
 
 
 @given(st.floats(-1e6, 1e6).filter(lambda v: abs(v) > 1e-3), st.floats(0, 0.05), st.floats(0, 0.1))
 def test_a_number_counts_within_its_tolerance(value, tolerance, off):
-    question = QuizQuestion("x", "p", "q", "?", "b", "s", "answer = 0", readings={"n": value}, tolerance=tolerance)
+    question = QuizQuestion("x", "q", "?", "b", "s", "answer = 0", readings={"n": value}, tolerance=tolerance)
     assert question.mark(repr(value)).right
     given_ = value * (1 + off)
     if abs(off - tolerance) > 1e-9:
@@ -140,7 +140,7 @@ def test_everything_can_be_revealed_and_is_proved_on_the_way(capsys):
 
 
 def test_a_proof_that_fails_here_is_told(capsys, monkeypatch):
-    broken = QuizQuestion("iou", "p", "q", "How many?", "Because.", "nothing", "answer = 3", readings={"n": 4})
+    broken = QuizQuestion("iou", "q", "How many?", "Because.", "nothing", "answer = 3", readings={"n": 4})
     monkeypatch.setitem(QUESTIONS, "iou", broken)
     assert quiz("iou", "--reveal") == 1
     assert "IT DOES NOT HOLD" in capsys.readouterr().out

@@ -1,8 +1,18 @@
 """The lecture's quizzes, as questions with one answer each that a few lines of Python prove."""
 
-from . import detection, extensions, images
+from .detection import DETECTION, INSIDE
+from .extensions import LAYERS, MODELS
+from .images import IMAGES, SEGMENTATION
 from .question import QuizQuestion
 
-QUESTIONS: dict[str, QuizQuestion] = {q.id: q for q in [*extensions.QUESTIONS, *images.QUESTIONS, *detection.QUESTIONS]}
+PARTS: dict[str, tuple[QuizQuestion, ...]] = {
+    "extensions of convolutional layers": LAYERS,
+    "classification models and transfer": MODELS,
+    "image to image": IMAGES,
+    "semantic segmentation": SEGMENTATION,
+    "object detection and instance segmentation": DETECTION,
+    "looking inside of trained models": INSIDE,
+}
+QUESTIONS: dict[str, QuizQuestion] = {q.id: q for part in PARTS.values() for q in part}
 
-__all__ = ["QUESTIONS", "QuizQuestion"]
+__all__ = ["PARTS", "QUESTIONS", "QuizQuestion"]

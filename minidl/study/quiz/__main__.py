@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ...table import grouped
 from ..terminal import Parser, UsageError, suggestion
-from . import QUESTIONS, QuizQuestion
+from . import PARTS, QUESTIONS, QuizQuestion
 from .question import wrapped
 
 RIGHT, WRONG, NOTHING_ASKED = 0, 1, 4
@@ -54,7 +54,7 @@ def questions(name: str | None) -> list[QuizQuestion]:
 
 def listing() -> str:
     """The names of all questions, under the lecture's parts and quizzes."""
-    lines = grouped([(q.part, (q.id, q.quiz)) for q in QUESTIONS.values()])
+    lines = grouped([(part, (q.id, q.quiz)) for part, several in PARTS.items() for q in several])
     lines.append(f"\n{len(QUESTIONS)} questions. minidl quiz asks them; minidl quiz ID --answer X marks one answer.")
     return "\n".join(lines)
 

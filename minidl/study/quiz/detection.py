@@ -2,12 +2,9 @@
 
 from .question import QuizQuestion
 
-DETECTION, INSIDE = "object detection and instance segmentation", "looking inside of trained models"
-
-QUESTIONS = (
+DETECTION = (
     QuizQuestion(
         id="two-stages",
-        part=DETECTION,
         quiz="how Faster R-CNN works",
         ask="What does the second stage of Faster R-CNN work on?",
         choices=(
@@ -33,7 +30,6 @@ answer = "b" if pieces.shape == (2, 8, 7, 7) else "?"
     ),
     QuizQuestion(
         id="rpn-outputs",
-        part=DETECTION,
         quiz="how Faster R-CNN works",
         ask="Nine anchors at each cell of a map of 38 x 50. How many numbers does the region proposal network give?",
         readings={
@@ -53,7 +49,6 @@ print(answer)
     ),
     QuizQuestion(
         id="iou",
-        part=DETECTION,
         quiz="how Faster R-CNN works",
         ask="Boxes (x1, y1, x2, y2) = (0, 0, 4, 4) and (2, 1, 6, 5). What is their intersection over union?",
         readings={"IoU": 6 / 26},
@@ -73,7 +68,6 @@ print(answer)
     ),
     QuizQuestion(
         id="one-stage",
-        part=DETECTION,
         quiz="how YOLO and SSD work",
         ask="What do YOLO and SSD leave out, compared with Faster R-CNN?",
         choices=(
@@ -98,7 +92,6 @@ answer = "c" if out.shape == (147, 25) else "?"
     ),
     QuizQuestion(
         id="yolo-outputs",
-        part=DETECTION,
         quiz="how YOLO and SSD work",
         ask="YOLO (first version): 7 x 7 cells, 2 boxes for each, 20 classes. How many numbers come out?",
         readings={"numbers": 1470},
@@ -118,7 +111,6 @@ print(answer)
     ),
     QuizQuestion(
         id="instances",
-        part=DETECTION,
         quiz="how instance segmentation works",
         ask="Two cows touch. How does Mask R-CNN tell them apart?",
         choices=(
@@ -142,9 +134,11 @@ print("connected pieces:", label(cows)[1], " masks in boxes:", len(masks))
 answer = "a" if label(cows)[1] == 1 and all(m.all() for m in masks) else "?"
 """,
     ),
+)
+
+INSIDE = (
     QuizQuestion(
         id="saliency",
-        part=INSIDE,
         quiz="what a saliency map is",
         ask="What is a saliency map?",
         choices=(
@@ -170,7 +164,6 @@ answer = "b" if np.isclose(shares.sum(), score.item()) and shares[2] == 0 else "
     ),
     QuizQuestion(
         id="relu-rules",
-        part=INSIDE,
         quiz="methods for saliency maps, for and against",
         ask="f = 2 went into a relu, R = -3 comes back to it. What does guided backpropagation pass on?",
         readings={"guided": 0},
@@ -190,7 +183,6 @@ for rule in ("gradient", "deconvnet", "guided"):
     ),
     QuizQuestion(
         id="occlusion",
-        part=INSIDE,
         quiz="methods for saliency maps, for and against",
         ask="Occlusion with a patch of 32 x 32, moved by 8 pixels, inside an image of 224 x 224. How many forward "
         "passes?",
@@ -213,7 +205,6 @@ print(answer)
     ),
     QuizQuestion(
         id="cam",
-        part=INSIDE,
         quiz="methods for saliency maps, for and against",
         ask="Maps of 7 x 7, global average pooling, one linear layer, the score before the softmax. Grad-CAM is "
         "relu(CAM) divided by what?",
@@ -237,7 +228,6 @@ print(answer)
     ),
     QuizQuestion(
         id="sanity",
-        part=INSIDE,
         quiz="methods for saliency maps, for and against",
         ask="The upper layers of a network are replaced by random ones. Which map hardly changes?",
         choices=(

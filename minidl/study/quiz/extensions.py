@@ -2,12 +2,9 @@
 
 from .question import QuizQuestion
 
-LAYERS, MODELS = "extensions of convolutional layers", "classification models and transfer"
-
-QUESTIONS = (
+LAYERS = (
     QuizQuestion(
         id="residual",
-        part=LAYERS,
         quiz="the benefit of a residual connection",
         ask="Every layer is x + f(x). What is certain of the gradient on its way back, whatever the f are?",
         choices=(
@@ -45,7 +42,6 @@ answer = "b" if np.allclose(whole - rest, g) and vanishes and explodes else "?"
     ),
     QuizQuestion(
         id="residual-paths",
-        part=LAYERS,
         quiz="the benefit of a residual connection",
         ask="The gradient through 10 residual layers is a sum over paths. How many?",
         readings={"paths": 1024},
@@ -64,7 +60,6 @@ print(answer)
     ),
     QuizQuestion(
         id="dense",
-        part=LAYERS,
         quiz="dense connections",
         ask="How does a layer of a dense block get the maps of all layers before it?",
         choices=(
@@ -89,7 +84,6 @@ answer = "c" if y.shape[1] == 4 + 2 * 3 and (y[:, :4] == x).data.all() else "?"
     ),
     QuizQuestion(
         id="dense-maps",
-        part=LAYERS,
         quiz="dense connections",
         ask="64 maps enter a dense block of 6 layers with growth rate 32. How many maps leave it?",
         readings={"maps": 256},
@@ -108,7 +102,6 @@ print(answer)
     ),
     QuizQuestion(
         id="dilation",
-        part=LAYERS,
         quiz="the benefit of dilated convolution",
         ask="A 3x3 convolution gets dilation 4 and padding 4 instead of 1 and 1. What changes?",
         choices=(
@@ -140,7 +133,6 @@ answer = "b" if spans == [3, 9] and shapes[0] == shapes[1] and weights[0] == wei
     ),
     QuizQuestion(
         id="dilation-field",
-        part=LAYERS,
         quiz="the benefit of dilated convolution",
         ask="Three 3x3 convolutions with dilations 1, 2, 2. How large is the receptive field?",
         readings={"its side in pixels": 11, "its area in pixels": 121},
@@ -163,7 +155,6 @@ print(answer)
     ),
     QuizQuestion(
         id="pooled-field",
-        part=LAYERS,
         quiz="the benefit of dilated convolution",
         ask="Three 3x3 convolutions, each followed by a downsampling by 2. How large is the side of the receptive "
         "field?",
@@ -202,9 +193,11 @@ answer = side(*[conv, pool] * 3), side(conv, pool, conv, pool, conv), side(*[con
 print(answer)
 """,
     ),
+)
+
+MODELS = (
     QuizQuestion(
         id="transfer",
-        part=MODELS,
         quiz="what transfer learning means",
         ask="What is transfer learning?",
         choices=(
@@ -236,7 +229,6 @@ answer = "d" if same and moved else "?"
     ),
     QuizQuestion(
         id="frozen",
-        part=MODELS,
         quiz="what transfer learning means",
         ask="All parameters of the feature layers ask for no gradient; the network is in training mode. What of those "
         "layers may change all the same?",

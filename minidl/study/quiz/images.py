@@ -2,12 +2,9 @@
 
 from .question import QuizQuestion
 
-IMAGES, SEGMENTATION = "image to image", "semantic segmentation"
-
-QUESTIONS = (
+IMAGES = (
     QuizQuestion(
         id="fully-convolutional",
-        part=IMAGES,
         quiz="fully convolutional networks",
         ask="Why can a fully convolutional network take images of any size, and give an image back?",
         choices=(
@@ -38,7 +35,6 @@ answer = "b" if sizes == [8, 11] and fails else "?"
     ),
     QuizQuestion(
         id="autoencoder",
-        part=IMAGES,
         quiz="auto-encoders",
         ask="Encoder and decoder, from an image to an image: must the maps in between be smaller than the image?",
         choices=(
@@ -67,7 +63,6 @@ answer = "a" if code.shape[2:] == x.shape[2:] and decoder(code).shape == x.shape
     ),
     QuizQuestion(
         id="downsampling",
-        part=IMAGES,
         quiz="the benefit of downsampling in the encoder",
         ask="What does downsampling in the encoder buy?",
         choices=(
@@ -101,7 +96,6 @@ answer = "c" if sides[1] > sides[0] and work[1] < work[0] else "?"
     ),
     QuizQuestion(
         id="pooled-work",
-        part=IMAGES,
         quiz="the benefit of downsampling in the encoder",
         ask="Three 3x3 layers with the same number of maps, a 2x2 pooling after each. How much of the multiply-adds "
         "of three layers without pooling is left (a share, or a percentage with %)?",
@@ -122,7 +116,6 @@ print(answer)
     ),
     QuizQuestion(
         id="upsampling",
-        part=IMAGES,
         quiz="upsampling in the decoder",
         ask="What does a transposed convolution of stride 2 compute?",
         choices=(
@@ -149,7 +142,6 @@ answer = "d" if np.array_equal(up, zeros) and not np.array_equal(back, a) else "
     ),
     QuizQuestion(
         id="transpose-entry",
-        part=IMAGES,
         quiz="upsampling in the decoder",
         ask="Kernel x, y, z = 2, 3, 5, stride 2, padding 1. The transposed convolution gets (a, b) = (7, 11). What "
         "stands where the two copies of the kernel meet?",
@@ -166,9 +158,11 @@ print(X.T @ [7, 11])
 answer = (X.T @ [7, 11])[2]
 """,
     ),
+)
+
+SEGMENTATION = (
     QuizQuestion(
         id="segmentation-loss",
-        part=SEGMENTATION,
         quiz="loss functions for segmentation",
         ask="Two losses are used for segmentation: cross entropy of every pixel, and soft Dice. How does Dice differ?",
         choices=(
@@ -197,7 +191,6 @@ answer = "a" if mixed == {"cross entropy": False, "Dice": True} else "?"
     ),
     QuizQuestion(
         id="dice",
-        part=SEGMENTATION,
         quiz="loss functions for segmentation",
         ask="p = [[0.8, 0.4], [0.2, 0.1]], g = [[1, 1], [0, 0]]. What is the soft Dice, squares in the denominator?",
         readings={"soft Dice": 2.4 / 2.85},
@@ -221,7 +214,6 @@ print(answer)
     ),
     QuizQuestion(
         id="u-net",
-        part=SEGMENTATION,
         quiz="how U-Net differs from an auto-encoder",
         ask="What has a U-Net that an encoder with a decoder has not?",
         choices=(
@@ -253,7 +245,6 @@ answer = "c" if same and told else "?"
     ),
     QuizQuestion(
         id="u-net-paths",
-        part=SEGMENTATION,
         quiz="the benefits of U-Net's structure",
         ask="The last block of a U-Net gets maps from the skip of the first level and maps that come up from below. "
         "Which bring what?",
@@ -290,7 +281,6 @@ answer = "b" if local < wide else "a"
     ),
     QuizQuestion(
         id="u-net-size",
-        part=SEGMENTATION,
         quiz="the benefits of U-Net's structure",
         ask="The paper's U-Net has four poolings and no padding. An image of 572 pixels a side gives an output of how "
         "many?",

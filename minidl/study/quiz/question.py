@@ -32,7 +32,7 @@ class Proof(NamedTuple):
 class QuizQuestion:
     """A question with choices, or for a number.
 
-    id: its name. part: of the lecture. quiz: which of the lecture's quizzes it is about. ask: the question.
+    id: its name. quiz: which of the lecture's quizzes it is about. ask: the question.
     choices: what a, b, c, d stand for, and `right`, the letter; or `readings`, the right number of each reading of the
     question (one, if it has one meaning), and `mistakes`, numbers that others have come to, and how. tolerance: of a
     number, relative to it; 0 for a count. because: why. see: a command that shows it. proof: Python that leaves
@@ -40,7 +40,6 @@ class QuizQuestion:
     """
 
     id: str
-    part: str
     quiz: str
     ask: str
     because: str
