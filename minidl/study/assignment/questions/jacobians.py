@@ -275,16 +275,16 @@ def counts_one_channel(channels, **layer):
     return values // channels, size
 
 
-@counts.mistake("entries, not bytes", "This is the number of entries; float32 takes 4 bytes for each.")
-def counts_entries_not_bytes(**layer):
-    values, size = jacobian_size(**layer)
-    return values, size // 4
-
-
-@counts.mistake("float64", "This is the size in float64: float32 takes 4 bytes for each entry, not 8.")
-def counts_float64(**layer):
-    values, size = jacobian_size(**layer)
-    return values, size * 2
+counts.altered(
+    "entries, not bytes",
+    "This is the number of entries; float32 takes 4 bytes for each.",
+    then=lambda a: (a[0], a[1] // 4),
+)
+counts.altered(
+    "float64",
+    "This is the size in float64: float32 takes 4 bytes for each entry, not 8.",
+    then=lambda a: (a[0], a[1] * 2),
+)
 
 
 @counts.mistake("non-zero entries", "Every non-zero entry is counted; most of them repeat the same weights.")
@@ -293,9 +293,7 @@ def counts_non_zero_entries(filters, channels, kernel_height, kernel_width, **im
     return values * (size // 4 // (channels * image["height"] * image["width"])) // filters, size
 
 
-counts.mistake("stride forgotten", "The size is that of stride 1: the stride leaves fewer outputs.")(
-    lambda stride, **layer: jacobian_size(**layer, stride=1)
-)
+counts.altered("stride forgotten", "The size is that of stride 1: the stride leaves fewer outputs.", stride=1)
 
 
 @counts.mistake("only what is not zero", "Only entries that are not zero are counted in the bytes; all were asked for.")

@@ -18,6 +18,7 @@ from .dice import (
     masks,
     minus_dice,
     output_terms,
+    sigmoid,
 )
 from .dice import dice_output_gradient as by_output
 
@@ -107,10 +108,6 @@ def forward_by_loops(z, h, b, convention):
 
 def other(convention):
     return CONVENTIONS[1 - CONVENTIONS.index(convention)]
-
-
-def sigmoid(u):
-    return 1 / (1 + np.exp(-u))
 
 
 def logit(p):
@@ -260,12 +257,11 @@ def weights_lag_of_convolution(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, "convolution")
 
 
-@weights.mistake("array reversed", "The gradient's array is reversed along rows and columns.")
-def weights_array_reversed(z, h, b, y, convention, reduction):
-    by_h, by_b = dice_layer_gradients(z, h, b, y, convention, reduction)
-    return by_h[:, ::-1, ::-1], by_b
-
-
+weights.altered(
+    "array reversed",
+    "The gradient's array is reversed along rows and columns.",
+    then=lambda a: (a[0][:, ::-1, ::-1], a[1]),
+)
 weights.mistake("activation's derivative forgotten", "dL/dŷ is used for delta: the factor φ'(u) is missing.")(
     lambda z, h, b, y, convention, reduction: gradients(forms(z, h, b, y, convention, reduction)[1], z, h, convention)
 )

@@ -82,12 +82,10 @@ for _rule in RULES:
         return relu_backward(x, R, one)
 
 
-@rules.mistake("gradient and deconvnet exchanged", "The gates of gradient and deconvnet are exchanged.")
-def rules_gradient_and_deconvnet_exchanged(x, R, rule):
-    exchanged = {"gradient": "deconvnet", "deconvnet": "gradient", "guided": "guided"}
-    return relu_backward(x, R, exchanged[rule])
-
-
+EXCHANGED = {"gradient": "deconvnet", "deconvnet": "gradient", "guided": "guided"}
+rules.altered(
+    "gradient and deconvnet exchanged", "The gates of gradient and deconvnet are exchanged.", rule=EXCHANGED.get
+)
 rules.altered(
     "open at zero", "The gate of x is open at x = 0; nothing passes there.", x=lambda x: np.where(x == 0, 1, x)
 )

@@ -81,12 +81,10 @@ _one_reading("before", "It is the field before the last pooling, whatever the re
 _one_reading("decimation", "Pooling is taken to read no neighbours, whatever the reading.")
 
 
-@pooled.mistake("after and before exchanged", "The readings before and after the last pooling are exchanged.")
-def pooled_after_and_before_exchanged(layers, kernel, pool, reading):
-    exchanged = {"after": "before", "before": "after", "decimation": "decimation"}
-    return pooled_field(layers, kernel, pool, exchanged[reading])
-
-
+EXCHANGED = {"after": "before", "before": "after", "decimation": "decimation"}
+pooled.altered(
+    "after and before exchanged", "The readings before and after the last pooling are exchanged.", reading=EXCHANGED.get
+)
 pooled.mistake("downsampling forgotten", "The field is that of the convolutions alone: the jump stays 1.")(
     lambda layers, kernel, pool, reading: 1 + layers * (kernel - 1)
 )
