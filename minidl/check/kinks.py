@@ -22,10 +22,6 @@ class Place:
     points: int = 0  # points that have a kink at all
     stuck: bool = False  # no move led away
 
-    @property
-    def moved(self) -> int:
-        return 0 if self.stuck else self.near
-
 
 def scale(x: np.ndarray) -> np.ndarray:
     """The length of a step of relative size 1 at each entry."""

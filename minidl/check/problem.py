@@ -10,7 +10,6 @@ import numpy as np
 
 from ..core.calculus import grad, vjp
 from ..core.context import definitions
-from ..core.primitive import Primitive
 from ..core.tensor import Leaf, Node, Tensor
 from ..device import to_device
 from ..ops.indexing import concat
@@ -20,7 +19,7 @@ Arrays = Sequence[np.ndarray]
 
 @dataclass
 class Graph:
-    """What a run met: its primitives, how far every entry stood from a kink, the coarsest precision and the largest
+    """What a run met: its operations, how far every entry stood from a kink, the coarsest precision and the largest
     number on the way."""
 
     nodes: list[Node] = field(default_factory=list)
@@ -29,12 +28,8 @@ class Graph:
     largest: float = 0.0
 
     @property
-    def primitives(self) -> dict[str, Primitive]:
-        return {node.primitive.name: node.primitive for node in self.nodes}
-
-    @property
     def smooth(self) -> bool:
-        return all(p.kind != "piecewise" for p in self.primitives.values())
+        return all(node.primitive.kind != "piecewise" for node in self.nodes)
 
     def __add__(self, other: Graph) -> Graph:
         return Graph(

@@ -68,9 +68,7 @@ def _trace(what: str, values: list[str]) -> Trace:
         raise UsageError(f"{what!r} is not an example{hint}; an expression needs values, such as '{what}**2' {what}=3")
     loss, names = read(what, values)
     if loss.size != 1:
-        raise UsageError(
-            f"{what!r} has shape {loss.shape}, a backward pass starts from one number; try 'sum({what})'"
-        )
+        raise UsageError(f"{what!r} has shape {loss.shape}, a backward pass starts from one number; try 'sum({what})'")
     return explain(loss, names=names)
 
 

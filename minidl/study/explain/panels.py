@@ -61,7 +61,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         }.get(vertex.kind, "Its step is not on this page.")
         arrays = [("value", vertex.value)] + ([("gradient", vertex.gradient)] if vertex.gradient is not None else [])
         arrived = [(s, c) for s in self.trace.steps for c in s.contributions if c.input is vertex]
-        parts = [f"<p>{words}</p>", self.figures(arrays), self._sum(vertex, arrived), self._paths(vertex)]
+        parts = [f"<p>{words}</p>", self.figures(arrays), self._sum(arrived), self._paths(vertex)]
         return self._panel(f"value-{self.graph.of[vertex].key}", vertex.name, "".join(parts))
 
     def group(self, box: Box) -> str:
@@ -159,7 +159,7 @@ complete, applies its derivative rules, and adds what they give to the gradients
         parts = "".join(sign + table for sign, table in zip(signs, tables))
         return f'<p class="note">Added to what had arrived at {name}:</p><div class="figures sums">{parts}</div>'
 
-    def _sum(self, vertex: Vertex, arrived: list[tuple[Step, Contribution]]) -> str:
+    def _sum(self, arrived: list[tuple[Step, Contribution]]) -> str:
         """The contributions in the order of their arrival."""
         if not arrived:
             return ""

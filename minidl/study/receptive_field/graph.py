@@ -28,7 +28,7 @@ class Recording:
     """A network's run on one input, recorded: its nodes in order, their values, what the formula says of each."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], x: Tensor):
-        self.x, self.owner, self.made = x, {}, {}
+        self.x, self.owner = x, {}
         x.requires_grad = True
         with enable_grad(), watch(self._see):
             self.output = network(x)
@@ -43,7 +43,6 @@ class Recording:
             return
         stop = {t.node for t in inputs if isinstance(t, Tensor)}
         stack = [output.node]
-        self.made[output.node] = module
         while stack:
             node = stack.pop()
             if node not in stop and node not in self.owner and type(node) is not Leaf:
