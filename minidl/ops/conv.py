@@ -29,7 +29,6 @@ from .window import Window, add_patches, as_int, interned, pad_array, padding_pa
 
 
 @primitive(
-    name="conv",
     formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]",
     kind="linear",
     saves=("x", "w"),
@@ -42,7 +41,6 @@ def conv_p(xp, x, w, *, window, groups):
 
 
 @primitive(
-    name="conv_transpose",
     formula="x[n,c,i] = sum over f and (k,o) with s*o + d*k - p = i of w[f,c,k] * u[n,f,o]",
     kind="linear",
     saves=("u", "w"),
@@ -57,7 +55,7 @@ def conv_transpose_p(xp, u, w, *, window, groups):
     return x
 
 
-@primitive(name="conv_weight", formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
+@primitive(formula="w[f,c,k] = sum over n,o of u[n,f,o] * x[n,c, s*o + d*k - p]", kind="linear")
 def conv_weight(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
     w = _grouped(u, groups) @ _columns(xp, x, window, groups).swapaxes(2, 3)  # (N, G, F/G, C/G * taps)

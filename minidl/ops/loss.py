@@ -93,7 +93,6 @@ def smooth_l1_loss(x: Tensor, t: Any, *, beta: float = 1.0, reduction: str = "me
 
 
 @fused(
-    name="cross_entropy",
     formula="y[n, s] = scale[n, s] * (log(sum over c of exp(x[n, c, s])) - x[n, target[n, s], s])",
     saves=("logits",),
 )
@@ -126,7 +125,6 @@ def at(target: Any) -> tuple:
 
 
 @fused(
-    name="soft_cross_entropy",
     formula="y[n, s] = -sum over c of weight[c] * target[n, c, s] * log(softmax(x)[n, c, s])",
 )
 def soft_cross_entropy(logits, target, *, weight=None):
@@ -231,7 +229,6 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
 
 
 @fused(
-    name="binary_cross_entropy_with_logits",
     formula="y = pos_weight * t * log(1 + exp(-x)) + (1 - t) * log(1 + exp(x))",
 )
 def binary_cross_entropy_with_logits_p(x, t, *, pos_weight=1.0):

@@ -30,7 +30,6 @@ def _gap_to_largest(x, *, window):
 
 
 @primitive(
-    name="max_pool",
     formula="y[n,c,o] = max over k of x[n,c, s*o + d*k - p]",
     kind="piecewise",
     kink=_gap_to_largest,
@@ -50,7 +49,7 @@ def max_pool_x(g, y, x, *, window):
     return to_largest(g, among=x.data, largest=y.data, window=window)
 
 
-@primitive(name="to_largest", formula="y[n,c,argmax[n,c,o]] += x[n,c,o], from zeros", kind="linear")
+@primitive(formula="y[n,c,argmax[n,c,o]] += x[n,c,o], from zeros", kind="linear")
 def to_largest(xp, x, *, among, largest, window):
     """Each entry added where its window of `among` has its largest entry: (N, C, *output) -> (N, C, *size).
 
@@ -60,7 +59,7 @@ def to_largest(xp, x, *, among, largest, window):
     return scatter_cells.forward(xp, x, indices=indices, size=window.size, repeats=True)
 
 
-@primitive(name="from_largest", formula="y[n,c,o] = x[n,c,argmax[n,c,o]]", kind="linear")
+@primitive(formula="y[n,c,o] = x[n,c,argmax[n,c,o]]", kind="linear")
 def from_largest(xp, x, *, among, largest, window):
     """The entry where each window of `among` has its largest: (N, C, *size) -> (N, C, *output)."""
     return gather_cells.forward(xp, x, indices=window_argmax(among, largest, window=window), repeats=True)
@@ -76,7 +75,7 @@ def from_largest_x(g, y, x, **parameters):
     return to_largest(g, **parameters)
 
 
-@primitive(name="scatter_cells", formula="y[n,c,indices[n,c,o]] += x[n,c,o], from zeros", kind="linear")
+@primitive(formula="y[n,c,indices[n,c,o]] += x[n,c,o], from zeros", kind="linear")
 def scatter_cells(xp, x, *, indices, size, repeats):
     """Each entry added at its flat position in its map: (N, C, *output) -> (N, C, *size).
 
@@ -91,7 +90,7 @@ def scatter_cells(xp, x, *, indices, size, repeats):
     return y
 
 
-@primitive(name="gather_cells", formula="y[n,c,o] = x[n,c,indices[n,c,o]]", kind="linear")
+@primitive(formula="y[n,c,o] = x[n,c,indices[n,c,o]]", kind="linear")
 def gather_cells(xp, x, *, indices, repeats):
     """The entries at flat positions of each map: (N, C, *size) -> (N, C, *output)."""
     return x.reshape(-1)[_across_maps(xp, indices, math.prod(x.shape[2:]))].reshape(indices.shape)
@@ -230,7 +229,7 @@ def window_sum(xp, x, *, window):
     return x
 
 
-@primitive(name="window_spread", formula="y[n,c,i] = sum over (k,o) with s*o + d*k - p = i of x[n,c,o]", kind="linear")
+@primitive(formula="y[n,c,i] = sum over (k,o) with s*o + d*k - p = i of x[n,c,o]", kind="linear")
 def window_spread(xp, x, *, window):
     """Each entry added to every cell of its window: (N, C, *output) -> (N, C, *size)."""
     for axis in reversed(range(window.rank)):

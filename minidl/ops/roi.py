@@ -71,7 +71,6 @@ class Regions:
 
 
 @primitive(
-    name="roi_align",
     formula="y[r,c,p,q] = sum over i,j of a[r,p,i] * b[r,q,j] * x[n[r],c,i,j], a, b the weights of interpolation",
     kind="linear",
     saves=(),
@@ -206,7 +205,6 @@ def _gap_to_largest(x, *, regions):
 
 
 @primitive(
-    name="roi_pool",
     formula="y[r,c,p,q] = max over the cells i,j of bin p,q of box r of x[n[r],c,i,j], 0 if there are none",
     kind="piecewise",
     kink=_gap_to_largest,

@@ -259,14 +259,14 @@ def add_patches(into: Any, columns: Any, window: Window) -> None:
 # --- primitives
 
 
-@primitive(name="unfold", formula="y[n,(c,k),o] = x[n,c, s*o + d*k - p]", kind="linear")
+@primitive(formula="y[n,(c,k),o] = x[n,c, s*o + d*k - p]", kind="linear")
 def unfold_p(xp, x, *, window):
     """The patch under the window at each position, as a column: (N, C, *size) -> (N, C*taps, positions)."""
     columns = patches(xp, pad_array(xp, x, window), window)  # (N, C, *kernel, *output)
     return xp.ascontiguousarray(columns).reshape(x.shape[0], x.shape[1] * window.taps, window.positions)
 
 
-@primitive(name="fold", formula="y[n,c,i] = sum over (k,o) with s*o + d*k - p = i of columns[n,(c,k),o]", kind="linear")
+@primitive(formula="y[n,c,i] = sum over (k,o) with s*o + d*k - p = i of columns[n,(c,k),o]", kind="linear")
 def fold_p(xp, columns, *, window):
     """Each column added back where unfold took it from: (N, C*taps, positions) -> (N, C, *size)."""
     n, c = columns.shape[0], columns.shape[1] // window.taps
