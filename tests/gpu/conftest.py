@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from . import stand_in as fake
+from tests.support.cuda import stand_in as fake
 
 ORDERS = ("ascending", "descending")
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from minidl.kernels.gpu import source
+from tests.support.cuda import stand_in
+from tests.support.cuda.raw_module import KernelFault
 
-from . import conftest, stand_in
-from .raw_module import KernelFault
+from . import conftest
 
 
 def is_caught(

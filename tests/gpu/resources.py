@@ -13,7 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from . import cubin, geometries
+from tests.support.cuda import cubin
+
+from . import geometries
 
 RECORD = Path(__file__).with_name("resources.json")
 MORE_REGISTERS, TIMES_AS_MANY_INSTRUCTIONS = 8, 1.25  # than recorded, before it counts as a regression

@@ -11,9 +11,10 @@ from importlib import resources as package
 import pytest
 
 from minidl.kernels.gpu import source
+from tests.support.cuda import cubin
+from tests.support.cuda.raw_module import signatures
 
-from . import cubin, geometries, resources
-from .raw_module import signatures
+from . import geometries, resources
 
 CASES = {name: (file, dtype, text) for name, file, dtype, text in geometries.cases()}
 SOURCES = (file.name for file in package.files(source.__package__).iterdir())

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from . import stand_in as fake
-from .raw_module import KernelFault
+from tests.support.cuda import stand_in as fake
+from tests.support.cuda.raw_module import KernelFault
 
 HEAD = "typedef float T;\n"
 TREE = """

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from . import cupy_names as cupy_has
-from . import stand_in as fake
+from tests.support.cuda import cupy_names as cupy_has
+from tests.support.cuda import stand_in as fake
 
 # --- arrays
 
