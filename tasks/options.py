@@ -72,10 +72,10 @@ class TaskSettings:
         of_all = {kind: own.get(name, field) for kind, own in cls.own.items()}
         if len(set(of_all.values())) > 1:
             return ", ".join(f"{kind} {value}" for kind, value in of_all.items() if value is not None)
-        return said(next(iter(of_all.values()), field))
+        return in_words(next(iter(of_all.values()), field))
 
 
-def said(default: Any) -> str:
+def in_words(default: Any) -> str:
     """A default in words; nothing for None, False and ()."""
     if isinstance(default, tuple):
         return " ".join(map(str, default))
@@ -115,7 +115,7 @@ def add_settings(top: Parser, *kinds: type) -> None:
             if group not in groups:
                 groups[group] = top.add_argument_group(group, argument_default=argparse.SUPPRESS).add_argument
             default = None if known[name].default is MISSING else known[name].default
-            shown = kind.default(name) if issubclass(kind, TaskSettings) else said(default)
+            shown = kind.default(name) if issubclass(kind, TaskSettings) else in_words(default)
             how = reading(types[name], default)
             if "metavar" in how and len(how.get("choices", ())) in range(1, SEVERAL):
                 text += ": " + ", ".join(how["choices"])

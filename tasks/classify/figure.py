@@ -71,7 +71,8 @@ def mistakes(places: Sequence[Any], result: Result, dataset: Dataset) -> None:
     for axes in places:
         axes.set_axis_off()
     for axes, i in zip(places, order):
-        truth, said = result.labels[i], result.predictions[i]
+        truth, predicted = result.labels[i], result.predictions[i]
         axes.set_axis_on()
-        show(axes, dataset.test.images[i] / 255, f"said {dataset.classes[said]}: {result.probabilities[i, said]:.0%}")
-        axes.set_title(f"truth {dataset.classes[truth]}", fontsize=11, color=ORANGE if said != truth else GREY)
+        label = f"said {dataset.classes[predicted]}: {result.probabilities[i, predicted]:.0%}"
+        show(axes, dataset.test.images[i] / 255, label)
+        axes.set_title(f"truth {dataset.classes[truth]}", fontsize=11, color=ORANGE if predicted != truth else GREY)

@@ -18,7 +18,7 @@ from minidl.device import to_device
 from ..command import UsageError
 from ..models import MODELS, GoogLeNetOutputs
 from ..models.pretrained import dimensions
-from ..options import Above, Among, AtLeast, TaskSettings, said
+from ..options import Above, Among, AtLeast, TaskSettings, in_words
 from ..run import Job, load_state, read_state
 from .data import WEIGHTS, Dataset, Part, PictureBatches
 from .evaluate import tested
@@ -60,7 +60,7 @@ class Settings(TaskSettings):
 
     @classmethod
     def default(cls, name: str) -> str:
-        return said(getattr(cls, name))  # there are too many models to list
+        return in_words(getattr(cls, name))  # there are too many models to list
 
     def options(self) -> dict[str, int]:
         """What the model's constructor is given: depth and width where it has them, as growth for a dense net."""

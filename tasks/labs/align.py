@@ -141,15 +141,15 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
     return {"strides": settings.strides, "misalignment": misaligned(settings), "steps": settings.steps, "runs": runs}
 
 
-# --- what is said of it
+# --- the claims
 
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    said = []
+    sentences = []
     for i, stride in enumerate(numbers["strides"]):
         align, pool = (numbers["misalignment"][method][i] for method in ("align", "pool"))
-        said.append(
+        sentences.append(
             f"cells of {stride} pixels: pool takes a bin from {pool['spread']:.2f} pixels beside its place (root mean "
             f"square), at most {pool['largest']:.1f}; align from {align['spread']:.1g}, at most {align['largest']:.1g}"
         )
@@ -157,11 +157,11 @@ def claims(numbers: dict[str, Any]) -> list[str]:
         align, pool = (_values(numbers, method, kind, name) for method in ("align", "pool"))
         gains = [100 * (a - p) for a, p in zip(align, pool)]
         verdict = "better in every run" if min(gains) > 0 else "NOT better in every run"
-        said.append(
+        sentences.append(
             f"{kind}, {name}: align {_told(align)}, pool {_told(pool)}; align is {verdict}, by "
             f"{', '.join(f'{gain:+.1f}' for gain in gains)} points"
         )
-    return said
+    return sentences
 
 
 def _values(numbers: dict[str, Any], method: str, kind: str, name: str) -> list[float]:

@@ -265,25 +265,25 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    said = []
+    sentences = []
     for name, (kernel, found) in numbers["line"].items():
-        said.append(f"1-D, ones in, kernel ({name}) = {_row(kernel)}: {_row(found)} alternate")
-    said.append(f"  kernel (0.5, 2, 1.5), y = x + z: {_row(numbers['even'])}, even")
+        sentences.append(f"1-D, ones in, kernel ({name}) = {_row(kernel)}: {_row(found)} alternate")
+    sentences.append(f"  kernel (0.5, 2, 1.5), y = x + z: {_row(numbers['even'])}, even")
     for kind, found in numbers["overlaps"].items():
-        said.append(f"overlaps of the 2-D transposed convolution, {kind}: {_row(found[0])} / {_row(found[1])}")
+        sentences.append(f"overlaps of the 2-D transposed convolution, {kind}: {_row(found[0])} / {_row(found[1])}")
     for kind, found in numbers["gradient"].items():
         rows = f"{_row(found[0])} / {_row(found[1])}"
-        said.append(f"input gradient of a convolution of stride 2, kernel {kind}, all ones: {rows}")
+        sentences.append(f"input gradient of a convolution of stride 2, kernel {kind}, all ones: {rows}")
     for kind, (centred, shifted) in numbers["random"].items():
-        said.append(
+        sentences.append(
             f"pattern over the whole answer to a constant, random weights, {kind}: {centred:.3f} with mean 0, "
             f"{shifted:.3f} with a mean of one deviation"
         )
     for kind, runs in numbers["nets"].items():
-        said.append(f"enlarging 4 times, {kind}, {runs[0]['parameters']:,} parameters: {_told(runs)}")
+        sentences.append(f"enlarging 4 times, {kind}, {runs[0]['parameters']:,} parameters: {_told(runs)}")
     truth = numbers["truth"]
-    said.append(f"the photograph itself: pattern {truth['pattern']:.2f} grey levels, peak {truth['peak']:.2f}")
-    return said + _verdicts(numbers)
+    sentences.append(f"the photograph itself: pattern {truth['pattern']:.2f} grey levels, peak {truth['peak']:.2f}")
+    return sentences + _verdicts(numbers)
 
 
 def _row(values: list[float]) -> str:

@@ -217,7 +217,7 @@ def groups(numbers: dict[str, Any]) -> dict[str, dict[str, list]]:
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    said = []
+    sentences = []
     for name, nets in groups(numbers).items():
         parts, found = [], []
         for level in LEVELS:
@@ -230,25 +230,25 @@ def claims(numbers: dict[str, Any]) -> list[str]:
             parts.append(
                 f"at {level:.1%} errors {factor:.2f} ({theirs:,.0f} / {mine:,.0f}{alone}; multiply-adds {macs[2]:.2f})"
             )
-        said.append(
+        sentences.append(
             f"{name}: plain over dense parameters {'; '.join(parts) or 'cannot be told: no error in reach of both'}"
         )
         if found:
-            said.append(f"{name}: {_verdict(min(found), max(found))}")
+            sentences.append(f"{name}: {_verdict(min(found), max(found))}")
     for kind in STYLES:
         best = min(groups(numbers).popitem()[1][kind], key=lambda net: np.mean(net["error"]))
-        said.append(f"best {kind} net: {np.mean(best['error']):.2%} errors with {best['parameters']:,} parameters")
+        sentences.append(f"best {kind} net: {np.mean(best['error']):.2%} errors with {best['parameters']:,} parameters")
     start, end, rise = (_flat(numbers[name]) for name in ("start", "end", "rise"))
-    said.append(
+    sentences.append(
         f"mean size of a connection's weights over its user's mean: {start.min():.2f} to {start.max():.2f} before "
         f"training, {end.min():.2f} to {end.max():.2f} after"
     )
-    said.append(
+    sentences.append(
         f"taking a connection away raises the test loss by {rise.min():.3f} to {rise.max():.3f}, median "
         f"{np.median(rise):.3f}; by more than {FELT}: {int((rise > FELT).sum())} of {len(rise)} connections, "
         f"{_early(numbers['rise'])} of those that skip a layer or more"
     )
-    return said
+    return sentences
 
 
 def _verdict(least: float, most: float) -> str:

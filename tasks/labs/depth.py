@@ -221,30 +221,32 @@ def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
     depths = [str(d) for d in numbers["depths"]]
     first, last = depths[0], depths[-1]
-    said = []
+    sentences = []
     for kind in KINDS:
         rows = [f"{d}: {_range(numbers[kind][d]['loss'])}" for d in depths]
-        said.append(f"training loss of {kind} nets, mean (range) over seeds, by layers: " + "; ".join(rows))
+        sentences.append(f"training loss of {kind} nets, mean (range) over seeds, by layers: " + "; ".join(rows))
     plain, residual = numbers["plain"], numbers["residual"]
-    said.append(_verdict("plain", plain[first]["loss"], plain[last]["loss"], first, last, worse=True))
-    said.append(_verdict("residual", residual[first]["loss"], residual[last]["loss"], first, last, worse=False))
+    sentences.append(_verdict("plain", plain[first]["loss"], plain[last]["loss"], first, last, worse=True))
+    sentences.append(_verdict("residual", residual[first]["loss"], residual[last]["loss"], first, last, worse=False))
     for what, name in (("error", "training"), ("test_error", "test")):
         values = [f"{kind} {np.mean(numbers[kind][d][what]):.1%}" for d in (first, last) for kind in KINDS]
-        said.append(f"{name} errors: {first} layers: {values[0]}, {values[1]}; {last} layers: {values[2]}, {values[3]}")
+        sentences.append(
+            f"{name} errors: {first} layers: {values[0]}, {values[1]}; {last} layers: {values[2]}, {values[3]}"
+        )
     for kind in KINDS:
         g = {time: numbers[kind][last][time]["gradient"] for time in TIMES}
-        said.append(
+        sentences.append(
             f"{kind}, {last} layers: the first layer's gradient over the last's is {_ratio(g['start'])} at the start, "
             f"{_ratio(g['end'])} at the end"
         )
     for kind in KINDS:
         counts = [f"{d}: {np.mean(numbers[kind][d]['start']['directions']):.1f}" for d in depths]
         ends = f"{np.mean(numbers[kind][last]['end']['directions']):.1f}"
-        said.append(
+        sentences.append(
             f"{kind}: directions that get through all blocks at the start, by layers: {'; '.join(counts)} "
             f"(end of training, {last} layers: {ends})"
         )
-    return said
+    return sentences
 
 
 def _range(values: list[float]) -> str:

@@ -227,56 +227,56 @@ def _golden(found: dict[str, Any]) -> list[str]:
 
 
 def _empty(found: dict[str, Any]) -> list[str]:
-    said = []
+    sentences = []
     for name in (*DENOMINATORS, "pooled"):
         values = [f"eps {e:g}: {v:.3g}" for e, v in zip(found["eps"], found[name])]
-        said.append(f"empty mask, sum of |dL/du| over the image, {name}: {'; '.join(values)}")
+        sentences.append(f"empty mask, sum of |dL/du| over the image, {name}: {'; '.join(values)}")
     alone = {name: dict(zip(found["eps"], found[name])).get(0.0) for name in DENOMINATORS}
     if None not in alone.values():
         exact = not any(alone.values())
-        said.append(
+        sentences.append(
             f"  with eps = 0 the gradient is {'exactly zero' if exact else 'NOT zero, against the theory'}; "
             f"cross entropy's is {found['cross entropy']:.3g}"
         )
     none = found["nothing in nothing"]
-    said.append(
+    sentences.append(
         f"p = g = 0 is 0/0 by the formula; here D is defined as {none['D']:g}, its gradient as {none['gradient']:g}; "
         f"but p = 1e-30 everywhere has D = {none['D of p = 1e-30']:g}"
     )
-    return said
+    return sentences
 
 
 def _missed(found: dict[str, Any]) -> list[str]:
-    said = []
+    sentences = []
     for name in (*DENOMINATORS, "cross entropy", "focal"):
         first, last = found[name][0], found[name][-1]
-        said.append(
+        sentences.append(
             f"object pixel at logit 0 and -{found['depth'][-1]:g}, {name}: dL/du {first:.3g} and {last:.3g}, "
             f"of its largest {abs(last) / max(map(abs, found[name])):.2g}"
         )
     gone = all(abs(found[name][-1]) < 0.1 * max(map(abs, found[name])) for name in DENOMINATORS)
     stays = all(found[name][-1] < -0.9 for name in ("cross entropy", "focal"))
-    said.append(
+    sentences.append(
         "  missed with confidence, a pixel has hardly any gradient under Dice, and -1 under cross entropy and focal: "
         + ("so" if gone and stays else "NOT so here")
     )
-    return said
+    return sentences
 
 
 def _uncertain(found: dict[str, Any]) -> list[str]:
-    q, said = np.array(found["q"]), []
+    q, sentences = np.array(found["q"]), []
     for name in DENOMINATORS:
         p = np.array(found[name]["p"])
         answer = (
             f"p is 1 above q = {q[p == 0].max():.4g}, 0 up to there" if name == "linear"
             else f"p is {1 / found[name]['D']:.4g} q until that is 1"
         )  # fmt: skip
-        said.append(
+        sentences.append(
             f"pixels that are object in a share q of cases, q even from 0 to 1, best under the {name} denominator: "
             f"{answer}; D = {found[name]['D']:.6f}; predicted area {found[name]['area']:.4g} of the true one "
             f"(gradient uphill from there {found[name]['uphill']:.0e})"
         )
-    return said
+    return sentences
 
 
 def _averages(found: dict[str, Any]) -> list[str]:

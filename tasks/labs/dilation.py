@@ -172,24 +172,24 @@ def accuracy(net: nn.Module, x: np.ndarray, offsets: Sequence[int]) -> list[floa
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    said = []
+    sentences = []
     for name, net in numbers["nets"].items():
         shape = " and ".join(f"{what} {m} (formula {f})" for what in ("span", "taps") for m, f in [net[what]])
         pairs = zip(net["offsets"], net["accuracy"])
         title = name if name in GRIDS else f"{name} {', '.join(map(str, net['dilations']))}"
-        said.append(
+        sentences.append(
             f"{title}: {net['parameters']:,} parameters; along an axis {shape}; accuracy at offset "
             + ", ".join(f"{d}: {100 * a:.1f} %" for d, a in pairs)
         )
         rows = list(zip(net["offsets"], net["in sight"], net["accuracy"], net["looked at"]))
         wrong = [str(d) for d, sight, a, _ in rows if not (a >= SOLVED if sight else abs(a - 0.5) <= CHANCE)]
         found = [d == place for d, sight, _, place in rows if sight]
-        said.append(
+        sentences.append(
             f"  {SOLVED:.0%} or more where the pixel is in sight, chance where it is not: "
             + ("so for every offset" if not wrong else f"NOT so at offset {', '.join(wrong)}")
             + f"; the gradient after training is largest at the wanted pixel for {sum(found)} of {len(found)} in sight"
         )
-    return said
+    return sentences
 
 
 def draw(numbers: dict[str, Any]) -> Any:

@@ -184,14 +184,14 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
     }
 
 
-# --- what is said of it
+# --- the claims
 
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
     boxes, runs = numbers["boxes"], numbers["runs"]
     ratio = boxes["negative"] / max(boxes["positive"], 1e-9)
-    said = [
+    sentences = [
         f"a picture has {boxes['positive']:.0f} positive boxes, {boxes['negative']:.0f} negative and "
         f"{boxes['ignored']:.0f} ignored: {ratio:.0f} negative for each positive"
     ]
@@ -199,23 +199,24 @@ def claims(numbers: dict[str, Any]) -> list[str]:
         precisions = ", ".join(f"{100 * run['ap50']:.1f}" for run in every)
         easy = [np.mean([run["easy"][i] for run in every]) for i in (0, -1)]
         mine = np.mean([run["positive"][-1] for run in every])
-        said.append(
+        sentences.append(
             f"{kind}: AP50 {precisions}; easy negatives have {100 * easy[0]:.0f} % of the class loss before training "
             f"and {100 * easy[1]:.0f} % after {numbers['steps']} steps, positive boxes {100 * mine:.0f} %"
         )
-    return [*said, *_compared(runs)]
+    return [*sentences, *_compared(runs)]
 
 
 def _compared(runs: dict[str, list[dict]]) -> list[str]:
     focal = [run["ap50"] for run in runs["focal"]]
-    said = []
+    sentences = []
     for kind in runs:
         if kind == "focal":
             continue
         gains = [100 * (a - run["ap50"]) for a, run in zip(focal, runs[kind])]
         verdict = "better in every run" if min(gains) > 0 else "NOT better in every run"
-        said.append(f"focal against {kind}: {verdict}, by {', '.join(f'{gain:+.1f}' for gain in gains)} points of AP50")
-    return said
+        points = ", ".join(f"{gain:+.1f}" for gain in gains)
+        sentences.append(f"focal against {kind}: {verdict}, by {points} points of AP50")
+    return sentences
 
 
 def draw(numbers: dict[str, Any]) -> Any:

@@ -182,23 +182,23 @@ def _scores(net: nn.Module, share: float, settings: Settings, seed: int) -> dict
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    shares, said = numbers["shares"], []
+    shares, sentences = numbers["shares"], []
     for name, rows in numbers["losses"].items():
         cells = [f"{s:.0%}: {_mean(r['dice'])} ({_mean(r['chosen'])})" for s, r in zip(shares, rows)]
-        said.append(f"test Dice at 1/2 (at the threshold chosen), {name}: {'; '.join(cells)}")
+        sentences.append(f"test Dice at 1/2 (at the threshold chosen), {name}: {'; '.join(cells)}")
     for name, rows in numbers["losses"].items():
         cells = [
             f"{s:.0%}: {np.mean(r['part']):.3f}" + ("" if r["at half"] is None else f" (formula {r['at half']:.3f})")
             for s, r in zip(shares, rows)
         ]
-        said.append(f"part of the gradient from the object at the start, {name}: {'; '.join(cells)}")
+        sentences.append(f"part of the gradient from the object at the start, {name}: {'; '.join(cells)}")
     for name in ("cross entropy", "weighted cross entropy", "Dice"):
         row = numbers["losses"][name][-1]
-        said.append(f"called object over truly object at {shares[-1]:.0%}, {name}: {_mean(row['area'])}")
+        sentences.append(f"called object over truly object at {shares[-1]:.0%}, {name}: {_mean(row['area'])}")
     for place in {0: shares[0], len(shares) - 1: shares[-1]}:
-        said.append(_verdict(numbers, place, "dice", "at threshold 1/2"))
-        said.append(_verdict(numbers, place, "chosen", "each at its best threshold"))
-    return said
+        sentences.append(_verdict(numbers, place, "dice", "at threshold 1/2"))
+        sentences.append(_verdict(numbers, place, "chosen", "each at its best threshold"))
+    return sentences
 
 
 def _mean(values: list[float]) -> str:

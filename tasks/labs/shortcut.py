@@ -219,15 +219,15 @@ def claims(numbers: dict[str, Any]) -> list[str]:
     zero, blocks = numbers["zero"], numbers["blocks"]
     ratio = numbers["sigma"][0] / numbers["sigma"][-1]
     error = max(row["error"] for rows in zero.values() for row in rows)
-    said = [
+    sentences = [
         f"Hessian at zero by automatic differentiation, for R = {_words(blocks)} blocks: its eigenvalues differ from "
         f"the formulas by {error:.0e} at most"
     ]
     for name in ("1", "2", "2 with tanh"):
         values = [row["condition"] for row in zero[name]]
-        said.append(f"n = {name}: condition number {_words(f'{v:.4g}' for v in values)}; {_growth(values, ratio)}")
+        sentences.append(f"n = {name}: condition number {_words(f'{v:.4g}' for v in values)}; {_growth(values, ratio)}")
     medians = [f"{q[1]:.4g}" for q in numbers["spread"]]
-    said[2:2] = [
+    sentences[2:2] = [
         f"  largest eigenvalue {_words(format(row['eigenvalues'][-1], '.3g') for row in zero['1'])}",
         f"  median over other data: {_words(medians)}; {_growth([q[1] for q in numbers['spread']], ratio)}",
     ]
@@ -235,13 +235,13 @@ def claims(numbers: dict[str, Any]) -> list[str]:
     signs = all(row["eigenvalues"][0] < 0 < row["eigenvalues"][-1] for row in two)
     flat = max(row["gradient"] for row in two)
     kind = "of both signs: a strict saddle" if signs else "not of both signs, against the theory"
-    said.append(f"n = 2: gradient {flat:.1g}, eigenvalues {kind}")
+    sentences.append(f"n = 2: gradient {flat:.1g}, eigenvalues {kind}")
     size = max(abs(e) for row in three for e in row["eigenvalues"])
-    said.append(f"n = 3: gradient {max(r['gradient'] for r in three):.1g}, largest eigenvalue in size {size:.1g}")
+    sentences.append(f"n = 3: gradient {max(r['gradient'] for r in three):.1g}, largest eigenvalue in size {size:.1g}")
     for layers, runs in numbers["descent"].items():
         parts = [f"R = {r['blocks']}: {_steps(r['steps'])} (step size {r['rate']:.3g})" for r in runs]
-        said.append(f"descent to {REACHED:.0%} of the loss, n = {layers}: " + "; ".join(parts))
-    return said
+        sentences.append(f"descent to {REACHED:.0%} of the loss, n = {layers}: " + "; ".join(parts))
+    return sentences
 
 
 def _growth(values: list[float], ratio: float) -> str:

@@ -176,23 +176,23 @@ def _run(kind: str, settings: Settings, seed: int, step: Callable) -> tuple[dict
 
 def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
-    nets, said = numbers["nets"], []
+    nets, sentences = numbers["nets"], []
     for kind, found in nets.items():
         values = {key: [run[key] for run in found["runs"]] for key in ("dice", "near", "far")}
-        said.append(
+        sentences.append(
             f"{kind}: {found['base']} first maps, {found['parameters']:,} parameters; test Dice "
             f"{_range(values['dice'])}; errors up to {NEAR} pixels from the outline {_percent(values['near'])}, "
             f"beyond {FAR} {_percent(values['far'])}"
         )
     pixels = np.sum([run["pixels"] for run in nets["skips"]["runs"]], axis=0)
     parts = [f"{name}: {n / pixels.sum():.0%}" for name, n in zip(_bins(), pixels)]
-    said.append(f"pixels by distance: {'; '.join(parts)}")
+    sentences.append(f"pixels by distance: {'; '.join(parts)}")
     for kind in nets:
         if kind != "skips":
-            said.append(_verdict(nets, kind, "dice", "test Dice", +1))
-            said += [_verdict(nets, kind, key, f"errors {key}", -1) for key in ("near", "far")]
-            said.append(_where(nets, kind))
-    return said
+            sentences.append(_verdict(nets, kind, "dice", "test Dice", +1))
+            sentences += [_verdict(nets, kind, key, f"errors {key}", -1) for key in ("near", "far")]
+            sentences.append(_where(nets, kind))
+    return sentences
 
 
 def _bins() -> list[str]:

@@ -264,12 +264,12 @@ def claims(numbers: dict[str, Any]) -> list[str]:
     """What is to be seen."""
     runs = numbers["runs"]
     found = {name: [run["bits"][name] for run in runs] for name in NAMES}
-    said = ["bits per sample of a recording not learnt from, each sample from the true ones before it, by run:"]
-    said += [f"  {text}: {', '.join(f'{v:.3f}' for v in found[name])}" for name, (text, _) in NAMES.items()]
+    sentences = ["bits per sample of a recording not learnt from, each sample from the true ones before it, by run:"]
+    sentences += [f"  {text}: {', '.join(f'{v:.3f}' for v in found[name])}" for name, (text, _) in NAMES.items()]
     for other in ("linear", "undilated"):
         wins = sum(a < b for a, b in zip(found["wavenet"], found[other]))
         ours, theirs = (np.mean(found[name]) - np.mean(found["floor"]) for name in ("wavenet", other))
-        said.append(
+        sentences.append(
             f"WaveNet is better than {NAMES[other][0]} in {wins} of {len(runs)} runs"
             f"{'' if wins == len(runs) else ', AGAINST the claim'}; above the noise itself: {ours:.3f} bits, "
             f"not {theirs:.3f}"
@@ -277,21 +277,21 @@ def claims(numbers: dict[str, Any]) -> list[str]:
     net, linear, another = (
         np.mean([run["distance"][name] for run in runs]) for name in ("wavenet", "linear", "another")
     )
-    said.append(
+    sentences.append(
         f"a continuation's spectrum is away from the true one, root mean square: WaveNet's {net:.1f} dB, the linear "
         f"one's {linear:.1f} dB, that of another recording of the same source {another:.1f} dB"
     )
     future = max(run["future"] for run in runs)
-    said.append(
+    sentences.append(
         f"gradient of an output for later samples: {future:g}, {'causal' if future == 0 else 'NOT causal'}; it depends "
         f"on {len(np.trim_zeros(runs[0]['lags'], 'b'))} samples, sum of dilations + 1 = {numbers['field']}"
     )
     queues = [run["queues"] for run in runs]
-    said.append(
+    sentences.append(
         f"generation by queues draws {'the same' if all(q['same'] for q in queues) else 'NOT the same'} "
         f"{queues[0]['samples']} samples as the definition; logits differ by {max(q['difference'] for q in queues):.0e}"
     )
-    return said
+    return sentences
 
 
 # --- the figure

@@ -128,7 +128,7 @@ def _train(
 def claims(numbers: dict[str, Any]) -> list[str]:
     """For each method: its step size, the loss after the passes, what it takes to come to a level; then the order."""
     passes, methods = numbers["passes"], numbers["methods"]
-    said = [
+    sentences = [
         f"{numbers['samples']} training digits; step sizes: each method's best of "
         f"{', '.join(f'{rate:g}' for rate, _ in methods[0]['tried'])} after {passes} passes, in runs of other seeds"
     ]
@@ -136,17 +136,18 @@ def claims(numbers: dict[str, Any]) -> list[str]:
         ends, accuracies = _after(method, passes), [100 * a for a in method["accuracies"]]
         tried = [rate for rate, _ in method["tried"]]
         edge = ", at the edge of those tried" if method["rate"] in (min(tried), max(tried)) else ""
-        said.append(
+        sentences.append(
             f"{method['name']}: step size {method['rate']:g}{edge}; after {passes} passes "
             f"({passes * method['steps per pass']} steps) loss {_spread(ends, '.2g')}, accuracy on new digits "
             f"{_spread(accuracies, '.1f')} %; loss {LEVEL:g} {_race(method)}"
         )
     order = sorted(methods, key=lambda m: np.median(_after(m, passes)))
-    said.append(f"loss after {passes} passes, least first: " + ", ".join(m["name"] for m in order))
+    sentences.append(f"loss after {passes} passes, least first: " + ", ".join(m["name"] for m in order))
     arrived = [m for m in methods if _first(m) is not None]
     order = sorted(arrived, key=_first)
-    said.append(f"steps to loss {LEVEL:g}, fewest first: " + (", ".join(m["name"] for m in order) or "none arrives"))
-    return said
+    names = ", ".join(m["name"] for m in order) or "none arrives"
+    sentences.append(f"steps to loss {LEVEL:g}, fewest first: {names}")
+    return sentences
 
 
 def _after(method: dict[str, Any], passes: int) -> list[float]:
