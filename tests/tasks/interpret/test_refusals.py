@@ -30,7 +30,7 @@ REFUSED = {
     "no relu": (lambda: METHODS["guided_backprop"](SMOOTH, X, C0), "none between the images and the score"),
     "no relu: deconvnet": (lambda: METHODS["deconvnet"](SMOOTH, X, C0), "deconvnet changes the rule of ReLUs"),
     "no head": (lambda: METHODS["cam"](VGG, X, C0), "global average pooling and one linear layer.*use Grad-CAM"),
-    "no linear layer": (lambda: METHODS["cam"](SMOOTH, X, C0), "the last operation is summed .*, not a linear layer"),
+    "no linear layer": (lambda: METHODS["cam"](SMOOTH, X, C0), "the last operation is sum .*, not a linear layer"),
     "class": (lambda: METHODS["gradient"](SMALL, X, class_score(4)), "class 4 is out of range: .* 4 classes, 0 to 3"),
     "negative class": (lambda: METHODS["cam"](SMALL, X, class_score(-1)), "class -1 is out of range"),
     "class of one image": (lambda: METHODS["cam"](SMALL, X, class_score([0, 9])), "class 9 is out of range"),
@@ -129,7 +129,7 @@ def test_probabilities_are_warned_of_and_logits_are_not():
         C0(md.tensor([[0.5, 0.6], [0.5, 0.5]]))  # in [0, 1], but not adding up
         C0(md.tensor([[0.9, 0.6, -0.5]]))  # the other way round
         C0(md.tensor([[1.0], [1.0]]))  # a single score adds up to 1 by chance
-    assert "the last operation is normalised_exp (exp(x) / sum" in applicable("cam", Ends(), X.astype(float))
+    assert "the last operation is softmax (exp(x) / sum" in applicable("cam", Ends(), X.astype(float))
 
 
 def test_a_map_that_is_zero_everywhere_says_so():

@@ -15,9 +15,8 @@ from PIL import Image, ImageFont
 import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
-from tasks.classify import MODELS
+from tasks.classify import MODELS, evaluate
 from tasks.classify.data import Part, PictureBatches, like_imagenet
-from tasks.classify.evaluate import tested
 from tasks.command import UsageError, progress
 from tasks.models import pretrained
 from tasks.transfer import METHODS, compare, features, freeze, head, learn, photographs, replace_head, source, thaw
@@ -348,7 +347,8 @@ def test_fine_tuning_never_ends_worse_on_the_validation_part_than_it_began():
     tuned, after = task.learned("finetune")
     assert after >= before
     validation = task.parts[1]
-    assert after == tested(tuned, validation).accuracy and before == tested(frozen, validation).accuracy
+    accuracy = [evaluate.tested(model, validation).accuracy for model in (tuned, frozen)]
+    assert [after, before] == accuracy
 
 
 def break_nothing(root):
