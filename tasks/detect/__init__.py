@@ -27,7 +27,7 @@ from .models.rpn import RPNSettings
 
 __all__ = [
     "FPN", "Anchors", "Detections", "FasterRCNN", "HeadSettings", "RPNSettings", "Stages", "Target",
-    "faster_rcnn_resnet50_fpn", "faster_rcnn_small", "faster_rcnn_small_vgg", "faster_rcnn_vgg16", "main",
+    "faster_rcnn_resnet50_fpn", "faster_rcnn_small", "faster_rcnn_small_vgg", "faster_rcnn_vgg16",
     "resnet50_fpn", "resnet_small_fpn", "resnet_small_stages", "resnet_stages", "vgg16_map", "vgg_small_map",
     "vgg_stage",
 ]  # fmt: skip

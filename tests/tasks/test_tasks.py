@@ -1,5 +1,7 @@
 """The frame of the tasks: the list, names, and errors that become one line."""
 
+import importlib
+
 import pytest
 
 import tasks.__main__ as frame
@@ -83,3 +85,9 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path):
     assert path.read_bytes() == b"the old one" and [p.name for p in tmp_path.iterdir()] == ["figure.png"]
     plot.save(plot.pyplot().figure(), path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_public_names_of_the_packages_are_there():
+    for package in (*frame.TASKS.values(), "tasks.models"):
+        module = importlib.import_module(package)
+        assert [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)] == [], package
