@@ -83,6 +83,8 @@ def _table(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndarr
                 error = np.maximum(abs(row[j] - row[j - 1]), abs(row[j] - coarser)) + noise
                 better = error < bar
                 best, bar = np.where(better, row[j], best), np.where(better, error, bar)
+            if (bar <= 2 * noise).all():
+                break  # rounding doubles with each halving: no later row can be better
             previous, h = row, h / 2
     return best, bar
 
