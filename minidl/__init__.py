@@ -10,6 +10,7 @@ from typing import Any
 from . import functional, kernels
 from .core.anomaly import AnomalyError
 from .core.calculus import grad, hessian, hvp, jacobian, jvp, vjp
+from .core.checkpoint import checkpoint
 from .core.context import anomaly, definitions, enable_grad, no_grad
 from .core.fused import fused
 from .core.primitive import override, primitive

@@ -18,6 +18,8 @@ class Context:
     algorithm: str | None = None  # the algorithm that convolutions are to take: see minidl.kernels.algorithm
     watchers: tuple[Callable, ...] = ()  # called after every forward of every module: see minidl.nn.watch
     overrides: Mapping[Any, Mapping[str, Callable]] = field(default_factory=dict)  # primitive -> argument -> rule
+    drawn: tuple[dict, ...] = ()  # where checkpoints note the states of generators that are drawn from
+    repeating: bool = False  # does a checkpoint run its function for the second time?
     passive: bool = field(init=False)  # neither recording nor anomaly: an operation is its array function, no more
 
     def __post_init__(self) -> None:

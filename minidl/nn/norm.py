@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
+from ..core.context import current
 from ..core.tensor import Parameter, Tensor
 from . import init
 from .module import Module, in_ranks
@@ -48,7 +49,7 @@ class BatchNorm(Module):
             )
         momentum = self.momentum
         if self.training and self.track_running_stats:
-            self.num_batches_tracked += 1
+            self.num_batches_tracked += not current().repeating  # a checkpoint comes by twice
             if momentum is None:
                 momentum = 1 / float(self.num_batches_tracked)
         return F.batch_norm(

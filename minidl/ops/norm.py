@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import device
 from ..core.array_function import ArrayFunction
+from ..core.checkpoint import note_draw
+from ..core.context import current
 from ..core.fused import fused
 from ..core.tensor import Tensor, as_array, as_tensor
 from . import elementwise
@@ -192,7 +194,7 @@ def batch_norm(
         )
     mean, var = moments(x.data)
     for running, batch, factor in ((running_mean, mean, 1), (running_var, var, n / (n - 1))):
-        if running is not None:
+        if running is not None and not current().repeating:  # this batch has been counted
             if not hasattr(running, "dtype"):
                 raise TypeError(f"batch_norm updates running arrays in place: a {type(running).__name__} will not do")
             blend(as_array(running), batch, momentum=momentum, factor=factor)
@@ -275,5 +277,6 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
     scale = 1 / (1 - p) if p < 1 else 0.0
+    note_draw(rng)
     mask = rng.random(x.shape, dtype=np.float32) >= p
     return x * Tensor(device.to_device((mask * scale).astype(np.result_type(x.dtype, np.float16)), x.device))

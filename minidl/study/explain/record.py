@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core import backward as graph
+from ...core.checkpoint import RECOMPUTED
 from ...core.context import definitions, enable_grad, setting
 from ...core.primitive import overridden
 from ...core.tensor import Leaf, Node, Parameter, Tensor, as_tensor
@@ -102,6 +103,12 @@ class Recorder:
     def pull(self, g: Tensor, y: Tensor, useful: Any) -> list[tuple[Tensor, Tensor]]:
         """The pullback, written down as a step."""
         node, vertex = y.node, self.of_node[y.node]
+        if node.primitive is RECOMPUTED:  # its vertex is that of the operation that gave the same value
+            found = node.primitive.pullback(g, y, useful)
+            last = found[0][0].node
+            vertex.primitive, vertex.parameters = last.primitive, last.parameters or {}
+            self.of_node[last] = vertex
+            return found
         vertex.inputs = tuple(self.vertex(x, node.order) if isinstance(x, Tensor) else x for x in node.inputs)
         vertex.gradient = g.numpy()
         step = Step(len(self.steps) + 1, vertex, vertex.gradient, unfold=self.unfold)
