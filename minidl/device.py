@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,11 @@ def namespace(arrays: Any) -> ModuleType:
     if not all(on_gpu):
         raise TypeError("arrays on two devices: some on the cpu, some on the gpu; move one with .to(...)")
     return cupy
+
+
+def special(xp: ModuleType) -> ModuleType:
+    """scipy.special for numpy, its twin for cupy. Imported when it is first needed: that takes 0.2 s."""
+    return import_module("scipy.special" if xp is np else "cupyx.scipy.special")
 
 
 def device_of(array: Any) -> str:

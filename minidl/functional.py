@@ -1,5 +1,6 @@
 """The public list of functions: ``from minidl import functional as F``."""
 
+from .ops.activation import gelu, hardsigmoid, hardswish, hardtanh, mish, relu6, selu, silu
 from .ops.arithmetic import maximum, minimum
 from .ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, generalized_box_iou, nms
 from .ops.conv import conv, conv_transpose
@@ -35,6 +36,8 @@ from .ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool, ma
 from .ops.reduce import log_softmax, logsumexp, softmax
 from .ops.resample import interpolate
 from .ops.roi import roi_align, roi_pool
+from .ops.rounding import ceil, floor, round, sign, trunc
+from .ops.special import erf, erfc, expm1, log1p
 from .ops.window import fold, unfold
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 NAMES = {name: value for name, value in vars(np).items() if callable(value)}  # vars: dir would import all of NumPy
+NAMES |= {"pi": np.pi} | {f.__name__: np.vectorize(f, otypes=[float]) for f in (math.erf, math.erfc)}
 
 
 def evaluate(formula: str, values: dict[str, Any]) -> np.ndarray:

@@ -13,17 +13,95 @@ from . import init
 from .module import Module
 
 
-class ReLU(Module):
-    """``max(x, 0)``: see F.relu."""
+class Activation(Module):
+    """What activations without other options share: `inplace`, and the text that torch shows of it."""
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
 
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU(Activation):
+    """``max(x, 0)``: see F.relu."""
+
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x)
 
+
+class ReLU6(Activation):
+    """``min(max(x, 0), 6)``: see F.relu6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x)
+
+
+class SiLU(Activation):
+    """``x * sigmoid(x)``: see F.silu."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+
+class Mish(Activation):
+    """``x * tanh(softplus(x))``: see F.mish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.mish(x)
+
+
+class SELU(Activation):
+    """An ELU of which mean 0 and variance 1 is a fixed point: see F.selu."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.selu(x)
+
+
+class Hardsigmoid(Activation):
+    """``relu6(x + 3) / 6``: see F.hardsigmoid."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardsigmoid(x)
+
     def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
+        return ""
+
+
+class Hardswish(Activation):
+    """``x * relu6(x + 3) / 6``: see F.hardswish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardswish(x)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Hardtanh(Module):
+    """x held between `min_val` and `max_val`: see F.hardtanh."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
+        self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")
+
+
+class GELU(Module):
+    """x times the standard normal distribution function at x; "tanh" for the approximation: see F.gelu."""
+
+    def __init__(self, approximate: str = "none"):
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
 
 
 class LeakyReLU(Module):

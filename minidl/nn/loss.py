@@ -19,15 +19,18 @@ class Loss(Module):
 class CrossEntropyLoss(Loss):
     """Minus the log probability of the target class, from logits (N, classes, ...): see F.cross_entropy."""
 
-    def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(
+        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ):
         super().__init__(reduction)
-        self.ignore_index = ignore_index
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
         return F.cross_entropy(
-            logits, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
-        )
+            logits, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
 
 
 class BCEWithLogitsLoss(Loss):

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.primitive import override, primitive
 from ..core.tensor import Tensor
-from ..device import namespace
 from .indexing import where
+from .rounding import sign
 
 
 @primitive(formula="exp(x)", elementwise=True, saves=("y",))
@@ -77,11 +77,6 @@ def absolute(xp, x):
 @absolute.rule("x", formula="g * sign(x)")
 def absolute_x(g, y, x):
     return g * sign(x)
-
-
-def sign(x: Tensor) -> Tensor:
-    """-1, 0 or 1: a constant as far as derivatives go."""
-    return Tensor(namespace([x.data]).sign(x.data))
 
 
 @primitive(

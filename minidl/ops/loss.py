@@ -12,7 +12,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from .elementwise import absolute, clip, exp, softplus
 from .indexing import getitem, stack, where
 from .reduce import log_softmax, logsumexp
-from .shape import reshape
+from .shape import as_float, reshape
 
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
@@ -26,12 +26,6 @@ def check_reduction(name: str, reduction: str, *others: str) -> None:
     known = ("none", "mean", "sum", *others)
     if reduction not in known:
         raise ValueError(f"{name}: reduction {reduction!r} is unknown: one of {', '.join(map(repr, known))}")
-
-
-def as_float(x: Any) -> Tensor:
-    """`x` as a Tensor that can carry a gradient: integers become double precision."""
-    x = as_tensor(x)
-    return x if x.dtype.kind in "fc" else x.astype(float)
 
 
 def on_device_of(x: Tensor, data: Any) -> Any:
@@ -153,20 +147,29 @@ def soft_cross_entropy_backward(xp, g, y, x, target, *, needed, weight=None):
 
 
 def cross_entropy(
-    logits: Tensor, target: Any, *, weight: Any = None, ignore_index: int | None = None, reduction: str = "mean"
-) -> Tensor:
+    logits: Tensor, target: Any, *, weight: Any = None, ignore_index: int | None = None, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Minus the log of the softmax probability that the target class gets; classes along axis 1.
 
     logits (N, C, *S). `target` is either (N, *S) class numbers in [0, C), or (N, C, *S) probabilities (floats), and
     then y = -sum over c of target * log softmax. `weight` (C,) multiplies each class's terms. Positions whose class is
-    `ignore_index` (any int) count for nothing. "none" gives (N, *S); "mean" divides the sum by the summed weights of
-    the target classes, or for probabilities by the number of positions; where every class is ignored it is 0.
+    `ignore_index` (any int; 0 or more only where targets are classes) count for nothing. "none" gives (N, *S); "mean"
+    divides the sum by the summed weights of the target classes, or for probabilities by the number of positions; where
+    every class is ignored it is 0. With `label_smoothing` s in [0, 1] the target is ``(1 - s) * target + s / C``, a
+    class standing for its one-hot vector (Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, sec. 7).
 
     Raises ValueError for shapes that do not fit and for a mean over nothing, TypeError for float class numbers, and
     IndexError for a class out of range.
     """
     check_reduction("cross_entropy", reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
     logits = as_float(logits)
+    if logits.ndim == 1 and as_array(target).shape in ((), logits.shape):  # one position, without a batch
+        options = {"weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing}
+        y = cross_entropy(logits[None], as_tensor(target)[None], reduction=reduction, **options)
+        return y[0] if reduction == "none" else y
     if logits.ndim < 2 or not logits.shape[1]:
         raise ValueError(f"cross_entropy needs logits of shape (N, C, ...) with C > 0, got {logits.shape}")
     if weight is not None:
@@ -174,16 +177,20 @@ def cross_entropy(
         if weight.shape != logits.shape[1:2]:
             raise ValueError(f"cross_entropy: weight has shape {weight.shape}, one per class is {logits.shape[1:2]}")
     if (shape := as_array(target).shape) == logits.shape:
-        if ignore_index is not None:
+        if ignore_index is not None and ignore_index >= 0:  # less than 0 is no class: there is nothing to ignore
             raise ValueError("cross_entropy: ignore_index needs class numbers as target, these are probabilities")
-        return _of_probabilities(logits, target, weight, reduction)
+        return reduced(_of_probabilities(logits, target, weight, label_smoothing), reduction)
     if shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(
             f"cross_entropy: the target has shape {shape}; logits {logits.shape} need class numbers of shape "
             f"{logits.shape[:1] + logits.shape[2:]} or probabilities of shape {logits.shape}"
         )
-    target, scale = _classes(logits, as_array(target), weight, ignore_index)
-    y = cross_entropy_p(logits, target=target, scale=scale)
+    target, counted = _classes(logits, as_array(target), ignore_index)
+    scale = counted.astype(logits.dtype) if weight is None else counted * weight[target]
+    if label_smoothing:
+        y = where(counted, _of_probabilities(logits, _one_hot(target, logits), weight, label_smoothing), 0.0)
+    else:
+        y = cross_entropy_p(logits, target=target, scale=scale)
     if reduction != "mean":
         return reduced(y, reduction)
     if not y.size:
@@ -192,7 +199,15 @@ def cross_entropy(
     return y.sum() / Tensor(total + (total == 0))  # all ignored: 0 / 1
 
 
-def _of_probabilities(logits: Tensor, target: Any, weight: Any, reduction: str) -> Tensor:
+def _one_hot(target: Any, logits: Tensor) -> Any:
+    """Of the shape and dtype of the logits: 1 at the target class of each position, else 0."""
+    y = device.namespace([target]).zeros_like(logits.data)
+    y[at(target)] = 1
+    return y
+
+
+def _of_probabilities(logits: Tensor, target: Any, weight: Any, label_smoothing: float) -> Tensor:
+    """The cross entropy at each position, for a distribution over the classes as target."""
     if as_array(target).dtype.kind not in "fc":
         raise TypeError(
             f"cross_entropy: a target shaped as the logits {logits.shape} is probabilities and must be floats, "
@@ -201,18 +216,19 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Any, reduction: str) 
     if weight is not None:
         weight = weight.reshape((1, -1) + (1,) * (logits.ndim - 2))  # (C,) -> (1, C, 1, ...)
     logits, target = pair("cross_entropy", logits, target)
-    return reduced(soft_cross_entropy(logits, target, weight=weight), reduction)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    return soft_cross_entropy(logits, target, weight=weight)
 
 
-def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None) -> tuple[Any, Any]:
-    """The class at each position (0 where ignored), and its weight (0 where ignored)."""
+def _classes(logits: Tensor, target: Any, ignore_index: int | None) -> tuple[Any, Any]:
+    """The class at each position (0 where ignored), and whether it counts (False where ignored)."""
     classes = logits.shape[1]
     if target.dtype.kind not in "iu" and target.size:
         raise TypeError(f"cross_entropy: class numbers must be integers, got {target.dtype}")
     target = target.astype(np.int64)
-    counted = None if ignore_index is None else target != ignore_index
-    if counted is not None:
-        target *= counted
+    counted = device.namespace([target]).ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    target *= counted
     low, high = device.numbers([target.min(), target.max()]) if target.size else (0, 0)  # a GPU waits for this
     if not 0 <= low <= high < classes:
         position = tuple(int(i[0]) for i in ((target < 0) | (target >= classes)).nonzero())
@@ -220,9 +236,7 @@ def _classes(logits: Tensor, target: Any, weight: Any, ignore_index: int | None)
             f"cross_entropy: target {int(target[position])} at position {position} is not one of the "
             f"{classes} classes, 0 to {classes - 1}; ignore_index is {ignore_index}"
         )
-    target = on_device_of(logits, target)
-    scale = device.namespace([target]).ones(target.shape, logits.dtype) if weight is None else weight[target]
-    return target, scale if counted is None else scale * on_device_of(logits, counted)
+    return on_device_of(logits, target), on_device_of(logits, counted)
 
 
 # --- independent yes-or-no questions

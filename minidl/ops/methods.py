@@ -9,7 +9,7 @@ from .. import device
 from ..core.context import current
 from ..core.primitive import LARGE, Primitive
 from ..core.tensor import Node, Tensor, as_array
-from . import arithmetic, elementwise, indexing, linear, reduce, shape
+from . import arithmetic, elementwise, indexing, linear, reduce, rounding, shape, special
 
 OPERATORS = {
     "add": arithmetic.add,
@@ -28,6 +28,14 @@ METHODS = {
     "sigmoid": elementwise.sigmoid,
     "relu": elementwise.relu,
     "clip": elementwise.clip,
+    "erf": special.erf,
+    "expm1": special.expm1,
+    "log1p": special.log1p,
+    "sign": rounding.sign,
+    "floor": rounding.floor,
+    "ceil": rounding.ceil,
+    "round": rounding.round,
+    "trunc": rounding.trunc,
     "sum": reduce.sum,
     "mean": reduce.mean,
     "max": reduce.max,

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import device
 from ..core.primitive import primitive
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, as_tensor
 from . import reach
 
 
@@ -26,6 +26,12 @@ def astype_p(xp, x, *, dtype):
 @astype_p.rule("x", formula="g as the dtype of x")
 def astype_x(g, y, x, *, dtype):
     return astype_p(g, dtype=x.dtype)
+
+
+def as_float(x: Any) -> Tensor:
+    """`x` as a Tensor that can carry a gradient: integers become double precision."""
+    x = as_tensor(x)
+    return x if x.dtype.kind in "fc" else astype_p(x, dtype=np.dtype(float))
 
 
 @primitive(formula="x on device", kind="linear", reach=reach.same)

@@ -19,6 +19,7 @@ def _stand_in(order: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         pytest.skip("g++ is not installed: the stand-in for CuPy compiles CUDA sources with it")
     module = fake.make(order)
     monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.special", fake.special)
     return module
 
 

@@ -8,6 +8,7 @@ from scipy.special import expit, log_softmax, softmax
 
 import minidl as md
 from minidl import functional as F
+from minidl import nn
 from minidl.kernels.cpu import loss as kernel
 from minidl.kernels.cpu import workers
 from minidl.ops import loss
@@ -73,6 +74,32 @@ def test_cross_entropy_of_probabilities(shape, reduction, weighted, seed):
     y = -(column * t * log_softmax(x, axis=1)).sum(axis=1)
     assert_same(f(md.Tensor(x), md.Tensor(t)).numpy(), {"none": y, "sum": y.sum(), "mean": y.mean()}[reduction])
     assert_kernel_is_definition(f, [x, t], seed)
+
+
+def test_a_loss_module_takes_probabilities_and_positions_without_a_batch():
+    x, t = md.tensor([[1.0, 2, 3], [0.5, -1, 2]]), [[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]
+    assert_same(nn.CrossEntropyLoss()(x, t).item(), 0.8994586, 1e-7)
+    assert_same(F.cross_entropy(x[0], t[0]).item(), -log_softmax([1, 2, 3]) @ t[0])
+    assert_same(F.cross_entropy(x[0], 2, reduction="none").item(), -log_softmax([1, 2, 3])[2])
+
+
+@pytest.mark.parametrize("weight", [None, [0.5, 0.0, 2.0]])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_label_smoothing_mixes_each_target_with_equal_shares(weight, reduction):
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=(4, 3, 2)), np.array([[0, 1], [2, 7], [1, 2], [0, 0]])
+    w, log_p = np.ones(3) if weight is None else np.array(weight), log_softmax(x, axis=1)
+    hard, y = np.zeros((4, 3, 2)), np.zeros((4, 2))
+    for n, s in zip(*np.nonzero(target != 7)):
+        hard[n, target[n, s], s] = 1
+        y[n, s] = -(w * (0.9 * hard[n, :, s] + 0.1 / 3)) @ log_p[n, :, s]
+    options = {"weight": weight, "reduction": reduction, "label_smoothing": 0.1}
+    total = w[target[target != 7]].sum()
+    got = F.cross_entropy(md.Tensor(x), target, ignore_index=7, **options).numpy()
+    assert_same(got, {"none": y, "sum": y.sum(), "mean": y.sum() / total}[reduction])
+    y = -(w[:, None] * (0.9 * hard + 0.1 / 3) * log_p).sum(axis=1)
+    got = nn.CrossEntropyLoss(**options)(md.Tensor(x), hard).numpy()
+    assert_same(got, {"none": y, "sum": y.sum(), "mean": y.mean()}[reduction])
 
 
 @drawn
@@ -241,6 +268,8 @@ def test_cross_entropy_errors():
         F.cross_entropy(x, np.zeros((2, 3), int))
     with pytest.raises(ValueError, match="ignore_index needs class numbers"):
         F.cross_entropy(x, np.zeros((2, 3)), ignore_index=1)
+    with pytest.raises(ValueError, match=r"label_smoothing must be between 0 and 1, got 1\.5"):
+        F.cross_entropy(x, [0, 1], label_smoothing=1.5)
     with pytest.raises(ValueError, match=r"weight has shape \(2,\)"):
         F.cross_entropy(x, [0, 1], weight=[1.0, 2.0])
     with pytest.raises(ValueError, match=r"got \(3,\)"):

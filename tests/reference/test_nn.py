@@ -66,6 +66,14 @@ LAYERS = [
     ("PReLU", (), {}, (3, 4, 2)),
     ("PReLU", (4, 0.1), {}, (3, 4, 2)),
     ("ELU", (0.7,), {}, (3, 4)),
+    ("GELU", (), {}, (3, 4)),
+    ("GELU", ("tanh",), {}, (3, 4)),
+    ("SiLU", (True,), {}, (3, 4)),
+    ("Mish", (), {}, (3, 4)),
+    ("SELU", (), {}, (3, 4)),
+    ("ReLU6", (True,), {}, (3, 4)),
+    ("Hardtanh", (-0.5, 0.3), {"inplace": True}, (3, 4)),
+    ("Hardswish", (), {}, (3, 4)),
     ("Sigmoid", (), {}, (3, 4)),
     ("Tanh", (), {}, (3, 4)),
     ("Softplus", (), {}, (3, 4)),
@@ -163,6 +171,7 @@ def test_conv_transpose_output_size(size):
 
 LOSSES = [
     ("CrossEntropyLoss", {}),
+    ("CrossEntropyLoss", {"label_smoothing": 0.1, "weight": [0.5, 2.0, 1.0, 3.0]}),
     ("CrossEntropyLoss", {"weight": [0.5, 2.0, 1.0, 3.0], "ignore_index": 1, "reduction": "sum"}),
     ("BCEWithLogitsLoss", {}),
     ("BCEWithLogitsLoss", {"pos_weight": [0.5, 2.0, 1.0, 3.0], "weight": [1.0, 2.0, 3.0, 4.0], "reduction": "none"}),

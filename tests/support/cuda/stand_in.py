@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from . import cupy_names as cupy_has
 from .one_device import Device, Event, MemoryPool, Stream
@@ -113,9 +114,9 @@ def _question(name: str, parameters: str) -> Any:
 class Ufunc:
     """A function entry by entry."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, source: ModuleType = np):
         self.name = name
-        self._compute = getattr(np, name)
+        self._compute = getattr(source, name)
         self.nin, self.nout = self._compute.nin, self._compute.nout
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -361,7 +362,10 @@ def as_strided(x: ndarray, shape: Any = None, strides: Any = None) -> ndarray:
     return _wrap(view)
 
 
-# --- the module
+# --- the modules
+
+
+special = SimpleNamespace(**{name: Ufunc(name, scipy.special) for name in ("erf", "erfc")})  # cupyx.scipy.special
 
 
 @cache

@@ -1,0 +1,62 @@
+"""Functions of one tensor, entry by entry, whose value other formulas would round away: erf, expm1, log1p."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..core.primitive import primitive
+from ..device import special
+from .elementwise import exp
+
+SLOPE = 2 / math.sqrt(math.pi)  # of erf at 0
+
+
+@primitive(formula="erf(x)", elementwise=True, saves=("x",))
+def erf(xp, x):
+    """The error function ``2 / sqrt(pi) * integral from 0 to x of exp(-t^2) dt``, odd, between -1 and 1."""
+    return _as_precise(special(xp).erf(x), x)
+
+
+@erf.rule("x", formula="g * 2 / pi**0.5 * exp(-x**2)")
+def erf_x(g, y, x):
+    return g * (SLOPE * exp(-(x * x)))
+
+
+@primitive(formula="erfc(x)", elementwise=True, saves=("x",))
+def erfc(xp, x):
+    """``1 - erf(x)``, accurate to the last digits where erf(x) is all but 1."""
+    return _as_precise(special(xp).erfc(x), x)
+
+
+@erfc.rule("x", formula="-g * 2 / pi**0.5 * exp(-x**2)")
+def erfc_x(g, y, x):
+    return g * (-SLOPE * exp(-(x * x)))
+
+
+def _as_precise(y, x):
+    """y in half precision if x is: SciPy answers in double."""
+    return y.astype(x.dtype) if getattr(x, "dtype", None) == np.float16 else y
+
+
+@primitive(formula="expm1(x)", elementwise=True, saves=("y",))
+def expm1(xp, x):
+    """``exp(x) - 1``, accurate near 0."""
+    return xp.expm1(x)
+
+
+@expm1.rule("x", formula="g * exp(x)")
+def expm1_x(g, y, x):
+    return g * (y + 1)
+
+
+@primitive(formula="log1p(x)", elementwise=True, saves=("x",))
+def log1p(xp, x):
+    """``log(1 + x)``, accurate near 0; -1 gives -inf and less gives NaN, with a warning, as NumPy's."""
+    return xp.log1p(x)
+
+
+@log1p.rule("x", formula="g / (1 + x)")
+def log1p_x(g, y, x):
+    return g / (1 + x)
