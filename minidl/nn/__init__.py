@@ -45,3 +45,4 @@ from .pool import (
     MaxUnpool3d,
     Upsample,
 )
+from .recompute import recomputed

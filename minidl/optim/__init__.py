@@ -14,7 +14,9 @@ update keeps its numbers: only where nobody has taken the array are the new numb
 
 from ..kernels import attach
 from .clipping import clip_grad_norm
+from .ema import EMA
 from .optimiser import Optimiser, Rule
+from .plateau import ReduceLROnPlateau
 from .rules import SGD, Adam, AdamW
 from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup
 

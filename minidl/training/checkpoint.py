@@ -19,6 +19,7 @@ from ..device import namespace, to_device
 from ..files.atomic import replacing
 from ..files.weights import WeightsError, load_weights, npz
 from ..nn import Module
+from ..optim.ema import copy_as
 
 STRUCTURE = "structure"
 
@@ -30,8 +31,12 @@ class Diverged(ArithmeticError):
 class Run:
     """What training changes, and its checkpoint."""
 
-    def __init__(self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike | None):
+    def __init__(
+        self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike | None,
+        others: Mapping[str, Any],
+    ):  # fmt: skip
         self.model = model
+        self.others = {name: other for name, other in others.items() if other is not None}  # with states of their own
         self.optimisers = dict(optimiser) if isinstance(optimiser, Mapping) else {"main": optimiser}
         self.generators = dict(generators or {})
         self.path = Path(path) if path is not None else None
@@ -63,7 +68,8 @@ class Run:
             raise Diverged(f"step {step - 1}: the update made {name} NaN or infinite; lower the lr. {self.where()}")
         optimisers = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
         tree = {"step": step, "record": record, "model": self.model.state_dict(), "optimisers": optimisers}
-        save_tree(self.path, {**tree, "random": self.random_state()})
+        others = {name: other.state_dict() for name, other in self.others.items()}
+        save_tree(self.path, {**tree, "random": self.random_state(), **others})
 
     def load(self) -> tuple[int, dict]:
         """Restore everything; gives (steps done, record of the last), or (0, {}) if there is no checkpoint."""
@@ -79,6 +85,9 @@ class Run:
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(tree["optimisers"][name])
             self.load_random_state(tree["random"])
+            for name, other in self.others.items():
+                if name in tree:  # else it begins here
+                    other.load_state_dict(tree[name])
             return tree["step"], tree["record"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from None
@@ -90,10 +99,15 @@ class Run:
         return f"{self.path} holds the checkpoint after {load_tree(self.path)['step']} steps"
 
 
-def load_model(path: str | os.PathLike, model: Module) -> int:
-    """Put the weights of a checkpoint of `fit` into `model`; returns the number of steps that made them."""
+def load_model(path: str | os.PathLike, model: Module, *, ema: bool = False) -> int:
+    """Put the weights of a checkpoint of `fit` into `model`, or with `ema` their averages; returns the number of steps
+    that made them."""
     tree = load_tree(path)
+    if ema and "ema" not in tree:
+        raise ValueError(f"{path} holds no averages; train with fit(..., ema=optim.EMA(model))")
     model.load_state_dict(tree["model"])
+    for name, p in model.named_parameters() if ema else ():
+        p.data = copy_as(p, tree["ema"][name])
     return tree["step"]
 
 

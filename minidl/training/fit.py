@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from ..core.tensor import Tensor, as_array
 from ..device import numbers
 from ..kernels.cpu.layout import laid_out
 from ..kernels.cpu.memory import keep_memory
-from ..nn import Module
-from ..optim import Optimiser
+from ..nn import Module, recomputed
+from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import deferred_interrupt
@@ -44,8 +45,11 @@ def fit(
     batches: Callable[[int], Any],
     steps: int,
     *,
-    schedule: Callable[[int], float] | None = None,
+    schedule: Callable[[int], float] | ReduceLROnPlateau | None = None,
     clip: float | None = None,
+    accumulate: int = 1,
+    ema: EMA | None = None,
+    recompute: Iterable[Module] = (),
     evaluate: Callable[[int], Mapping[str, float] | None] | None = None,
     evaluate_every: int = 1000,
     checkpoint: str | os.PathLike | None = None,
@@ -63,7 +67,13 @@ def fit(
     loss: gives a scalar Tensor, or a dict of named terms, each logged apart. Trained is the entry "loss" if there
         is one, else the sum of the terms that require a gradient; plain numbers are only logged.
     batches: from the step to whatever `loss` takes: a `data.Batches`, or any function that depends on the step only.
+    schedule: from the step to the rate of all groups; or a ReduceLROnPlateau, which looks at the number called
+        `monitor`, the loss of the step or one from `evaluate`, after every `evaluate_every` steps.
     clip: the largest joint norm of the gradients; larger ones are scaled down.
+    accumulate: how many batches each step takes: step s those from s * accumulate on. Trained on, and logged, is the
+        mean of their losses, at the memory of one.
+    ema: an average of the weights, updated after every step; `evaluate` sees the averages.
+    recompute: modules whose forward runs again in the backward pass, to save memory: see `nn.recomputed`.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
         and without recording; the numbers it returns join that step's line in the log.
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
@@ -80,21 +90,35 @@ def fit(
     KeyboardInterrupt; a second one stops at once. Raises Diverged if the loss or a gradient is not finite: the
     step is run again under `md.anomaly` to name the first operation at fault, and no checkpoint is written.
     """
+    if accumulate < 1 or (manual and accumulate > 1):
+        raise ValueError(f"accumulate must be at least 1, and 1 if the loss steps by itself (manual); got {accumulate}")
+    plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
-    run = Run(model, optimiser, generators, checkpoint)
+    run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau})
     start, record = run.load() if resume else (0, {})
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
             p.data = array
-    with Log(log, start) as lines, show_progress(start, steps, progress) as show, deferred_interrupt() as interrupted:
+    with (
+        Log(log, start) as lines, show_progress(start, steps, progress) as show, recomputed(recompute),
+        deferred_interrupt() as interrupted,
+    ):  # fmt: skip
         for step in range(start, steps):
             record = {"step": step}
             if schedule is not None:
-                record["lr"] = run.set_lr(schedule(step))
-            record |= _manual_step(run, loss, batches, step) if manual else _step(run, loss, batches, step, clip)
+                record["lr"] = plateau.optimizer.lr if plateau else run.set_lr(schedule(step))
+            if manual:
+                record |= _manual_step(run, loss, batches, step)
+            else:
+                record |= _step(run, loss, batches, step, clip, accumulate)
+            if ema is not None:
+                ema.update()
             done = step + 1
             if evaluate is not None and (done % evaluate_every == 0 or done == steps):
-                record |= _evaluate(model, evaluate, step)
+                with nullcontext() if ema is None else ema.applied():
+                    record |= _evaluate(model, evaluate, step)
+            if plateau is not None and done % evaluate_every == 0:
+                plateau.step(_monitored(plateau, record))
             lines.write(record)
             show(record)
             if done % save_every == 0 or done == steps or interrupted:
@@ -108,16 +132,21 @@ def fit(
 # --- one step
 
 
-def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | None) -> Record:
-    before, batch = run.random_state(), batches(step)
+def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | None, accumulate: int) -> Record:
+    before, numbered = run.random_state(), range(step * accumulate, (step + 1) * accumulate)
     parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
 
     def backward() -> dict[str, Any]:
-        total, terms = _total(loss(run.model, batch))
-        for optimiser in run.optimisers.values():
-            optimiser.zero_grad()
-        total.backward()
-        return {**terms, "loss": total.data}
+        sums: dict[str, Any] = {}
+        for number in numbered:
+            total, terms = _total(loss(run.model, batches(number)), accumulate)
+            if number == numbered[0]:
+                for optimiser in run.optimisers.values():
+                    optimiser.zero_grad()
+            total.backward()
+            for name, value in {**terms, "loss": total.data}.items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
 
     terms = backward()
     read = numbers([*terms.values(), *norm_parts(parameters)])  # all at once: a GPU stops for each reading
@@ -141,14 +170,17 @@ def _manual_step(run: Run, loss: Callable, batches: Callable, step: int) -> Reco
     return record
 
 
-def _total(terms: Any) -> tuple[Tensor, dict[str, Any]]:
-    """The Tensor to train and the value of every term, where it lies."""
+def _total(terms: Any, share: int) -> tuple[Tensor, dict[str, Any]]:
+    """The Tensor to train and the value of every term, where it lies: all divided by `share`, the number of batches."""
     named = terms if isinstance(terms, Mapping) else {"loss": terms}
     chosen = [named["loss"]] if "loss" in named else named.values()
     trained = [term for term in chosen if isinstance(term, Tensor) and term.requires_grad]
     if not trained or any(term.size != 1 for term in trained):
         raise TypeError(f"loss gives a scalar Tensor that requires a gradient, or a dict of them; got {terms!r:.99}")
-    return sum(trained[1:], trained[0]), {name: as_array(value) for name, value in named.items()}
+    total, values = sum(trained[1:], trained[0]), {name: as_array(value) for name, value in named.items()}
+    if share == 1:
+        return total, values
+    return total / share, {name: value / share for name, value in values.items()}
 
 
 def _cause(model: Module, again: Callable[[], Any]) -> str:
@@ -161,6 +193,12 @@ def _cause(model: Module, again: Callable[[], Any]) -> str:
     if name := not_finite(model):
         return f"{name} was not finite before the step; the update before it was too large: lower the lr, or clip"
     return "no operation made it out of finite numbers: look for it in the batch, or for gradients too large to add up"
+
+
+def _monitored(plateau: ReduceLROnPlateau, record: Record) -> float:
+    if plateau.monitor not in record:
+        raise ValueError(f"the schedule monitors {plateau.monitor!r}, a step has {', '.join(record)}; give monitor=")
+    return record[plateau.monitor]
 
 
 def _evaluate(model: Module, evaluate: Callable, step: int) -> Record:
