@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .idx import find_file
+from .idx import find_files
 from .weights import load_weights
 
 
@@ -15,9 +15,7 @@ def cifar10(folder: str | os.PathLike, *, train: bool = True) -> tuple[np.ndarra
 
     The batches are pickles; they are read without running them. Source: https://www.cs.toronto.edu/~kriz/cifar.html.
     """
-    images, labels = [], []
-    for name in [f"data_batch_{i}" for i in range(1, 6)] if train else ["test_batch"]:
-        batch = load_weights(find_file(folder, name))
-        images.append(batch["data"])
-        labels.append(batch["labels"])
-    return np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels).astype(np.int64)
+    names = [f"data_batch_{i}" for i in range(1, 6)] if train else ["test_batch"]
+    batches = [load_weights(path) for path in find_files(folder, names, "cifar-10-batches-py")]
+    images, labels = (np.concatenate([batch[key] for batch in batches]) for key in ("data", "labels"))
+    return images.reshape(-1, 3, 32, 32), labels.astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,10 @@ def photographs(names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {name: photograph(name) for name in names}
 
 
-def read_files(files: Iterable[Path], show: Callable[[], object]) -> dict[str, np.ndarray]:
-    """The images in files, gray, by path. ``show()`` is called after each."""
-    return {str(file): data.read_image(file, gray=True)[0] for file in each(files, show)}
+def read_files(files: Sequence[Path], show: Callable[[], object]) -> dict[str, np.ndarray]:
+    """The images in files, gray and of one range, by path. ``show()`` is called after each."""
+    bits = data.bit_depth(files)
+    return {str(file): data.read_image(file, gray=True, bits=bits)[0] for file in each(files, show)}
 
 
 def add_noise(clean: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:

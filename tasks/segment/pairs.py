@@ -18,7 +18,7 @@ import numpy as np
 
 from minidl import data
 from minidl.data import IMAGE_ENDINGS
-from minidl.files.pictures import opened
+from minidl.files.pixels import opened
 
 from ..faults import Fault
 from .data import IGNORED

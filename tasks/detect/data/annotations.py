@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.files.pictures import opened
+from minidl.files.pixels import opened
 
 from ...faults import Fault, error, warning
 from ..evaluate.overlap import box_overlap
