@@ -21,6 +21,7 @@ from .ops.elementwise import (
     tanh,
 )
 from .ops.indexing import concat, flip, pad, stack, where
+from .ops.layer_norm import instance_norm, layer_norm, rms_norm
 from .ops.linear import linear, matmul
 from .ops.loss import (
     binary_cross_entropy_with_logits,

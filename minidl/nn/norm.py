@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .. import functional as F
@@ -65,6 +67,86 @@ class BatchNorm(Module):
 
 
 BatchNorm1d, BatchNorm2d, BatchNorm3d = in_ranks(BatchNorm)
+
+
+class InstanceNorm(BatchNorm):
+    """As batch normalisation, but over each channel of each image alone: see F.instance_norm.
+
+    x is (N, C, *spatial), or (C, *spatial) for one image. With `track_running_stats`, eval mode takes running averages
+    over images in place of each image's own.
+    Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization", arXiv:1607.08022.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
+        track_running_stats: bool = False, *, bias: bool = True,
+    ):  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == self.rank + 1:
+            return self.forward(x[None])[0]
+        if x.ndim != self.rank + 2 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"{type(self).__name__}({self.num_features}) takes (N, {self.num_features}) and {self.rank} spatial "
+                f"axes, or one image without N, got {x.shape}"
+            )
+        return F.instance_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, momentum=self.momentum or 0.0,
+            use_input_stats=self.training or not self.track_running_stats, eps=self.eps,
+        )  # fmt: skip
+
+
+InstanceNorm1d, InstanceNorm2d, InstanceNorm3d = in_ranks(InstanceNorm)
+
+
+class LayerNorm(Module):
+    """As batch normalisation, but over the last axes of each example alone: see F.layer_norm.
+
+    `normalized_shape` names their lengths, which weight and bias have as well.
+    Source: Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+        bias: bool = True,
+    ):  # fmt: skip
+        self.normalized_shape = per_example(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.weight = Parameter(init.ones(self.normalized_shape)) if elementwise_affine else None
+        self.bias = Parameter(init.zeros(self.normalized_shape)) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        affine, bias = self.elementwise_affine, self.bias is not None
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
+
+
+class RMSNorm(Module):
+    """The last axes of each example divided by the root of their mean square: see F.rms_norm.
+
+    Source: Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
+    ):
+        self.normalized_shape = per_example(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.weight = Parameter(init.ones(self.normalized_shape)) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+def per_example(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The lengths of the axes that belong to one example."""
+    return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 class GroupNorm(Module):

@@ -35,7 +35,7 @@ def test_activations_are_their_formulas(name):
     assert (module(md.Tensor(x)).numpy() == f(md.Tensor(x)).numpy()).all()
     assert f(md.Tensor(x.astype("f"))).dtype == np.float32
     np.testing.assert_allclose(f(md.Tensor(np.array([0, 1, 200], np.uint8))).numpy(), formula(np.array([0.0, 1, 200])))
-    assert md.gradcheck(lambda x: f(x).sum(), x[::2], order=2)
+    assert md.gradcheck(lambda x: f(x).sum(), x[::4], order=2)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -61,7 +61,8 @@ def test_corners_have_the_derivative_of_the_flat_side():
 def test_error_functions_keep_the_dtype(f):
     for dtype in (np.float16, np.float32, np.float64):
         assert f(md.Tensor(np.ones(3, dtype))).dtype == dtype
-    assert f(1.0).item() == f(md.tensor([1])).numpy()[0] == getattr(math, f.__name__)(1)
+    assert f(1.0).item() == f(md.tensor([1])).numpy()[0]
+    np.testing.assert_allclose(f(1.0).item(), getattr(math, f.__name__)(1), rtol=1e-15)
 
 
 def test_roundings_are_flat_and_may_be_made_straight_through():

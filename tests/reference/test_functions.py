@@ -43,3 +43,28 @@ def test_entry_by_entry(name):
     ours, theirs = (ACTIVATIONS | ENTRY_BY_ENTRY)[name]
     agree(ours, theirs, [3 * np.random.default_rng(0).standard_normal((4, 5))])
     agree(ours, theirs, [POINTS], orders=1 if name == "selu" else 2)  # its second is 0 at 0, its first that from below
+
+
+NORMS = {  # ours, torch's, shapes of what is differentiated
+    "layer_norm": (lambda x: F.layer_norm(x, (3, 5)), lambda x: T.layer_norm(x, (3, 5)), (2, 3, 5)),
+    "layer_norm scaled": (
+        lambda x, w, b: F.layer_norm(x, 5, w, b), lambda x, w, b: T.layer_norm(x, (5,), w, b), (2, 3, 5), (5,), (5,),
+    ),
+    "rms_norm": (lambda x: F.rms_norm(x, 5), lambda x: T.rms_norm(x, (5,)), (2, 3, 5)),
+    "rms_norm scaled": (
+        lambda x, w: F.rms_norm(x, (3, 5), w, eps=0.1), lambda x, w: T.rms_norm(x, (3, 5), w, 0.1), (2, 3, 5), (3, 5),
+    ),
+    "instance_norm": (F.instance_norm, T.instance_norm, (2, 3, 5)),
+    "instance_norm scaled": (
+        lambda x, w, b: F.instance_norm(x, None, None, w, b, eps=0.1),
+        lambda x, w, b: T.instance_norm(x, None, None, w, b, eps=0.1),
+        (2, 3, 4, 2), (3,), (3,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms(name):
+    ours, theirs, *shapes = NORMS[name]
+    rng = np.random.default_rng(0)
+    agree(ours, theirs, [rng.standard_normal(s) for s in shapes])
