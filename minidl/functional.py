@@ -4,6 +4,7 @@ from .ops.activation import gelu, hardsigmoid, hardswish, hardtanh, mish, relu6,
 from .ops.arithmetic import maximum, minimum
 from .ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, generalized_box_iou, nms
 from .ops.conv import conv, conv_transpose
+from .ops.cross_entropy import cross_entropy, nll_loss
 from .ops.elementwise import (
     absolute,
     clip,
@@ -25,7 +26,7 @@ from .ops.layer_norm import instance_norm, layer_norm, rms_norm
 from .ops.linear import linear, matmul
 from .ops.loss import (
     binary_cross_entropy_with_logits,
-    cross_entropy,
+    huber_loss,
     l1_loss,
     mse_loss,
     sigmoid_focal_loss,

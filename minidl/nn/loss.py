@@ -33,6 +33,18 @@ class CrossEntropyLoss(Loss):
         )  # fmt: skip
 
 
+class NLLLoss(Loss):
+    """Minus the log probability of the target class, from log probabilities: see F.nll_loss."""
+
+    def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.ignore_index = ignore_index
+        self.register_buffer("weight", weight)
+
+    def forward(self, log_p: Tensor, target: Any) -> Tensor:
+        return F.nll_loss(log_p, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
 class BCEWithLogitsLoss(Loss):
     """Binary cross entropy of ``sigmoid(logits)``: see F.binary_cross_entropy_with_logits."""
 
@@ -70,3 +82,14 @@ class SmoothL1Loss(Loss):
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return F.smooth_l1_loss(x, target, beta=self.beta, reduction=self.reduction)
+
+
+class HuberLoss(Loss):
+    """Half the square below `delta`, a line above: see F.huber_loss."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0):
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return F.huber_loss(x, target, delta=self.delta, reduction=self.reduction)

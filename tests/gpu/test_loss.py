@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl.kernels.gpu import loss as kernels
-from minidl.ops.loss import cross_entropy_p
+from minidl.ops.cross_entropy import cross_entropy_p
 
 from . import planted
 from .test_norm import DTYPES, assert_close, moved

@@ -11,7 +11,7 @@ from minidl import functional as F
 from minidl import nn
 from minidl.kernels.cpu import loss as kernel
 from minidl.kernels.cpu import workers
-from minidl.ops import loss
+from minidl.ops.cross_entropy import cross_entropy_p, soft_cross_entropy
 from tests.ops.test_loss import (
     assert_kernel_is_definition,
     assert_same,
@@ -117,8 +117,8 @@ def test_cross_entropy_of_second_order(shape, seed):
     rng = np.random.default_rng(seed)
     x, t = rng.normal(size=shape), rng.uniform(size=shape)
     target, scale = rng.integers(shape[1], size=shape[:1] + shape[2:]), rng.uniform(size=shape[:1] + shape[2:])
-    assert_second_order_is_that_of_the_kernel(lambda x: loss.cross_entropy_p(x, target=target, scale=scale), x, seed)
-    assert_second_order_is_that_of_the_kernel(lambda x: loss.soft_cross_entropy(x, md.Tensor(t)), x, seed)
+    assert_second_order_is_that_of_the_kernel(lambda x: cross_entropy_p(x, target=target, scale=scale), x, seed)
+    assert_second_order_is_that_of_the_kernel(lambda x: soft_cross_entropy(x, md.Tensor(t)), x, seed)
 
 
 LAYOUTS = {

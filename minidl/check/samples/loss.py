@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.loss import binary_cross_entropy_with_logits_p, cross_entropy_p, soft_cross_entropy
+from ...ops.cross_entropy import cross_entropy_p, soft_cross_entropy
+from ...ops.loss import binary_cross_entropy_with_logits_p
 from . import Sample, samples
 
 LOGITS = ((3, 4), (1, 2, 3), (2, 3, 2, 2), (2, 1, 1, 2, 3), (0, 3, 2))  # batch 1, one class, every rank, empty
