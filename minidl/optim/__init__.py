@@ -13,11 +13,25 @@ update keeps its numbers: only where nobody has taken the array are the new numb
 """
 
 from ..kernels import attach
+from .adaptive import Adagrad, NAdam, RAdam, RMSprop
 from .clipping import clip_grad_norm
 from .ema import EMA
+from .lbfgs import LBFGS
 from .optimiser import Optimiser, Rule
 from .plateau import ReduceLROnPlateau
 from .rules import SGD, Adam, AdamW
-from .schedules import Schedule, constant, cosine, one_cycle, step_decay, warmup
+from .schedules import (
+    Schedule,
+    constant,
+    cosine,
+    exponential,
+    linear,
+    one_cycle,
+    polynomial,
+    sequence,
+    step_decay,
+    warm_restarts,
+    warmup,
+)
 
 attach()  # the kernels of the rules

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ import numpy as np
 from ..core.array_function import ArrayFunction
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import namespace, to_device
+
+AT_LEAST_ZERO = (
+    "lr", "weight_decay", "momentum", "alpha", "eps", "lr_decay", "initial_accumulator_value", "momentum_decay"
+)  # fmt: skip
 
 
 class Rule(ArrayFunction):
@@ -32,8 +37,9 @@ class Rule(ArrayFunction):
     ) -> None:
         for p, state in zip(params, states):
             if p.grad is not None:
-                w, g = p.data.reshape(_shape(p)), p.grad.data.reshape(_shape(p)).astype(p.dtype, copy=False)
-                w, arrays = self.formula(xp, w, g, state, **options)
+                w = p.data.reshape(_shape(p))
+                like = {n: a if isinstance(a, (int, float)) else _laid_as(xp, w, a) for n, a in state.items()}
+                w, arrays = self.formula(xp, w, _laid_as(xp, w, p.grad.data.reshape(_shape(p))), like, **options)
                 state.update(arrays)
                 p.data = w.reshape(p.shape)
 
@@ -42,7 +48,8 @@ class Optimiser:
     """Parameters in groups, each with its own options, and a state (arrays, a count of steps) for each parameter.
 
     `params`: Parameters, or dictionaries ``{"params": [...], option: value, ...}``, one for each group; options that a
-    group lacks are the keywords of the constructor. Subclasses set `rule`, and `check` their options.
+    group lacks are the keywords of the constructor. Subclasses set `rule`, and `check` their options. With the option
+    `maximize` steps go uphill.
     """
 
     rule: Rule
@@ -83,9 +90,12 @@ class Optimiser:
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for options out of range."""
-        for name in ("lr", "weight_decay"):
-            if not group[name] >= 0:
+        for name in AT_LEAST_ZERO:
+            if name in group and not group[name] >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {group[name]}")
+        betas = group.get("betas", (0, 0))
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas are two numbers in [0, 1), got {betas}")
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -112,6 +122,7 @@ class Optimiser:
         for number, group in enumerate(self.param_groups):
             # a NumPy float64 among the options would widen a float32 update
             options = {k: x.item() if isinstance(x, np.generic) else x for k, x in group.items() if k != "params"}
+            maximize = options.pop("maximize", False)
             alike: dict[tuple, list[Parameter]] = {}
             for p in group["params"]:
                 state = self.state[p]
@@ -123,7 +134,8 @@ class Optimiser:
             for key, params in alike.items():
                 if any(p.grad is not None for p in params):
                     arguments = params, [self.state[p] for p in params], self._caches.setdefault(key, {})
-                    self.rule.run(namespace([params[0].data]), arguments, options)
+                    with _negated(params) if maximize else nullcontext():
+                        self.rule.run(namespace([params[0].data]), arguments, options)
 
     # --- the state as plain arrays
 
@@ -169,10 +181,23 @@ class Optimiser:
         self.state = dict(zip(params, states))
 
 
+@contextmanager
+def _negated(params: Sequence[Parameter]) -> Iterator[None]:
+    """Inside the block the gradients are those of minus the loss, so that a step down is a step up."""
+    grads = [p.grad for p in params]
+    for p in params:
+        p.grad = None if p.grad is None else Tensor(-p.grad.data)
+    try:
+        yield
+    finally:
+        for p, grad in zip(params, grads, strict=True):
+            p.grad = grad
+
+
 def _restored(path: str, value: np.ndarray, p: Parameter) -> Any:
-    """A saved count as an int, a saved array in the dtype and on the device of its parameter."""
-    if value.ndim == 0 and value.dtype.kind in "iu":
-        return int(value)
+    """A saved number as a number, a saved array in the dtype and on the device of its parameter."""
+    if value.ndim == 0:
+        return value.item()
     if value.shape != _shape(p):
         raise ValueError(f"{path} has shape {value.shape}, its parameter {p.shape}: the state is of another model")
     return to_device(value.astype(p.dtype), p.device)
@@ -181,6 +206,15 @@ def _restored(path: str, value: np.ndarray, p: Parameter) -> Any:
 def _shape(p: Parameter) -> tuple[int, ...]:
     """The shape in which p is updated: one axis at least, as arithmetic on an array of none gives a NumPy scalar."""
     return p.shape or (1,)
+
+
+def _laid_as(xp: Any, w: Any, a: Any) -> Any:
+    """The array a in the dtype and the memory layout of w: what is computed of the two has them, too."""
+    if a.dtype == w.dtype and a.strides == w.strides:
+        return a
+    copy = xp.empty_like(w)
+    copy[...] = a
+    return copy
 
 
 def _move_along(state: dict[str, Any], p: Parameter) -> None:

@@ -9,16 +9,35 @@ from collections.abc import Callable, Sequence
 Schedule = Callable[[int], float]
 
 
-def constant(lr: float) -> Schedule:
-    """`lr` for ever."""
-    return lambda step: lr
+def constant(lr: float, factor: float = 1.0, steps: int = 0) -> Schedule:
+    """`lr`; for the first `steps` steps ``lr * factor``. As torch's ConstantLR."""
+    return lambda step: lr * factor if step < steps else lr
+
+
+def linear(lr: float, steps: int, start: float = 1 / 3, end: float = 1.0) -> Schedule:
+    """`lr` times a factor that goes linearly from `start` to `end` in `steps` steps, and stays. As torch's LinearLR."""
+    _require_steps("linear", steps)
+    return lambda step: lr * (start + (end - start) * min(step / steps, 1.0))
+
+
+def exponential(lr: float, gamma: float) -> Schedule:
+    """``lr * gamma ** step``. As torch's ExponentialLR."""
+    return lambda step: lr * gamma**step
+
+
+def polynomial(lr: float, steps: int, power: float = 1.0) -> Schedule:
+    """``lr * (1 - step / steps) ** power``, and 0 from step `steps` on. As torch's PolynomialLR.
+
+    Source: Chen et al., "DeepLab", 2017, section 4.1 ("poly", power 0.9).
+    """
+    _require_steps("polynomial", steps)
+    return lambda step: lr * (1 - min(step / steps, 1.0)) ** power
 
 
 def step_decay(lr: float, steps: int | Sequence[int], gamma: float = 0.1) -> Schedule:
     """`lr`, multiplied by `gamma` after every `steps` steps, or at each of the listed steps."""
     if isinstance(steps, int):
-        if steps < 1:
-            raise ValueError(f"step_decay: steps must be at least 1, got {steps}")
+        _require_steps("step_decay", steps)
         return lambda step: lr * gamma ** (step // steps)
     milestones = sorted(steps)
     return lambda step: lr * gamma ** bisect_right(milestones, step)
@@ -29,9 +48,49 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
     """
-    if steps < 1:
-        raise ValueError(f"cosine: steps must be at least 1, got {steps}")
+    _require_steps("cosine", steps)
     return lambda step: _half_cosine(lr, final, min(step / steps, 1.0))
+
+
+def warm_restarts(lr: float, steps: int, multiply: int = 1, final: float = 0.0) -> Schedule:
+    """Half a cosine from `lr` towards `final`, again and again: the first takes `steps` steps, each later one
+    `multiply` times as many as the one before. As torch's CosineAnnealingWarmRestarts.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
+    """
+    _require_steps("warm_restarts", steps)
+    if multiply < 1:
+        raise ValueError(f"warm_restarts: multiply must be at least 1, got {multiply}")
+
+    def schedule(step: int) -> float:
+        length = steps
+        if multiply == 1:
+            step %= length
+        while step >= length:
+            step, length = step - length, length * multiply
+        return _half_cosine(lr, final, step / length)
+
+    return schedule
+
+
+def sequence(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+    """One schedule after another, each from its own step 0 on: the second from milestones[0] on, the third from
+    milestones[1] on, and so on. As torch's SequentialLR.
+
+        optim.sequence([optim.linear(0.1, 5), optim.cosine(0.1, 95)], [5])
+    """
+    if len(milestones) != len(schedules) - 1 or list(milestones) != sorted(milestones):
+        raise ValueError(
+            f"sequence: {len(schedules)} schedules need {max(len(schedules) - 1, 0)} rising milestones, got "
+            f"{list(milestones)}"
+        )
+    starts = [0, *milestones]
+
+    def schedule(step: int) -> float:
+        i = bisect_right(milestones, step)
+        return schedules[i](step - starts[i])
+
+    return schedule
 
 
 def warmup(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
@@ -62,6 +121,11 @@ def one_cycle(
         return _half_cosine(max_lr, first / final_div_factor, min((step - peak) / (last - peak), 1.0))
 
     return schedule
+
+
+def _require_steps(name: str, steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"{name}: steps must be at least 1, got {steps}")
 
 
 def _half_cosine(begin: float, end: float, share: float) -> float:

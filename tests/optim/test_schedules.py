@@ -61,6 +61,51 @@ def test_warmup_rises_by_equal_steps_to_its_schedule():
     assert [schedule(step) for step in range(7)] == pytest.approx([0.6, 0.7, 0.8, 0.9, 1, 1, 0.1])
 
 
+def test_other_shapes():
+    def values(schedule, n):
+        return [round(schedule(step), 12) for step in range(n)]
+
+    assert values(optim.constant(0.5, 0.2, 2), 4) == [0.1, 0.1, 0.5, 0.5]
+    assert values(optim.linear(1.0, 4, 0.2), 6) == [0.2, 0.4, 0.6, 0.8, 1, 1]
+    assert values(optim.exponential(8.0, 0.5), 4) == [8, 4, 2, 1]
+    assert values(optim.polynomial(1.0, 4, 2.0), 6) == [1, 0.5625, 0.25, 0.0625, 0, 0]
+    assert values(optim.warm_restarts(1.0, 2), 5) == [1, 0.5, 1, 0.5, 1]
+    assert values(optim.warm_restarts(1.0, 1, 2), 8) == [1, 1, 0.5, *values(optim.cosine(1, 4), 4), 1]
+    assert values(optim.sequence([optim.constant(3), optim.exponential(4, 0.5), optim.constant(1)], [2, 4]), 6) == [
+        3, 3, 4, 2, 1, 1
+    ]  # fmt: skip
+    for make, message in (
+        (lambda: optim.polynomial(1.0, 0), "polynomial: steps must be at least 1, got 0"),
+        (lambda: optim.warm_restarts(1.0, 2, 0), "multiply must be at least 1, got 0"),
+        (lambda: optim.sequence([optim.constant(1)], [3]), r"1 schedules need 0 rising milestones, got \[3\]"),
+        (lambda: optim.sequence([optim.constant(1)] * 3, [3, 2]), r"got \[3, 2\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_a_plateau_is_left_by_a_smaller_rate():
+    a, b = md.Parameter(np.ones(1)), md.Parameter(np.ones(1))
+    optimiser = optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.2}], 1.0)
+    schedule = optim.ReduceLROnPlateau(optimiser, factor=0.5, patience=1, cooldown=1, min_lr=0.1, threshold=0.1)
+    rates, other = [], optim.ReduceLROnPlateau(optimiser, mode="max", patience=0)
+    for metric in (5, 4, 3.7, 3.65, 3.64, 3, math.nan, 3, 3):  # 3.7 is no tenth below 4
+        schedule.step(metric)
+        rates.append([group["lr"] for group in optimiser.param_groups])
+    assert rates == [[1, 0.2]] * 3 + [[0.5, 0.1]] * 3 + [[0.5, 0.1], [0.25, 0.1], [0.25, 0.1]]
+    other.load_state_dict({**schedule.state_dict(), "lr": [3.0, 2.0]})
+    assert other.best == 3 and optimiser.lr == 3.0
+    for options, message in (
+        ({"mode": "least"}, 'mode is "min" or "max"'),
+        ({"factor": 1.0}, "factor must be below 1"),
+        ({"min_lr": [0.1]}, "1 numbers min_lr for 2 groups"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optim.ReduceLROnPlateau(optimiser, **options)
+    with pytest.raises(ValueError, match="the state has 1 groups"):
+        schedule.load_state_dict({**schedule.state_dict(), "lr": [1.0]})
+
+
 @given(st.integers(10, 80), st.floats(0.2, 0.8))
 @settings(max_examples=40, deadline=None)
 def test_one_cycle_rises_then_falls(steps, share):
