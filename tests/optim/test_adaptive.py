@@ -110,7 +110,7 @@ def closure_of(optimiser, p, f=rosenbrock):
 
 def test_lbfgs_finds_the_minimum_in_few_steps_and_of_a_quadratic_exactly():
     p = md.Parameter(np.array([-1.2, 1.0]))
-    optimiser = optim.LBFGS([p], max_iter=100, line_search_fn="strong_wolfe")
+    optimiser = optim.LBFGS([p], max_iter=100, tolerance_change=1e-16, line_search_fn="strong_wolfe")
     first = optimiser.step(closure_of(optimiser, p))
     assert first.item() == pytest.approx(24.2)
     np.testing.assert_allclose(p.data, 1, atol=1e-6)
