@@ -5,6 +5,14 @@ from .ops.arithmetic import maximum, minimum
 from .ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, generalized_box_iou, nms
 from .ops.conv import conv, conv_transpose
 from .ops.cross_entropy import cross_entropy, nll_loss
+from .ops.distance import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    norm,
+    normalize,
+    pairwise_distance,
+    triplet_margin_loss,
+)
 from .ops.elementwise import (
     absolute,
     clip,
@@ -23,6 +31,7 @@ from .ops.elementwise import (
 )
 from .ops.indexing import concat, flip, pad, stack, where
 from .ops.layer_norm import instance_norm, layer_norm, rms_norm
+from .ops.likelihood import binary_cross_entropy, kl_div
 from .ops.linear import linear, matmul
 from .ops.loss import (
     binary_cross_entropy_with_logits,

@@ -10,9 +10,11 @@ from .module import Module
 
 
 class Loss(Module):
+    reductions = ("none", "mean", "sum")
+
     def __init__(self, reduction: str = "mean"):
-        if reduction not in ("none", "mean", "sum"):
-            raise ValueError(f'reduction {reduction!r} is unknown: "none", "mean" or "sum"')
+        if reduction not in self.reductions:
+            raise ValueError(f"reduction {reduction!r} is unknown: one of {', '.join(map(repr, self.reductions))}")
         self.reduction = reduction
 
 
@@ -43,6 +45,17 @@ class NLLLoss(Loss):
 
     def forward(self, log_p: Tensor, target: Any) -> Tensor:
         return F.nll_loss(log_p, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class BCELoss(Loss):
+    """Binary cross entropy of probabilities: see F.binary_cross_entropy."""
+
+    def __init__(self, weight: Any = None, *, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, p: Tensor, target: Any) -> Tensor:
+        return F.binary_cross_entropy(p, target, weight=self.weight, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(Loss):
@@ -93,3 +106,63 @@ class HuberLoss(Loss):
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return F.huber_loss(x, target, delta=self.delta, reduction=self.reduction)
+
+
+class KLDivLoss(Loss):
+    """The Kullback-Leibler divergence, from log probabilities: see F.kl_div."""
+
+    reductions = ("none", "mean", "sum", "batchmean")
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False):
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, log_p: Tensor, target: Any) -> Tensor:
+        return F.kl_div(log_p, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class TripletMarginLoss(Loss):
+    """An anchor is to be nearer to the positive than to the negative, by a margin: see F.triplet_margin_loss."""
+
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, *, reduction: str = "mean"
+    ):
+        super().__init__(reduction)
+        self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return F.triplet_margin_loss(
+            anchor, positive, negative, margin=self.margin, p=self.p, eps=self.eps, swap=self.swap,
+            reduction=self.reduction,
+        )  # fmt: skip
+
+
+class CosineEmbeddingLoss(Loss):
+    """Pairs of vectors are to point the same way (target 1), or not (-1): see F.cosine_embedding_loss."""
+
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.margin = margin
+
+    def forward(self, x1: Tensor, x2: Tensor, target: Any) -> Tensor:
+        return F.cosine_embedding_loss(x1, x2, target, margin=self.margin, reduction=self.reduction)
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along axis `dim`: see F.cosine_similarity."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8):
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norm of the difference of vectors along the last axis: see F.pairwise_distance."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
+        self.norm, self.eps, self.keepdim = p, eps, keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -143,7 +143,7 @@ def binary_cross_entropy_with_logits(
     check_reduction(name, reduction)
     logits, target = pair(name, logits, target)
     weight, pos_weight = (
-        None if v is None else _broadcasting(name, logits, label, v)
+        None if v is None else broadcasting(name, logits, label, v)
         for label, v in (("weight", weight), ("pos_weight", pos_weight))
     )
     y = binary_cross_entropy_with_logits_p(logits, target, pos_weight=1.0 if pos_weight is None else pos_weight)
@@ -153,7 +153,7 @@ def binary_cross_entropy_with_logits(
 binary_cross_entropy_with_logits.primitive = binary_cross_entropy_with_logits_p
 
 
-def _broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
+def broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
     """`v` as an array that broadcasts to the shape of x."""
     v = on_device_of(x, v).astype(x.dtype)
     try:
@@ -161,7 +161,7 @@ def _broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"{name}: {label} of shape {v.shape} does not broadcast to the logits' {x.shape}")
+        raise ValueError(f"{name}: {label} of shape {v.shape} does not broadcast to the input's {x.shape}")
     return v
 
 

@@ -9,7 +9,7 @@ from .. import device
 from ..core.context import current
 from ..core.primitive import LARGE, Primitive
 from ..core.tensor import Node, Tensor, as_array
-from . import arithmetic, elementwise, indexing, linear, reduce, rounding, shape, special
+from . import arithmetic, distance, elementwise, indexing, linear, reduce, rounding, shape, special
 
 OPERATORS = {
     "add": arithmetic.add,
@@ -42,6 +42,8 @@ METHODS = {
     "min": reduce.min,
     "prod": reduce.prod,
     "var": reduce.var,
+    "std": reduce.std,
+    "norm": distance.norm,
     "logsumexp": reduce.logsumexp,
     "reshape": shape.reshape,
     "transpose": shape.transpose,

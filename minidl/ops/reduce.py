@@ -11,7 +11,7 @@ from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
 from .elementwise import exp, log
-from .indexing import concat
+from .indexing import concat, where
 from .shape import broadcast_to_p, normal_axes, reduced_shape, reshape_p, sum_p, transpose
 
 Axis = int | Sequence[int] | None
@@ -43,6 +43,17 @@ def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> 
         raise ValueError(f"var needs more than ddof={ddof} entries, got {n}")
     centred = x - mean(x, axis, keepdims=True)
     return sum(centred * centred, axis, keepdims) / (n - ddof)
+
+
+def std(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The standard deviation, the square root of `var`; its derivative where all entries are equal is taken as 0."""
+    return power_at_least_0(var(x, axis, keepdims, ddof), 0.5)
+
+
+def power_at_least_0(x: Tensor, p: float) -> Tensor:
+    """``x ** p`` of an x of 0 or more, p above 0. Its derivatives at 0, where they may be infinite, are taken as 0."""
+    zero = x.data == 0
+    return where(zero, 0.0, where(zero, 1.0, x) ** p)
 
 
 def _gap_to_largest(x, *, axis, keepdims):

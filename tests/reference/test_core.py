@@ -31,7 +31,7 @@ def agree(ours, theirs, arrays, orders=2, rtol=1e-9, atol=1e-10):
         grads = md.grad(y, xs, u, create_graph=order < orders, allow_unused=True)
         truths = torch.autograd.grad(t, ts, torch.tensor(u), create_graph=order < orders, allow_unused=True)
         for g, truth, x in zip(grads, truths, arrays, strict=True):
-            truth = np.zeros(x.shape) if truth is None else truth.detach().numpy()
+            truth = np.zeros(x.shape) if truth is None else truth.numpy(force=True)
             g = np.zeros(x.shape) if g is None else g.numpy()
             np.testing.assert_allclose(g, truth, rtol=rtol, atol=atol)
         if order < orders:

@@ -188,6 +188,10 @@ LOSSES = [
     ("MSELoss", {}),
     ("L1Loss", {"reduction": "sum"}),
     ("SmoothL1Loss", {"beta": 0.5}),
+    ("HuberLoss", {"delta": 0.5}),
+    ("NLLLoss", {"weight": [0.5, 2.0, 1.0, 3.0]}),
+    ("BCELoss", {"weight": [0.5, 2.0, 1.0, 3.0], "reduction": "sum"}),
+    ("KLDivLoss", {"reduction": "batchmean"}),
 ]
 
 
@@ -195,7 +199,9 @@ LOSSES = [
 def test_loss_equals_torch(name, options):
     rng = np.random.default_rng(3)
     data, target = rng.standard_normal((6, 4)), rng.random((6, 4))
-    if name == "CrossEntropyLoss":
+    if name == "BCELoss":
+        data = rng.random((6, 4))
+    if name in ("CrossEntropyLoss", "NLLLoss"):
         target = rng.integers(0, 4, 6)
         target[0] = options.get("ignore_index", -100)
     theirs = getattr(torch.nn, name)(
@@ -209,6 +215,28 @@ def test_loss_equals_torch(name, options):
     assert_close(y, w, "loss")
     y.sum().backward(), w.sum().backward()
     assert_close(x.grad, z.grad, "gradient")
+
+
+@pytest.mark.parametrize(
+    "name, options, classes",
+    [
+        ("TripletMarginLoss", {"margin": 0.5, "p": 3.0, "swap": True}, 3),
+        ("CosineEmbeddingLoss", {"margin": 0.2, "reduction": "sum"}, 2),
+        ("CosineSimilarity", {"dim": 0}, 2),
+        ("PairwiseDistance", {"p": 3.0, "keepdim": True}, 2),
+    ],
+)
+def test_comparison_of_vectors_equals_torch(name, options, classes):
+    arrays = np.random.default_rng(3).standard_normal((classes, 6, 4))
+    ours, theirs = getattr(nn, name)(**options), getattr(torch.nn, name)(**options)
+    assert repr(ours) == repr(theirs)
+    target = [np.array([1, -1, -1, 1, 1, -1])] if name == "CosineEmbeddingLoss" else []
+    xs, zs = ([make(a, requires_grad=True) for a in arrays] for make in (md.tensor, torch.tensor))
+    y, w = ours(*xs, *target), theirs(*zs, *map(torch.tensor, target))
+    assert_close(y, w, "value")
+    y.sum().backward(), w.sum().backward()
+    for x, z in zip(xs, zs):
+        assert_close(x.grad, z.grad, "gradient")
 
 
 def block(lib, channels):
