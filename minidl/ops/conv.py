@@ -23,6 +23,7 @@ from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
 from .indexing import pad
+from .linear import checked_bias
 from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 
 # --- the form
@@ -222,7 +223,5 @@ def _require_groups(name: str, weight: Tensor, groups: Any) -> int:
 def _with_bias(name: str, y: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return y
-    bias = as_tensor(bias)
-    if bias.shape != y.shape[1:2]:
-        raise ValueError(f"{name}: the bias has shape {bias.shape}, one entry per output channel is {y.shape[1:2]}")
+    bias = checked_bias(name, bias, y, y.shape[1])
     return y + bias.reshape((1, -1) + (1,) * (y.ndim - 2))  # (F,) -> (1, F, 1, ...)

@@ -184,12 +184,12 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """
     weight = weight if isinstance(weight, Tensor) else Tensor(weight)
     channels = x.shape[1] if x.ndim > 1 else 1
-    if weight.size not in (1, channels):
+    if weight.ndim > 1 or weight.size not in (1, channels):
         raise ValueError(
-            f"prelu: the weight has {weight.size} elements; 1 or one per channel ({channels}) fit x {x.shape}"
+            f"prelu: the weight has shape {weight.shape}; x {x.shape} needs one slope, (1,), or one per channel, "
+            f"({channels},)"
         )
-    if x.ndim > 1:
-        weight = weight.reshape((1, -1) + (1,) * (x.ndim - 2))  # (C,) -> (1, C, 1, ...)
+    weight = weight.reshape((1, -1)[: x.ndim] + (1,) * (x.ndim - 2))  # (C,) -> (1, C, 1, ...)
     return where(x > 0, x, weight * x)
 
 

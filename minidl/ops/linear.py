@@ -63,4 +63,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: x {x.shape} and weight {weight.shape}: the last axis of x must have weight.shape[1] entries"
         )
     y = matmul(x, weight.T)
-    return y if bias is None else y + bias
+    return y if bias is None else y + checked_bias("linear", bias, y, weight.shape[0])
+
+
+def checked_bias(name: str, bias: Tensor, y: Tensor, channels: int) -> Tensor:
+    """A bias with one entry per output channel, that does not widen the result. Raises ValueError or TypeError."""
+    bias = as_tensor(bias)
+    if bias.shape != (channels,):
+        raise ValueError(f"{name}: the bias has shape {bias.shape}, one entry per output channel is ({channels},)")
+    if bias.dtype.kind not in "fc" and y.dtype.kind in "fc":
+        raise TypeError(f"{name}: the bias has dtype {bias.dtype}, x and weight {y.dtype}; use .astype({y.dtype})")
+    return bias

@@ -106,7 +106,10 @@ def _comparison(name: str) -> Any:
     def method(self: Tensor, other: Any) -> Tensor:
         if other is None:
             return NotImplemented
-        other = other if isinstance(other, (int, float)) else as_array(other)
+        try:
+            other = other if isinstance(other, (int, float)) else as_array(other)
+        except TypeError:
+            raise TypeError(f"a tensor compares with a number, an array or a tensor, got {other!r}") from None
         return Tensor(compare(self.data, other))  # a constant: neither comparisons nor masks have a derivative
 
     return method

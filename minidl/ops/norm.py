@@ -169,13 +169,14 @@ def batch_norm(
     unless None, become ``(1 - momentum) * running + momentum * batch`` in place, with the unbiased variance. An empty
     batch leaves them alone. Otherwise mean and var are the running arrays, and y is an affine function of x.
 
-    Raises ValueError for a shape that does not fit, for one value per channel in training (its variance is 0 and
-    y would not depend on x), and for missing running arrays otherwise.
+    Raises ValueError for a shape that does not fit, for an eps that is not above 0, for one value per channel in
+    training (its variance is 0 and y would not depend on x), and for missing running arrays otherwise.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
     """
     x = as_tensor(x)
     arrays = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check_channels("batch_norm", x, **arrays)
+    check_eps("batch_norm", eps)
     weight, bias = (None if v is None else as_tensor(v) for v in (weight, bias))
     xp = device.namespace([x.data])
     if not training:
@@ -215,6 +216,12 @@ def check_channels(name: str, x: Tensor, **arrays: Any) -> None:
             )
 
 
+def check_eps(name: str, eps: float) -> None:
+    """Refuse an eps that leaves 1 / sqrt(var + eps) infinite or NaN where the variance is 0."""
+    if not (isinstance(eps, (int, float, np.number)) and 0 < eps < math.inf):
+        raise ValueError(f"{name}: eps must be a number above 0, got {eps!r}; try 1e-5")
+
+
 # --- other normalisations, and dropout
 
 
@@ -229,6 +236,7 @@ def group_norm(
     """
     x = as_tensor(x)
     check_channels("group_norm", x, weight=weight, bias=bias)
+    check_eps("group_norm", eps)
     if num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: {x.shape[1]} channels do not split into {num_groups} equal groups; "
@@ -278,5 +286,7 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
         raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
     scale = 1 / (1 - p) if p < 1 else 0.0
     note_draw(rng)
-    mask = rng.random(x.shape, dtype=np.float32) >= p
-    return x * Tensor(device.to_device((mask * scale).astype(np.result_type(x.dtype, np.float16)), x.device))
+    mask = np.asarray(rng.random(x.shape, dtype=np.float32) >= p)  # a scalar where x has no axes
+    mask = mask.astype(np.result_type(x.dtype, np.float16))
+    mask *= scale
+    return x * Tensor(device.to_device(mask, x.device))

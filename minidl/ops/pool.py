@@ -259,7 +259,8 @@ def avg_pool(
 
     Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + k - padding]) / count``, zero outside of x. `count` is
     the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window of
-    `ceil_mode` covers beyond the padding never counts. Raises ValueError as `Window.of`, and if a count is 0.
+    `ceil_mode` covers beyond the padding never counts. Raises ValueError as `Window.of`, and if a window
+    covers padding only.
     """
     x = as_tensor(x)
     require_spatial("avg_pool", x)
@@ -270,8 +271,7 @@ def avg_pool(
         asked = Window.read(x.shape[2:], kernel_size, stride, padding, 1)
         beyond = tuple((0, high - given) for (_, high), (_, given) in zip(window.padding, asked.padding))
         counted = Window(asked.padded, window.kernel, window.stride, window.dilation, beyond)
-    else:
-        _require_cells("avg_pool with count_include_pad=False", window)
+    _require_cells("avg_pool", window)
     return window_sum(x, window=window) / _counts(x, counted)
 
 

@@ -109,7 +109,7 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     y = transpose(x, axes + rest) if x.ndim else x  # (axes..., rest...)
     y = reshape_p(y, shape=(count(x.shape, axes), *shape))  # (n, rest...)
     if not len(y):
-        y = Tensor(y.data.prod(axis=0, keepdims=True, dtype=x.dtype))
+        y = sum(y, axis=0, keepdims=True).astype(x.dtype) + 1  # no factors: 1, and a gradient without entries
     while len(y) > 1:
         half = len(y) // 2
         pairs = y[:half] * y[half : 2 * half]
@@ -146,7 +146,8 @@ def softmax_x(g, y, x, *, axis):
 
 def softmax(x: Tensor, axis: int) -> Tensor:
     """``exp(x) / sum over axis of exp(x)``: probabilities along `axis`, shifted so that nothing overflows."""
-    return softmax_p(x, axis=normal_axes(axis, x.ndim)[0])
+    axis = normal_axes(axis, x.ndim)[0]
+    return softmax_p(x, axis=axis) if x.shape[axis] else exp(x)  # without entries: nothing to take a largest of
 
 
 @primitive(formula="x - log(sum over axis of exp(x))", reach=reach.channels, support=_all_along)
@@ -163,7 +164,8 @@ def log_softmax_x(g, y, x, *, axis):
 
 def log_softmax(x: Tensor, axis: int) -> Tensor:
     """``x - log sum over axis of exp(x)``: log probabilities along `axis`, accurate where softmax underflows."""
-    return log_softmax_p(x, axis=normal_axes(axis, x.ndim)[0])
+    axis = normal_axes(axis, x.ndim)[0]
+    return log_softmax_p(x, axis=axis) if x.shape[axis] else exp(x)
 
 
 softmax.primitive, log_softmax.primitive = softmax_p, log_softmax_p

@@ -12,6 +12,7 @@ from .. import device
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
+from .window import per_axis
 
 
 @primitive(
@@ -84,16 +85,17 @@ def _geometry(shape: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[lis
     """Per spatial axis: the output length, and the distance between samples measured in input entries."""
     if (size is None) == (scale_factor is None):
         raise ValueError(f"interpolate needs either size or scale_factor, got size={size}, scale_factor={scale_factor}")
-    given = scale_factor if size is None else size
-    given = [given] * len(shape) if np.ndim(given) == 0 else list(given)
-    if len(given) != len(shape):
-        raise ValueError(f"interpolate: {given} is not one number per spatial axis of {shape}")
     if size is None:
-        lengths = [math.floor(n * s) for n, s in zip(shape, given, strict=True)]
-        steps = [1 / s if s > 0 else 0 for s in given]
+        factors = [scale_factor] * len(shape) if np.ndim(scale_factor) == 0 else list(scale_factor)
+        if len(factors) != len(shape) or not all(isinstance(s, (int, float, np.number)) and s > 0 for s in factors):
+            raise ValueError(
+                f"interpolate: scale_factor must be a number above 0, or one per spatial axis of {shape}, "
+                f"got {scale_factor!r}"
+            )
+        lengths, steps = [math.floor(n * s) for n, s in zip(shape, factors)], [1 / s for s in factors]
     else:
-        lengths = [int(m) for m in given]
-        steps = [n / m if m > 0 else 0 for n, m in zip(shape, lengths, strict=True)]
+        lengths = list(per_axis("interpolate: size", size, len(shape), 1))
+        steps = [n / m for n, m in zip(shape, lengths)]
     if min(lengths) < 1 or min(shape) < 1:
         raise ValueError(f"interpolate: from spatial shape {shape} to {tuple(lengths)}: every length must be 1 or more")
     return lengths, steps

@@ -58,8 +58,14 @@ def reshape_x(g, y, x, *, shape):
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The same entries in the same order, in another shape; one -1 is computed from the rest."""
-    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    return reshape_p(x, shape=tuple(shape))
+    shape = tuple(shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+    try:
+        return reshape_p(x, shape=shape)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"reshape: the {x.size} entries of shape {x.shape} do not fit the shape {shape}: its lengths must be ints "
+            f"whose product is {x.size}; one may be -1, which is computed from the others"
+        ) from None
 
 
 @primitive(formula="y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]", kind="linear", saves=())
@@ -153,6 +159,8 @@ def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x summed over the axes along which `shape` was repeated to make x's: the adjoint of broadcast_to."""
     shape = tuple(shape)
     lead = x.ndim - len(shape)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:])):
+        raise ValueError(f"sum_to: {shape} does not broadcast to {x.shape}, so {x.shape} has no sum of that shape")
     repeated = tuple([lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1])
     if repeated:
         x = sum_p(x, axis=repeated, keepdims=True)

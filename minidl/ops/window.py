@@ -192,7 +192,7 @@ def interned(window: Window) -> Window:
 
 def per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
     """An int, or one per axis, as a tuple of `rank` ints that are at least `least`."""
-    values = tuple(value) if hasattr(value, "__len__") else (value,) * rank
+    values = tuple(value) if hasattr(value, "__len__") and not isinstance(value, str) else (value,) * rank
     if len(values) != rank:
         raise ValueError(
             f"{name}={value} has {len(values)} entries for {rank} spatial axes; give one int, or one per axis"

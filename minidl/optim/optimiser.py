@@ -84,9 +84,20 @@ class Optimiser:
         if unknown:
             options = ", ".join(self.defaults)
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}: its are {options}")
-        group = {**self.defaults, **group, "params": params}
+        group = {**self.defaults, **group}
+        group = {name: self._plain(name, value) for name, value in group.items() if name != "params"}
         self.check(group)
-        self.param_groups.append(group)
+        self.param_groups.append({**group, "params": params})
+
+    def _plain(self, name: str, value: Any) -> Any:
+        """The value of an option as a Python number, or a tuple of them: NumPy's would widen a float32 update."""
+        if isinstance(value, (tuple, list)):
+            return tuple([self._plain(name, v) for v in value])
+        if isinstance(value, Tensor) or hasattr(value, "dtype"):
+            value = as_array(value).item() if as_array(value).size == 1 else value
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{type(self).__name__}: {name} must be a number, got {value!r}")
+        return value
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for options out of range."""
@@ -108,6 +119,7 @@ class Optimiser:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        value = self._plain("lr", value)
         for group in self.param_groups:
             self.check({**group, "lr": value})
             group["lr"] = value

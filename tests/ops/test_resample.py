@@ -129,9 +129,9 @@ def test_errors():
     for options, message in (
         ({}, "either size or scale_factor"),
         ({"size": 2, "scale_factor": 2}, "either size or scale_factor"),
-        ({"size": (2, 2, 2)}, "not one number per spatial axis"),
-        ({"size": 0}, "1 or more"),
-        ({"scale_factor": -1.0}, "1 or more"),
+        ({"size": (2, 2, 2)}, "3 entries for 2 spatial axes"),
+        ({"size": 0}, "at least 1"),
+        ({"scale_factor": -1.0}, "scale_factor must be a number above 0"),
         ({"size": 2, "mode": "bilinear"}, "mode 'bilinear' is unknown"),
         ({"size": 2, "align_corners": True}, "linear"),
     ):

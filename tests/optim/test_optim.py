@@ -339,6 +339,17 @@ def test_a_quadratic_is_minimised(name, options):
 # --- arguments
 
 
+@pytest.mark.parametrize("wrap", [md.tensor, np.float32, lambda x: np.array([x], np.float32)])
+def test_options_may_be_tensors_and_arrays_of_one_number(wrap):
+    p = md.Parameter(np.ones(3, np.float32))
+    optimiser = optim.AdamW([p], lr=wrap(0.25), betas=(wrap(0.5), 0.75), weight_decay=wrap(0.125))
+    assert optimiser.param_groups[0]["betas"] == (0.5, 0.75) and type(optimiser.lr) is float
+    p.grad = md.Tensor(np.ones(3, np.float32))
+    optimiser.step()
+    optimiser.lr = wrap(0.5)
+    assert p.dtype == np.float32 and optimiser.lr == 0.5 and type(optimiser.lr) is float
+
+
 def test_groups_have_their_own_options():
     a, b = md.Parameter(np.ones(1)), md.Parameter(np.ones(1))
     optimiser = optim.SGD([{"params": [a]}], lr=0.1)
