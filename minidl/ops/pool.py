@@ -14,7 +14,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
 from . import reach
 from .reduce import mean
-from .resample import matmul_along_axis
+from .resample import area_matrix, matmul_along_axis
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
@@ -307,17 +307,8 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     x = x if x.dtype.kind in "fc" else x.astype(float)
     for axis, (n, out) in enumerate(zip(x.shape[2:], output), start=2):
         if n != out:
-            x = matmul_along_axis(x, axis=axis, matrix=to_device(_shares(n, out), x.device))
+            x = matmul_along_axis(x, axis=axis, matrix=to_device(area_matrix(n, out), x.device))
     return x
-
-
-def _shares(n: int, out: int) -> np.ndarray:
-    """The (out, n) matrix whose row o averages the cells that output o covers."""
-    shares = np.zeros((out, n))
-    for o in range(out):
-        start, stop = o * n // out, -(-(o + 1) * n // out)
-        shares[o, start:stop] = 1 / (stop - start)
-    return shares
 
 
 def global_avg_pool(x: Tensor) -> Tensor:

@@ -132,8 +132,10 @@ def test_errors():
         ({"size": (2, 2, 2)}, "3 entries for 2 spatial axes"),
         ({"size": 0}, "at least 1"),
         ({"scale_factor": -1.0}, "scale_factor must be a number above 0"),
-        ({"size": 2, "mode": "bilinear"}, "mode 'bilinear' is unknown"),
+        ({"size": 2, "mode": "lanczos"}, "mode 'lanczos' is unknown"),
+        ({"size": 2, "mode": "trilinear"}, r"mode 'trilinear' needs 3 spatial axes, x has shape \(1, 2, 3, 4\)"),
         ({"size": 2, "align_corners": True}, "linear"),
+        ({"size": 2, "mode": "area", "antialias": True}, "linear and cubic modes, not 'area'"),
     ):
         with pytest.raises(ValueError, match=message):
             F.interpolate(x, **options)
