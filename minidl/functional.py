@@ -29,6 +29,7 @@ from .ops.elementwise import (
     sqrt,
     tanh,
 )
+from .ops.grid import affine_grid, grid_sample
 from .ops.indexing import concat, flip, pad, stack, where
 from .ops.layer_norm import instance_norm, layer_norm, rms_norm
 from .ops.likelihood import binary_cross_entropy, kl_div
@@ -43,7 +44,7 @@ from .ops.loss import (
     soft_dice_loss,
 )
 from .ops.norm import batch_norm, dropout, group_norm, local_response_norm
-from .ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool, max_unpool
+from .ops.pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, max_pool, max_unpool
 from .ops.reduce import log_softmax, logsumexp, softmax
 from .ops.resample import interpolate
 from .ops.roi import roi_align, roi_pool

@@ -14,7 +14,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
 from . import reach
 from .reduce import mean
-from .resample import area_matrix, matmul_along_axis
+from .resample import area_bounds, area_matrix, matmul_along_axis, take
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
@@ -253,19 +253,23 @@ def window_spread_x(g, y, x, *, window):
 
 def avg_pool(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: float | None = None,
 ) -> Tensor:
     """The mean of each window: (N, C, *size) -> (N, C, *output); the stride is the kernel size unless given.
 
     Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + k - padding]) / count``, zero outside of x. `count` is
     the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window of
-    `ceil_mode` covers beyond the padding never counts. Raises ValueError as `Window.of`, and if a window
-    covers padding only.
+    `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
+    Raises ValueError as `Window.of`, and if a window covers padding only.
     """
     x = as_tensor(x)
     require_spatial("avg_pool", x)
     stride = kernel_size if stride is None else stride
     window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+    if divisor_override is not None:
+        if not divisor_override:
+            raise ValueError("avg_pool: divisor_override must not be 0")
+        return window_sum(x, window=window) / divisor_override
     counted = window
     if count_include_pad:  # the padding asked for counts as input, what ceil_mode added does not
         asked = Window.read(x.shape[2:], kernel_size, stride, padding, 1)
@@ -292,15 +296,7 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     """
     x = as_tensor(x)
     require_spatial("adaptive_avg_pool", x)
-    rank = x.ndim - 2
-    entries = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
-    if len(entries) != rank:
-        raise ValueError(
-            f"adaptive_avg_pool: output_size={output_size} has {len(entries)} entries for {rank} spatial axes"
-        )
-    output = tuple(n if out is None else as_int("output_size", out) for n, out in zip(x.shape[2:], entries))
-    if any(out < 1 for out in output) or 0 in x.shape[2:]:
-        raise ValueError(f"adaptive_avg_pool: cannot share {x.shape[2:]} out to {output}: lengths must be at least 1")
+    output = _adaptive_output("adaptive_avg_pool", x, output_size)
     if all(n % out == 0 for n, out in zip(x.shape[2:], output)):
         share = tuple(n // out for n, out in zip(x.shape[2:], output))
         return avg_pool(x, share) if set(output) != {1} else mean(x, tuple(range(2, x.ndim)), keepdims=True)
@@ -309,6 +305,45 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
         if n != out:
             x = matmul_along_axis(x, axis=axis, matrix=to_device(area_matrix(n, out), x.device))
     return x
+
+
+def adaptive_max_pool(
+    x: Tensor, output_size: Any, *, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest entry of windows that share each axis out evenly: (N, C, *size) -> (N, C, *output_size).
+
+    The windows are those of `adaptive_avg_pool`; indices and ties are as in `max_pool`. It is `max_pool` of x with the
+    last cell of the shorter windows repeated.
+    """
+    x = as_tensor(x)
+    require_spatial("adaptive_max_pool", x)
+    output = _adaptive_output("adaptive_max_pool", x, output_size)
+    spread, kernel, cells = x, [], []
+    for axis, (n, out) in enumerate(zip(x.shape[2:], output), start=2):
+        bounds = area_bounds(n, out)
+        kernel.append(max(stop - start for start, stop in bounds))
+        lines = [np.arange(start, start + kernel[-1]).clip(max=stop - 1) for start, stop in bounds]
+        cells.append(np.concatenate(lines))
+        if kernel[-1] * out != n:
+            spread = take(spread, axis=axis, index=to_device(cells[-1], x.device))
+    window = Window.of(spread.shape[2:], tuple(kernel), stride=tuple(kernel))
+    y = max_pool_p(spread, window=window)
+    if not return_indices:
+        return y
+    xp, indices = namespace([x.data]), window_argmax(spread.data, y.data, window=window)
+    places = np.ravel_multi_index(np.meshgrid(*cells, indexing="ij"), x.shape[2:]).reshape(-1)
+    return y, Tensor(xp.asarray(places)[indices])
+
+
+def _adaptive_output(name: str, x: Tensor, output_size: Any) -> tuple[int, ...]:
+    """The spatial output size of an adaptive pooling."""
+    entries = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * (x.ndim - 2)
+    if len(entries) != x.ndim - 2:
+        raise ValueError(f"{name}: output_size={output_size} has {len(entries)} entries for {x.ndim - 2} spatial axes")
+    output = tuple(n if out is None else as_int("output_size", out) for n, out in zip(x.shape[2:], entries))
+    if any(out < 1 for out in output) or 0 in x.shape[2:]:
+        raise ValueError(f"{name}: cannot share {x.shape[2:]} out to {output}: lengths must be at least 1")
+    return output
 
 
 def global_avg_pool(x: Tensor) -> Tensor:
