@@ -139,7 +139,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool = False)
     rank = len(size) - 2
     if rank < 1 or theta.shape != (size[0], rank, rank + 1):
         raise ValueError(
-            f"affine_grid: size {size} is (N, C, *output) and takes theta (N, {rank}, {rank + 1}), got {theta.shape}"
+            f"affine_grid: size {size} is (N, C, *output), it takes theta ({size[0]}, {rank}, {rank + 1}), "
+            f"got {theta.shape}"
         )
     axes = [_coordinates(n, align_corners) for n in size[2:]]
     mesh = np.meshgrid(*axes, indexing="ij")[::-1]  # of the last axis first

@@ -68,6 +68,14 @@ LOSSES = [  # as above; each with every reduction
     ("triplet_margin_loss", [(3, 4), (3, 4), (3, 4)], (), {"margin": 0.5, "p": 3.0, "swap": True}),
     ("cosine_embedding_loss", [(3, 4), (3, 4)], (ALIKE,), {"margin": -0.5}),
 ]
+GRIDS = [  # options of grid_sample, shapes of x and grid
+    ({"mode": mode, "padding_mode": padding, "align_corners": aligned}, shapes)
+    for mode in ("nearest", "bilinear", "bicubic")
+    for padding in ("zeros", "border", "reflection")
+    for aligned in (False, True)
+    for shapes in ([(2, 2, 4, 5), (2, 3, 2, 2)], [(1, 2, 1, 3), (1, 2, 2, 2)], [(1, 2, 3, 4, 2), (1, 2, 2, 3, 3)])
+    if mode != "bicubic" or len(shapes[0]) == 4
+]
 TORCHS = {"axis": "dim", "keepdims": "keepdim"}  # torch's words for NumPy's
 
 
@@ -122,3 +130,21 @@ def test_functions(case):
 def test_losses(case, reduction):
     name, shapes, data, options = case
     compare(name, drawn(shapes), data, {**options, "reduction": reduction})
+
+
+@pytest.mark.parametrize("case", GRIDS, ids=str)
+def test_grid_sample(case):
+    """torch cannot differentiate its gradient again; that of ours is proved by differences in tests/ops."""
+    options, (size, grid) = case
+    x = np.random.default_rng(0).standard_normal(size)
+    points = np.random.default_rng(1).uniform(-2.6, 2.6, grid)  # far outside, too
+    compare("grid_sample", [x, points], (), options, orders=1)
+
+
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid")
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("size", [(2, 3, 4, 5), (2, 1, 1, 3), (1, 2, 3, 4, 2)])
+def test_affine_grid(size, aligned):
+    rank = len(size) - 2
+    theta = np.random.default_rng(0).standard_normal((size[0], rank, rank + 1))
+    compare("affine_grid", [theta], (size,), {"align_corners": aligned})

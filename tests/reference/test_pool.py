@@ -85,6 +85,24 @@ def test_adaptive_avg_pool(axes, rng):
     compare(lambda x: F.adaptive_avg_pool(x, output), lambda x: torch_pool(x, torch_output), [x], rng)
 
 
+@drawn
+@given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=3), st.booleans(), seeds)
+def test_adaptive_max_pool(axes, ties, rng):
+    size, output = zip(*axes)
+    x = rng.integers(0, 2, (2, 2, *size)) + (0.0 if ties else rng.normal(size=(2, 2, *size)))
+    torch_pool = theirs("adaptive_max_pool", len(size))
+    compare(lambda x: F.adaptive_max_pool(x, output), lambda x: torch_pool(x, output), [x], rng)
+    _, indices = F.adaptive_max_pool(x, output, return_indices=True)
+    np.testing.assert_array_equal(indices.data, torch_pool(torch.tensor(x), output, return_indices=True)[1].numpy())
+
+
+def test_divisor_override():
+    options = {"stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": 3}
+    x, rng = np.random.default_rng(0).normal(size=(2, 2, 6, 5)), np.random.default_rng(1)
+    torch_pool = torch.nn.functional.avg_pool2d
+    compare(lambda x: F.avg_pool(x, 3, **options), lambda x: torch_pool(x, 3, **options), [x], rng)
+
+
 def test_a_window_larger_than_the_input_in_ceil_mode():
     x = np.arange(4.0).reshape(1, 1, 2, 2)
     options = {"stride": 2, "ceil_mode": True}
