@@ -43,7 +43,7 @@ from .ops.loss import (
     smooth_l1_loss,
     soft_dice_loss,
 )
-from .ops.norm import batch_norm, dropout, group_norm, local_response_norm
+from .ops.norm import batch_norm, dropout, dropout1d, dropout2d, dropout3d, group_norm, local_response_norm
 from .ops.pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, max_pool, max_unpool
 from .ops.reduce import log_softmax, logsumexp, softmax
 from .ops.resample import interpolate

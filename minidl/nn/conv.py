@@ -68,9 +68,9 @@ class Windowed(Module):
 class Conv(Windowed):
     """Cross-correlation with a learned kernel: see F.conv.
 
-    x (N, in_channels, *space) gives (N, out_channels, *output); the weight is (out_channels, in_channels/groups,
-    *kernel_size), the bias (out_channels,). `padding` is all that F.conv takes, and torch's "valid" (none);
-    `padding_mode` what the border is filled with: "zeros", "reflect", "replicate" or "circular".
+    x (N, in_channels, *space), or without N, gives (N, out_channels, *output); the weight is (out_channels,
+    in_channels/groups, *kernel_size), the bias (out_channels,). `padding` is all that F.conv takes, and torch's
+    "valid" (none); `padding_mode` what the border is filled with: "zeros", "reflect", "replicate" or "circular".
     Starts uniform on [-b, b], ``b = 1 / sqrt(fan_in)``, drawn from `rng` or the default generator.
     """
 
@@ -87,9 +87,10 @@ class Conv(Windowed):
         padding = self.padding
         if self.padding_mode != "zeros":
             window = Window.of(
-                x.shape[2:], self.kernel_size, stride=self.stride, padding=padding, dilation=self.dilation
+                x.shape[-self.rank :], self.kernel_size, stride=self.stride, padding=padding, dilation=self.dilation
             )
-            x, padding = F.pad(x, window.padding, mode=PADDING_MODES[self.padding_mode]), 0
+            pairs = [(0, 0)] * (x.ndim - self.rank) + list(window.padding)
+            x, padding = F.pad(x, pairs, mode=PADDING_MODES[self.padding_mode]), 0
         return F.conv(
             x, self.weight, self.bias, stride=self.stride, padding=padding, dilation=self.dilation, groups=self.groups
         )
@@ -129,11 +130,10 @@ class ConvTranspose(Windowed):
         if output_size is None:
             return self.output_padding
         wanted = tuple(output_size)[-self.rank :]  # torch also takes (N, C, *space)
+        size, pairs = x.shape[-self.rank :], padding_pairs(self.padding, self.rank)
         least = [
             (n - 1) * s - sum(pair) + d * (k - 1) + 1
-            for n, s, pair, d, k in zip(
-                x.shape[2:], self.stride, padding_pairs(self.padding, self.rank), self.dilation, self.kernel_size
-            )
+            for n, s, pair, d, k in zip(size, self.stride, pairs, self.dilation, self.kernel_size)
         ]
         if any(not low <= n < low + max(s, d) for n, low, s, d in zip(wanted, least, self.stride, self.dilation)):
             most = [low + max(s, d) - 1 for low, s, d in zip(least, self.stride, self.dilation)]

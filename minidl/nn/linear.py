@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
@@ -56,3 +57,21 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Axis `dim` becomes several, of the lengths `unflattened_size`, one of which may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]):
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = self.dim + x.ndim if self.dim < 0 else self.dim
+        known = max(1, math.prod(n for n in self.unflattened_size if n != -1))
+        sizes = [x.shape[dim] // known if n == -1 else n for n in self.unflattened_size] if 0 <= dim < x.ndim else []
+        if not sizes or math.prod(sizes) != x.shape[dim]:
+            raise ValueError(f"Unflatten: axis {self.dim} of x {x.shape} does not split into {self.unflattened_size}")
+        return x.reshape(x.shape[:dim] + tuple(sizes) + x.shape[dim + 1 :])
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -1,4 +1,4 @@
-"""Pooling, unpooling and resampling layers. Names with 1d, 2d, 3d differ in the `rank` they check alone."""
+"""Pooling and unpooling layers. Names with 1d, 2d, 3d differ in the `rank` they check alone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, as_array
 from ..ops.window import per_axis
 from .conv import Sizes
 from .module import Module, in_ranks
 
 
 class Pool(Module):
-    """What pooling layers share: a window, and a check of the number of axes."""
+    """What pooling layers share: a window, a check of the number of axes, and an x without N as a batch of one."""
 
     rank: int
     show_tuples = False  # torch's 1-D average and all unpoolings print their sizes as tuples
@@ -24,9 +24,17 @@ class Pool(Module):
             per_axis(name, value, self.rank, 1)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
-    def _check(self, x: Tensor) -> None:
+    def forward(self, x: Tensor, *others: Any, **options: Any) -> Any:
+        if x.ndim == self.rank + 1:
+            y = self.pool(x[None], *others, **options)
+            return tuple(part[0] for part in y) if isinstance(y, tuple) else y[0]
         if x.ndim != self.rank + 2:
             raise ValueError(f"{type(self).__name__} takes (N, C) and {self.rank} spatial axes, got {x.shape}")
+        return self.pool(x, *others, **options)
+
+    def pool(self, x: Tensor) -> Any:
+        """The function itself, of x (N, C, *space)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no pool(self, x)")
 
     def extra_repr(self) -> str:
         sizes = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
@@ -45,8 +53,7 @@ class MaxPool(Pool):
         self._set_window(kernel_size, stride, padding)
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, x: Tensor) -> Any:
-        self._check(x)
+    def pool(self, x: Tensor) -> Any:
         return F.max_pool(
             x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
             ceil_mode=self.ceil_mode, return_indices=self.return_indices,
@@ -64,16 +71,16 @@ class AvgPool(Pool):
 
     def __init__(
         self, kernel_size: Sizes, stride: Sizes | None = None, padding: Any = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True,
+        count_include_pad: bool = True, divisor_override: float | None = None,
     ):  # fmt: skip
         self._set_window(kernel_size, stride, padding)
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+        self.divisor_override = divisor_override
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+    def pool(self, x: Tensor) -> Tensor:
         return F.avg_pool(
             x, self.kernel_size, stride=self.stride, padding=self.padding, ceil_mode=self.ceil_mode,
-            count_include_pad=self.count_include_pad,
+            count_include_pad=self.count_include_pad, divisor_override=self.divisor_override,
         )  # fmt: skip
 
 
@@ -89,8 +96,9 @@ class MaxUnpool(Pool):
     def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Any = 0):
         self._set_window(kernel_size, stride, padding)
 
-    def forward(self, x: Tensor, indices: Any, output_size: Sequence[int] | None = None) -> Tensor:
-        self._check(x)
+    def pool(self, x: Tensor, indices: Any, output_size: Sequence[int] | None = None) -> Tensor:
+        indices = as_array(indices)
+        indices = indices[None] if indices.ndim == self.rank + 1 else indices
         return F.max_unpool(
             x, indices, self.kernel_size, stride=self.stride, padding=self.padding, output_size=output_size
         )
@@ -105,8 +113,7 @@ class AdaptiveAvgPool(Pool):
     def __init__(self, output_size: int | Sequence[int | None] | None):
         self.output_size = output_size
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+    def pool(self, x: Tensor) -> Tensor:
         return F.adaptive_avg_pool(x, self.output_size)
 
     def extra_repr(self) -> str:
@@ -116,36 +123,24 @@ class AdaptiveAvgPool(Pool):
 AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = in_ranks(AdaptiveAvgPool)
 
 
+class AdaptiveMaxPool(Pool):
+    """The largest entries of as many windows as the output has cells: see F.adaptive_max_pool."""
+
+    def __init__(self, output_size: int | Sequence[int | None] | None, return_indices: bool = False):
+        self.output_size, self.return_indices = output_size, return_indices
+
+    def pool(self, x: Tensor) -> Any:
+        return F.adaptive_max_pool(x, self.output_size, return_indices=self.return_indices)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = in_ranks(AdaptiveMaxPool)
+
+
 class GlobalAvgPool(Module):
     """The mean of each map: (N, C, *space) gives (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.global_avg_pool(x)
-
-
-class Upsample(Module):
-    """Resampling to a size or by a factor: see F.interpolate. "bilinear" and "trilinear" are "linear" in 2 and 3-D."""
-
-    def __init__(
-        self, size: Sizes | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
-        align_corners: bool | None = None,
-    ):  # fmt: skip
-        if mode not in ("nearest", "linear", "bilinear", "trilinear"):
-            raise ValueError(f'Upsample: mode {mode!r} is unknown: "nearest", "linear", "bilinear" or "trilinear"')
-        if (size is None) == (scale_factor is None):
-            raise ValueError(f"Upsample: one of size and scale_factor is needed, got {size} and {scale_factor}")
-        if isinstance(scale_factor, Sequence):
-            scale_factor = tuple(float(f) for f in scale_factor)
-        elif scale_factor is not None:
-            scale_factor = float(scale_factor)
-        self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(
-            x, size=self.size, scale_factor=self.scale_factor, align_corners=bool(self.align_corners),
-            mode="nearest" if self.mode == "nearest" else "linear",
-        )  # fmt: skip
-
-    def extra_repr(self) -> str:
-        target = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
-        return f"{target}, mode={self.mode!r}"

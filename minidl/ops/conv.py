@@ -122,12 +122,14 @@ def conv(
     Definition: ``y[n,f,o] = bias[f] + sum over c,k of weight[f,c,k] * x[n,c, stride*o + dilation*k - padding]``,
     x being zero outside. Shapes: x (N, C, *size), weight (F, C/groups, *kernel), bias (F,) give (N, F, *output)
     with ``output = (size + low + high - dilation * (kernel - 1) - 1) // stride + 1``; output channel f of group j
-    sees the input channels of group j only.
+    sees the input channels of group j only. An x without N is a batch of one, and so is y.
 
     `padding`: an int; one int or one (low, high) pair per axis; "same" (output = ceil(size / stride), the odd cell
     after); "causal" (1-D: all before). Raises ValueError if the channels, groups or sizes do not fit.
     """
     x, weight = as_tensor(x), as_tensor(weight)
+    if x.ndim == weight.ndim - 1:  # a batch of one
+        return conv(x[None], weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)[0]
     _require_ranks("conv", x, weight)
     groups = _require_groups("conv", weight, groups)
     if x.shape[1] != weight.shape[1] * groups:
@@ -148,13 +150,17 @@ def conv_transpose(
     Definition: ``y[n,c,i] = bias[c] + sum over f and (k,o) with stride*o + dilation*k - padding = i of
     weight[f,c,k] * x[n,f,o]``. Shapes: x (N, F, *size), weight (F, C/groups, *kernel) as in the conv that it
     transposes, bias (C,) give (N, C, *output) with
-    ``output = (size - 1) * stride - low - high + dilation * (kernel - 1) + output_padding + 1``.
+    ``output = (size - 1) * stride - low - high + dilation * (kernel - 1) + output_padding + 1``. An x without N is a
+    batch of one, and so is y.
 
     `padding`: an int, or one int or one (low, high) pair per axis: it crops the output. `output_padding` adds
     cells at the end; it must be smaller than the stride or the dilation. Raises ValueError if shapes do not fit.
     Source: Zeiler et al., "Deconvolutional networks", 2010; Dumoulin and Visin 2016, section 4.
     """
     x, weight = as_tensor(x), as_tensor(weight)
+    if x.ndim == weight.ndim - 1:  # a batch of one
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return conv_transpose(x[None], weight, bias, output_padding=output_padding, **options)[0]
     _require_ranks("conv_transpose", x, weight)
     groups = _require_groups("conv_transpose", weight, groups)
     if x.shape[1] != weight.shape[0]:

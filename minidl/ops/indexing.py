@@ -137,9 +137,12 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
 
     `pairs`: an int (every spatial axis, both sides), one (low, high) per spatial axis (axes 2 on), or one per axis
     of x. `mode`: "constant" (`value`), "reflect" (mirror without the edge), "replicate" (the edge again) or
-    "circular". Raises ValueError for a negative border, or one wider than the mode can fill.
+    "circular". A negative width takes entries away. Raises ValueError for a border wider than the mode can fill.
     """
     pairs = pad_pairs(x, pairs)
+    kept = tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, pairs, strict=True))
+    if mode in ("constant", "circular") and min(map(min, pairs), default=0) < 0:
+        x, pairs = getitem_p(x, index=kept), [(max(low, 0), max(high, 0)) for low, high in pairs]
     if mode == "constant":
         inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, pairs, strict=True))
         shape = tuple(n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True))
@@ -152,9 +155,10 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
         if low or high:
             n, at = x.shape[axis], (slice(None),) * axis
             source = device.to_device(_border_source(mode, n, low, high), x.device)
-            before = [getitem_p(x, index=(*at, source[:low]))] if low else []
-            after = [getitem_p(x, index=(*at, source[low + n :]))] if high else []
-            x = concat([*before, x, *after], axis=axis)
+            before = [getitem_p(x, index=(*at, source[:low]))] if low > 0 else []
+            after = [getitem_p(x, index=(*at, source[low + n :]))] if high > 0 else []
+            middle = x if low >= 0 <= high else getitem_p(x, index=(*at, kept[axis]))
+            x = concat([*before, middle, *after], axis=axis)
     return x
 
 
@@ -168,8 +172,8 @@ def pad_pairs(x: Tensor, pairs: Any) -> list[tuple[int, int]]:
             f"pad: {pairs} is not a (low, high) pair per spatial axis or per axis of a tensor of shape {x.shape}"
         )
     pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
-    if any(q < 0 for p in pairs for q in p):
-        raise ValueError(f"pad: widths must be 0 or more, got {pairs}; slice to make a tensor smaller")
+    if any(n + min(low, 0) + min(high, 0) < 0 for n, (low, high) in zip(x.shape, pairs, strict=True)):
+        raise ValueError(f"pad: the widths {pairs} take away more entries than x {x.shape} has")
     return pairs
 
 

@@ -278,6 +278,11 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
     Source: Srivastava et al., JMLR 15, 2014 (there the scale is applied in testing, here in training).
     """
     x = as_tensor(x)
+    return dropped(x, p, x.shape, rng, training)
+
+
+def dropped(x: Tensor, p: float, shape: tuple[int, ...], rng: np.random.Generator, training: bool) -> Tensor:
+    """`dropout` with one number per entry of `shape`, which broadcasts against x."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is a probability, between 0 and 1, got {p}")
     if not training or p == 0:
@@ -286,7 +291,36 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
         raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
     scale = 1 / (1 - p) if p < 1 else 0.0
     note_draw(rng)
-    mask = np.asarray(rng.random(x.shape, dtype=np.float32) >= p)  # a scalar where x has no axes
+    mask = np.asarray(rng.random(shape, dtype=np.float32) >= p)  # a scalar where x has no axes
     mask = mask.astype(np.result_type(x.dtype, np.float16))
     mask *= scale
     return x * Tensor(device.to_device(mask, x.device))
+
+
+def dropout1d(x: Tensor, p: float = 0.5, *, rng: np.random.Generator, training: bool = True) -> Tensor:
+    """`dropout` of whole channels of x, (N, C, L) or (C, L): one number per channel is drawn.
+
+    Source: Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015, section 3.2.
+    """
+    return _without_channels("dropout1d", x, p, rng, training, {3: 2, 2: 1})
+
+
+def dropout2d(x: Tensor, p: float = 0.5, *, rng: np.random.Generator, training: bool = True) -> Tensor:
+    """`dropout` of whole channels of x, (N, C, H, W), or (N, C, L) as in torch: see `dropout1d`."""
+    return _without_channels("dropout2d", x, p, rng, training, {4: 2, 3: 2})
+
+
+def dropout3d(x: Tensor, p: float = 0.5, *, rng: np.random.Generator, training: bool = True) -> Tensor:
+    """`dropout` of whole channels of x, (N, C, D, H, W) or (C, D, H, W): see `dropout1d`."""
+    return _without_channels("dropout3d", x, p, rng, training, {5: 2, 4: 1})
+
+
+def _without_channels(
+    name: str, x: Tensor, p: float, rng: np.random.Generator, training: bool, axes: dict[int, int]
+) -> Tensor:
+    """`axes`: how many axes there are before the spatial ones, by the number of all axes."""
+    x = as_tensor(x)
+    if x.ndim not in axes:
+        raise ValueError(f"{name} takes x with {' or '.join(map(str, sorted(axes)))} axes, got {x.shape}")
+    lead = axes[x.ndim]
+    return dropped(x, p, x.shape[:lead] + (1,) * (x.ndim - lead), rng, training)

@@ -304,9 +304,12 @@ def fold(
     """The adjoint of `unfold`: columns (N, C * taps, positions) added up where they overlap, (N, C, *output_size).
 
     The number of spatial axes is that of `output_size`, or of whichever other argument lists one entry per axis;
-    if all are ints it is 2, as in torch. Raises ValueError if the columns do not fit the window.
+    if all are ints it is 2, as in torch. Columns without N are a batch of one. Raises ValueError if the columns do not
+    fit the window.
     """
     columns = as_tensor(columns)
+    if columns.ndim == 2:  # a batch of one
+        return fold(columns[None], output_size, kernel_size, dilation=dilation, padding=padding, stride=stride)[0]
     listed = [len(v) for v in (output_size, kernel_size, stride, dilation, padding) if isinstance(v, (tuple, list))]
     size = per_axis("output_size", output_size, listed[0] if listed else 2, 1)
     window = Window.of(size, kernel_size, stride=stride, padding=padding, dilation=dilation)

@@ -91,6 +91,46 @@ LAYERS = [
     ("Softmax", (1,), {}, (3, 4, 2)),
     ("LogSoftmax", (-1,), {}, (3, 4, 2)),
     ("Dropout", (0.0,), {}, (3, 4)),
+    ("Unflatten", (1, (2, 3)), {}, (2, 6, 4)),
+    ("AdaptiveMaxPool1d", (3,), {}, (2, 3, 7)),
+    ("AdaptiveMaxPool2d", ((None, 4),), {}, (2, 3, 6, 7)),
+    ("AdaptiveMaxPool3d", (2,), {}, (2, 2, 4, 3, 5)),
+    ("AvgPool2d", (3, 2, 1), {"divisor_override": 2}, (2, 3, 6, 8)),
+    ("Upsample", (), {"size": (5, 7), "mode": "bicubic"}, (2, 3, 4, 4)),
+    ("Upsample", (), {"scale_factor": 1.7, "mode": "nearest-exact", "recompute_scale_factor": True}, (2, 3, 4)),
+    ("UpsamplingNearest2d", (), {"scale_factor": 2}, (2, 3, 4, 3)),
+    ("UpsamplingBilinear2d", ((5, 3),), {}, (2, 3, 4, 4)),
+    ("Unfold", ((2, 3),), {"padding": 1, "stride": (2, 1)}, (2, 3, 5, 4)),
+    ("Unfold", (2,), {}, (3, 5, 4)),
+    ("Fold", ((4, 5), (2, 2)), {"stride": (2, 1)}, (2, 12, 8)),
+    ("Fold", ((4, 5), (2, 2)), {"dilation": 2}, (12, 6)),
+    ("ReflectionPad1d", (2,), {}, (2, 3, 5)),
+    ("ReflectionPad2d", ((1, 2, 0, 3),), {}, (2, 3, 4, 4)),
+    ("ReflectionPad3d", ((1, 0, 1, 1, 0, 1),), {}, (2, 3, 4, 3)),
+    ("ReplicationPad1d", ((3, -1),), {}, (2, 3, 4)),
+    ("ReplicationPad2d", ((-1, 2, 5, 1),), {}, (2, 3, 4, 4)),
+    ("ReplicationPad3d", (1,), {}, (2, 2, 3, 2, 2)),
+    ("ZeroPad1d", ((-1, 3),), {}, (2, 3, 4)),
+    ("ZeroPad2d", ((1, 2, -1, -1),), {}, (3, 4, 4)),
+    ("ZeroPad3d", (1,), {}, (2, 2, 3, 2, 2)),
+    ("ConstantPad1d", (2, 1.5), {}, (3, 4)),
+    ("ConstantPad2d", ((1, -2, 3, 0), -0.5), {}, (2, 3, 4, 4)),
+    ("ConstantPad3d", ((1, -2, 3, 0, 1, 1), 2.0), {}, (2, 2, 3, 2, 4)),
+    ("CircularPad1d", ((2, 1),), {}, (2, 3, 4)),
+    ("CircularPad2d", ((-1, 2, 3, 0),), {}, (2, 3, 4, 4)),
+    ("CircularPad3d", (1,), {}, (2, 3, 2, 2)),
+    ("Dropout1d", (0.0,), {}, (3, 4, 2)),
+    ("Dropout2d", (0.0,), {}, (3, 4, 2, 2)),
+    ("Dropout3d", (0.0,), {}, (3, 4, 2, 2, 2)),
+    ("Conv1d", (4, 6, 3), {"padding": 1, "groups": 2}, (4, 9)),  # from here on without a batch
+    ("Conv2d", (2, 3, 3), {"padding": (2, 1), "stride": 2, "padding_mode": "replicate"}, (2, 6, 5)),
+    ("Conv3d", (2, 3, 2), {"padding": 1, "padding_mode": "circular"}, (2, 3, 4, 3)),
+    ("ConvTranspose2d", (3, 4, 3, 2, 1, 1), {}, (3, 4, 5)),
+    ("MaxPool1d", (2,), {}, (3, 7)),
+    ("MaxPool2d", ((2, 3),), {"stride": 1, "padding": 1}, (3, 6, 7)),
+    ("AvgPool3d", ((2, 1, 2),), {}, (2, 4, 3, 5)),
+    ("AdaptiveAvgPool2d", ((None, 4),), {}, (3, 6, 7)),
+    ("AdaptiveMaxPool2d", (2,), {}, (3, 6, 7)),
 ]
 
 
@@ -170,6 +210,17 @@ def test_max_unpool_equals_torch(rank):
     assert_close(y, w, "forward")
     y.backward(data), w.backward(torch.tensor(data))
     assert_close(x.grad, z.grad, "gradient")
+
+
+def test_unpooling_and_output_sizes_without_a_batch():
+    data = np.random.default_rng(0).standard_normal((3, 6, 5))
+    y, indices = nn.MaxPool2d(2, return_indices=True)(md.Tensor(data))
+    z, places = torch.nn.MaxPool2d(2, return_indices=True)(torch.tensor(data))
+    np.testing.assert_array_equal(indices.data, places.numpy())
+    ours, theirs = nn.MaxUnpool2d(2)(y, indices, output_size=(6, 5)), torch.nn.MaxUnpool2d(2)(z, places, (6, 5))
+    assert_close(ours, theirs, "unpool")
+    ours, theirs = make_pair("ConvTranspose2d", (3, 4, 3), {"stride": 2, "padding": 1})
+    assert_close(ours(md.Tensor(data), output_size=(12, 9)), theirs(torch.tensor(data), output_size=(12, 9)), "conv")
 
 
 @pytest.mark.parametrize("size", [(7, 9), (2, 4, 8, 10), [7, 10]])
