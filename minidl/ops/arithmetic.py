@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array
-from .elementwise import log
+from ..core.tensor import Tensor
+from .elementwise import gated, log
 from .indexing import where
 
 
@@ -96,15 +96,15 @@ def power(xp, a, b):
 @power.rule("a", formula="g * b * a ** (b - 1)")
 def power_a(g, y, a, b):
     if not isinstance(b, Tensor):
-        return g * (b * a ** (b - 1)) if b != 0 else g * 0.0
-    return g * b * a ** where(b == 0, 1.0, b - 1)  # 0 * a**(-1) would be NaN at a = 0
+        return g * (b * a ** (b - 1)) if b != 0 else g.zeros_like()
+    return g * b * a ** where((a == 0) & (b == 0), 1.0, b - 1)  # 0 * 0**(-1) would be NaN
 
 
 @power.rule("b", formula="g * y * log(a)")
 def power_b(g, y, a, b):
     if not isinstance(a, Tensor):
         return g * (y * (np.log(a).item() if a != 0 else 0.0))
-    vanishing = a == 0  # y log(a) -> 0 as a -> 0
+    vanishing = (a == 0) & (b >= 0)  # y log(a) -> 0 as a -> 0
     return g * y * log(where(vanishing, 1.0, a))
 
 
@@ -116,12 +116,12 @@ def maximum(xp, a, b):
 
 @maximum.rule("a", formula="g * ((a > b) + 0.5 * (a == b))")
 def maximum_a(g, y, a, b):
-    return g * share_of(a, b)
+    return share_of_larger(g, a, b)
 
 
 @maximum.rule("b", formula="g * ((b > a) + 0.5 * (a == b))")
 def maximum_b(g, y, a, b):
-    return g * share_of(b, a)
+    return share_of_larger(g, b, a)
 
 
 @primitive(formula="minimum(a, b)", kind="piecewise", elementwise=True, kink=lambda a, b: abs(a - b))
@@ -132,20 +132,15 @@ def minimum(xp, a, b):
 
 @minimum.rule("a", formula="g * ((a < b) + 0.5 * (a == b))")
 def minimum_a(g, y, a, b):
-    return g * share_of(b, a)
+    return share_of_larger(g, b, a)
 
 
 @minimum.rule("b", formula="g * ((b < a) + 0.5 * (a == b))")
 def minimum_b(g, y, a, b):
-    return g * share_of(a, b)
+    return share_of_larger(g, a, b)
 
 
-def share_of(a: Any, b: Any) -> Tensor:
-    """1 where a > b, 1/2 where they are equal, else 0: in the dtype of the tensor among them."""
-    a, b = as_number_or_array(a), as_number_or_array(b)
-    dtype = next(x.dtype for x in (a, b) if hasattr(x, "dtype"))
-    return Tensor((a > b).astype(dtype) + (a == b).astype(dtype) * dtype.type(0.5))
-
-
-def as_number_or_array(x: Any) -> Any:
-    return x if isinstance(x, (int, float)) else as_array(x)
+def share_of_larger(g: Tensor, a: Any, b: Any) -> Tensor:
+    """g where a > b, half of it where they are equal, 0 elsewhere."""
+    a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
+    return gated(g / (1 + Tensor((a == b).astype(g.dtype))), gate=a >= b)

@@ -92,7 +92,7 @@ def clip_p(xp, x, *, low, high):
 
 @clip_p.rule("x", formula="g * ((x >= low) & (x <= high))")
 def clip_x(g, y, x, *, low, high):
-    return g * (y == x)
+    return gated(g, gate=y.data == x.data)
 
 
 def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
@@ -129,8 +129,11 @@ def relu_x(g, y, x):
 @primitive(formula="x * where(gate > 0, 1, slope)", kind="linear", elementwise=True, saves=())
 def gated(xp, x, *, gate, slope=0):
     """x where `gate` is positive, ``slope * x`` elsewhere: what activations do to gradients. The gate is an array of
-    the shape of x, a constant as far as derivatives go."""
-    return x * (gate > 0) if slope == 0 else xp.where(gate > 0, x, slope * x)
+    the shape of x, a constant as far as derivatives go.
+
+    A gate without slope selects: what it keeps back may be infinite, and is 0. A product would make NaN of it.
+    """
+    return xp.where(gate > 0, x, slope * x if slope else 0)
 
 
 @gated.rule("x", formula="g * where(gate > 0, 1, slope)")

@@ -88,7 +88,7 @@ def batch_norm_forward(xp, x, weight, bias, *, eps, statistics=None, relu=False)
 def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
     mean, var = statistics or moments(x)
     if relu:
-        g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
+        g = xp.where(standardise(xp, x, weight, bias, mean, var, eps) > 0, g, 0)
     inverse = 1 / xp.sqrt(var + eps)
     h = ((x - spread_over(mean, x)) * spread_over(inverse, x)).astype(y.dtype)
     sum_g, sum_gh = g.sum(others(x)), (g * h).sum(others(x))
@@ -121,7 +121,7 @@ def batch_norm_eval_forward(xp, x, weight, bias, *, mean, var, eps, relu=False):
 @batch_norm_eval.array_backward(formula="g * weight / sqrt(var + eps)")
 def batch_norm_eval_backward(xp, g, y, x, weight, bias, *, needed, mean, var, eps, relu=False):
     if relu:
-        g = g * (standardise(xp, x, weight, bias, mean, var, eps) > 0)
+        g = xp.where(standardise(xp, x, weight, bias, mean, var, eps) > 0, g, 0)
     inverse = 1 / xp.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
     gx = g * spread_over(k.astype(y.dtype), x) if needed[0] else None
@@ -292,9 +292,7 @@ def dropped(x: Tensor, p: float, shape: tuple[int, ...], rng: np.random.Generato
     scale = 1 / (1 - p) if p < 1 else 0.0
     note_draw(rng)
     mask = np.asarray(rng.random(shape, dtype=np.float32) >= p)  # a scalar where x has no axes
-    mask = mask.astype(np.result_type(x.dtype, np.float16))
-    mask *= scale
-    return x * Tensor(device.to_device(mask, x.device))
+    return elementwise.gated(x * scale, gate=device.to_device(np.broadcast_to(mask, x.shape), x.device))
 
 
 def dropout1d(x: Tensor, p: float = 0.5, *, rng: np.random.Generator, training: bool = True) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
-from .elementwise import exp, log
+from .elementwise import exp, gated, log
 from .indexing import concat, where
 from .shape import broadcast_to_p, normal_axes, reduced_shape, reshape_p, sum_p, transpose
 
@@ -78,9 +78,9 @@ def max_p(xp, x, *, axis, keepdims):
 @max_p.rule("x", formula="g where x is largest, shared among equals")
 def max_x(g, y, x, *, axis, keepdims):
     shape = reduced_shape(x.shape, axis)
-    at = x.data == y.data.reshape(shape)
-    share = Tensor(at / at.sum(axis=axis, keepdims=True).astype(x.dtype))
-    return broadcast_to_p(reshape_p(g, shape=shape), shape=x.shape) * share
+    at = (x.data == y.data.reshape(shape)) | (x.data != x.data)  # a NaN is larger than anything
+    share = reshape_p(g, shape=shape) / Tensor(at.sum(axis=axis, keepdims=True).astype(x.dtype))
+    return gated(broadcast_to_p(share, shape=x.shape), gate=at)
 
 
 def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .activation import bits
 from .layout import channels_first, channels_last, is_channels_last
 from .memory import scratch
 from .workers import share
@@ -219,7 +220,7 @@ def gated(
         np.subtract(part, plan.chosen(centre, block), out=value)
         value *= plan.chosen(slope, block)
         value += plan.chosen(shift, block)
-        np.multiply(plan.part(g, block), value > 0, out=plan.part(out, block))
+        np.multiply(bits(plan.part(g, block)), value > 0, out=bits(plan.part(out, block)))
 
     share(work, plan.blocks, COST * x.size)
     return y
