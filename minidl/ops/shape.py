@@ -134,8 +134,10 @@ def broadcast_to_x(g, y, x, *, shape):
 
 @primitive(formula="y = sum over axis of x", kind="linear", saves=(), reach=reach.channels)
 def sum_p(xp, x, *, axis, keepdims):
-    """The sum over some axes."""
-    return x.sum(axis=axis, keepdims=keepdims)
+    """The sum over some axes, in double precision, as that of x; of integers, as NumPy has it."""
+    if x.dtype.kind not in "fc":
+        return x.sum(axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=np.result_type(x.dtype, np.float64)).astype(x.dtype)
 
 
 @sum_p.rule("x", formula="g repeated along axis")

@@ -26,7 +26,7 @@ def summed(x: np.ndarray, *, axis: tuple[int, ...], keepdims: bool) -> np.ndarra
     if x.dtype == np.float16:
         return summed(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
     n, wide, flags = math.prod([x.shape[a] for a in axis]), TWICE.get(x.dtype), x.flags
-    row = axis and (flags.c_contiguous and axis[0] == x.ndim - len(axis) or flags.forc and len(axis) == x.ndim)
+    row = (flags.c_contiguous and axis[:1] == (x.ndim - len(axis),)) or (flags.forc and len(axis) == x.ndim)
     if n <= FEW or row or wide is None or not x.size:
         return x.sum(axis=axis, keepdims=keepdims)
     if x.size <= SMALL:
