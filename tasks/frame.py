@@ -86,7 +86,7 @@ class Task:
     def chosen(self, options: argparse.Namespace) -> Any:
         """The settings that the command line, the run that is resumed or used, and the defaults make together."""
         stated = given(self.settings, options)
-        return self.settings.of(stated, known_settings(self.settings, options, stated, self.mark))
+        return self.settings.of(stated, known_settings(self.settings, options, stated, self.mark)).completed()
 
     def run(self, options: argparse.Namespace) -> None:
         """Train, or take a checkpoint; report on it; use it on what is asked."""

@@ -65,6 +65,10 @@ class TaskSettings:
         chosen = {**(known or {}), **given}
         return cls(**{**cls.own.get(cls.kind(chosen), {}), **chosen})
 
+    def completed(self) -> Self:
+        """With what is left to the data to decide."""
+        return self
+
     @classmethod
     def default(cls, name: str) -> str:
         """The default of a field in words: one for all, or that of each in `own`; nothing for None and False."""

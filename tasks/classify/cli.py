@@ -83,9 +83,9 @@ class Classify(Task):
         return super().chosen(options)
 
     def read(self, settings: Settings, options: argparse.Namespace, model: nn.Module | None) -> Data:
-        dataset = read(settings.data, settings.size, options.quiet)
-        count = len(dataset.classes)
-        images = pictures(options.image, dataset.channels, dataset.side, dataset.side) if options.image else None
+        dataset = read_data(settings, options.quiet)
+        count, sides = len(dataset.classes), (dataset.side, dataset.side)
+        images = pictures(options.image, dataset.channels, *sides, settings.bits) if options.image else None
         names = pretrained.class_names(options.classes, count) if options.classes else dataset.classes
         wanted = {"num_classes": count, "in_channels": dataset.channels}
         if model is not None and (found := pretrained.dimensions_of(model)) != wanted:
@@ -103,6 +103,11 @@ class Classify(Task):
             print_rankings(model, images, names, options)
 
 
+def read_data(settings: Settings, quiet: bool) -> Dataset:
+    """What the settings name."""
+    return read(settings.data, settings.size, quiet, bits=settings.bits, skip_bad=settings.skip_bad)
+
+
 def classify_pictures(settings: Settings, options: argparse.Namespace) -> None:
     """Classify --image with a network that was trained here."""
     if settings.size is None:
@@ -111,7 +116,7 @@ def classify_pictures(settings: Settings, options: argparse.Namespace) -> None:
     shapes = pretrained.dimensions_of(model)
     file = options.classes or beside(options.checkpoint, CLASSES)
     names = pretrained.class_names(file, shapes["num_classes"]) if file else None
-    images = pictures(options.image, shapes["in_channels"], settings.size, settings.size)
+    images = pictures(options.image, shapes["in_channels"], settings.size, settings.size, settings.bits)
     print_rankings(model, images, names, options)
 
 
@@ -120,11 +125,11 @@ def classify_photographs(options: argparse.Namespace) -> None:
     stated = given(Settings, options)
     if "model" not in stated or not options.image:
         raise UsageError("--weights needs --model NAME, the network that they are of, and --image, what to classify")
-    if idle := [f"--{name}" for name in stated if name != "model"]:
+    if idle := [f"--{name.replace('_', '-')}" for name in stated if name not in ("model", "bits")]:
         raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
     if options.checkpoint or options.resume:
         raise UsageError("--weights are of another's network, --checkpoint and --resume of one trained here: give one")
-    images = pictures(options.image, 3, pretrained.SHORT, pretrained.SIDE)
+    images = pictures(options.image, 3, pretrained.SHORT, pretrained.SIDE, stated.get("bits"))
     with progress(f"reading {options.weights}", 1, options.quiet):
         model = pretrained.load(stated["model"], options.weights)
     count = pretrained.dimensions_of(model)["num_classes"]
@@ -146,7 +151,7 @@ def summary(settings: Settings, quiet: bool) -> Summary:
     if settings.data is None and settings.size is None and not settings.model.endswith("_small"):
         classes, channels, side = 1000, 3, pretrained.SIDE
     else:
-        dataset = read(settings.data, settings.size, quiet)
+        dataset = read_data(settings, quiet)
         classes, channels, side = len(dataset.classes), dataset.channels, dataset.side
     with nn.init.undrawn():
         model = settings.build(classes, channels)

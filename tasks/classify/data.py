@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from minidl import data
+from minidl.files.pictures import visible
 
-from ..command import each, progress
+from ..command import progress
 from ..models.googlenet import MEAN, STD
+from ..own_pictures import images_below, readable
 
 WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
 SHARE = 0.75  # of each class, to train on, where the data do not say
@@ -50,22 +53,30 @@ class Dataset:
         return self.train.images.shape[2]
 
 
-def read(folder: str | None, side: int | None = None, quiet: bool = True) -> Dataset:
+def read(
+    folder: str | None, side: int | None = None, quiet: bool = True, *, bits: int | None = None, skip_bad: bool = False
+) -> Dataset:
     """scikit-learn's digits for None; else MNIST, CIFAR-10 or a folder per class: what is found in the folder.
 
-    side: pictures are made this large. Raises OSError or ValueError in one line.
+    side: pictures are made this large. bits: of pictures deeper than bytes, what all need unless given. skip_bad: those
+    that cannot be read are left out and listed. Raises OSError or ValueError in one line.
     """
     if folder is None:
         return digits(side)
     root = Path(folder)
-    if any(root.rglob("*idx3-ubyte*")):
+    if _holds(root, "*idx3-ubyte*"):
         names, load = [str(i) for i in range(10)], data.mnist
-    elif any(root.rglob("data_batch_1")):
+    elif _holds(root, "data_batch_1"):
         names, load = list(CIFAR10), data.cifar10
     else:
-        return _folders(root, side or SIDE, quiet)
+        bits = data.bit_depth(images_below(folder)) if bits is None else bits
+        return _folders(root, Reader(side or SIDE, side or SIDE, bits, skip_bad, partial(progress, quiet=quiet)))
     train, test = (load(root, train=training) for training in (True, False))
     return Dataset(root.name, names, *(Part(resized(images, side), labels) for images, labels in (train, test)))
+
+
+def _holds(root: Path, pattern: str) -> bool:
+    return any(visible(path, root) for path in root.rglob(pattern))
 
 
 def digits(side: int | None = None) -> Dataset:
@@ -78,27 +89,45 @@ def digits(side: int | None = None) -> Dataset:
     return _split("scikit-learn's digits", names, Part(resized(images, side), found.target.astype(np.int64)))
 
 
-def _folders(root: Path, side: int, quiet: bool) -> Dataset:
+def _folders(root: Path, reader: Reader) -> Dataset:
     """A folder per class, in root, or in its folders train and test (or val)."""
     held_out = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or held_out is None:
-        part, names = _folder(root, side, quiet)
+        part, names = reader.folder(root)
         return _split(root.name, names, part)
-    train, names = _folder(root / "train", side, quiet)
-    test, others = _folder(held_out, side, quiet)
+    train, names = reader.folder(root / "train")
+    test, others = reader.folder(held_out)
     if names != others:
         odd = sorted(set(names) ^ set(others))
         raise ValueError(f"{root}: train and {held_out.name} have different classes: {', '.join(odd[:5])} in one only")
     return Dataset(root.name, names, train, test)
 
 
-def _folder(root: Path, side: int, quiet: bool) -> tuple[Part, list[str]]:
-    files, labels, names = data.class_folders(root)
-    images = np.empty((len(files), 3, side, side), np.uint8)
-    with progress(f"reading {len(files)} pictures of {len(names)} classes", len(files), quiet) as show:
-        for place, file in each(zip(images, files), show):
-            place[...] = square(data.read_image(file), side, side)
-    return Part(images, labels), names
+@dataclass(frozen=True)
+class Reader:
+    """How pictures of a user become the `square` of `short` and `side`; progress: of (label, total), as `command`'s."""
+
+    short: int
+    side: int
+    bits: int | None
+    skip_bad: bool
+    progress: Callable
+
+    def folder(self, root: Path) -> tuple[Part, list[str]]:
+        """The pictures in a folder per class and the names of the classes, read as colours.
+
+        What cannot be read is left out and listed if `skip_bad`; else it raises OSError or ValueError in one line.
+        """
+        files, labels, names = data.class_folders(root)
+        images = np.empty((len(files), 3, self.side, self.side), np.uint8)
+        kept: list[int] = []
+        with self.progress(f"reading {len(files)} pictures of {len(names)} classes", len(files)) as show:
+            for i, image in readable(files, show, bits=self.bits, skip_bad=self.skip_bad):
+                images[len(kept)] = square(image, self.short, self.side)
+                kept.append(i)
+        if blank := set(range(len(names))) - set(labels[kept].tolist()):
+            raise ValueError(f"{root / names[min(blank)]}: no picture in it can be read")
+        return Part(images[: len(kept)], labels[kept]), names
 
 
 def _split(name: str, classes: list[str], part: Part) -> Dataset:
@@ -147,9 +176,9 @@ def resized(images: np.ndarray, side: int | None) -> np.ndarray:
     return np.stack([square(image.astype(np.float32) / 255, side, side) for image in images])
 
 
-def pictures(files: Sequence[str], channels: int, short: int, side: int) -> np.ndarray:
-    """A user's image files as pictures, uint8 (N, channels, side, side)."""
-    return np.stack([square(data.read_image(file, gray=channels == 1), short, side) for file in files])
+def pictures(files: Sequence[str], channels: int, short: int, side: int, bits: int | None = None) -> np.ndarray:
+    """A user's image files as pictures, uint8 (N, channels, side, side); bits: see `minidl.data.read_image`."""
+    return np.stack([square(data.read_image(file, gray=channels == 1, bits=bits), short, side) for file in files])
 
 
 def like_imagenet(images: np.ndarray) -> np.ndarray:

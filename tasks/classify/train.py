@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ from minidl.device import to_device
 from ..command import UsageError
 from ..models import MODELS, GoogLeNetOutputs
 from ..models.pretrained import dimensions
-from ..options import Above, Among, AtLeast, TaskSettings, in_words
+from ..options import Above, Among, AtLeast, in_words
+from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
 from .data import WEIGHTS, Dataset, Part, PictureBatches
 from .evaluate import tested
@@ -28,7 +30,7 @@ AUXILIARY = 0.3  # weight of GoogLeNet's other heads: Szegedy et al., "Going dee
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(OwnPictures):
     """What decides the outcome of a training run, to the last bit."""
 
     # network
@@ -61,6 +63,9 @@ class Settings(TaskSettings):
     @classmethod
     def default(cls, name: str) -> str:
         return in_words(getattr(cls, name))  # there are too many models to list
+
+    def picture_files(self) -> list[Path]:
+        return images_below(self.data)
 
     def options(self) -> dict[str, int]:
         """What the model's constructor is given: depth and width where it has them, as growth for a dense net."""

@@ -51,7 +51,7 @@ class Denoise(Task):
     def asked(self, options: argparse.Namespace, settings: Settings) -> Picture | None:
         if options.add_noise and not options.image:
             raise UsageError("--add-noise is for the image that --image names")
-        return Picture.read(options.image) if options.image else None
+        return Picture.read(options.image, settings.bits) if options.image else None
 
     def read(
         self, settings: Settings, options: argparse.Namespace, model: Denoiser | None
@@ -62,7 +62,7 @@ class Denoise(Task):
             return photographs(TRAIN), test
         files = image_files(settings.data)
         with progress(f"reading {len(files)} photographs", len(files), options.quiet) as show:
-            return read_files(files, show), test
+            return read_files(files, show, bits=settings.bits, skip_bad=settings.skip_bad), test
 
     def train(self, job: Job, data: tuple[Images, Images]) -> Denoiser:
         return train(job, *data)

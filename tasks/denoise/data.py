@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import data
 
-from ..command import each
+from ..own_pictures import readable
 from ..photographs import photograph as bundled
 
 TRAIN = ("coffee", "rocket", "brick", "grass", "gravel", "moon", "motorcycle", "china", "flower")
@@ -33,10 +33,12 @@ def photographs(names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {name: photograph(name) for name in names}
 
 
-def read_files(files: Sequence[Path], show: Callable[[], object]) -> dict[str, np.ndarray]:
-    """The images in files, gray and of one range, by path. ``show()`` is called after each."""
-    bits = data.bit_depth(files)
-    return {str(file): data.read_image(file, gray=True, bits=bits)[0] for file in each(files, show)}
+def read_files(
+    files: Sequence[Path], show: Callable[[], object], *, bits: int | None, skip_bad: bool
+) -> dict[str, np.ndarray]:
+    """The images in files, gray, by path: see `own_pictures.readable`."""
+    found = readable(files, show, gray=True, bits=bits, skip_bad=skip_bad)
+    return {str(files[i]): image[0] for i, image in found}
 
 
 def add_noise(clean: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:

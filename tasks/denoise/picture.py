@@ -25,10 +25,10 @@ class Picture:
     bits: int
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> Picture:
-        """Read an image; white is the largest number of the bits that it uses. Raises ValueError in one line."""
+    def read(cls, path: str | os.PathLike, bits: int | None = None) -> Picture:
+        """Read an image; white is the largest number of `bits`, or of those it uses. Raises ValueError in one line."""
         values, alpha = read_pixels(path)
-        bits = bit_depth([path]) if alpha is None else 0  # what is opaque needs them all
+        bits = 0 if alpha is not None else bits or bit_depth([path])  # what is opaque needs them all
         white = white_of(values, bits, path)
         channels = values.transpose(2, 0, 1).astype(np.float32) / np.float32(white)  # (H, W, C) -> (C, H, W)
         if alpha is not None:

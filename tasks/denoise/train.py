@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from minidl import functional as F
 from minidl.device import to_device
 
 from ..command import UsageError
-from ..options import Above, Among, AtLeast, TaskSettings
+from ..options import Above, Among, AtLeast
+from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
 from .data import WATCH, WEIGHTS, Patches, add_noise
 from .evaluate import psnr
@@ -27,7 +29,7 @@ MODELS = {"lecture": "lecture's network", "dncnn": "DnCNN"}
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(OwnPictures):
     """What decides the outcome of a training run, to the last bit."""
 
     # network
@@ -55,6 +57,9 @@ class Settings(TaskSettings):
         if "depth" in given and settings.model != "dncnn":
             raise UsageError("--depth is for --model dncnn: the lecture's network has four layers")
         return settings
+
+    def picture_files(self) -> list[Path]:
+        return images_below(self.data)
 
     def build(self) -> Denoiser:
         """The model, with its initial weights."""

@@ -34,7 +34,7 @@ def explain_picture(options: argparse.Namespace) -> None:
     check(options)
     device = command.device(options.device)
     with progress(f"reading {options.weights}", 1, options.quiet):
-        model, side = network(options)
+        model, side, bits = network(options)
     model = model.to(device)
     out, name = writable(options.out), Path(options.image or options.weights).stem
     if options.filters:
@@ -43,7 +43,7 @@ def explain_picture(options: argparse.Namespace) -> None:
         return
     channels = pretrained.dimensions_of(model)["in_channels"]
     short = pretrained.SHORT if side == pretrained.SIDE else side
-    pixels = pictures([options.image], channels, short, side)
+    pixels = pictures([options.image], channels, short, side, bits)
     image = like_imagenet(pixels)
     if options.features:
         maps = layers.activations(model, image, [options.features])[options.features]
@@ -70,20 +70,20 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--weights needs --image FILE, a picture to explain, or --filters")
 
 
-def network(options: argparse.Namespace) -> tuple[nn.Module, int]:
-    """The network of --weights, and the side of the pictures that it takes.
+def network(options: argparse.Namespace) -> tuple[nn.Module, int, int | None]:
+    """The network of --weights, the side of the pictures that it takes, and the bits that they were read by.
 
     A checkpoint of `tasks classify` has its settings beside it; other files need --model.
     """
     if options.model is not None:
-        return pretrained.load(options.model, options.weights), pretrained.SIDE
+        return pretrained.load(options.model, options.weights), pretrained.SIDE, None
     if not Path(options.weights).is_file():
         raise FileNotFoundError(2, "no such file", options.weights)
     known = saved_settings(ClassifySettings, options.weights)
     if not known:
         raise UsageError(f"--weights needs --model NAME, the network that they are of: {', '.join(MODELS)}")
     settings = ClassifySettings.of({}, known)
-    return load_run(settings, options.weights).eval(), settings.size or pretrained.SIDE
+    return load_run(settings, options.weights).eval(), settings.size or pretrained.SIDE, settings.bits
 
 
 def chosen_class(

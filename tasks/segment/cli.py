@@ -112,7 +112,8 @@ def check(settings: Settings, quiet: bool) -> None:
 
 def examined(settings: Settings, quiet: bool) -> folder.Checkup:
     """What is found in the folder of the settings."""
-    return folder.checked(settings.data, patch=settings.patch, seed=settings.seed, ignore=settings.ignore, quiet=quiet)
+    names = ("patch", "seed", "ignore", "bits", "skip_bad")
+    return folder.checked(settings.data, quiet=quiet, **{name: getattr(settings, name) for name in names})
 
 
 main = Segment().main

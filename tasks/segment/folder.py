@@ -5,30 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidl import data
 
 from ..command import each, progress
+from ..faults import LEFT_OUT
 from .data import MaskDataset, MaskPart
 from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
 
 
-def checked(folder: str, *, patch: int, seed: int, ignore: int | None, quiet: bool) -> Checkup:
-    """What is found in a folder."""
+def checked(folder: str, *, quiet: bool, **how: Any) -> Checkup:
+    """What is found in a folder; how: the arguments of `examine`."""
     count = len(by_name(Path(folder) / "images", Checkup(folder)))
     with progress(f"checking {count} pictures", count, quiet) as show:
-        return examine(folder, patch=patch, seed=seed, ignore=ignore, show=show)
+        return examine(folder, show=show, **how)
 
 
 def read(checkup: Checkup, quiet: bool) -> MaskDataset:
     """The pictures of a folder and what they show, in their three parts.
 
-    Faults go to stderr: errors always, the rest unless quiet. Raises ValueError if there are errors.
+    Faults go to stderr: errors and what is left out always, the rest unless quiet. Raises ValueError if there are
+    errors.
     """
     for fault in checkup.faults:
-        if fault.stops or not quiet:
+        if fault.stops or fault.kind == LEFT_OUT or not quiet:
             print(fault, file=sys.stderr)
     stop_on_errors(checkup)
     with progress("reading the pictures", len(checkup.pairs), quiet) as show:
@@ -41,14 +44,14 @@ def stop_on_errors(checkup: Checkup) -> None:
     """Raise ValueError if there are any."""
     if count := checkup.count("error"):
         found = "the error above" if count == 1 else f"the {count} errors above"
-        raise ValueError(f"{checkup.folder}: mend {found} first; --check looks again without training")
+        raise ValueError(f"{checkup.folder}: mend {found} first, or leave bad files out with --skip-bad")
 
 
 def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> MaskPart:
     part = MaskPart([], [], [])
     for pair in each(pairs, show):
         part.names.append(str(pair.image))
-        part.images.append(data.read_image(pair.image, gray=checkup.gray))
+        part.images.append(data.read_image(pair.image, gray=checkup.gray, bits=checkup.bits))
         part.labels.append(classes(read_values(pair.mask), checkup.table))
     return part
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ import numpy as np
 
 from minidl import data
 from minidl.data import IMAGE_ENDINGS
+from minidl.files.pictures import visible
 from minidl.files.pixels import opened
 
-from ..faults import Fault
+from ..faults import LEFT_OUT, Fault
 from .data import IGNORED
 
 CLASSES = 64  # at most; more values than that are shades
@@ -33,7 +34,7 @@ class Pair(NamedTuple):
 
     image: Path
     mask: Path
-    part: str
+    part: str = ""
 
 
 class Content(NamedTuple):
@@ -53,6 +54,7 @@ class Checkup:
     pairs: list[Pair] = field(default_factory=list)
     table: dict[int, int] = field(default_factory=dict)
     gray: bool = True
+    bits: int | None = None
 
     @property
     def classes(self) -> int:
@@ -62,39 +64,56 @@ class Checkup:
     def count(self, kind: str) -> int:
         return sum(fault.kind == kind for fault in self.faults)
 
-    def add(self, kind: str, file: object, text: str) -> None:
-        self.faults.append(Fault(kind, f"{file}: {text}"))
+    def add(self, kind: str, file: Path | str, text: str) -> None:
+        """A fault of one file, or, for a string, of the folder."""
+        self.faults.append(Fault(kind, f"{file}: {text}", file if isinstance(file, Path) else None))
 
     def summary(self) -> str:
         parts = Counter(pair.part for pair in self.pairs)
         split = ", ".join(f"{parts[name]} {name}" for name in PARTS)
+        skipped = self.count(LEFT_OUT)
         return (
             f"{self.folder}: {len(self.pairs)} pictures with masks ({split}), {self.classes} classes; "
-            f"{self.count('error')} errors, {self.count('warning')} warnings"
+            f"{self.count('error')} errors, {self.count('warning')} warnings" + f", {skipped} left out" * bool(skipped)
         )
 
 
 def examine(
-    folder: str | os.PathLike, *, patch: int, seed: int, ignore: int | None = None, show: Callable = lambda: None
-) -> Checkup:
-    """Look through a folder. patch: what no picture may be smaller than. ``show()`` is called after each pair.
+    folder: str | os.PathLike, *, patch: int, seed: int, ignore: int | None = None, bits: int | None = None,
+    skip_bad: bool = False, show: Callable = lambda: None,
+) -> Checkup:  # fmt: skip
+    """Look through a folder. patch: what no picture may be smaller than; bits: see `minidl.data.read_image`.
 
+    skip_bad: files with errors are left out, with their pairs. ``show()`` is called after each pair.
     Raises FileNotFoundError if the folder, or one of the two in it, is not there.
     """
-    checkup = Checkup(str(folder))
+    checkup = Checkup(str(folder), bits=bits)
     found = pairs(Path(folder), checkup)
-    contents: dict[Path, Content] = {}
-    for image, mask in found:
-        if (pair := look(image, mask, patch, checkup)) is not None:
-            contents[mask] = pair
+    contents: dict[Pair, Content] = {}
+    for pair in found:
+        if (content := look(pair, patch, checkup)) is not None:
+            contents[pair] = content
         show()
-    kept = [(image, mask) for image, mask in found if mask in contents]
-    checkup.pairs = [Pair(*files, part) for files, part in zip(kept, split(len(kept), seed))]
-    if len(kept) < len(PARTS):
-        checkup.add("error", folder, f"{len(kept)} usable pairs; 3 are the least: to train, to validate, to test")
-    checkup.gray = all(pair.gray for pair in contents.values())
-    understand({mask: pair.values for mask, pair in contents.items()}, ignore, checkup)
-    leaks(checkup, {pair.image: contents[pair.mask].digest for pair in checkup.pairs})
+    checkup.faults = [fault.skipped() if skip_bad and fault.skippable else fault for fault in checkup.faults]
+    judged = judge(checkup, contents, seed, ignore)
+    while skip_bad and (bad := [fault for fault in judged.faults if fault.skippable]):
+        checkup.faults += [fault.skipped() for fault in bad]
+        files = {fault.record for fault in bad}
+        contents = {pair: content for pair, content in contents.items() if not files & {pair.image, pair.mask}}
+        judged = judge(checkup, contents, seed, ignore)
+    return judged
+
+
+def judge(checkup: Checkup, contents: dict[Pair, Content], seed: int, ignore: int | None) -> Checkup:
+    """The checkup with its pairs divided, the values in the masks understood, and what is wrong with all together."""
+    parts = zip(contents, split(len(contents), seed))
+    checkup = replace(checkup, faults=list(checkup.faults), pairs=[pair._replace(part=part) for pair, part in parts])
+    if len(contents) < len(PARTS):
+        few = f"{len(contents)} usable pairs; 3 are the least: to train, to validate, to test"
+        checkup.add("error", checkup.folder, few)
+    checkup.gray = all(content.gray for content in contents.values())
+    understand({pair.mask: content.values for pair, content in contents.items()}, ignore, checkup)
+    leaks(checkup, {pair.image: content.digest for pair, content in contents.items()})
     return checkup
 
 
@@ -111,7 +130,7 @@ def split(n: int, seed: int) -> list[str]:
 # --- files
 
 
-def pairs(folder: Path, checkup: Checkup) -> list[tuple[Path, Path]]:
+def pairs(folder: Path, checkup: Checkup) -> list[Pair]:
     """Pictures and masks of equal names."""
     images, masks = (by_name(folder / name, checkup) for name in ("images", "masks"))
     for name in sorted(images.keys() - masks.keys()):
@@ -119,7 +138,7 @@ def pairs(folder: Path, checkup: Checkup) -> list[tuple[Path, Path]]:
         checkup.add("error", images[name], f"has no mask: add {near}, or take the picture away")
     for name in sorted(masks.keys() - images.keys()):
         checkup.add("warning", masks[name], f"has no picture in {folder / 'images'}: left out")
-    return [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
+    return [Pair(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
 
 
 def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
@@ -128,7 +147,7 @@ def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
         raise FileNotFoundError(f"{folder}: no such folder; --data needs images/ and masks/ with files of equal names")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file():
+        if not visible(path, folder) or not path.is_file():
             continue
         if path.suffix.lower() not in IMAGE_ENDINGS:
             checkup.add("warning", path, "no image by its ending: left out")
@@ -139,12 +158,13 @@ def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
     return files
 
 
-def look(image: Path, mask: Path, patch: int, checkup: Checkup) -> Content | None:
+def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     """Read a pair; None if it cannot be used."""
+    image, mask, _ = pair
     before = checkup.count("error")
     pixels = labels = None
     try:
-        pixels = data.read_image(image)
+        pixels = data.read_image(image, bits=checkup.bits)
     except (ValueError, OSError) as error:
         checkup.add("error", image, _cause(image, error))
     try:

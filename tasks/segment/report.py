@@ -149,7 +149,7 @@ def segment_picture(model: UNet, job: Job, file: str, names: Sequence[str], *, a
     """Segment a picture; leave its mask (0 and 255, or class numbers) and a figure in the folder of the job."""
     from PIL import Image
 
-    image, out = data.read_image(file, gray=model.in_channels == 1), job.out
+    image, out = data.read_image(file, gray=model.in_channels == 1, bits=data.bit_depth([file])), job.out
     with job.progress("segmenting the picture", 1) as show:
         probability = probabilities_of(model, image, job.device, average=average)
         show()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,8 @@ from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
 
 from ..command import UsageError
-from ..options import Above, Among, AtLeast, TaskSettings
+from ..options import Above, Among, AtLeast
+from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
 from . import metrics
 from .data import IGNORED, WEIGHTS, MaskDataset, MaskPart, Patches
@@ -25,7 +27,7 @@ WEIGHTED = ("cross-entropy", "cross-entropy+dice")  # losses that take a weight 
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(OwnPictures):
     """What decides the outcome of a training run, to the last bit."""
 
     # data
@@ -78,6 +80,9 @@ class Settings(TaskSettings):
         if self.patch % period:
             near = max(period, self.patch // period * period)
             raise UsageError(f"--patch {self.patch} is no multiple of {period}, 2^depth; {near} is")
+
+    def picture_files(self) -> list[Path]:
+        return images_below(None if self.data is None else f"{self.data}/images")
 
     def build(self, in_channels: int, num_classes: int) -> UNet:
         """The padded U-Net with batch norm, with its initial weights."""

@@ -58,7 +58,7 @@ class Transfer(Task):
         if hasattr(options, "data"):
             if idle := stated(options, of_digits - of_photographs) + ["--resume"] * options.resume:
                 raise UsageError(f"{', '.join(idle)} cannot be with --data; leave one of them out")
-            learn_photographs(Own(**given(Own, options)), options)
+            learn_photographs(Own(**given(Own, options)).completed(), options)
         elif idle := stated(options, of_photographs - of_digits):
             raise UsageError(f"{', '.join(idle)}: for your own photographs; name their folder with --data")
         return hasattr(options, "data")
@@ -90,7 +90,7 @@ def learn_photographs(own: Own, options: argparse.Namespace) -> None:
     methods = list(METHODS) if method == "all" else [method]
     device, out = command.device(options.device), writable(options.out)
     progress = partial(command.progress, quiet=options.quiet)
-    part, names = photographs.read(own.data, own.side, progress)
+    part, names = photographs.read(own, progress)
     parts = photographs.three_parts(part, own.seed)
     task = Photographs(own, parts, len(names), device, progress, options.quiet)
     title, test = photographs.describe(own, parts), parts[2]
@@ -105,7 +105,7 @@ def learn_photographs(own: Own, options: argparse.Namespace) -> None:
         written.append(photographs.save(model, method, names, out).name)
     figure.confusions(out / "photographs.png", results, names, title)
     print(f"in {out}: {', '.join(written)}, {CLASSES}, photographs.png; to use one:")
-    files = f"--weights {out / written[-1]} --classes {out / CLASSES}"
+    files = f"--weights {out / written[-1]} --classes {out / CLASSES}" + (f" --bits {own.bits}" if own.bits else "")
     print(f"python -m tasks classify --model {own.model} {files} --image FILE")
 
 

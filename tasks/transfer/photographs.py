@@ -14,11 +14,12 @@ import minidl as md
 from minidl import data, nn
 
 from ..classify import MODELS
-from ..classify.data import Part, PictureBatches, square
+from ..classify.data import Part, PictureBatches, Reader
 from ..classify.evaluate import Result, tested
 from ..command import each
 from ..models import GoogLeNet, pretrained
-from ..options import Above, Among, AtLeast, TaskSettings
+from ..options import Above, Among, AtLeast
+from ..own_pictures import OwnPictures, images_below
 from ..run import CLASSES, write_text
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 
@@ -31,7 +32,7 @@ NOT_CLASSES = {"train", "training", "val", "valid", "validation", "test"}
 
 
 @dataclass(frozen=True)
-class Own(TaskSettings):
+class Own(OwnPictures):
     """What decides the outcome."""
 
     # your own photographs
@@ -43,6 +44,9 @@ class Own(TaskSettings):
     batch: int = 16  # pictures per step
     lr: Annotated[float | None, Above(0)] = None  # finetune (0.0001), scratch (0.001)
     seed: int = 0  # decides all that is random
+
+    def picture_files(self) -> list[Path]:
+        return images_below(self.data)
 
     @property
     def side(self) -> int:
@@ -63,27 +67,30 @@ class Own(TaskSettings):
         return MODELS[self.model](num_classes=classes, rng=rng, **options)
 
 
-def read(root: str, side: int, progress: Callable) -> tuple[Part, list[str]]:
-    """The photographs in the folders of `root`, cut to squares, and the names of the folders, which are the classes.
+def read(own: Own, progress: Callable) -> tuple[Part, list[str]]:
+    """The photographs in the folders of the data, cut to squares, and the names of the folders, which are the classes.
 
     As torchvision prepares them: the shorter side to 256 pixels, the central 224 (in this proportion for other sizes).
     They are kept as bytes: 150 kB each at 224. Raises OSError or ValueError in one line that names folder or file.
     """
-    files, labels, names = data.class_folders(root)
+    root, short = own.data, round(own.side * pretrained.SHORT / pretrained.SIDE)
+    _, labels, names = data.class_folders(root)
     if set(map(str.lower, names)) <= NOT_CLASSES:
         raise ValueError(f"{root}: {', '.join(names)} are parts, not classes; give --data {Path(root, names[0])}")
     if len(names) < 2:
         raise ValueError(f"{root} has one folder only, {names[0]}: that is one class, and at least two are needed")
-    for name, count in zip(names, np.bincount(labels).tolist()):
+    require_enough(root, labels, names)
+    part, names = Reader(short, own.side, own.bits, own.skip_bad, progress).folder(Path(root))
+    require_enough(root, part.labels, names)
+    return part, names
+
+
+def require_enough(root: str, labels: np.ndarray, names: list[str]) -> None:
+    """Raise ValueError for a class with too few pictures."""
+    for name, count in zip(names, np.bincount(labels, minlength=len(names)).tolist()):
         if count < LEAST:
             needed = f"at least {LEAST} of each class are needed: to train on, to choose by, to test on"
-            raise ValueError(f"{Path(root, name)}: {count} image{'s' * (count > 1)}; {needed}")
-    short = round(side * pretrained.SHORT / pretrained.SIDE)
-    images = np.empty((len(files), 3, side, side), np.uint8)
-    with progress(f"reading {len(files)} photographs of {len(names)} classes", len(files)) as step:
-        for place, file in each(zip(images, files), step):
-            place[...] = square(data.read_image(file), short, side)
-    return Part(images, labels), names
+            raise ValueError(f"{Path(root, name)}: {count} image{'s' * (count != 1)}; {needed}")
 
 
 def three_parts(part: Part, seed: int) -> list[Part]:
