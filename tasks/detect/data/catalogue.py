@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl import data
 
+from ...faults import Fault
 from .outlines import masked
 from .records import Target
 
@@ -44,6 +45,9 @@ class Catalogue:
 
     classes: their names; a label is the position in them. form: what the boxes are in the file, "xywh" or "xyxy".
     points: the names of the keypoints, empty if there are none. strays: objects of pictures that are not listed.
+    faults: records that could not be read and so are not here, and what else the reader found.
+    bits: of pictures deeper than bytes. upright: whether boxes are on pictures as EXIF says that they are shown, not on
+    the pixels as they are stored; both as in `minidl.data.read_image`.
     """
 
     classes: tuple[str, ...]
@@ -51,12 +55,15 @@ class Catalogue:
     form: str
     points: tuple[str, ...] = ()
     strays: tuple[Thing, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    bits: int | None = None
+    upright: bool = True
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, Target]:
-        image = data.read_image(self.pictures[i].path)
+        image = data.read_image(self.pictures[i].path, bits=self.bits, upright=self.upright)
         return image, self.target(i, image.shape[1:])
 
     def target(self, i: int, size: tuple[int, int] | None = None) -> Target:
@@ -75,10 +82,28 @@ class Catalogue:
         if self.points:
             points = np.stack([_points(thing, len(self.points)) for thing in things]) if things else None
             points = np.zeros((0, len(self.points), 3)) if points is None else points
-        if things and all(thing.area is not None for thing in things):
-            areas = [thing.area for thing in things]
+        if any(thing.area is not None for thing in things):
+            areas = [np.nan if thing.area is None else thing.area for thing in things]
         boxes, labels = [thing.box for thing in things], [self.classes.index(thing.name) for thing in things]
         return Target(boxes, labels, masks, points, [thing.crowd for thing in things], areas)
+
+    def without(self, records: Iterable[object]) -> Catalogue:
+        """All but these pictures and objects."""
+        out = {id(record) for record in records}
+        pictures = [
+            replace(picture, things=[thing for thing in picture.things if id(thing) not in out])
+            for picture in self.pictures
+            if id(picture) not in out
+        ]
+        return replace(self, pictures=pictures, strays=tuple(s for s in self.strays if id(s) not in out))
+
+    def boxes_alone(self) -> Catalogue:
+        """Without outlines and keypoints."""
+        pictures = [
+            replace(picture, things=[replace(thing, outline=None, keypoints=None) for thing in picture.things])
+            for picture in self.pictures
+        ]
+        return replace(self, pictures=pictures, points=())
 
     def split(self, fractions: Sequence[float], seed: int) -> list[Catalogue]:
         """Disjoint parts of the pictures, shuffled: see `minidl.data.split`."""

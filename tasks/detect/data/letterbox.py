@@ -28,7 +28,7 @@ def framed_target(target: Target, factor: float, size: Sequence[int], side: int 
     A pixel belongs to a mask if at least half of it is covered.
     """
     height, width = size
-    boxes = target.boxes.clip(0, np.float32([width, height, width, height]))
+    boxes = target.boxes.clip(0, [width, height, width, height])
     plain = Target(boxes, target.labels, None, target.keypoints, target.crowd, target.areas).scaled(factor)
     if target.masks is None:
         return plain
@@ -40,7 +40,7 @@ def framed_target(target: Target, factor: float, size: Sequence[int], side: int 
 def unframed(found: Detections, factor: float, size: Sequence[int]) -> Detections:
     """Detections in what `framed` gives, in pixels of the picture (H, W); those outside of it are left out."""
     height, width = size
-    boxes = (found.boxes / factor).clip(0, np.float32([width, height, width, height]))
+    boxes = (found.boxes / factor).clip(0, [width, height, width, height])
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     boxes, found = boxes[inside], found[inside]
     h, w = fitted(size, factor)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+FINE = 5  # points to a side of a pixel, on which polygons are drawn
+
 
 def masked(outline: list | dict, size: tuple[int, int], where: str = "outline") -> np.ndarray:
     """Bool (H, W): a list of polygons, or {"counts": ..., "size": [H, W]}. Raises ValueError, naming `where`."""
@@ -16,13 +18,16 @@ def masked(outline: list | dict, size: tuple[int, int], where: str = "outline") 
 
 
 def parsed(outline: list | dict, size: tuple[int, int], where: str = "outline") -> list:
-    """The lengths of the runs, or the corners (N, 2) of each polygon. Raises as `masked` does, without drawing it."""
+    """The lengths of the runs, or the corners (N, 2) of each polygon with at least 3, which others have no area beside.
+
+    Raises as `masked` does, without drawing it.
+    """
     try:
         if not isinstance(outline, dict):
             polygons = [np.array(polygon, float).reshape(-1, 2) for polygon in outline]
-            if min(map(len, polygons), default=0) < 3:
-                raise ValueError(f"a polygon has at least 3 corners, got {min(map(len, polygons), default=0)}")
-            return polygons
+            if not (whole := [polygon for polygon in polygons if len(polygon) >= 3]):
+                raise ValueError(f"a polygon has at least 3 corners, got {max(map(len, polygons), default=0)}")
+            return whole
         if tuple(outline["size"]) != tuple(size):
             raise ValueError(f"its runs are of {tuple(outline['size'])} pixels, the picture has {tuple(size)}")
         counts = outline["counts"]
@@ -63,17 +68,35 @@ def _numbers(text: str | bytes) -> list[int]:
 
 
 def filled_polygon(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bool (H, W), the pixels whose centres lie inside a polygon with corners (N, 2), x and y: even-odd rule.
+    """Bool (H, W), the pixels of a polygon with corners (N, 2), x and y, as COCO's tools draw them, to the pixel.
 
-    A row of centres crosses the edges of the polygon; a centre is inside if an odd number of crossings is left of it.
+    The outline is drawn on a grid of FINE points to a pixel. Where it steps from one column of points to the next in
+    the middle of a column of pixels, it crosses that; a pixel is inside if an odd number of crossings is above it.
+    Source: rleFrPoly in maskApi.c of pycocotools, github.com/cocodataset/cocoapi.
     """
     height, width = size
-    y = np.arange(height) + 0.5
-    (ax, ay), (bx, by) = corners.T, np.roll(corners, -1, axis=0).T
-    crosses = (ay[:, None] <= y) != (by[:, None] <= y)  # (N, H)
-    edge, row = crosses.nonzero()
-    x = ax[edge] + (y[row] - ay[edge]) * (bx[edge] - ax[edge]) / (by[edge] - ay[edge])
-    first = np.ceil(x - 0.5).clip(0, width).astype(int)  # the first column whose centre is not left of the crossing
-    changes = np.zeros((height, width + 1), int)
-    np.add.at(changes, (row, first), 1)
-    return np.cumsum(changes, axis=1)[:, :width] % 2 == 1
+    start = (FINE * corners + 0.5).astype(int)  # as there, cut off towards 0
+    end = np.roll(start, -1, axis=0)
+    x, y = _points(start, end)
+    step = np.flatnonzero(x[1:] != x[:-1])
+    column = (np.minimum(x[step], x[step + 1]) + 0.5) / FINE - 0.5
+    row = (np.minimum(y[step], y[step + 1]) + 0.5) / FINE - 0.5
+    inside = (np.floor(column) == column) & (column >= 0) & (column <= width - 1)
+    first = column[inside].astype(int) * height + np.ceil(row[inside].clip(0, height)).astype(int)
+    crossings = np.bincount(first, minlength=height * width + 1)[: height * width]
+    return (np.cumsum(crossings) % 2 == 1).reshape(width, height).T
+
+
+def _points(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points x and y of all edges (N, 2), drawn one after the other along their longer side, both ends included."""
+    flat = (np.abs(end - start) * [1, -1]).sum(axis=1) >= 0  # along x
+    along, across = (np.where(flat, part, part[::-1]) for part in ((start.T), (end.T)))  # (2, N): first the longer side
+    back = along[0] > across[0]  # drawn from the lower end, as rounding is not symmetric
+    low, high = np.where(back, across, along), np.where(back, along, across)
+    length = high[0] - low[0]
+    edge = np.repeat(np.arange(len(start)), length + 1)
+    t = np.arange(len(edge)) - np.repeat(np.cumsum(length + 1) - length - 1, length + 1)
+    t = np.where(back[edge], length[edge] - t, t)
+    slope = (high[1] - low[1]) / np.maximum(length, 1)
+    longer, shorter = low[0][edge] + t, (low[1][edge] + slope[edge] * t + 0.5).astype(int)
+    return np.where(flat[edge], longer, shorter), np.where(flat[edge], shorter, longer)

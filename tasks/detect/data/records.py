@@ -8,7 +8,7 @@ centre of pixel (0, 0) is x = y = 0.5. Keypoints live in the same coordinates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,11 +21,11 @@ MISSING, HIDDEN, VISIBLE = 0, 1, 2  # the third number of a keypoint
 class Target:
     """The objects of one picture: K boxes, with masks and keypoints where the data has them.
 
-    boxes: float32 (K, 4). labels: int64 (K,) from 0 to C - 1; there is no number for the background.
-    masks: bool (K, H, W) or None. keypoints: float32 (K, P, 3) or None; x, y and how visible: 0 not given, 1 known but
-    hidden, 2 visible. crowd: bool (K,), regions in which detections are neither right nor wrong; all False if left out.
-    areas: float32 (K,), in pixels, where the data gives them; else those of the masks, else those of the boxes.
-    Arrays of other number types are converted. Raises ValueError for shapes that do not fit.
+    boxes: (K, 4). labels: int64 (K,) from 0 to C - 1; there is no number for the background.
+    masks: bool (K, H, W) or None. keypoints: (K, P, 3) or None; x, y and how visible: 0 not given, 1 known but hidden,
+    2 visible. crowd: bool (K,), regions in which detections are neither right nor wrong; all False if left out.
+    areas: float64 (K,), in pixels, where the data gives them; else, and where NaN, those of the masks, else of the
+    boxes. Numbers are float64, but float32 stays what it is. Raises ValueError for shapes that do not fit.
     """
 
     boxes: np.ndarray
@@ -39,17 +39,18 @@ class Target:
         _check(self)
         n = len(self.boxes)
         self.crowd = np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool)
-        self.areas = self._measured() if self.areas is None else np.asarray(self.areas, np.float32)
+        self.areas = np.full(n, np.nan) if self.areas is None else np.asarray(self.areas, np.float64)
         if self.crowd.shape != (n,) or self.areas.shape != (n,):
             raise ValueError(
                 f"a Target of {n} boxes needs crowd ({n},) and areas ({n},), got {self.crowd.shape}, {self.areas.shape}"
             )
+        if (unknown := np.isnan(self.areas)).any():
+            self.areas = np.where(unknown, self._measured(), self.areas)
 
     def _measured(self) -> np.ndarray:
         if self.masks is not None:
-            return self.masks.sum(axis=(1, 2), dtype=np.float32)
-        x1, y1, x2, y2 = self.boxes.T
-        return (x2 - x1) * (y2 - y1)
+            return self.masks.sum(axis=(1, 2), dtype=np.float64)
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -62,11 +63,19 @@ class Target:
     def scaled(self, factor: float | Sequence[float]) -> Target:
         """Of the same picture at `factor` times its size, one number or (y, x). Masks would need a resampling."""
         y, x = (factor, factor) if np.isscalar(factor) else factor
-        return self._mapped(np.float32([x, y]), np.float32([0, 0]))
+        return self._mapped(self._numbers([x, y]), self._numbers([0, 0]))
 
     def moved(self, dx: float, dy: float) -> Target:
         """Of the same picture moved right by dx and down by dy. Masks would need a resampling."""
-        return self._mapped(np.float32([1, 1]), np.float32([dx, dy]))
+        return self._mapped(self._numbers([1, 1]), self._numbers([dx, dy]))
+
+    def seen(self) -> Target:
+        """With the numbers that networks take: boxes and keypoints in float32."""
+        points = None if self.keypoints is None else self.keypoints.astype(np.float32)
+        return replace(self, boxes=self.boxes.astype(np.float32), keypoints=points)
+
+    def _numbers(self, values: Sequence[float]) -> np.ndarray:
+        return np.array(values, self.boxes.dtype)
 
     def flipped(self, width: float, swapped: Sequence | None = None) -> Target:
         """Of the picture of this width mirrored left to right: ``image[..., ::-1]``.
@@ -82,7 +91,8 @@ class Target:
             swapped = np.arange(self.keypoints.shape[1]) if swapped is None else np.asarray(swapped)
             order = swapped[self.labels] if swapped.ndim == 2 else np.tile(swapped, (len(self), 1))  # (K, P)
             points = np.take_along_axis(self.keypoints, order[..., None], axis=1)
-            points = np.where(points[..., 2:] > 0, points * np.float32([-1, 1, 1]) + np.float32([width, 0, 0]), points)
+            mirrored = points * self._numbers([-1, 1, 1]) + self._numbers([width, 0, 0])
+            points = np.where(points[..., 2:] > 0, mirrored, points)
         return Target(boxes, self.labels, masks, points, self.crowd, self.areas)
 
     def _mapped(self, scale: np.ndarray, shift: np.ndarray) -> Target:
@@ -113,7 +123,7 @@ class Detections:
 
     def __post_init__(self):
         _check(self)
-        self.scores = np.asarray(self.scores, np.float32)
+        self.scores = _numbers(self.scores)
         n = len(self.boxes)
         if self.scores.shape != (n,):
             raise ValueError(f"Detections of {n} boxes need scores ({n},), got {self.scores.shape}")
@@ -138,19 +148,29 @@ class Detections:
         return Detections(self.boxes[index], self.labels[index], self.scores[index], masks, points)
 
 
-def require_targets(targets: Sequence[Target], images: Tensor, num_classes: int) -> None:
-    """Raise ValueError unless there is a target for each image (N, 3, H, W), with labels below num_classes."""
+def require_targets(targets: Sequence[Target], images: Tensor, num_classes: int) -> list[Target]:
+    """The targets as they are `seen`.
+
+    Raises ValueError unless there is one for each image (N, 3, H, W), with labels below num_classes.
+    """
     if images.ndim != 4 or len(targets) != len(images):
         raise ValueError(f"losses need images (N, 3, H, W) and N targets, got {images.shape} and {len(targets)}")
     for n, target in enumerate(targets):
         if (target.labels >= num_classes).any():
             raise ValueError(f"target {n} has label {target.labels.max()}, the classes are 0 to {num_classes - 1}")
+    return [target.seen() for target in targets]
+
+
+def _numbers(values: np.ndarray | Sequence) -> np.ndarray:
+    """As float64; float32, which networks give, stays what it is."""
+    values = np.asarray(values)
+    return values if values.dtype == np.float32 else values.astype(np.float64)
 
 
 def _check(record: Target | Detections) -> None:
     """Convert what both records have, and see that the shapes fit."""
     name = type(record).__name__
-    boxes, labels = np.asarray(record.boxes, np.float32), np.asarray(record.labels)
+    boxes, labels = _numbers(record.boxes), np.asarray(record.labels)
     n = len(boxes) if boxes.ndim else 0
     boxes = boxes.reshape(0, 4) if boxes.size == 0 and n == 0 else boxes
     if boxes.shape != (n, 4):
@@ -167,7 +187,7 @@ def _check(record: Target | Detections) -> None:
         if record.masks.ndim != 3 or len(record.masks) != n:
             raise ValueError(f"{name} of {n} boxes needs masks ({n}, H, W), got {record.masks.shape}")
     if record.keypoints is not None:
-        record.keypoints = np.asarray(record.keypoints, np.float32)
+        record.keypoints = _numbers(record.keypoints)
         if record.keypoints.ndim != 3 or len(record.keypoints) != n or record.keypoints.shape[2] != 3:
             raise ValueError(f"{name} of {n} boxes needs keypoints ({n}, P, 3), got {record.keypoints.shape}")
 

@@ -13,11 +13,16 @@ OTHER = 0.05  # for points of anything else, about the middle of those
 
 
 def box_overlap(found: np.ndarray, given: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """The IoU of boxes. With a crowd, the share of the found box that lies within it."""
-    a, b = found.astype(np.float64)[:, None], given.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])  # (D, G, 2)
-    shared = sides.clip(0, None).prod(axis=2)
-    return _shared_over_whole(shared, *((box[..., 2:] - box[..., :2]).prod(axis=2) for box in (a, b)), crowd)
+    """The IoU of boxes. With a crowd, the share of the found box that lies within it.
+
+    Boxes end at x + (x2 - x): in the rounding, too, this is pycocotools, which knows corners and sides.
+    """
+    low = [boxes.astype(np.float64)[:, :2] for boxes in (found, given)]
+    sides = [boxes.astype(np.float64)[:, 2:] - corner for boxes, corner in zip((found, given), low)]
+    (a, b), (a_end, b_end) = low, (corner + side for corner, side in zip(low, sides))
+    shared = np.minimum(a_end[:, None], b_end) - np.maximum(a[:, None], b)  # (D, G, 2)
+    a_area, b_area = (side.prod(axis=1) for side in sides)
+    return _shared_over_whole(shared.clip(0, None).prod(axis=2), a_area[:, None], b_area[None], crowd)
 
 
 def mask_overlap(found: np.ndarray, given: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:

@@ -95,7 +95,7 @@ class FasterRCNN(Detector):
         Approximate joint training (Ren et al., section 3.2): proposals are taken as data, no gradient flows through
         their boxes. Raises ValueError without `rng`, which draws the samples.
         """
-        require_targets(targets, images, self.num_classes)
+        targets = require_targets(targets, images, self.num_classes)
         if rng is None:
             raise ValueError("FasterRCNN trains on samples: losses(images, targets, rng) needs a numpy Generator")
         maps = self.backbone(images)

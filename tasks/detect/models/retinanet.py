@@ -103,7 +103,7 @@ class RetinaNet(SingleStage):
     ) -> AnchorPass:
         """By the number of positive anchors in all images (1 if there are none): "class", the focal losses of all
         anchors that are not ignored, over all classes; "box", the smooth L1 losses of the positive ones' steps."""
-        require_targets(targets, images, self.num_classes)
+        targets = require_targets(targets, images, self.num_classes)
         s, found = self.settings, self(images)
         matches = [match(found.anchors, t, positive=s.positive, negative=s.negative, best=s.best) for t in targets]
         yes = Positives.among(matches, targets)

@@ -141,7 +141,7 @@ class SSD(SingleStage):
 
         An image without objects has no positive boxes, hence no hard negatives: nothing is learned from it.
         """
-        require_targets(targets, images, self.num_classes)
+        targets = require_targets(targets, images, self.num_classes)
         s, found = self.settings, self(images)
         limits = {"positive": s.positive, "negative": s.positive, "best": True, "claimed": True}
         matches = [match(found.anchors, t, **limits) for t in targets]

@@ -123,7 +123,7 @@ class YOLO(SingleStage):
         Of several objects with their centre in one cell the largest counts. Boxes half inside a crowd region are left
         out of "no_object".
         """
-        require_targets(targets, images, self.num_classes)
+        targets = require_targets(targets, images, self.num_classes)
         s, size, found = self.settings, images.shape[2:], self(images)
         boxes, shape = found.boxes(size), found.confidence.shape
         yes = assigned(targets, found.cells, size)

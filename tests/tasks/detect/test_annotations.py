@@ -192,20 +192,25 @@ def test_text_of_run_lengths_is_that_of_pycocotools(seed, height, width, chance)
     np.testing.assert_array_equal(masked(rle, (height, width)), inside)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(3, 9))
+@given(st.integers(0, 2**32 - 1), st.integers(3, 9), st.sampled_from([1, 2, 10, 1e6]))
 @settings(deadline=None, max_examples=60)
-def test_polygon_holds_the_centres_that_wind_around_an_odd_number_of_times(seed, corners):
-    from matplotlib.path import Path
+def test_polygons_are_drawn_as_pycocotools_draws_them(seed, corners, parts):
+    mask = pytest.importorskip("pycocotools.mask", reason="compares with pycocotools: pip install pycocotools")
+    points = np.rint(np.random.default_rng(seed).uniform(-5, 25, (corners, 2)) * parts) / parts
+    points[1] = points[0] if seed % 3 == 0 else points[1]
+    theirs = mask.decode(mask.frPyObjects([points.ravel().tolist()], 14, 17))[..., 0]
+    np.testing.assert_array_equal(filled_polygon(points, (14, 17)), theirs)
 
-    points = np.random.default_rng(seed).uniform(-5, 25, (corners, 2))
-    centres = np.stack(np.meshgrid(np.arange(17) + 0.5, np.arange(14) + 0.5), axis=-1).reshape(-1, 2)
-    if corners <= 3:  # larger ones may cross themselves, and matplotlib fills by another rule
-        expected = Path(points).contains_points(centres)
-    else:
-        angle = np.arctan2(*(points - points.mean(axis=0)).T)
-        points = points[np.argsort(angle)]  # a star around its mean does not cross itself
-        expected = Path(points).contains_points(centres)
-    np.testing.assert_array_equal(filled_polygon(points, (14, 17)).ravel(), expected)
+
+def test_a_polygon_worked_out_by_pycocotools():
+    triangle = filled_polygon(np.array([[1.0, 0.6], [6.3, 2.5], [2.2, 5.0]]), (6, 8))  # pycocotools 2.0.11
+    rows = ["00000000", "01110000", "00111100", "00111000", "00100000", "00000000"]
+    assert [f"{row:08b}" for row in np.packbits(triangle, axis=1)[:, 0]] == rows
+
+
+def test_parts_of_an_outline_without_area_are_left_out():
+    square = [2, 1, 6, 1, 6, 4, 2, 4]
+    np.testing.assert_array_equal(masked([square, [4.0, 4.0], [1, 1, 5, 5]], (6, 8)), masked([square], (6, 8)))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ def target():
 
 def test_a_target_converts_and_completes():
     t = target()
-    assert (t.boxes.dtype, t.labels.dtype, t.keypoints.dtype) == (np.float32, np.int64, np.float32)
+    assert (t.boxes.dtype, t.labels.dtype, t.keypoints.dtype) == (np.float64, np.int64, np.float64)
+    assert (t.seen().boxes.dtype, t.seen().keypoints.dtype, t.seen()[:1].boxes.dtype) == ("f4", "f4", "f4")
+    assert Target(t.boxes, t.labels, areas=[7.1, np.nan]).areas.tolist() == [7.1, 15]
     assert not t.crowd.any() and t.areas.tolist() == [8, 15] and len(t) == 2
     assert len(Target([], [])) == 0 and Target([], []).boxes.shape == (0, 4)
     assert t[t.labels == 1].areas.tolist() == [15] and t[:1].keypoints.shape == (1, 2, 3)

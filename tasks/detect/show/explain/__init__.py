@@ -72,7 +72,7 @@ def traced(
         losses = {name: loss.item() for name, loss in summed(training.terms).items()}
     terms = {name: part._replace(value=part.value.numpy()) for name, part in training.terms.items()}
     prediction = model.predict(batch, limit=LIMIT)
-    return Case(model, training, prediction, terms, losses, target, classes, image.shape[1:], points)
+    return Case(model, training, prediction, terms, losses, target.seen(), classes, image.shape[1:], points)
 
 
 def kind(model: Detector) -> type:
