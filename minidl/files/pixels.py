@@ -30,10 +30,12 @@ LOWER = {  # how Pillow is to read colours of two bytes for it to keep the lower
 
 
 class Pixels(NamedTuple):
-    """A picture with all its bits: (H, W, 1) or (H, W, 3), uint8, uint16, int32 or float; and its alpha (H, W)."""
+    """A picture with all its bits: (H, W, 1) or (H, W, 3), uint8, uint16, int32 or float; its alpha (H, W); its EXIF
+    orientation, 1 to 8, by which it has been turned or not."""
 
     values: np.ndarray
     alpha: np.ndarray | None
+    turn: int = 1
 
 
 @contextmanager
@@ -82,10 +84,11 @@ def read_pixels(path: str | os.PathLike, *, upright: bool = True) -> Pixels:
             after = orientation(file)  # 1 of a TIFF, which Pillow turns itself
             pixels = _bands(file)
         if low is not None:
-            upper = pixels.values if pixels.alpha is None else np.dstack(pixels)
+            upper = pixels.values if pixels.alpha is None else np.dstack(pixels[:2])
             pixels = _apart(upper[..., -low.shape[2] :].astype(np.uint16) << 8 | low)
     turn = after if upright else 1 if after == before else UNDONE.get(before, before)
-    return pixels if turn == 1 else Pixels(*(a if a is None else TURNS[turn](a) for a in pixels))
+    values, alpha = (a if a is None or turn == 1 else TURNS[turn](a) for a in pixels[:2])
+    return Pixels(values, alpha, before)
 
 
 def _bands(file: Any) -> Pixels:

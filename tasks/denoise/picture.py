@@ -27,7 +27,7 @@ class Picture:
     @classmethod
     def read(cls, path: str | os.PathLike, bits: int | None = None) -> Picture:
         """Read an image; white is the largest number of `bits`, or of those it uses. Raises ValueError in one line."""
-        values, alpha = read_pixels(path)
+        values, alpha, _ = read_pixels(path)
         bits = 0 if alpha is not None else bits or bit_depth([path])  # what is opaque needs them all
         white = white_of(values, bits, path)
         channels = values.transpose(2, 0, 1).astype(np.float32) / np.float32(white)  # (H, W, C) -> (C, H, W)

@@ -12,6 +12,7 @@ from minidl import nn
 from minidl.data import read_image
 
 from ..command import Parser, UsageError, whole
+from ..faults import LEFT_OUT
 from ..frame import Task
 from ..run import CHECKPOINT, Job
 from .data import own
@@ -60,9 +61,6 @@ class Detect(Task):
         step = "write a page that steps through test picture N, with --checkpoint or after training"
         add("--explain", type=whole(0), metavar="N", help=step)
 
-    def chosen(self, options: argparse.Namespace) -> Settings:
-        return super().chosen(options).completed()
-
     def instead(self, options: argparse.Namespace) -> bool:
         if options.check:
             check(self.chosen(options), print, sys.maxsize)
@@ -72,7 +70,9 @@ class Detect(Task):
         """The picture of --image; True for --explain alone."""
         if options.explain is not None:
             explain.require(settings, options.explain)
-        return read_image(options.image) if options.image else (options.explain is not None) or None
+        if options.image:
+            return read_image(options.image, bits=settings.bits)
+        return True if options.explain is not None else None
 
     def load(self, settings: Settings, checkpoint: str) -> nn.Module:
         return load(settings, checkpoint, self.advice)
@@ -101,11 +101,11 @@ def check(settings: Settings, show: Callable[[str], object], most: int) -> None:
     """Show what is wrong with the data of the settings. Raises ValueError if there are errors."""
     if not settings.data:
         raise UsageError("--check looks at data of your own: name it with --data")
-    own.check(settings, settings.seed, settings.build, settings.faults(), show, most)
+    own.check(settings, settings.seed, settings.build, show, most)
 
 
 def _say(line: str, quiet: bool) -> None:
-    if not quiet or line.startswith("error: "):
+    if not quiet or line.startswith(("error: ", LEFT_OUT)):
         print(line, file=sys.stderr)
 
 

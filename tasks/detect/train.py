@@ -55,6 +55,7 @@ class Settings(Source):
     made, made_words = Scenes, ("scenes", "digits")
     kinds = ("boxes",)  # of average precision
     points = ()  # keypoints of each class
+    boxes_alone = True
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""

@@ -68,7 +68,7 @@ def test_a_png_of_colours_keeps_sixteen_bits(tmp_path):
         chunks = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
         framed = (struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks)
         (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
-        values, alpha = pixels.read_pixels(tmp_path / "x.png")
+        values, alpha, _ = pixels.read_pixels(tmp_path / "x.png")
         assert np.array_equal(values if alpha is None else np.dstack([values, alpha]), levels)
 
 
@@ -111,7 +111,8 @@ def test_a_turned_tiff_is_turned_once(tmp_path, array):
         path = tiff(tmp_path / "x.tif", array, extratags=[(pixels.ORIENTATION, "H", 1, turn, True)])
         for upright in (True, False):
             wanted = shown.get(turn if upright else 1, lambda a: a)(array.reshape(5, 7, -1))
-            values, alpha = pixels.read_pixels(path, upright=upright)
+            values, alpha, found = pixels.read_pixels(path, upright=upright)
+            assert found == turn
             assert np.array_equal(values if alpha is None else np.dstack([values, alpha]), wanted)
             assert pixels.image_size(path, upright=upright) == wanted.shape[:2]
 

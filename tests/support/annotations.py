@@ -27,7 +27,7 @@ def coco(root, count=8, outlines=True, points=True):
         Image.fromarray(picture).save(root / "pictures" / f"{i}.png")
         images.append({"id": i, "file_name": f"{i}.png", "height": len(picture), "width": len(picture[0])})
         for k, (x1, y1, x2, y2) in enumerate(boxes.values()):
-            thing = {"id": 10 * i + k, "image_id": i, "category_id": k + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            thing = {"id": 10 * i + k + 1, "image_id": i, "category_id": k + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
             if outlines:
                 thing["segmentation"] = [[x1, y1, x2, y1, x2, y2, x1, y2]]
             if points:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from minidl.files.pixels import opened
+from minidl.files.pictures import white_of
+from minidl.files.pixels import image_size, read_pixels
 
-from ...faults import Fault, error, warning
+from ...faults import LEFT_OUT, Fault, error, warning
 from ..evaluate.overlap import box_overlap
 from .catalogue import Catalogue, Picture, Thing
 from .outlines import parsed
@@ -22,19 +25,23 @@ BINS = np.linspace(0, 1, 11)
 COVERED = 0.5  # IoU with an anchor below which a truth is hard to match
 
 
-def examine(catalogue: Catalogue) -> list[Fault]:
+def examine(catalogue: Catalogue, show: Callable[[], object] = lambda: None) -> list[Fault]:
     """All that is wrong with what a reader gave, errors first; each fault names its record (file and index).
 
-    Errors: no pictures; a file that is missing, no image, or of another size than annotated; objects of pictures that
-    are not listed; classes that are not known; boxes without area, of no finite numbers or outside the picture; boxes
-    that look as if they were given in another format; outlines and keypoints that cannot be read.
+    Every picture is decoded; ``show()`` is called after each.
+    Errors: no pictures; records that cannot be read; a file that is missing, no whole image, or of another size than
+    annotated; objects of pictures that are not listed; classes that are not known; boxes without area, of no finite
+    numbers or outside the picture; boxes that look as if they were given in another format; outlines and keypoints that
+    cannot be read.
     Warnings: boxes that leave the picture by more than a pixel or are smaller than one; records that occur twice;
-    pictures without objects; classes without objects; visible keypoints outside the picture.
+    pictures without objects; classes without objects; visible keypoints outside the picture; pictures that EXIF turns;
+    parts of outlines without area; an id that pycocotools does not take.
     """
     faults = [error("there are no pictures")] if not catalogue.pictures else []
-    sizes, unreadable = _sizes(catalogue)
+    faults += catalogue.faults
+    sizes, unreadable = _looked_at(catalogue, show)
     faults += unreadable
-    faults += [error(f"{thing.where}: its picture is not listed") for thing in catalogue.strays]
+    faults += [error(f"{thing.where}: its picture is not listed", thing) for thing in catalogue.strays]
     suspicion = wrong_format(catalogue, sizes)
     faults += [error(suspicion)] if suspicion else []
     for picture, size in zip(catalogue.pictures, sizes):
@@ -45,50 +52,69 @@ def examine(catalogue: Catalogue) -> list[Fault]:
 
 
 def show_first(faults: Sequence[Fault], show: Callable[[str], object], most: int) -> None:
-    """Show the first `most` errors and as many warnings."""
-    for kind in ("error", "warning"):
+    """Show the first `most` errors, as many of what is left out, and as many warnings."""
+    for kind, several in (("error", "errors"), (LEFT_OUT, LEFT_OUT), ("warning", "warnings")):
         chosen = [fault for fault in faults if fault.kind == kind]
         for fault in chosen[:most]:
             show(str(fault))
         if len(chosen) > most:
-            show(f"... and {len(chosen) - most} more {kind}s")
+            show(f"... and {len(chosen) - most} more {several}")
 
 
 def require_none(faults: Sequence[Fault]) -> None:
     """Raise ValueError if there are errors among them."""
-    errors = [fault.line for fault in faults if fault.stops]
+    errors = [fault for fault in faults if fault.stops]
     if errors:
-        raise ValueError(f"the annotations have {len(errors)} errors, the first: {errors[0]}")
+        advice = "; --skip-bad leaves such records out" if all(fault.skippable for fault in errors) else ""
+        raise ValueError(f"the annotations have {len(errors)} errors, the first: {errors[0].line}{advice}")
 
 
 # --- pictures
 
 
-def _sizes(catalogue: Catalogue) -> tuple[list[tuple[int, int] | None], list[Fault]]:
-    """The (height, width) of each picture: its file's, else what is annotated; and what is wrong with the files."""
-    sizes, faults = [], []
-    for picture in catalogue.pictures:
-        actual, fault = _file_size(picture)
-        if actual and picture.size and actual != picture.size:
-            fault = f"annotated as {_sides(picture.size)}, but {picture.path} is {_sides(actual)}"
-        if fault:
-            faults.append(error(f"{picture.where}: {fault}"))
-        sizes.append(actual or picture.size)
+def _looked_at(catalogue: Catalogue, show: Callable[[], object]) -> tuple[list[tuple[int, int] | None], list[Fault]]:
+    """The (height, width) of each picture, its file's, else what is annotated; and what is wrong with the files."""
+    sizes, faults, turned = [], [], []
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(partial(_decoded, catalogue), catalogue.pictures)
+        for picture, (size, turn, fault) in zip(catalogue.pictures, found):
+            if size and picture.size and size != picture.size:
+                fault = f"annotated as {_sides(picture.size)}, but {picture.path} is {_sides(size)}"
+                if turn != 1 and picture.size == size[::-1]:
+                    fault += f" {_as_read(catalogue)}: {_otherwise(catalogue)}"
+            elif turn != 1:
+                turned.append(picture.where)
+            if fault:
+                faults.append(error(f"{picture.where}: {fault}", picture))
+            sizes.append(size or picture.size)
+            show()
+    if turned:
+        many = f" and {len(turned) - 1} others" if len(turned) > 1 else ""
+        faults.append(warning(
+            f"{turned[0]}{many}: EXIF says that the picture is to be turned; boxes are taken to be on it "
+            f"{_as_read(catalogue)}; {_otherwise(catalogue)}"
+        ))  # fmt: skip
     return sizes, faults
 
 
-def _file_size(picture: Picture) -> tuple[tuple[int, int] | None, str | None]:
-    """Height and width of the image as `read_image` turns it, from the head of its file, or why there is none."""
-    from PIL import ExifTags
-
+def _decoded(catalogue: Catalogue, picture: Picture) -> tuple[tuple[int, int] | None, int, str | None]:
+    """Height and width of the image as `read_image` gives it, its EXIF orientation, or why it cannot be read."""
     try:
-        with opened(picture.path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width), None
+        pixels = read_pixels(picture.path, upright=catalogue.upright)
+        white_of(pixels.values, catalogue.bits, picture.path)
     except FileNotFoundError:
-        return None, f"there is no file {picture.path}"
-    except ValueError as reason:
-        return None, str(reason)
+        return None, 1, f"there is no file {picture.path}"
+    except (OSError, ValueError) as reason:
+        return None, 1, str(reason)
+    return pixels.values.shape[:2], pixels.turn, None
+
+
+def _as_read(catalogue: Catalogue) -> str:
+    return "as it is shown" if catalogue.upright else "as it is stored"
+
+
+def _otherwise(catalogue: Catalogue) -> str:
+    return "--as-stored if they are on its pixels as stored" if catalogue.upright else "it turns without --as-stored"
 
 
 def _sides(size: tuple[int, int]) -> str:
@@ -125,14 +151,17 @@ def _thing_faults(
     if thing.name not in catalogue.classes:
         known = ", ".join(catalogue.classes[:8]) + (" ..." if len(catalogue.classes) > 8 else "")
         given = f"class {thing.name!r} is none of {known}" if thing.name else "its class is not in the list of classes"
-        yield error(f"{thing.where}: {given}")
+        yield error(f"{thing.where}: {given}", thing)
     if boxes:
         yield from _box_faults(thing, size, picture)
     if size and thing.outline:
         try:
-            parsed(thing.outline, size, thing.where)
+            parts = parsed(thing.outline, size, thing.where)
         except ValueError as reason:
-            yield error(str(reason))
+            yield error(str(reason), thing)
+        else:
+            if (blank := len(thing.outline) - len(parts)) and isinstance(thing.outline, list):
+                yield warning(f"{thing.where}: {blank} of {len(thing.outline)} polygons have less than 3 corners")
     if catalogue.points and thing.keypoints:
         yield from _point_faults(thing, len(catalogue.points), size)
 
@@ -141,11 +170,11 @@ def _box_faults(thing: Thing, size: tuple[int, int] | None, picture: Picture) ->
     x1, y1, x2, y2 = thing.box
     at = f"{thing.where}: box x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}"
     if not all(map(math.isfinite, thing.box)):
-        yield error(f"{at} is not of finite numbers")
+        yield error(f"{at} is not of finite numbers", thing)
     elif x2 <= x1 or y2 <= y1:
-        yield error(f"{at} has no area: {x2 - x1:g} wide and {y2 - y1:g} high")
+        yield error(f"{at} has no area: {x2 - x1:g} wide and {y2 - y1:g} high", thing)
     elif size and (x2 <= 0 or y2 <= 0 or x1 >= size[1] or y1 >= size[0]):
-        yield error(f"{at} lies outside of {picture.path.name}, {_sides(size)}")
+        yield error(f"{at} lies outside of {picture.path.name}, {_sides(size)}", thing)
     elif size and max(-x1, -y1, x2 - size[1], y2 - size[0]) > SLACK:
         yield warning(f"{at} leaves {picture.path.name}, {_sides(size)}")
     elif min(x2 - x1, y2 - y1) < 1:
@@ -154,7 +183,7 @@ def _box_faults(thing: Thing, size: tuple[int, int] | None, picture: Picture) ->
 
 def _point_faults(thing: Thing, count: int, size: tuple[int, int] | None) -> Iterator[Fault]:
     if len(thing.keypoints) != 3 * count:
-        yield error(f"{thing.where}: {count} keypoints are {3 * count} numbers, got {len(thing.keypoints)}")
+        yield error(f"{thing.where}: {count} keypoints are {3 * count} numbers, got {len(thing.keypoints)}", thing)
         return
     points = np.array(thing.keypoints, float).reshape(count, 3)
     for p, (x, y, visible) in enumerate(points):
@@ -245,9 +274,10 @@ def anchor_coverage(catalogue: Catalogue, anchors: Callable[[tuple[int, int]], n
     They are in the pixels of the picture as its file has it. Crowds do not count.
     """
     best, things, known = [], [], {}
-    for picture, size in zip(catalogue.pictures, _sizes(catalogue)[0]):
+    for picture in catalogue.pictures:
+        size = picture.size or image_size(picture.path, upright=catalogue.upright)
         mine = [thing for thing in picture.things if not thing.crowd]
-        if not mine or size is None:
+        if not mine:
             continue
         if size not in known:
             known = {size: np.asarray(anchors(size))}  # one is kept: pictures of one size often come together

@@ -7,45 +7,61 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...faults import Fault, error, warning
 from .catalogue import Catalogue, Picture, Thing
+from .named import PictureFiles
+
+BAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)  # what a record of another form raises
 
 
 def read_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> Catalogue:
     """The pictures of a COCO json whose files lie in the folder `images`; these are opened when indexed.
 
     Classes are the "categories" by ascending id. Boxes x, y, w, h become x, y, x + w, y + h; "iscrowd" becomes crowd.
-    Raises ValueError in one line if the file is not of this format; its content is checked by `annotations.examine`.
+    Records that cannot be read are not there but among its `faults`. Raises ValueError in one line if the file is not
+    of this format; its content is checked by `annotations.examine`.
     """
-    path = Path(annotations)
-    reading = "the file"  # what an error belongs to
+    path, files = Path(annotations), PictureFiles(images)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         categories = {entry["id"]: entry for entry in sorted(content["categories"], key=lambda entry: entry["id"])}
-        pictures: dict[Any, Picture] = {}
-        strays: list[Thing] = []
-        for i, entry in enumerate(content["images"]):
-            reading = f"images[{i}]"
+        names = tuple(str(entry["name"]) for entry in categories.values())
+        points = max((tuple(entry.get("keypoints", ())) for entry in categories.values()), key=len, default=())
+        entries = [list(enumerate(content[key])) for key in ("images", "annotations")]
+    except BAD as reason:
+        raise ValueError(f"{path}: not annotations in COCO's format (the file {_said(reason)})") from None
+    pictures: dict[Any, Picture] = {}
+    strays: list[Thing] = []
+    faults: list[Fault] = []
+    for i, entry in entries[0]:
+        where = f"{path.name}, images[{i}]"
+        try:
             if entry["id"] in pictures:
                 raise ValueError(f"has the id {entry['id']} of another")
-            pictures[entry["id"]] = _picture(entry, f"{path.name}, {reading}", Path(images))
-        reading = "the file"
-        for i, entry in enumerate(content["annotations"]):
-            reading = f"annotations[{i}]"
-            picture = pictures.get(entry["image_id"])
-            (picture.things if picture else strays).append(_thing(entry, f"{path.name}, {reading}", categories))
-    except FileNotFoundError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:150]
-        raise ValueError(f"{path}: not annotations in COCO's format ({reading} {what})") from None
-    names = tuple(str(entry["name"]) for entry in categories.values())
-    points = max((tuple(entry.get("keypoints", ())) for entry in categories.values()), key=len, default=())
-    return Catalogue(names, list(pictures.values()), "xywh", points, tuple(strays))
+            pictures[entry["id"]] = _picture(entry, where, files)
+        except BAD as reason:
+            faults.append(error(f"{where} {_said(reason)}", where))
+    for i, entry in entries[1]:
+        where = f"{path.name}, annotations[{i}]"
+        try:
+            thing, picture = _thing(entry, where, categories), pictures.get(entry["image_id"])
+            (picture.things if picture else strays).append(thing)
+            if entry.get("id") == 0 and type(entry["id"]) is int:
+                line = f"{thing.where}: pycocotools takes the id 0 for none and never counts it as found; count from 1"
+                faults.append(warning(line))
+        except BAD as reason:
+            faults.append(error(f"{where} {_said(reason)}", where))
+    return Catalogue(names, list(pictures.values()), "xywh", points, tuple(strays), tuple(faults))
 
 
-def _picture(entry: dict, where: str, folder: Path) -> Picture:
-    size = (int(entry["height"]), int(entry["width"])) if "height" in entry and "width" in entry else None
-    return Picture(f"{where} ({entry['file_name']})", folder / entry["file_name"], size)
+def _said(reason: Exception) -> str:
+    return f"has no {reason}" if isinstance(reason, KeyError) else " ".join(str(reason).split())[:150]
+
+
+def _picture(entry: dict, where: str, files: PictureFiles) -> Picture:
+    size = (int(float(entry["height"])), int(float(entry["width"]))) if {"height", "width"} <= entry.keys() else None
+    name = str(entry["file_name"])
+    return Picture(f"{where} ({name})", files.find(name, name.replace("\\", "/").split("/")[-1]), size)
 
 
 def _thing(entry: dict, where: str, categories: dict) -> Thing:
@@ -58,5 +74,5 @@ def _thing(entry: dict, where: str, categories: dict) -> Thing:
         crowd=bool(entry.get("iscrowd", 0)),
         outline=entry.get("segmentation"),
         keypoints=entry.get("keypoints"),
-        area=entry.get("area"),
+        area=None if entry.get("area") is None else float(entry["area"]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,10 @@ import numpy as np
 
 from minidl import data, nn
 
-from ...command import UsageError
-from ...faults import Fault, error
-from ...options import Above, TaskSettings
+from ...command import UsageError, progress
+from ...faults import LEFT_OUT, Fault, error
+from ...options import Above
+from ...own_pictures import OwnPictures
 from .annotations import anchor_coverage, examine, require_none, show_first
 from .catalogue import Catalogue
 from .coco import read_coco
@@ -34,10 +36,10 @@ KEPT = 1000  # pictures that stay in memory once they are read
 
 
 @dataclass(frozen=True)
-class Source(TaskSettings):
+class Source(OwnPictures):
     """Where pictures come from; those of a run that names no `data` are `made`.
 
-    made_words: what made pictures and what is in them are called.
+    made_words: what made pictures and what is in them are called. boxes_alone: outlines and keypoints do not matter.
     """
 
     # data of your own
@@ -46,9 +48,11 @@ class Source(TaskSettings):
     classes: tuple[str, ...] = ()  # the names that may occur, in this order (those in the data)
     split: Annotated[float, Above(0)] = 0.2  # share that is tested on
     size: int = SIDE  # side of the square that pictures fill, in pixels
+    as_stored: bool = False  # boxes are on the pixels as files store them, not on what EXIF turns them into
 
     made: ClassVar[type[Pictures]]
     made_words: ClassVar[tuple[str, str]]
+    boxes_alone: ClassVar[bool] = False
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))  # a list, as it comes from a file
@@ -58,6 +62,8 @@ class Source(TaskSettings):
             raise UsageError(f"--split {self.split:g}: must be a share between 0 and 1")
         if self.data is None and (self.images or self.classes):
             raise UsageError("--images and --classes belong to pictures of your own: name them with --data")
+        if self.data is None and (self.skip_bad or self.as_stored):
+            raise UsageError("--skip-bad and --as-stored belong to pictures of your own: name them with --data")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,11 +97,32 @@ class Source(TaskSettings):
             found = read_coco(path, self.images or path.parent)
         else:
             raise FileNotFoundError(2, "no such file or folder", self.data)
-        return replace(found, classes=self.classes) if self.classes else found
+        found = found.boxes_alone() if self.boxes_alone else found
+        return replace(found, classes=self.classes or found.classes, bits=self.bits, upright=not self.as_stored)
+
+    @cached_property
+    def examined(self) -> list[Fault]:
+        """What is wrong with the data, looked through at the first access."""
+        count, quiet = len(self.catalogue), not sys.stderr.isatty()
+        with progress(f"looking through {count} pictures", count, quiet) as show:
+            faults = examine(self.catalogue, show) + self.faults()
+        return [fault.skipped() if self.skip_bad and fault.skippable else fault for fault in faults]
+
+    @cached_property
+    def used(self) -> Catalogue:
+        """The pictures and objects that are trained on and tested on: with --skip-bad, those without errors."""
+        if not self.skip_bad:
+            return self.catalogue
+        return self.catalogue.without(fault.record for fault in self.examined if fault.kind == LEFT_OUT)
+
+    def picture_files(self) -> list[Path]:
+        there = self.data and Path(self.data).exists()
+        return [picture.path for picture in self.catalogue.pictures] if there else []
 
     def completed(self) -> Self:
-        """With the classes that the data has, if none are named."""
-        return replace(self, classes=self.catalogue.classes) if self.data and not self.classes else self
+        """With the bits of deep pictures and the classes that the data has, if they are not named."""
+        full = super().completed()
+        return replace(full, classes=self.catalogue.classes) if self.data and not self.classes else full
 
 
 class Own:
@@ -108,8 +135,8 @@ class Own:
 
     def __init__(self, source: Source, seed: int, part: str):
         self.seed, self.part, self.size = seed, part, source.size
-        self.swapped = mirrored(source.catalogue.points)
-        self.pictures = divided(source.catalogue, source.split, seed)[part]
+        self.swapped = mirrored(source.used.points)
+        self.pictures = divided(source.used, source.split, seed)[part]
         self._read = lru_cache(KEPT)(self._fitted)
 
     def __len__(self) -> int:
@@ -166,16 +193,13 @@ def mirrored(points: Sequence[str]) -> list[int] | None:
 
 
 def check(
-    source: Source, seed: int, build: Callable[[], nn.Module], more: Sequence[Fault], show: Callable[[str], object],
-    most: int,
-) -> None:  # fmt: skip
+    source: Source, seed: int, build: Callable[[], nn.Module], show: Callable[[str], object], most: int
+) -> None:
     """Show what is wrong with the annotations, how well the detector's anchors cover the objects, and a summary.
 
-    more: faults besides those that `examine` finds. At most `most` errors and warnings are shown. Raises ValueError if
-    there are errors.
+    At most `most` errors and warnings are shown. Raises ValueError if there are errors.
     """
-    catalogue = source.catalogue
-    faults = examine(catalogue) + list(more)
+    catalogue, faults = source.used, list(source.examined)
     if not any(picture.things for picture in catalogue.pictures):
         faults.append(error(f"{source.data} has no objects"))
     lines: list[str] = []
@@ -195,7 +219,7 @@ def covered(source: Source, model: nn.Module) -> tuple[list[Fault], list[str]]:
     anchors = anchors_of(model, source.size)
     if anchors is None:
         return [], []
-    coverage = anchor_coverage(source.catalogue, anchors)
+    coverage = anchor_coverage(source.used, anchors)
     faults, lines = coverage.faults(), ["how well anchors cover the objects: the best IoU of each", *coverage.lines()]
     if faults:
         boxes = anchors((source.size, source.size))
@@ -219,15 +243,14 @@ def anchors_of(model: nn.Module, side: int) -> Callable[[tuple[int, int]], np.nd
 
 def summary(source: Source, faults: Sequence[Fault]) -> str:
     """How many pictures, objects of each class, errors and warnings there are."""
-    pictures = source.catalogue.pictures
-    counts = Counter(thing.name for picture in pictures for thing in picture.things)
-    classes = ", ".join(f"{name} {counts[name]}" for name in source.catalogue.classes)
-    errors = sum(fault.stops for fault in faults)
+    used, kinds = source.used, Counter(fault.kind for fault in faults)
+    counts = Counter(thing.name for picture in used.pictures for thing in picture.things)
+    classes = ", ".join(f"{name} {counts[name]}" for name in used.classes)
     counted = (
-        _counted(len(pictures), "picture"), f"{_counted(counts.total(), 'object')} ({classes})",
-        _counted(errors, "error"), _counted(len(faults) - errors, "warning"),
+        _counted(len(used), "picture"), f"{_counted(counts.total(), 'object')} ({classes})",
+        _counted(kinds["error"], "error"), _counted(kinds["warning"], "warning"),
     )  # fmt: skip
-    return f"{source.data}: " + ", ".join(counted)
+    return f"{source.data}: " + ", ".join(counted) + (f", {kinds[LEFT_OUT]} left out" if kinds[LEFT_OUT] else "")
 
 
 def _counted(n: int, what: str) -> str:

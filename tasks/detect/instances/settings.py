@@ -75,7 +75,7 @@ class Settings(Source):
             return []
         bare = [thing for thing in things if not thing.outline]
         others = len(things) - len(bare)
-        return [error(f"{thing.where}: no outline, but {others} others have one") for thing in bare]
+        return [error(f"{thing.where}: no outline, but {others} others have one", thing) for thing in bare]
 
     def build(self) -> FasterRCNN:
         """Mask R-CNN for these classes and heads, with its initial weights."""

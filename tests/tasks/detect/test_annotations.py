@@ -139,25 +139,35 @@ def test_what_is_not_coco_is_one_line(tmp_path, text, what):
     assert "\n" not in str(error.value)
 
 
-def test_records_that_cannot_be_read_are_named(coco):
+def test_records_that_cannot_be_read_are_named_and_the_others_read(coco):
     content = sound()
-    del content["annotations"][2]["bbox"]
-    with pytest.raises(ValueError, match=r"annotations\[2\] has no 'bbox'"):
-        coco(content)
-    content = sound()
-    content["annotations"][2]["bbox"] = [1, 2, 3]
-    with pytest.raises(ValueError, match=r"annotations\[2\].*expected 4, got 3"):
-        coco(content)
-    content = sound()
-    content["images"][2]["id"] = 1
-    with pytest.raises(ValueError, match=r"images\[2\] has the id 1 of another"):
-        coco(content)
+    content["annotations"] += [
+        {"image_id": 1, "category_id": 3}, dict(content["annotations"][0], bbox=[1, 2, 3]), None,
+        dict(content["annotations"][0], bbox=None), dict(content["annotations"][0], category_id=[]),
+    ]  # fmt: skip
+    content["images"] += [dict(content["images"][0]), {"id": 9}]
+    catalogue = coco(content)
+    assert len(catalogue) == 3 and sum(len(picture.things) for picture in catalogue.pictures) == 4
+    begins = [
+        "images[3] has the id 1 of another", "images[4] has no 'file_name'", "annotations[4] has no 'bbox'",
+        "annotations[5] not enough values to unpack (expected 4, got 3)", "annotations[6] ", "annotations[7] ",
+        "annotations[8] ",
+    ]  # fmt: skip
+    found = lines(catalogue)
+    assert len(found) == 7
+    for line, begin in zip(found, begins):
+        assert line.startswith(f"error: instances.json, {begin}") and "\n" not in line
 
 
 def test_what_is_not_voc_is_one_line(tmp_path):
-    voc_folder(tmp_path, [(1, 2, 3, "")])
-    with pytest.raises(ValueError, match=r"2007_1.xml: not annotations in VOC's format"):
-        read_voc(tmp_path)
+    voc_folder(tmp_path, [(1, 2, 3, ""), (1, 2, 30, 20)])
+    voc_folder(tmp_path, [(1, 1, 60, 40)], stem="2007_2")
+    (tmp_path / "Annotations" / "2007_3.xml").write_text("<annotation>")
+    catalogue = read_voc(tmp_path)
+    assert [len(picture.things) for picture in catalogue.pictures] == [1, 1]
+    bad = "error: 2007_1.xml, object[0]: could not convert string to float: ''"
+    assert lines(catalogue) == [bad, lines(catalogue)[1]]
+    assert "2007_3.xml: not annotations in VOC's format (" in lines(catalogue)[1]
     with pytest.raises(FileNotFoundError, match="lists no pictures"):
         read_voc(tmp_path / "JPEGImages")
 

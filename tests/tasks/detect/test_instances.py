@@ -235,5 +235,5 @@ def test_data_without_outlines_or_with_some_missing_are_refused(tmp_path, capsys
     changed(file, lambda content: content["annotations"][2].pop("segmentation"))
     assert run("--data", file, "--images", file.parent / "pictures", *TINY, "--out", tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert "error: things.json, annotations[2] (id 10): no outline, but 5 others have one" in error
+    assert "error: things.json, annotations[2] (id 11): no outline, but 5 others have one" in error
     assert not (tmp_path / "out").exists()

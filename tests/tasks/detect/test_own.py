@@ -197,7 +197,7 @@ def test_objects_that_anchors_miss_are_told_and_what_helps(file, capsys):
     changed(file, lambda content: content["annotations"][0].update(bbox=[5, 5, 2, 3]))
     assert run("--data", file, "--images", file.parent / "pictures", "--check") == 0
     warning, *_, advice, summary = capsys.readouterr().out.splitlines()
-    assert warning.startswith("warning: things.json, annotations[0] (id 0): no anchor has an IoU above 0.")
+    assert warning.startswith("warning: things.json, annotations[0] (id 1): no anchor has an IoU above 0.")
     assert advice.startswith("anchors have sides of 12 to 68 pixels in squares of 96") and "1 warning" in summary
 
 
@@ -216,7 +216,7 @@ def test_what_is_wrong_is_named_and_nothing_is_trained(file, tmp_path, capsys):
     assert run(*argv, "--check") == 1
     printed = capsys.readouterr()
     error, warning, summary = printed.out.splitlines()
-    assert error.startswith("error: things.json, annotations[3] (id 11): box") and "has no area" in error
+    assert error.startswith("error: things.json, annotations[3] (id 12): box") and "has no area" in error
     assert warning.startswith("warning: things.json, annotations[16] (id 77): same class and box as")
     assert summary.endswith("1 error, 1 warning")
     assert printed.err.startswith("minidl: error: the annotations have 1 errors") and printed.err.count("\n") == 1
