@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..core.context import current, no_grad, setting
-from ..core.tensor import Parameter, Tensor, as_array
+from ..core.tensor import Parameter, as_array
 from ..device import as_dtype, device_of, namespace, to_device
+from .loading import misfit, plain_array
 
 L = TypeVar("L")
 
@@ -169,14 +170,15 @@ class Module:
                     yield _join(path, name), module, name, array
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by path: torch's names in torch's order."""
-        return {path: np.array(to_device(array, "cpu")) for path, _, _, array in self._state()}
+        """Copies of all parameters and buffers as NumPy arrays in C order, by path: torch's names in torch's order."""
+        return {path: np.array(to_device(array, "cpu"), order="C") for path, _, _, array in self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Copy arrays (or Tensors, or torch tensors) into the parameters and buffers of the same path.
 
-        Values are cast to the dtype and moved to the device of what they replace. Nothing is changed if a shape
-        differs or, when `strict`, if names are missing or unexpected: a ValueError shows all of them in one table.
+        Values are cast to the dtype and moved to the device of what they replace; (1,) fits a count of shape ().
+        Nothing is changed if a shape differs, if no name at all is the model's or, when `strict`, if names are
+        missing or unexpected: a ValueError says how to read a state whose names have a prefix, or shows a table.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -184,15 +186,19 @@ class Module:
                 "md.load_weights(path) reads one from a file"
             )
         slots = {path: (module, name, array) for path, module, name, array in self._state()}
-        missing = [p for p, (module, name, _) in slots.items() if p not in state and name not in module.optional_state]
+        wanted = [path for path, (module, name, _) in slots.items() if name not in module.optional_state]
+        missing = [path for path in wanted if path not in state]
         unexpected = [path for path in state if path not in slots]
-        arrays = {path: _plain_array(state[path]) for path in slots if path in state}
+        arrays = {path: plain_array(path, state[path]) for path in slots if path in state}
+        for path, array in arrays.items():
+            if array.shape == (1,) and slots[path][2].shape == ():
+                arrays[path] = array.reshape(())
         misshaped = [path for path, array in arrays.items() if array.shape != slots[path][2].shape]
-        if misshaped or (strict and (missing or unexpected)):
+        if misshaped or (strict and (missing or unexpected)) or (missing and unexpected and not arrays):
             table = [("missing", path, slots[path][2].shape) for path in missing]
-            table += [("unexpected", path, np.shape(state[path])) for path in unexpected]
+            table += [("unexpected", path, tuple(np.shape(state[path]))) for path in unexpected]
             table += [("mis-shaped", p, f"{arrays[p].shape}, the model has {slots[p][2].shape}") for p in misshaped]
-            raise ValueError(f"the state does not fit {type(self).__name__}:\n{_rows(table)}")
+            raise ValueError(misfit(type(self).__name__, state, wanted, table))
         for path, array in arrays.items():
             module, name, current = slots[path]
             _replace(module, name, _copy_like(current, array))
@@ -314,18 +320,6 @@ def _moved(array: Any, target: Any) -> Any:
     if dtype.kind not in "fc":
         raise TypeError(f'to({target!r}): a module is moved to "cpu" or "gpu", or cast to a floating-point dtype')
     return array if array.dtype.kind not in "fc" else array.astype(dtype, copy=False)
-
-
-def _plain_array(value: Any) -> Any:
-    """An array out of a loaded value: a Tensor, a torch tensor, or anything NumPy reads."""
-    if not isinstance(value, Tensor) and hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return as_array(value)
-
-
-def _rows(table: list[tuple]) -> str:
-    width = max(len(path) for _, path, _ in table)
-    return "\n".join(f"  {problem:<10}  {path:<{width}}  {note}" for problem, path, note in table)
 
 
 def tree(module: Module, children: list[str]) -> str:

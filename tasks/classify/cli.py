@@ -57,6 +57,7 @@ class Classify(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("using a trained network").add_argument
         add("--weights", metavar="FILE", help="weights of --model as torchvision has them, .pth or .safetensors")
+        pretrained.add_options(add)
         add("--image", nargs="+", metavar="FILE", help="classify these images")
         add("--classes", metavar="FILE", help="names of the classes: one per line, or imagenet_class_index.json")
         add = top.add_argument_group("about networks").add_argument
@@ -71,6 +72,8 @@ class Classify(Task):
             print(summary(self.chosen(options), options.quiet))
         elif options.weights:
             classify_photographs(options)
+        elif options.weights_key or options.strip:
+            raise UsageError("--weights-key and --strip say how to read --weights FILE; name it")
         elif options.checkpoint and options.image:
             classify_pictures(self.chosen(options), options)
         else:
@@ -131,7 +134,7 @@ def classify_photographs(options: argparse.Namespace) -> None:
         raise UsageError("--weights are of another's network, --checkpoint and --resume of one trained here: give one")
     images = pictures(options.image, 3, pretrained.SHORT, pretrained.SIDE, stated.get("bits"))
     with progress(f"reading {options.weights}", 1, options.quiet):
-        model = pretrained.load(stated["model"], options.weights)
+        model = pretrained.load(stated["model"], options.weights, options.weights_key, options.strip)
     count = pretrained.dimensions_of(model)["num_classes"]
     names = pretrained.class_names(options.classes, count) if options.classes else None
     print_rankings(model, images, names, options)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ..command import Parser, UsageError, whole
 from ..frame import Task
-from ..models import MODELS
+from ..models import MODELS, pretrained
 from ..options import given
 from ..run import CHECKPOINT, Job
 from . import picture
@@ -51,6 +51,7 @@ class Interpret(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("another network and picture").add_argument
         add("--weights", metavar="FILE", help="weights as torchvision has them, or a checkpoint of tasks classify")
+        pretrained.add_options(add)
         add("--model", choices=list(MODELS), metavar="NAME", help="the network that --weights are of: see below")
         add("--image", metavar="FILE", help="the picture")
         add("--class", type=whole(0), metavar="N", help="the class to explain (the likeliest)")
@@ -74,7 +75,7 @@ class Interpret(Task):
                 raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
             picture.explain_picture(options)
         elif asked := [name for name in ABOUT_PICTURES if vars(options)[name] not in (None, False)]:
-            raise UsageError(f"--{asked[0]} is about another network: name its --weights")
+            raise UsageError(f"--{asked[0].replace('_', '-')} is about another network: name its --weights")
         return options.weights is not None
 
     def train(self, job: Job, data: None) -> Networks:

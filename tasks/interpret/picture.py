@@ -76,7 +76,8 @@ def network(options: argparse.Namespace) -> tuple[nn.Module, int, int | None]:
     A checkpoint of `tasks classify` has its settings beside it; other files need --model.
     """
     if options.model is not None:
-        return pretrained.load(options.model, options.weights), pretrained.SIDE, None
+        model = pretrained.load(options.model, options.weights, options.weights_key, options.strip)
+        return model, pretrained.SIDE, None
     if not Path(options.weights).is_file():
         raise FileNotFoundError(2, "no such file", options.weights)
     known = saved_settings(ClassifySettings, options.weights)

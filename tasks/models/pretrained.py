@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minidl import load_weights, nn
+from minidl.nn.loading import nestings
 
 from . import MODELS
 
@@ -32,16 +33,17 @@ def dimensions_of(model: nn.Module) -> dict[str, int]:
     return dimensions(model, {name: p.data for name, p in model.named_parameters()})
 
 
-def load(name: str, path: str | os.PathLike) -> nn.Module:
+def load(name: str, path: str | os.PathLike, key: str | None = None, strip: str | None = None) -> nn.Module:
     """The network `name` with the weights of a file of torchvision's, whatever its number of classes; in eval mode.
 
+    `key` and `strip` are those of `load_weights`, for a checkpoint with more in it and names with a prefix.
     GoogLeNet gets auxiliary heads if the file has them, and transforms its input, as torchvision's does with weights.
     Raises ValueError if the file holds the weights of another network: in one line if it is known which.
     """
     make = MODELS[name]
     with nn.init.undrawn():
         model = make()  # before the file is read: its zeros lie in memory that was never used, and so take none
-        state = load_weights(path)
+        state = load_weights(path, key, strip)
         options = _options(name, state)
         found = dimensions(model, state)
         if options or found != dimensions_of(model):
@@ -49,10 +51,25 @@ def load(name: str, path: str | os.PathLike) -> nn.Module:
     try:
         model.load_state_dict(state)
     except ValueError as error:
+        if ways := list(nestings(state, [key for key, _ in model.named_parameters()])):
+            raise ValueError(f"{path} holds the weights of {name} {' and '.join(map(_way, ways))}") from None
         if other := whose(state):
             raise ValueError(f"{path} holds the weights of {other}, not of {name}: use --model {other}") from None
         raise ValueError(f"{path} does not hold the weights of {name}: {error}") from None
     return model.eval()
+
+
+def add_options(add: Callable) -> None:
+    """The options of `load` for a command line; `add` is an add_argument of argparse."""
+    add("--weights-key", metavar="KEY", help="the entry or the prefix that they are under in the file, such as model")
+    add("--strip", metavar="PART", help="a part to leave out of their names, such as module")
+
+
+def _way(way: tuple[str | None, str | None]) -> str:
+    """One of the `nestings` in words."""
+    key, strip = way
+    options = [f"--weights-key {key}"] * bool(key) + [f"--strip {strip}"] * bool(strip)
+    return f"{f'under {key!r}' if key else f'with {strip!r} in their names'}: add {' '.join(options)}"
 
 
 def _options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:

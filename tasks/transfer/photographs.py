@@ -39,6 +39,8 @@ class Own(OwnPictures):
     data: str  # a folder that has a folder for each class, the photographs in it
     model: Annotated[str, Among(MODELS)] = "resnet18"  # one of those below
     weights: str | None = None  # weights of --model as torchvision has them, .pth or .safetensors
+    weights_key: str | None = None  # the entry or the prefix that they are under in the file, such as model
+    strip: str | None = None  # a part to leave out of their names, such as module
     size: Annotated[int | None, AtLeast(8)] = None  # side of the squares they are cut to (224; small models 32)
     epochs: int = 10  # of finetune and scratch
     batch: int = 16  # pictures per step
@@ -56,7 +58,7 @@ class Own(OwnPictures):
         """The network with the weights of the file, or with random ones."""
         if self.weights is None:
             return self.build(2, data.generator(self.seed, WEIGHTS))
-        model = pretrained.load(self.model, self.weights)
+        model = pretrained.load(self.model, self.weights, self.weights_key, self.strip)
         if isinstance(model, GoogLeNet):  # its other heads are for the old classes
             model.aux_logits, model.aux1, model.aux2 = False, None, None
         return model

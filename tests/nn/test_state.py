@@ -70,6 +70,54 @@ def test_load_state_dict_shows_one_table_and_changes_nothing():
     np.testing.assert_array_equal(net.fc.weight.data, state["fc.weight"])
 
 
+def test_many_differences_are_twenty_lines():
+    net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(40)))
+    state = {f"other.{i}": np.zeros(i) for i in range(50)} | {"0.weight": np.zeros((3, 2))}
+    with pytest.raises(ValueError, match="the state does not fit Sequential") as error:
+        net.load_state_dict(state)
+    lines = str(error.value).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == 6 * ["missing"] + 6 * ["unexpected"] + ["mis-shaped"]
+    assert lines[-1] == "  and 73 missing, 44 unexpected more"
+    with pytest.raises(ValueError) as error:
+        net.load_state_dict({})
+    assert len(str(error.value).splitlines()) == 20
+
+
+@pytest.mark.parametrize("wrap, said", [
+    (lambda s: {f"module.{n}": a for n, a in s.items()}, r"under 'module'; md\.load_weights\(path, key='module'\)"),
+    (lambda s: {f"model.net.{n}": a for n, a in s.items()} | {"loss.weight": 1}, "key='model.net'"),
+    (lambda s: {"params": s, "params_ema": s}, "under 'params' and under 'params_ema'; .*key='params'"),
+    (lambda s: {"model": {f"module.{n}": a for n, a in s.items()}, "epoch": 3}, "key='model.module'"),
+    (lambda s: {n.replace("blocks.", "blocks._orig_mod."): a for n, a in s.items()}, "strip='_orig_mod'"),
+    (lambda s: {f"module.{n}".replace("blocks.", "blocks._orig_mod."): a for n, a in s.items()},
+     "key='module', strip='_orig_mod'"),
+])  # fmt: skip
+def test_names_with_something_before_them_are_one_line(wrap, said):
+    state = wrap(Net().state_dict())
+    for strict in (True, False):  # not a single name is the model's
+        if strict or not any(name in Net().state_dict() for name in state):
+            with pytest.raises(ValueError, match=said) as error:
+                Net().load_state_dict(state, strict=strict)
+            assert "\n" not in str(error.value)
+
+
+def test_a_count_of_shape_1_is_a_count():
+    norm = nn.BatchNorm1d(2)
+    norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.array([3])})
+    assert norm.num_batches_tracked == 3 and norm.num_batches_tracked.shape == ()
+    with pytest.raises(ValueError, match="mis-shaped"):
+        norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.zeros((1, 1))})
+
+
+def test_a_state_is_in_c_order_whatever_the_memory():
+    """Other libraries save the memory as it lies: safetensors.numpy 0.8, buffers of MPI."""
+    conv = nn.Conv2d(3, 4, 3)
+    conv.weight.data = np.ascontiguousarray(conv.weight.data.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not conv.weight.data.flags.c_contiguous
+    state = conv.state_dict()
+    assert state["weight"].flags.c_contiguous and np.array_equal(state["weight"], conv.weight.data)
+
+
 def test_states_from_before_num_batches_tracked_load():
     net = Net()
     state = {name: array for name, array in net.state_dict().items() if "num_batches" not in name}

@@ -1,8 +1,11 @@
 """What torch and safetensors write is read back equal, and what we write they read."""
 
+import argparse
+import collections
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +138,62 @@ def test_file_of_a_big_endian_machine(tmp_path, dtype):
     assert_same({"w": tensor.reshape(2, 3).T}, md.load_weights(big))
 
 
+def test_neighbours_of_the_tensors(tmp_path):
+    """What lies in checkpoints of real training scripts."""
+    net = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    net(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    beside = {
+        "args": argparse.Namespace(lr=0.1), "path": Path("x"), "seen": {1, 2}, "names": {(0, 1): "a"},
+        "history": collections.defaultdict(list), "optimiser": optimiser, "state": optimiser.state,
+        "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimiser, [3]), "layout": torch.strided,
+        "milestones": torch.optim.lr_scheduler.MultiStepLR(optimiser, [3]).state_dict(), "qint": torch.qint8,
+        "criterion": torch.nn.CrossEntropyLoss(), "generator": torch.Generator().get_state(), "relu": torch.relu,
+        "table": {torch.float32: torch.ones(2)}, "size": torch.Size([2]), "device": torch.device("cuda:0"),
+    }  # fmt: skip
+    for zipped in (True, False):
+        for protocol in (2, 4):
+            for name, value in [*beside.items(), ("all", beside)]:
+                tree = {"model": net.state_dict(), name: value}
+                options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": zipped}
+                torch.save(tree, path := tmp_path / "c.pth", **options)
+                assert_same(net.state_dict(), md.load_weights(path, "model"))
+                assert list(md.load_weights(path))[:2] == ["model.weight", "model.bias"]
+
+
+@pytest.mark.parametrize("dtype", [name for name in dir(torch) if name.startswith("float8")])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_value_of_float8(tmp_path, dtype, zipped):
+    tensor = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).reshape(16, 16)
+    torch.save({"w": tensor, "t": tensor.T}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    loaded = md.load_weights(tmp_path / "w.pth")
+    assert loaded["w"].dtype == np.float32
+    np.testing.assert_array_equal(loaded["w"], tensor.float())
+    np.testing.assert_array_equal(loaded["t"], tensor.T.float())
+
+
+def test_a_file_without_checksums(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.arange(6.0)}, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert md.load_weights(tmp_path / "w.pth")["w"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_torch_tensors_handed_to_a_layer():
+    linear = torch.nn.Linear(2, 2)
+    for dtype in ("bfloat16", "float16", "float8_e4m3fn", "float64"):
+        given = {name: p.to(getattr(torch, dtype)) for name, p in linear.state_dict(keep_vars=True).items()}
+        layer = md.nn.Linear(2, 2)
+        layer.load_state_dict(given)
+        np.testing.assert_array_equal(layer.weight.data, given["weight"].detach().float())
+    for other, said in ((linear.weight.detach().to_sparse(), "to_dense"), (linear.weight.to("meta"), "meta")):
+        with pytest.raises(TypeError, match=f"weight is a torch tensor without plain numbers.*{said}"):
+            md.nn.Linear(2, 2).load_state_dict({"weight": other, "bias": linear.bias})
+
+
 class Attack:
     def __init__(self, marker):
         self.marker = marker
@@ -167,12 +226,19 @@ def test_whole_model_is_refused_with_advice(tmp_path):
 
 def test_other_kinds_of_tensors_are_refused_by_name(tmp_path):
     path = tmp_path / "weights.pt"
-    torch.save({"w": torch.eye(3).to_sparse()}, path)
-    with pytest.raises(md.WeightsError, match="_rebuild_sparse_tensor"):
-        md.load_weights(path)
-    torch.save({"w": torch.ones(3).to(torch.float8_e4m3fn)}, path)
-    with pytest.raises(md.WeightsError, match="float8_e4m3fn"):
-        md.load_weights(path)
+    quantised = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
+    for tensor, match in (
+        (torch.eye(3).to_sparse(), "_rebuild_sparse_tensor.*to_dense"),
+        (torch.eye(3).to_sparse_csr(), "_rebuild_sparse.*to_dense"),
+        (quantised, r"_rebuild_qtensor.*dequantize|QInt8Storage.*dequantize"),
+        (torch.ones(2, device="meta"), "without values"),
+        (torch.ones(2, dtype=torch.uint8).view(torch.bits8), r"torch\.bits8, which is not read"),
+        (torch.nn.Linear(2, 2), "whole pickled model.*save its state_dict"),
+    ):
+        for zipped in (True, False):
+            torch.save({"w": tensor, "b": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
+            with pytest.raises(md.WeightsError, match=match):
+                md.load_weights(path)
     torch.save(torch.ones(3), path)
     with pytest.raises(md.WeightsError, match="without a name"):
         md.load_weights(path)

@@ -16,8 +16,10 @@ NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
-CODES = {np.dtype(name): code for code, name in NAMES.items() if name != "bfloat16"}
+CODES = {np.dtype(name): code for code, name in NAMES.items() if not name.startswith(("bfloat", "float8"))}
 HEADER_LIMIT = 100_000_000  # the format's own
 
 
@@ -28,7 +30,12 @@ def read(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
         raise WeightsError(f"a header of {length} bytes in a file of {len(data)}: truncated, or not safetensors")
     header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_without_duplicates)
     body = memoryview(data)[8 + length :]
-    return {name: _tensor(name, entry, body, budget) for name, entry in header.items() if name != "__metadata__"}
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    arrays = {name: _tensor(name, entry, body, budget) for name, entry in entries.items()}
+    places = sorted(entry["data_offsets"] for entry in entries.values())
+    if [0, *(end for _, end in places)] != [*(begin for begin, _ in places), len(body)]:
+        raise WeightsError(f"the tensors do not fill the {len(body)} bytes after the header: truncated or damaged")
+    return arrays
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,18 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from ..reading import DTYPES, Budget, WeightsError, count, numbers
+from ..reading import DTYPES, Budget, WeightsError, brief, count, numbers
 from . import pickles
+from .names import NESTED, prefix_under
 from .npz import read_member
-from .pickles import ArrayRecord, StorageRecord, TensorRecord
+from .records import NOTHING_IS_RUN, ArrayRecord, Opaque, StorageRecord, TensorRecord
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 DEPTH_LIMIT = 32
 VISITS_LIMIT = 1_000_000
 
 
-def read_zip(archive: zipfile.ZipFile, budget: Budget) -> dict[str, np.ndarray]:
+def read_zip(archive: zipfile.ZipFile, budget: Budget, key: str | None) -> dict[str, np.ndarray]:
     """The tensors and numbers of a file of torch 1.6 or later."""
+    if not any(info.CRC for info in archive.infolist()):  # torch.serialization.set_crc32_options(False)
+        for info in archive.infolist():
+            info.CRC = None  # nothing to compare with
     members = {info.filename: info for info in archive.infolist()}
     prefix = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
     if prefix + "constants.pkl" in members:
@@ -45,29 +49,30 @@ def read_zip(archive: zipfile.ZipFile, budget: Budget) -> dict[str, np.ndarray]:
         return data
 
     tree = pickles.load(io.BytesIO(read_member(archive, members[prefix + "data.pkl"])))
-    return named_arrays(tree, storage, order, budget)
+    return named_arrays(tree, storage, order, budget, key)
 
 
-def read_legacy(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
+def read_legacy(data: bytes, budget: Budget, key: str | None) -> dict[str, np.ndarray]:
     """The tensors and numbers of a file of torch before 1.6, or the arrays and numbers of a plain pickle."""
     file = io.BytesIO(data)
     first = pickles.load(file)
     if first != MAGIC:
-        return named_arrays(first, lambda record: b"", "<", budget)
+        return named_arrays(first, lambda record: b"", "<", budget, key)
     pickles.load(file)  # the version of the protocol
     pickles.load(file)  # the machine it was written on
     records: dict[str, StorageRecord] = {}
     tree = pickles.load(file, records)
-    keys = pickles.load(file)
+    order = pickles.load(file)
     contents: dict[str, memoryview] = {}
     start = file.tell()
-    for key in keys:
-        if key not in records:
-            raise WeightsError(f"storage {str(key)[:20]!r} belongs to no tensor")
-        size = records[key].numel * records[key].dtype.itemsize
-        contents[key] = memoryview(data)[start + 8 : start + 8 + size]
-        if int.from_bytes(data[start : start + 8], "little") != records[key].numel or len(contents[key]) != size:
-            raise WeightsError(_misfit(records[key], len(contents[key])))
+    for name in order:
+        if name not in records:
+            raise WeightsError(f"storage {brief(name)} belongs to no tensor")
+        record = records[name]
+        size = record.numel * record.dtype.itemsize
+        contents[name] = memoryview(data)[start + 8 : start + 8 + size]
+        if int.from_bytes(data[start : start + 8], "little") != record.numel or len(contents[name]) != size:
+            raise WeightsError(_misfit(record, len(contents[name])))
         start += 8 + size
 
     def storage(record: StorageRecord) -> memoryview:
@@ -75,7 +80,7 @@ def read_legacy(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
             raise WeightsError(f"storage {record.key!r} is missing")
         return contents[record.key]
 
-    return named_arrays(tree, storage, "<", budget)
+    return named_arrays(tree, storage, "<", budget, key)
 
 
 def _misfit(record: StorageRecord, size: int) -> str:
@@ -83,15 +88,25 @@ def _misfit(record: StorageRecord, size: int) -> str:
     return f"storage {record.key!r} declares {wanted}, {size} bytes are there: truncated or damaged"
 
 
-def named_arrays(tree: Any, storage: Callable, order: str, budget: Budget) -> dict[str, np.ndarray]:
-    """Every tensor and number of the tree under its path joined with dots; a state_dict is unwrapped."""
-    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-        tree = tree["state_dict"]
+def named_arrays(
+    tree: Any, storage: Callable, order: str, budget: Budget, key: str | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor and number under `key` by its path joined with dots; without a key a state_dict is unwrapped."""
+    if isinstance(tree, Opaque):
+        raise WeightsError(f"the file asks for {tree.name!r}; {NOTHING_IS_RUN}")
+    if key is None and isinstance(tree, dict) and isinstance(tree.get(NESTED), dict):
+        tree = tree[NESTED]
     if not isinstance(tree, (dict, list, tuple)):
         raise WeightsError("the file holds one object without a name; save a dict, such as model.state_dict()")
+    found = list(leaves(tree))
+    prefix = prefix_under((name for name, _ in found), key)
     arrays: dict[str, np.ndarray] = {}
     cache: dict[StorageRecord, Any] = {}
-    for name, leaf in leaves(tree):
+    opaque = None
+    for name, leaf in found:
+        if not name.startswith(prefix):
+            continue
+        name = name.removeprefix(prefix)
         if isinstance(leaf, TensorRecord):
             if leaf.storage not in cache:
                 cache[leaf.storage] = storage(leaf.storage)
@@ -102,16 +117,25 @@ def named_arrays(tree: Any, storage: Callable, order: str, budget: Budget) -> di
             array = np.asarray(leaf)
             if array.dtype.kind == "O":  # integers beyond 64 bits
                 continue
-        else:
-            continue  # strings, None: not for an engine
+        else:  # strings, None, objects: not for an engine
+            if isinstance(leaf, Opaque):
+                opaque = leaf
+                if leaf.why:
+                    raise WeightsError(f"{name!r} {leaf.why}")
+            continue
         if name in arrays:
             raise WeightsError(f"two entries are called {name!r} once nested names are joined with dots")
         arrays[name] = array
+    if opaque and not arrays:
+        raise WeightsError(f"the file asks for {opaque.name!r}; {NOTHING_IS_RUN}")
     return arrays
 
 
 def leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    """(path joined with dots, value) of everything in a nest of dicts and lists. A list of numbers is one value."""
+    """(path joined with dots, value) of everything in a nest of dicts and lists. A list of numbers is one value.
+
+    A key that is no name, such as a tuple, is "#" and its place.
+    """
     stack, visits = [("", tree, 0)], 0
     while stack:
         path, value, depth = stack.pop()
@@ -125,10 +149,13 @@ def leaves(tree: Any) -> Iterator[tuple[str, Any]]:
         else:
             yield path, value
             continue
-        for key, _ in items:
-            if not isinstance(key, (str, int)):
-                raise WeightsError(f"an entry of {path or 'the file'} is called {str(key)[:40]!r}; names are strings")
-        stack += reversed([(f"{path}.{key}" if path else str(key), entry, depth + 1) for key, entry in items])
+        start = f"{path}." if path else ""
+        below = [(f"{start}{_name(key, i)}", entry, depth + 1) for i, (key, entry) in enumerate(items)]
+        stack += reversed(below)
+
+
+def _name(key: Any, place: int) -> str:
+    return str(key) if isinstance(key, (str, int, float)) else f"#{place}"
 
 
 def _numeric(values: Any) -> bool:

@@ -84,6 +84,21 @@ def test_weights_of_another_network_are_named_in_one_line(tmp_path):
         pretrained.load("resnet34", tmp_path / "a.safetensors")
 
 
+def test_weights_with_something_before_their_names_say_what_to_add(tmp_path):
+    with nn.init.undrawn():
+        state = MODELS["alexnet_small"](num_classes=5).state_dict()
+    path = tmp_path / "a.npz"
+    for names, said, options in (
+        ("module.{}", r"under 'module': add --weights-key module$", {"key": "module"}),
+        ("model.module.{}", r"add --weights-key model\.module$", {"key": "model", "strip": "module"}),
+    ):
+        md.save_weights(path, {names.format(name): array for name, array in state.items()} | {"other.epoch": 3})
+        with pytest.raises(ValueError, match=said) as caught:
+            pretrained.load("alexnet_small", path)
+        assert "\n" not in str(caught.value)
+        assert pretrained.dimensions_of(pretrained.load("alexnet_small", path, **options))["num_classes"] == 5
+
+
 def test_weights_of_no_known_network_are_shown_as_a_table(tmp_path):
     with nn.init.undrawn():
         state = MODELS["resnet18"](5).state_dict()
