@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -174,7 +174,8 @@ class Primitive(ArrayFunction):
         """Invariant: a rule's result has its argument's shape, dtype and device. Undo broadcasting and promotion."""
         if isinstance(gx, Tensor):
             if self.elementwise and gx.shape != x.shape:
-                gx = gx.sum_to(x.shape)
+                with suppress(ValueError):  # x was not broadcast to it: refused below
+                    gx = gx.sum_to(x.shape)
             if gx.dtype != x.dtype and y.dtype != x.dtype:
                 gx = gx.astype(x.dtype)  # the forward promoted x
             if same_form(gx.data, x.form):

@@ -118,7 +118,7 @@ def _brought_inside(xp: Any, position: Tensor, n: int, padding_mode: str, align_
         if low == high:
             return Tensor(xp.zeros_like(position.data))
         away = position.data - low
-        turns, rest = xp.divmod(abs(away), high - low)
+        turns, rest = abs(away) // (high - low), abs(away) % (high - low)
         mirrored = turns % 2 == 1
         sign = xp.where(mirrored, -1.0, 1.0) * xp.where(away < 0, -1.0, 1.0)
         shift = low + xp.where(mirrored, high - low - rest, rest) - sign * position.data

@@ -129,7 +129,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _all_along(n, x, *, axis):
     """Each entry of a softmax depends on all along the axis."""
-    return broadcast_to_p(sum_p(n, axis=axis, keepdims=True), shape=x.shape)
+    return broadcast_to_p(sum_p(n, axis=(axis,), keepdims=True), shape=x.shape)
 
 
 @primitive(formula="exp(x) / sum over axis of exp(x)", reach=reach.channels, support=_all_along)

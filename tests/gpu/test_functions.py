@@ -121,6 +121,32 @@ FUNCTIONS = {
     "tanh": lambda t: F.tanh(t(3, 4)),
     "unfold": lambda t: F.unfold(t(2, 3, 5, 6), 3, padding=1, stride=2),
     "where": lambda t: (F.where(t(3, 4) > 0, t(3, 4), t(4)), F.where(t(3, 4) > 0, 1.0, t(4))),
+    **{
+        name: lambda t, name=name: getattr(F, name)(t(3, 4))
+        for name in (
+            "ceil", "erf", "erfc", "expm1", "floor", "gelu", "hardsigmoid", "hardswish", "hardtanh", "mish", "norm",
+            "normalize", "relu6", "round", "selu", "sign", "silu", "trunc",
+        )
+    },
+    "log1p": lambda t: F.log1p(t(3, 4, low=-0.9)),
+    "adaptive_max_pool": lambda t: F.adaptive_max_pool(t(2, 3, 7, 5), (3, 2), return_indices=True),
+    "affine_grid": lambda t: F.affine_grid(t(2, 2, 3), (2, 1, 4, 5)),
+    "grid_sample": lambda t: F.grid_sample(t(2, 3, 4, 5), t(2, 3, 3, 2), padding_mode="reflection"),
+    "binary_cross_entropy": lambda t: F.binary_cross_entropy(t(3, 4, low=0.1, high=0.9), t.constant(np.eye(3, 4))),
+    "cosine_embedding_loss": lambda t: F.cosine_embedding_loss(t(3, 4), t(3, 4), t.constant([1, -1, 1])),
+    "cosine_similarity": lambda t: F.cosine_similarity(t(3, 4), t(3, 4)),
+    "pairwise_distance": lambda t: F.pairwise_distance(t(3, 4), t(3, 4)),
+    "triplet_margin_loss": lambda t: F.triplet_margin_loss(t(3, 4), t(3, 4), t(3, 4), swap=True),
+    **{
+        name: lambda t, name=name: getattr(F, name)(t(2, 3, *[4] * int(name[-2])), 0.4, rng=np.random.default_rng(0))
+        for name in ("dropout1d", "dropout2d", "dropout3d")
+    },
+    "huber_loss": lambda t: F.huber_loss(t(3, 4), t(3, 4), delta=0.5),
+    "kl_div": lambda t: F.kl_div(F.log_softmax(t(3, 4), 1), t.constant(np.full((3, 4), 0.25))),
+    "nll_loss": lambda t: F.nll_loss(F.log_softmax(t(3, 4), 1), t.ints(4, 3), weight=t.constant([1.0, 2, 3, 4])),
+    "instance_norm": lambda t: F.instance_norm(t(2, 3, 5), weight=t(3), bias=t(3)),
+    "layer_norm": lambda t: F.layer_norm(t(2, 3, 4), (3, 4), t(3, 4), t(3, 4)),
+    "rms_norm": lambda t: F.rms_norm(t(2, 3, 4), 4, t(4)),
 }
 
 MEMBERS = {
@@ -138,6 +164,13 @@ MEMBERS = {
     "min": lambda x, t: (x.min(), t.ints(9, 3).min()),
     "prod": lambda x, t: x.prod(axis=(1, 2)),
     "var": lambda x, t: x.var(axis=0, ddof=1),
+    "std": lambda x, t: x.std(axis=0, ddof=1),
+    "norm": lambda x, t: (x.norm(), x.norm(1, axis=1)),
+    **{
+        name: lambda x, t, name=name: getattr(x, name)()
+        for name in ("erf", "expm1", "sign", "floor", "ceil", "trunc", "round")
+    },
+    "log1p": lambda x, t: (x * x).log1p(),
     "logsumexp": lambda x, t: x.logsumexp(),
     "reshape": lambda x, t: x.reshape(4, -1),
     "transpose": lambda x, t: x.transpose(2, 0, 1),
