@@ -27,14 +27,15 @@ import numpy as np
 from .anomaly import calling_line, stop_at_anomaly
 from .array_function import ArrayFunction, namespace
 from .context import current, setting
-from .tensor import Node, Placeholder, Tensor, as_tensor
+from .tensor import Node, Placeholder, Tensor, as_tensor, weak
 
 KINDS = ("linear", "analytic", "piecewise")  # decides which oracle proves the rules: see minidl.check
 LARGE = 1 << 16  # bytes: a smaller array is not worth a Placeholder
 
 registry: dict[str, Primitive] = {}  # every primitive there is, by name
 
-_NUMBERS = (int, float, complex, bool, type(None))  # stay as they are: NumPy treats them as weak
+_NUMBERS = {int, float, complex, bool, type(None)}  # stay as they are: NumPy treats them as weak
+_DOUBLE = np.dtype(float)
 
 
 class Primitive(ArrayFunction):
@@ -52,6 +53,7 @@ class Primitive(ArrayFunction):
         saves: tuple[str, ...] | None = None,
         reach: Callable | None = None,
         support: Callable | None = None,
+        floats: bool = False,
     ):
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is unknown: one of {', '.join(KINDS)}")
@@ -62,6 +64,7 @@ class Primitive(ArrayFunction):
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
         self.reach = reach  # the cells that an output depends on along each spatial axis: see ops/reach.py
         self.support = support  # (counts of outputs, x, **parameters) -> counts of the entries of x they depend on
+        self.floats = floats  # integers count as double precision: NumPy would take small ones as half
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}
         self.arguments, self.variadic = self._read_signature(forward)
@@ -88,10 +91,13 @@ class Primitive(ArrayFunction):
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 tracked = tracked or x.node
-            elif isinstance(x, _NUMBERS):
+            elif type(x) in _NUMBERS:
                 arrays.append(x)
-            else:  # an array or a list: a constant
-                return self(*[x if isinstance(x, _NUMBERS) else as_tensor(x) for x in inputs], **parameters)
+            else:  # a scalar of NumPy, an array or a list: a constant
+                inputs = [x if type(x) in _NUMBERS else as_tensor(x) for x in map(weak, inputs)]
+                return self(*inputs, **parameters)
+        if self.floats and getattr(arrays[0], "dtype", _DOUBLE).kind in "iub":
+            return self(inputs[0].astype(_DOUBLE), **parameters)
         xp = namespace(arrays)
         try:
             y = Tensor(self.run(xp, arrays, parameters))
@@ -206,7 +212,8 @@ def primitive(function: Callable | None = None, **options: Any) -> Any:
     `elementwise` (the engine undoes broadcasting); `kink` (distance to points without derivative); `saves` (the
     arguments, and "y" for the output, whose values the rules need in the backward pass; all if not given); `reach` and
     `support` (which entries of x an output depends on, for receptive fields: by formula, and exactly where its rules
-    do not tell); `name` (the function's own, without a final _p).
+    do not tell); `floats` (a function of one array, of real numbers: integers count as double precision); `name` (the
+    function's own, without a final _p).
     """
     if function is None:
         return lambda f: Primitive(f, **options)

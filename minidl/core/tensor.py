@@ -279,6 +279,12 @@ def as_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
+def weak(x: Any) -> Any:
+    """NumPy's scalars and arrays without axes as the Python number they hold, which does not widen a float32 tensor;
+    anything else as it is."""
+    return x.item() if getattr(x, "ndim", None) == 0 and not isinstance(x, Tensor) else x
+
+
 def as_array(x: Any) -> Any:
     """The array of a Tensor, or what NumPy makes of anything else (a CuPy array stays one)."""
     return x.data if isinstance(x, Tensor) else _as_array(x)

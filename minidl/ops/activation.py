@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .. import device
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, weak
 from .elementwise import elu, sigmoid, softplus, tanh
 from .indexing import where
 from .shape import as_float
@@ -55,7 +55,7 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """
     if not min_val < max_val:
         raise ValueError(f"hardtanh needs min_val < max_val, got {min_val} and {max_val}")
-    x = as_float(x)
+    x, min_val, max_val = as_float(x), weak(min_val), weak(max_val)
     inside = (x.data > min_val) & (x.data < max_val)
     return where(inside, x, device.namespace([x.data]).clip(x.data, min_val, max_val))
 

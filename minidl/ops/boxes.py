@@ -1,4 +1,5 @@
-"""Boxes x1, y1, x2, y2, in arrays of shape (..., 4): overlap, coding against anchors, and which of many to keep."""
+"""Boxes x1, y1, x2, y2, in arrays of shape (..., 4): overlap, coding against anchors, and which of many to keep.
+What is computed of boxes in half precision is in single."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ..device import namespace, to_device
 from .arithmetic import maximum, minimum
 from .elementwise import clip, exp, log
 from .indexing import stack, where
+from .shape import as_float, widened
 
 LARGEST_STEP = math.log(1000 / 16)  # in the logarithm of a side; an untrained network would overflow exp without it
 
@@ -112,8 +114,8 @@ def _require_boxes(name: str, *many: Any) -> None:
 
 
 def _floating(boxes: Any) -> Tensor:
-    boxes = as_tensor(boxes)
-    return boxes if boxes.dtype.kind == "f" else boxes.astype(float)
+    """In half precision the area of a box of 256 x 256 would be infinite."""
+    return widened(as_float(boxes))
 
 
 # --- non-maximum suppression
@@ -146,7 +148,7 @@ def _suppressed(name: str, boxes: Any, scores: Any, classes: Any, threshold: flo
         raise ValueError(f"{name}: threshold={threshold} must be an IoU, 0 to 1")
     if not n:
         return Tensor(xp.zeros(0, np.int64))
-    boxes, scores = (a if a.dtype.kind == "f" else a.astype(np.float64) for a in (boxes, scores))
+    boxes, scores = (_floating(a).data for a in (boxes, scores))
     wrong = xp.isnan(scores) | xp.isnan(boxes).any(axis=1)
     if bool(wrong.any()):
         at = int(wrong.argmax())

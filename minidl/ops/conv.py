@@ -24,6 +24,7 @@ from ..core.tensor import Tensor, as_tensor
 from . import reach
 from .indexing import pad
 from .linear import checked_bias
+from .shape import total
 from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
 
 # --- the form
@@ -60,7 +61,7 @@ def conv_transpose_p(xp, u, w, *, window, groups):
 def conv_weight(xp, x, u, *, window, groups):
     """The correlation of x (N, C, *size) with u (N, F, *output) at each tap: (F, C/G, *kernel)."""
     w = _grouped(u, groups) @ _columns(xp, x, window, groups).swapaxes(2, 3)  # (N, G, F/G, C/G * taps)
-    return w.sum(axis=0).reshape(u.shape[1], x.shape[1] // groups, *window.kernel)
+    return total(w, (0,)).reshape(u.shape[1], x.shape[1] // groups, *window.kernel)
 
 
 def _kernels(w: Any, groups: int) -> Any:

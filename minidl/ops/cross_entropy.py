@@ -10,9 +10,9 @@ from .. import device
 from ..core.fused import fused
 from ..core.tensor import Tensor, as_array, as_tensor
 from .indexing import getitem, where
-from .loss import check_reduction, on_device_of, pair, reduced
+from .loss import check_reduction, check_shares, on_device_of, pair, reduced
 from .reduce import log_softmax
-from .shape import as_float
+from .shape import as_float, total, widened
 
 
 @fused(
@@ -28,14 +28,14 @@ def cross_entropy_p(logits, *, target, scale):
 @cross_entropy_p.array_forward
 def cross_entropy_forward(xp, x, *, target, scale):
     x = x - x.max(axis=1, keepdims=True)
-    y = xp.log(xp.exp(x).sum(axis=1)) - x[at(target)]
+    y = xp.log(total(xp.exp(x), (1,))) - x[at(target)]
     return scale * xp.where(scale != 0, y, 0)
 
 
 @cross_entropy_p.array_backward(formula="g[n, s] * scale[n, s] * (softmax(x)[n, c, s] - [c = target[n, s]])")
 def cross_entropy_backward(xp, g, y, x, *, needed, target, scale):
     p = xp.exp(x - x.max(axis=1, keepdims=True))
-    p *= (g * scale / p.sum(axis=1))[:, None]  # (N, *S) -> (N, 1, *S)
+    p *= (g * scale / total(p, (1,)))[:, None]  # (N, *S) -> (N, 1, *S)
     p[at(target)] -= g * scale
     return (p,)
 
@@ -59,9 +59,9 @@ def soft_cross_entropy(logits, target, *, weight=None):
 @soft_cross_entropy.array_forward
 def soft_cross_entropy_forward(xp, x, target, *, weight=None):
     x = x - x.max(axis=1, keepdims=True)
-    x -= xp.log(xp.exp(x).sum(axis=1, keepdims=True))
+    x -= xp.log(total(xp.exp(x), (1,), True))
     x *= -target if weight is None else -target * weight
-    return x.sum(axis=1)
+    return total(x, (1,))
 
 
 @soft_cross_entropy.array_backward(formula="g * (softmax(x) * sum over c of weight * target - weight * target)")
@@ -69,8 +69,8 @@ def soft_cross_entropy_backward(xp, g, y, x, target, *, needed, weight=None):
     share = target if weight is None else target * weight
     g = g[:, None]  # (N, *S) -> (N, 1, *S)
     x = x - x.max(axis=1, keepdims=True)
-    x -= xp.log(xp.exp(x).sum(axis=1, keepdims=True))  # log softmax
-    gx = g * (xp.exp(x) * share.sum(axis=1, keepdims=True) - share) if needed[0] else None
+    x -= xp.log(total(xp.exp(x), (1,), True))  # log softmax
+    gx = g * (xp.exp(x) * total(share, (1,), True) - share) if needed[0] else None
     gt = -g * x * (1 if weight is None else weight) if needed[1] else None
     return gx, gt
 
@@ -94,7 +94,7 @@ def cross_entropy(
     check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
-    logits = as_float(logits)
+    logits = widened(as_float(logits))
     if logits.ndim == 1 and as_array(target).shape in ((), logits.shape):  # one position, without a batch
         options = {"weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing}
         y = cross_entropy(logits[None], as_tensor(target)[None], reduction=reduction, **options)
@@ -131,8 +131,8 @@ def reduced_by_weight(name: str, y: Tensor, scale: Any, reduction: str) -> Tenso
         return reduced(y, reduction)
     if not y.size:
         raise ValueError(f"{name}: a mean over nothing, there are {y.shape} positions")
-    total = scale.sum()
-    return y.sum() / Tensor(total + (total == 0))  # all ignored: 0 / 1
+    weights = scale.sum()
+    return y.sum() / Tensor(weights + (weights == 0))  # all ignored: 0 / 1
 
 
 def _one_hot(target: Any, logits: Tensor) -> Any:
@@ -152,6 +152,7 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Any, label_smoothing:
     if weight is not None:
         weight = weight.reshape((1, -1) + (1,) * (logits.ndim - 2))  # (C,) -> (1, C, 1, ...)
     logits, target = pair("cross_entropy", logits, target)
+    check_shares("cross_entropy", target)
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
     return soft_cross_entropy(logits, target, weight=weight)
@@ -188,7 +189,7 @@ def nll_loss(
     log_p (N, C, *S), `target` (N, *S) class numbers; the rest, and what is raised, is as in `cross_entropy`.
     """
     check_reduction("nll_loss", reduction)
-    log_p = as_float(log_p)
+    log_p = widened(as_float(log_p))
     if log_p.ndim == 1 and as_array(target).shape == ():  # one position, without a batch
         y = nll_loss(log_p[None], as_array(target)[None], weight=weight, ignore_index=ignore_index, reduction=reduction)
         return y[0] if reduction == "none" else y

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..core.tensor import Tensor, as_array
 from .arithmetic import minimum
 from .elementwise import absolute, clip, sqrt
 from .indexing import where
 from .loss import check_reduction, on_device_of, reduced
 from .reduce import Axis, max, power_at_least_0, sum
-from .shape import as_float
+from .shape import as_float, narrowed, widened
 
 
 def norm(x: Tensor, p: float = 2.0, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -25,7 +23,7 @@ def norm(x: Tensor, p: float = 2.0, axis: Axis = None, keepdims: bool = False) -
     x = as_float(x)
     if not p >= 0:
         raise ValueError(f"norm: p must be 0 or more, got {p}")
-    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    wide = widened(x)
     if p == 0:
         y = Tensor((wide.data != 0).astype(wide.dtype)).sum(axis, keepdims)
     elif p == 1:
@@ -36,7 +34,7 @@ def norm(x: Tensor, p: float = 2.0, axis: Axis = None, keepdims: bool = False) -
         y = power_at_least_0(sum(wide * wide, axis, keepdims), 0.5)
     else:
         y = power_at_least_0(sum(power_at_least_0(absolute(wide), p), axis, keepdims), 1 / p)
-    return y if wide is x else y.astype(x.dtype)
+    return narrowed(y, x)
 
 
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
@@ -103,7 +101,7 @@ def cosine_embedding_loss(
 
 
 def _of_one_shape(name: str, **tensors: Any) -> list[Tensor]:
-    found = {label: as_float(x) for label, x in tensors.items()}
+    found = {label: widened(as_float(x)) for label, x in tensors.items()}
     if len({x.shape for x in found.values()}) > 1:
         shapes = ", ".join(f"{label} {x.shape}" for label, x in found.items())
         raise ValueError(f"{name}: all must have one shape, nothing is broadcast; got {shapes}")

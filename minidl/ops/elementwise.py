@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import override, primitive
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, weak
 from .indexing import where
 from .rounding import sign
 
 
-@primitive(formula="exp(x)", elementwise=True, saves=("y",))
+@primitive(formula="exp(x)", elementwise=True, saves=("y",), floats=True)
 def exp(xp, x):
     """The exponential."""
     return xp.exp(x)
@@ -24,7 +24,7 @@ def exp_x(g, y, x):
     return g * y
 
 
-@primitive(formula="log(x)", elementwise=True, saves=("x",))
+@primitive(formula="log(x)", elementwise=True, saves=("x",), floats=True)
 def log(xp, x):
     """The natural logarithm; 0 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log(x)
@@ -35,7 +35,7 @@ def log_x(g, y, x):
     return g / x
 
 
-@primitive(formula="sqrt(x)", elementwise=True, saves=("y",))
+@primitive(formula="sqrt(x)", elementwise=True, saves=("y",), floats=True)
 def sqrt(xp, x):
     """The square root; less than 0 gives NaN, with a warning, as NumPy's."""
     return xp.sqrt(x)
@@ -46,7 +46,7 @@ def sqrt_x(g, y, x):
     return g / (2 * y)
 
 
-@primitive(formula="sin(x)", elementwise=True, saves=("x",))
+@primitive(formula="sin(x)", elementwise=True, saves=("x",), floats=True)
 def sin(xp, x):
     """The sine of an angle in radians."""
     return xp.sin(x)
@@ -57,7 +57,7 @@ def sin_x(g, y, x):
     return g * cos(x)
 
 
-@primitive(formula="cos(x)", elementwise=True, saves=("x",))
+@primitive(formula="cos(x)", elementwise=True, saves=("x",), floats=True)
 def cos(xp, x):
     """The cosine of an angle in radians."""
     return xp.cos(x)
@@ -100,7 +100,7 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 
     Definition: ``min(max(x, low), high)``. The gradient passes where low <= x <= high, as in torch.clamp.
     """
-    return clip_p(x, low=low, high=high)
+    return clip_p(x, low=weak(low), high=weak(high))
 
 
 def min_distance(x: Any, points: list[float]) -> Any:
@@ -177,7 +177,7 @@ def leaky_relu_x(g, y, x, *, slope):
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, ``negative_slope * x`` elsewhere (Maas et al., ICML 2013)."""
-    return leaky_relu_p(x, slope=negative_slope)
+    return leaky_relu_p(x, slope=weak(negative_slope))
 
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 
     `weight` has one element, or one per channel (axis 1 of x).
     """
-    weight = weight if isinstance(weight, Tensor) else Tensor(weight)
+    weight = weight if isinstance(weight, Tensor) else Tensor(weight).astype(np.result_type(x.dtype, np.float16))
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.size not in (1, channels):
         raise ValueError(
@@ -197,8 +197,9 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @primitive(
-    formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True, kink=lambda x, *, alpha: abs(x)
-)
+    formula="where(x > 0, x, alpha * (exp(x) - 1))", kind="piecewise", elementwise=True,
+    kink=lambda x, *, alpha: abs(x), floats=True,
+)  # fmt: skip
 def elu_p(xp, x, *, alpha):
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x)))
@@ -211,10 +212,10 @@ def elu_x(g, y, x, *, alpha):
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2015, eq. 15)."""
-    return elu_p(x, alpha=alpha)
+    return elu_p(x, alpha=weak(alpha))
 
 
-@primitive(formula="1 / (1 + exp(-x))", elementwise=True, saves=("y",))
+@primitive(formula="1 / (1 + exp(-x))", elementwise=True, saves=("y",), floats=True)
 def sigmoid(xp, x):
     """The logistic function ``1 / (1 + exp(-x))``."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
@@ -228,7 +229,7 @@ def sigmoid_x(g, y, x):
     return g * (y - y * y)
 
 
-@primitive(formula="tanh(x)", elementwise=True, saves=("y",))
+@primitive(formula="tanh(x)", elementwise=True, saves=("y",), floats=True)
 def tanh(xp, x):
     """The hyperbolic tangent."""
     return xp.tanh(x)
@@ -239,7 +240,7 @@ def tanh_x(g, y, x):
     return g * (1 - y * y)
 
 
-@primitive(formula="log(1 + exp(x))", elementwise=True)
+@primitive(formula="log(1 + exp(x))", elementwise=True, floats=True)
 def softplus(xp, x):
     """``log(1 + exp(x))``, a smooth relu, in the form that does not overflow: max(x, 0) + log1p(exp(-|x|))."""
     positive = xp.maximum(x, 0)

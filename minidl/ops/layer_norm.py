@@ -12,7 +12,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from .elementwise import sqrt
 from .norm import batch_norm, batch_norm_p, blend, check_channels, moments, scaled
 from .reduce import mean
-from .shape import reshape
+from .shape import narrowed, reshape, widened
 
 
 def layer_norm(
@@ -49,11 +49,10 @@ def rms_norm(
     """
     x = as_tensor(x)
     shape = _last_axes("rms_norm", x, normalized_shape, weight=weight)
-    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    wide = widened(x)
     eps = float(np.finfo(wide.dtype).eps) if eps is None else eps
     square = mean(wide * wide, tuple(range(-len(shape), 0)), keepdims=True) if x.size else 0.0 * wide
-    y = wide / sqrt(square + eps)
-    y = y if wide is x else y.astype(x.dtype)
+    y = narrowed(wide / sqrt(square + eps), x)
     return y if weight is None else y * weight
 
 

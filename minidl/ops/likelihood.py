@@ -8,7 +8,7 @@ from typing import Any
 from ..core.tensor import Tensor
 from .elementwise import exp, log
 from .indexing import where
-from .loss import broadcasting, check_reduction, pair, reduced
+from .loss import broadcasting, check_reduction, check_shares, pair, reduced
 
 
 def binary_cross_entropy(p: Tensor, target: Any, *, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -21,6 +21,7 @@ def binary_cross_entropy(p: Tensor, target: Any, *, weight: Any = None, reductio
     name = "binary_cross_entropy"
     check_reduction(name, reduction)
     p, t = pair(name, p, target)
+    check_shares(name, t)
     if ((p.data < 0) | (p.data > 1)).any():
         raise ValueError(
             f"{name}: probabilities must lie between 0 and 1, got {p.data.min()} to {p.data.max()}; "

@@ -12,7 +12,7 @@ from ..core.tensor import Tensor, as_array
 from .elementwise import absolute, clip, exp, softplus
 from .indexing import stack, where
 from .reduce import logsumexp
-from .shape import as_float, reshape
+from .shape import as_float, reshape, widened
 
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
@@ -34,8 +34,11 @@ def on_device_of(x: Tensor, data: Any) -> Any:
 
 
 def pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-    """Input and target as float tensors of one shape; a target that is data takes the dtype of the input."""
-    x = as_float(x)
+    """Input and target as float tensors of one shape; a target that is data takes the dtype of the input.
+
+    Half precision becomes single, for losses are sums and squares.
+    """
+    x = widened(as_float(x))
     if not isinstance(target, Tensor):
         target = Tensor(on_device_of(x, target))
     if target.shape != x.shape:
@@ -46,6 +49,15 @@ def pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
     if target.dtype != x.dtype and target.dtype.kind != "c":
         target = target.astype(x.dtype)
     return x, target
+
+
+def check_shares(name: str, target: Tensor) -> None:
+    """Refuse targets that are no probabilities: nothing would tell but a loss below 0."""
+    t = target.data.real
+    low, high = device.numbers([t.min(), t.max()]) if t.size else (0, 1)  # a GPU waits for this
+    if not 0 <= low <= high <= 1:
+        hint = "; divide a mask of 0 and 255 by 255" if high == 255 else ""
+        raise ValueError(f"{name}: targets must lie between 0 and 1, got {low} to {high}{hint}")
 
 
 # --- distances
@@ -142,6 +154,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     check_reduction(name, reduction)
     logits, target = pair(name, logits, target)
+    check_shares(name, target)
     weight, pos_weight = (
         None if v is None else broadcasting(name, logits, label, v)
         for label, v in (("weight", weight), ("pos_weight", pos_weight))
@@ -182,8 +195,7 @@ def sigmoid_focal_loss(
         raise ValueError(f"{name} needs alpha of at most 1 and gamma of at least 0, got alpha={alpha}, gamma={gamma}")
     x, t = pair(name, logits, target)
     t = t.detach()
-    if ((t.data < 0) | (t.data > 1)).any():
-        raise ValueError(f"{name}: targets must lie between 0 and 1, got {t.data.min()} to {t.data.max()}")
+    check_shares(name, t)
     minus_log_yes, minus_log_no = softplus(-x), softplus(x)  # of sigmoid(x), of 1 - sigmoid(x)
     y = t * minus_log_yes + (1 - t) * minus_log_no
     if gamma:  # 1 - p_t = p (1 - t) + (1 - p) t
@@ -215,6 +227,7 @@ def soft_dice_loss(
     if denominator not in ("squared", "linear"):
         raise ValueError(f'soft_dice_loss: denominator {denominator!r} is unknown: "squared" or "linear"')
     p, g = pair("soft_dice_loss", p, g)
+    check_shares("soft_dice_loss", g)
     if p.ndim < 3:
         raise ValueError(f"soft_dice_loss needs p of shape (N, C, *spatial), got {p.shape}; one image is p[None, None]")
     p, g = (reshape(v, (*v.shape[:2], int(np.prod(v.shape[2:])))) for v in (p, g))  # (N, C, P)

@@ -8,7 +8,7 @@ from typing import Any
 from .. import device
 from ..core.context import current
 from ..core.primitive import LARGE, Primitive
-from ..core.tensor import Node, Tensor, as_array
+from ..core.tensor import Node, Tensor, as_array, weak
 from . import arithmetic, distance, elementwise, indexing, linear, reduce, rounding, shape, special
 
 OPERATORS = {
@@ -81,7 +81,7 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
     def left(self: Tensor, other: Any) -> Tensor:
         now = current()
         if now.passive:  # nothing to remember: the array operator
-            return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else other))
+            return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else weak(other)))
         if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.anomaly:
             y = Tensor(on_arrays(self.data, other.data))
             if self.node or other.node:
@@ -91,7 +91,7 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
         return function(self, other)
 
     def right(self: Tensor, other: Any) -> Tensor:
-        return Tensor(on_arrays(other, self.data)) if current().passive else function(other, self)
+        return Tensor(on_arrays(weak(other), self.data)) if current().passive else function(other, self)
 
     return left, right
 
@@ -107,6 +107,7 @@ def _comparison(name: str) -> Any:
         if other is None:
             return NotImplemented
         try:
+            other = weak(other)
             other = other if isinstance(other, (int, float)) else as_array(other)
         except TypeError:
             raise TypeError(f"a tensor compares with a number, an array or a tensor, got {other!r}") from None

@@ -16,7 +16,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul
-from .shape import reshape
+from .shape import narrowed, reshape, total, widened
 
 # --- statistics per channel, on arrays of shape (N, C, ...)
 
@@ -91,7 +91,7 @@ def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=No
         g = xp.where(standardise(xp, x, weight, bias, mean, var, eps) > 0, g, 0)
     inverse = 1 / xp.sqrt(var + eps)
     h = ((x - spread_over(mean, x)) * spread_over(inverse, x)).astype(y.dtype)
-    sum_g, sum_gh = g.sum(others(x)), (g * h).sum(others(x))
+    sum_g, sum_gh = total(g, others(x)), total(g * h, others(x))
     gx = None
     if needed[0]:
         n = x.size // x.shape[1]
@@ -125,8 +125,8 @@ def batch_norm_eval_backward(xp, g, y, x, weight, bias, *, needed, mean, var, ep
     inverse = 1 / xp.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
     gx = g * spread_over(k.astype(y.dtype), x) if needed[0] else None
-    sum_gh = (g * (x - spread_over(mean, x)) * spread_over(inverse, x)).sum(others(x)) if needed[1] else None
-    return gx, *affine_gradients(y, sum_gh, g.sum(others(x)), needed)
+    sum_gh = total(g * (x - spread_over(mean, x)) * spread_over(inverse, x), others(x)) if needed[1] else None
+    return gx, *affine_gradients(y, sum_gh, total(g, others(x)), needed)
 
 
 def standardise(
@@ -264,10 +264,11 @@ def local_response_norm(x: Tensor, size: int, *, alpha: float = 1e-4, beta: floa
         raise ValueError(f"local_response_norm: size must be 1 or more, got {size}")
     distance = np.arange(x.shape[1]) - np.arange(x.shape[1])[:, None]  # of channel j from channel c
     band = (-(size // 2) <= distance) & (distance <= (size - 1) // 2)
-    band = Tensor(device.to_device(band.astype(x.dtype), x.device))
-    squares = reshape(x * x, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
+    band = Tensor(device.to_device(band.astype(widened(x).dtype), x.device))
+    wide = widened(x)
+    squares = reshape(wide * wide, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
     near = reshape(matmul(band, squares), x.shape)  # (C, C) @ (N, C, P)
-    return x / (k + alpha / size * near) ** beta
+    return narrowed(wide / (k + alpha / size * near) ** beta, x)
 
 
 def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = True) -> Tensor:

@@ -15,6 +15,7 @@ from ..device import namespace, to_device
 from . import reach
 from .reduce import mean
 from .resample import area_bounds, area_matrix, matmul_along_axis, take
+from .shape import as_float, narrowed, widened
 from .window import Window, as_int, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
@@ -262,21 +263,22 @@ def avg_pool(
     `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
     Raises ValueError as `Window.of`, and if a window covers padding only.
     """
-    x = as_tensor(x)
+    given = as_float(x)
+    x = widened(given)
     require_spatial("avg_pool", x)
     stride = kernel_size if stride is None else stride
     window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
     if divisor_override is not None:
         if not divisor_override:
             raise ValueError("avg_pool: divisor_override must not be 0")
-        return window_sum(x, window=window) / divisor_override
+        return narrowed(window_sum(x, window=window) / divisor_override, given)
     counted = window
     if count_include_pad:  # the padding asked for counts as input, what ceil_mode added does not
         asked = Window.read(x.shape[2:], kernel_size, stride, padding, 1)
         beyond = tuple((0, high - given) for (_, high), (_, given) in zip(window.padding, asked.padding))
         counted = Window(asked.padded, window.kernel, window.stride, window.dilation, beyond)
     _require_cells("avg_pool", window)
-    return window_sum(x, window=window) / _counts(x, counted)
+    return narrowed(window_sum(x, window=window) / _counts(x, counted), given)
 
 
 def _counts(x: Tensor, window: Window) -> Any:
@@ -300,7 +302,7 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     if all(n % out == 0 for n, out in zip(x.shape[2:], output)):
         share = tuple(n // out for n, out in zip(x.shape[2:], output))
         return avg_pool(x, share) if set(output) != {1} else mean(x, tuple(range(2, x.ndim)), keepdims=True)
-    x = x if x.dtype.kind in "fc" else x.astype(float)
+    x = as_float(x)
     for axis, (n, out) in enumerate(zip(x.shape[2:], output), start=2):
         if n != out:
             x = matmul_along_axis(x, axis=axis, matrix=to_device(area_matrix(n, out), x.device))

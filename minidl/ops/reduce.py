@@ -8,11 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Tensor, as_array
 from . import reach
 from .elementwise import exp, gated, log
 from .indexing import concat, where
-from .shape import broadcast_to_p, normal_axes, reduced_shape, reshape_p, sum_p, transpose
+from .shape import (
+    as_float,
+    broadcast_to_p,
+    narrowed,
+    normal_axes,
+    reduced_shape,
+    reshape_p,
+    sum_p,
+    total,
+    transpose,
+    widened,
+)  # fmt: skip
 
 Axis = int | Sequence[int] | None
 
@@ -33,7 +44,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     n = count(x.shape, axes)
     if n == 0:
         raise ValueError(f"mean over nothing: shape {x.shape}, axis {axis}")
-    return sum_p(x, axis=axes, keepdims=keepdims) / n
+    return narrowed(sum_p(widened(x), axis=axes, keepdims=keepdims) / n, x)
 
 
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
@@ -41,13 +52,14 @@ def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> 
     n = count(x.shape, normal_axes(axis, x.ndim))
     if n - ddof <= 0:
         raise ValueError(f"var needs more than ddof={ddof} entries, got {n}")
-    centred = x - mean(x, axis, keepdims=True)
-    return sum(centred * centred, axis, keepdims) / (n - ddof)
+    wide = widened(x)
+    centred = wide - mean(wide, axis, keepdims=True)
+    return narrowed(sum(centred * centred, axis, keepdims) / (n - ddof), x)
 
 
 def std(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The standard deviation, the square root of `var`; its derivative where all entries are equal is taken as 0."""
-    return power_at_least_0(var(x, axis, keepdims, ddof), 0.5)
+    return narrowed(power_at_least_0(var(widened(x), axis, keepdims, ddof), 0.5), x)
 
 
 def power_at_least_0(x: Tensor, p: float) -> Tensor:
@@ -96,7 +108,7 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     axes = normal_axes(axis, x.ndim)
     if count(x.shape, axes) == 0:
         raise ValueError(f"min over nothing: shape {x.shape}, axis {axis}")
-    if x.dtype.kind in "ub":  # these have no opposite
+    if x.dtype.kind in "iub":  # not all of these have an opposite
         return Tensor(x.data.min(axis=axes, keepdims=keepdims))
     return -max_p(-x, axis=axes, keepdims=keepdims)
 
@@ -104,6 +116,8 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`, by a tree of multiplications: exact derivatives of any order, zeros included."""
     axes = normal_axes(axis, x.ndim)
+    if x.dtype.kind in "iub":
+        return Tensor(x.data.prod(axis=axes, keepdims=keepdims))
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     shape = tuple(x.shape[a] for a in rest)
     y = transpose(x, axes + rest) if x.ndim else x  # (axes..., rest...)
@@ -119,11 +133,12 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``log sum over axis of exp(x)``, shifted by the largest entry so that nothing overflows."""
-    x = as_tensor(x)
+    given = as_float(x)
+    x = widened(given)
     axes = normal_axes(axis, x.ndim)
     shift = as_array(x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True))
     shift[abs(shift) == math.inf] = 0  # all -inf: exp gives 0, log -inf
-    y = log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift)
+    y = narrowed(log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift), given)
     return y if keepdims else reshape_p(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
@@ -132,11 +147,11 @@ def _all_along(n, x, *, axis):
     return broadcast_to_p(sum_p(n, axis=(axis,), keepdims=True), shape=x.shape)
 
 
-@primitive(formula="exp(x) / sum over axis of exp(x)", reach=reach.channels, support=_all_along)
+@primitive(formula="exp(x) / sum over axis of exp(x)", reach=reach.channels, support=_all_along, floats=True)
 def softmax_p(xp, x, *, axis):
     """Softmax."""
-    e = xp.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
+    e = xp.exp(widened(x - x.max(axis=axis, keepdims=True)))
+    return narrowed(e / total(e, (axis,), True), x)
 
 
 @softmax_p.rule("x", formula="y * (g - sum over axis of g * y)")
@@ -150,11 +165,11 @@ def softmax(x: Tensor, axis: int) -> Tensor:
     return softmax_p(x, axis=axis) if x.shape[axis] else exp(x)  # without entries: nothing to take a largest of
 
 
-@primitive(formula="x - log(sum over axis of exp(x))", reach=reach.channels, support=_all_along)
+@primitive(formula="x - log(sum over axis of exp(x))", reach=reach.channels, support=_all_along, floats=True)
 def log_softmax_p(xp, x, *, axis):
     """The logarithm of softmax."""
-    shifted = x - x.max(axis=axis, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    shifted = widened(x - x.max(axis=axis, keepdims=True))
+    return narrowed(shifted - xp.log(total(xp.exp(shifted), (axis,), True)), x)
 
 
 @log_softmax_p.rule("x", formula="g - exp(y) * sum over axis of g")

@@ -34,6 +34,16 @@ def as_float(x: Any) -> Tensor:
     return x if x.dtype.kind in "fc" else astype_p(x, dtype=np.dtype(float))
 
 
+def widened(x: Any) -> Any:
+    """A tensor or an array, in single precision if it is in half, in which sums and squares soon overflow."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def narrowed(y: Any, x: Any) -> Any:
+    """What was computed of ``widened(x)``, as precise as x."""
+    return y.astype(x.dtype) if x.dtype == np.float16 else y
+
+
 @primitive(formula="x on device", kind="linear", reach=reach.same)
 def to_p(xp, x, *, device_name):
     """x on another device."""
@@ -144,6 +154,11 @@ def sum_p(xp, x, *, axis, keepdims):
 def sum_x(g, y, x, *, axis, keepdims):
     leading = axis == tuple(range(len(axis)))  # then g broadcasts as it is
     return broadcast_to_p(g if leading else reshape_p(g, shape=reduced_shape(x.shape, axis)), shape=x.shape)
+
+
+def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+    """The sum of an array, as precise as that of a tensor."""
+    return sum_p.run(device.namespace([x]), [x], {"axis": axis, "keepdims": keepdims})
 
 
 def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

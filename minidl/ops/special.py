@@ -13,7 +13,7 @@ from .elementwise import exp
 SLOPE = 2 / math.sqrt(math.pi)  # of erf at 0
 
 
-@primitive(formula="erf(x)", elementwise=True, saves=("x",))
+@primitive(formula="erf(x)", elementwise=True, saves=("x",), floats=True)
 def erf(xp, x):
     """The error function ``2 / sqrt(pi) * integral from 0 to x of exp(-t^2) dt``, odd, between -1 and 1."""
     return _as_precise(special(xp).erf(x), x)
@@ -24,7 +24,7 @@ def erf_x(g, y, x):
     return g * (SLOPE * exp(-(x * x)))
 
 
-@primitive(formula="erfc(x)", elementwise=True, saves=("x",))
+@primitive(formula="erfc(x)", elementwise=True, saves=("x",), floats=True)
 def erfc(xp, x):
     """``1 - erf(x)``, accurate to the last digits where erf(x) is all but 1."""
     return _as_precise(special(xp).erfc(x), x)
@@ -40,7 +40,7 @@ def _as_precise(y, x):
     return y.astype(x.dtype) if getattr(x, "dtype", None) == np.float16 else y
 
 
-@primitive(formula="expm1(x)", elementwise=True, saves=("y",))
+@primitive(formula="expm1(x)", elementwise=True, saves=("y",), floats=True)
 def expm1(xp, x):
     """``exp(x) - 1``, accurate near 0."""
     return xp.expm1(x)
@@ -51,7 +51,7 @@ def expm1_x(g, y, x):
     return g * (y + 1)
 
 
-@primitive(formula="log1p(x)", elementwise=True, saves=("x",))
+@primitive(formula="log1p(x)", elementwise=True, saves=("x",), floats=True)
 def log1p(xp, x):
     """``log(1 + x)``, accurate near 0; -1 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log1p(x)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.tensor import Parameter, Tensor
 from ..device import numbers
+from ..ops.shape import widened
 
 
 def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: float = 2.0) -> float:
@@ -23,7 +24,7 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
 
 def norm_parts(params: Iterable[Parameter], norm_type: float = 2.0) -> list[Any]:
     """What each gradient adds to the joint norm: the sum of its powers, or its largest entry. On its device still."""
-    sizes = [abs(p.grad.data) for p in params if p.grad is not None and p.size]
+    sizes = [abs(widened(p.grad.data)) for p in params if p.grad is not None and p.size]
     if norm_type == math.inf:
         return [size.max() for size in sizes]
     return [(size**norm_type).sum(dtype="float64") for size in sizes]

@@ -16,11 +16,11 @@ FEW = 1 << 13  # entries of an array: with fewer, the definition is as fast
 
 
 def moments(x: np.ndarray) -> Any:
-    return channels.moments(x) if x.size >= FEW else NotImplemented
+    return channels.moments(x) if _takes(x) else NotImplemented
 
 
 def training(x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = None, relu: bool = False) -> Any:
-    if x.size < FEW:
+    if not _takes(x):
         return NotImplemented
     return channels.affine(*_coefficients(x, weight, bias, *(statistics or norm.moments(x)), eps), relu)
 
@@ -29,7 +29,7 @@ def training_backward(
     g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
     needed: list[bool], eps: float, statistics: Any = None, relu: bool = False,
 ) -> Any:
-    if x.size < FEW:
+    if not _takes(x):
         return NotImplemented
     mean, var = statistics or norm.moments(x)
     if relu:
@@ -48,7 +48,7 @@ def training_backward(
 
 
 def evaluation(x: Any, weight: Any, bias: Any, *, mean: Any, var: Any, eps: float, relu: bool = False) -> Any:
-    if x.size < FEW:
+    if not _takes(x):
         return NotImplemented
     return channels.affine(*_coefficients(x, weight, bias, mean, var, eps), relu)
 
@@ -57,7 +57,7 @@ def evaluation_backward(
     g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
     needed: list[bool], mean: Any, var: Any, eps: float, relu: bool = False,
 ) -> Any:
-    if x.size < FEW:
+    if not _takes(x):
         return NotImplemented
     if relu:
         g = channels.gated(g, *_coefficients(x, weight, bias, mean, var, eps))
@@ -70,6 +70,10 @@ def evaluation_backward(
         sum_g, sum_gx = channels.sums(g, x, high)
         sum_gx = inverse * (sum_gx - low * sum_g)
     return gx, *norm.affine_gradients(y, sum_gx, sum_g, needed)
+
+
+def _takes(x: Any) -> bool:
+    return x.size >= FEW and x.dtype in (np.float32, np.float64)  # not half precision: it would add up in half
 
 
 def _split(mean: Any, dtype: Any) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .layout import channels_first, channels_last
 from .memory import scratch
+from .reduce import summed
 from .workers import share
 
 BLOCK = 1 << 18  # entries: few steps, as each takes the GIL
@@ -76,14 +77,14 @@ def exponentials(
     block = as_block(e, p, last)
     with np.errstate(over="ignore"):
         np.exp(x, out=block)
-    total = block.sum(axis=0) if not last else block.T @ np.ones(c, x.dtype)
+    total = summed(block, axis=(0,), keepdims=False) if not last else block.T @ np.ones(c, x.dtype)
     at = np.arange(0, c * p, c) + target if last else target * p + np.arange(p)
     small = np.finfo(x.dtype).tiny ** 0.5
     if e[at].min() > small and total.max() < 1 / small:
         return e, total, at, None
     largest = x.max(axis=0)
     np.exp(np.subtract(x, largest, out=block), out=block)
-    return e, block.sum(axis=0), at, largest
+    return e, summed(block, axis=(0,), keepdims=False), at, largest
 
 
 def as_block(flat: np.ndarray, columns: int, last: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ KERNELS = {
     "add": "gpu.entries.add",
     "relu": "gpu.entries.relu",
     "gated": "gpu.entries.gated",
+    "sum": "gpu.reduce.summed",
     "put": "indexing.put",
     "take": "resample.take",
     "matmul_along_axis": "resample.matmul_along_axis",
