@@ -177,7 +177,8 @@ def test_targets_that_are_no_probabilities_are_refused(loss):
     p, mask = md.Tensor(np.full((1, 2, 4, 4), 0.5)), np.zeros((1, 2, 4, 4))
     mask[..., :2] = 1
     assert np.isfinite(loss(p, mask).data)
-    for wrong, said in ((255 * mask, "got 0.0 to 255.0; divide a mask of 0 and 255 by 255"), (mask - 0.5, "got -0.5 to")):
+    hint = "; divide a mask of 0 and 255 by 255"
+    for wrong, said in ((255 * mask, "got 0.0 to 255.0" + hint), (mask - 0.5, "got -0.5 to 0.5")):
         with pytest.raises(ValueError, match=f"{loss.__name__}: targets must lie between 0 and 1, {said}"):
             loss(p, wrong)
     with pytest.raises(ValueError, match="between 0 and 1, got nan"):
