@@ -13,6 +13,7 @@ from .ops.distance import (
     pairwise_distance,
     triplet_margin_loss,
 )
+from .ops.einsum import einsum
 from .ops.elementwise import (
     absolute,
     clip,
@@ -29,6 +30,7 @@ from .ops.elementwise import (
     sqrt,
     tanh,
 )
+from .ops.gather import gather, masked_fill, one_hot, scatter, scatter_add
 from .ops.grid import affine_grid, grid_sample
 from .ops.indexing import concat, flip, pad, stack, where
 from .ops.layer_norm import instance_norm, layer_norm, rms_norm
@@ -44,8 +46,10 @@ from .ops.loss import (
     soft_dice_loss,
 )
 from .ops.norm import batch_norm, dropout, dropout1d, dropout2d, dropout3d, group_norm, local_response_norm
+from .ops.ordering import argmax, argmin, argsort, sort, topk
 from .ops.pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, max_pool, max_unpool
-from .ops.reduce import log_softmax, logsumexp, softmax
+from .ops.rearrange import channel_shuffle, chunk, pixel_shuffle, pixel_unshuffle, roll, split, tile
+from .ops.reduce import all, any, cumsum, log_softmax, logsumexp, softmax, std
 from .ops.resample import interpolate
 from .ops.roi import roi_align, roi_pool
 from .ops.rounding import ceil, floor, round, sign, trunc

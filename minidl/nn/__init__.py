@@ -94,3 +94,4 @@ from .pool import (
 )
 from .recompute import recomputed
 from .resample import Fold, Unfold, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle

@@ -92,9 +92,7 @@ def cosine_embedding_loss(
             f"{name} needs vectors (N, D) and targets (N,), or (D,) and (), got {x1.shape}, {target.shape}"
         )
     if ((target != 1) & (target != -1)).any():
-        raise ValueError(
-            f"{name}: targets must be 1 (alike) or -1 (not alike), got {target.min()} to {target.max()}"
-        )
+        raise ValueError(f"{name}: targets must be 1 (alike) or -1 (not alike), got {target.min()} to {target.max()}")
     e = 1e-12
     c = sum(x1 * x2, -1) / sqrt((sum(x1 * x1, -1) + e) * (sum(x2 * x2, -1) + e))
     return reduced(where(target == 1, 1 - c, clip(c - margin, 0.0)), reduction)

@@ -12,7 +12,7 @@ from ..core.tensor import Tensor, as_array
 from .elementwise import absolute, clip, exp, softplus
 from .indexing import stack, where
 from .reduce import logsumexp
-from .shape import as_float, reshape, widened
+from .shape import as_float, broadcasts, reshape, widened
 
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
@@ -169,11 +169,7 @@ binary_cross_entropy_with_logits.primitive = binary_cross_entropy_with_logits_p
 def broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
     """`v` as an array that broadcasts to the shape of x."""
     v = on_device_of(x, v).astype(x.dtype)
-    try:
-        fits = np.broadcast_shapes(v.shape, x.shape) == x.shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts(v.shape, x.shape):
         raise ValueError(f"{name}: {label} of shape {v.shape} does not broadcast to the input's {x.shape}")
     return v
 

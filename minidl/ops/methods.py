@@ -9,7 +9,20 @@ from .. import device
 from ..core.context import current
 from ..core.primitive import LARGE, Primitive
 from ..core.tensor import Node, Tensor, as_array, weak
-from . import arithmetic, distance, elementwise, indexing, linear, reduce, rounding, shape, special
+from . import (
+    arithmetic,
+    distance,
+    elementwise,
+    gather,
+    indexing,
+    linear,
+    ordering,
+    rearrange,
+    reduce,
+    rounding,
+    shape,
+    special,
+)
 
 OPERATORS = {
     "add": arithmetic.add,
@@ -44,7 +57,23 @@ METHODS = {
     "var": reduce.var,
     "std": reduce.std,
     "norm": distance.norm,
+    "any": reduce.any,
+    "all": reduce.all,
+    "cumsum": reduce.cumsum,
     "logsumexp": reduce.logsumexp,
+    "argmax": ordering.argmax,
+    "argmin": ordering.argmin,
+    "argsort": ordering.argsort,
+    "sort": ordering.sort,
+    "topk": ordering.topk,
+    "gather": gather.gather,
+    "scatter": gather.scatter,
+    "scatter_add": gather.scatter_add,
+    "masked_fill": gather.masked_fill,
+    "split": rearrange.split,
+    "chunk": rearrange.chunk,
+    "roll": rearrange.roll,
+    "tile": rearrange.tile,
     "reshape": shape.reshape,
     "transpose": shape.transpose,
     "swapaxes": shape.swapaxes,

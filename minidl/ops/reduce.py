@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array
+from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
 from .elementwise import exp, gated, log
-from .indexing import concat, where
+from .indexing import concat, flip, where
 from .shape import (
     as_float,
     broadcast_to_p,
     narrowed,
     normal_axes,
+    position,
     reduced_shape,
     reshape_p,
     sum_p,
@@ -131,6 +132,37 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return reshape_p(y, shape=reduced_shape(x.shape, axes) if keepdims else shape)
 
 
+def any(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Is any entry over `axis` other than 0? A constant: True and False have no derivative."""
+    x = as_tensor(x)
+    return Tensor(x.data.any(axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+
+
+def all(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Is every entry over `axis` other than 0? A constant: True and False have no derivative."""
+    x = as_tensor(x)
+    return Tensor(x.data.all(axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+
+
+@primitive(formula="y_i = sum over j <= i along axis of x_j", kind="linear", saves=(), reach=reach.channels)
+def cumsum_p(xp, x, *, axis):
+    """The running sum along an axis. Floats add up in double precision."""
+    if x.dtype.kind not in "fc":
+        return xp.cumsum(x, axis)
+    return xp.cumsum(x, axis, dtype=np.result_type(x.dtype, np.float64)).astype(x.dtype)
+
+
+@cumsum_p.rule("x", formula="sum over j >= i along axis of g_j")
+def cumsum_x(g, y, x, *, axis):
+    return flip(cumsum_p(flip(g, axis), axis=axis), axis)
+
+
+def cumsum(x: Tensor, axis: int) -> Tensor:
+    """The running sum along `axis`: entry i is the sum of entries 0 to i. Booleans and small integers become int64."""
+    x = as_tensor(x)
+    return cumsum_p(x, axis=position(axis, x.ndim))
+
+
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``log sum over axis of exp(x)``, shifted by the largest entry so that nothing overflows."""
     given = as_float(x)
@@ -183,4 +215,4 @@ def log_softmax(x: Tensor, axis: int) -> Tensor:
     return log_softmax_p(x, axis=axis) if x.shape[axis] else exp(x)
 
 
-softmax.primitive, log_softmax.primitive = softmax_p, log_softmax_p
+softmax.primitive, log_softmax.primitive, cumsum.primitive = softmax_p, log_softmax_p, cumsum_p

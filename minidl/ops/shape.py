@@ -172,6 +172,11 @@ def broadcast_to(x: Tensor, *shape: Any) -> Tensor:
     return broadcast_to_p(x, shape=tuple(shape))
 
 
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Does an array of this shape broadcast to the other one?"""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1]))
+
+
 def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x summed over the axes along which `shape` was repeated to make x's: the adjoint of broadcast_to."""
     shape = tuple(shape)

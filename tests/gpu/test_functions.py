@@ -147,6 +147,22 @@ FUNCTIONS = {
     "instance_norm": lambda t: F.instance_norm(t(2, 3, 5), weight=t(3), bias=t(3)),
     "layer_norm": lambda t: F.layer_norm(t(2, 3, 4), (3, 4), t(3, 4), t(3, 4)),
     "rms_norm": lambda t: F.rms_norm(t(2, 3, 4), 4, t(4)),
+    **{name: lambda t, name=name: getattr(F, name)(t(3, 4) > 0, axis=1) for name in ("all", "any")},
+    **{
+        name: lambda t, name=name: getattr(F, name)(t(3, 4), axis=1)
+        for name in ("argmax", "argmin", "argsort", "cumsum", "sort", "std")
+    },
+    **{name: lambda t, name=name: getattr(F, name)(t(5, 4), 2) for name in ("chunk", "split", "tile", "roll")},
+    "topk": lambda t: F.topk(t(3, 4), 2),
+    "channel_shuffle": lambda t: F.channel_shuffle(t(2, 6, 3), 3),
+    "pixel_shuffle": lambda t: F.pixel_shuffle(t(2, 8, 3, 2), 2),
+    "pixel_unshuffle": lambda t: F.pixel_unshuffle(t(2, 3, 4, 6), 2),
+    "einsum": lambda t: (F.einsum("bij,bkj->bik", t(2, 3, 4), t(2, 2, 4)), F.einsum("ii->i", t(3, 3))),
+    "gather": lambda t: F.gather(t(3, 4), 1, t.ints(4, 3, 2)),
+    "scatter": lambda t: F.scatter(t(3, 4), 1, t.ints(4, 3, 2), t(3, 2)),
+    "scatter_add": lambda t: F.scatter_add(t(3, 4), 1, t.ints(4, 3, 2), t(3, 2)),
+    "masked_fill": lambda t: F.masked_fill(t(3, 4), t(3, 4) > 0, -2.0),
+    "one_hot": lambda t: F.one_hot(t.ints(4, 3), 4),
 }
 
 MEMBERS = {
@@ -171,6 +187,16 @@ MEMBERS = {
         for name in ("erf", "expm1", "sign", "floor", "ceil", "trunc", "round")
     },
     "log1p": lambda x, t: (x * x).log1p(),
+    **{
+        name: lambda x, t, name=name: getattr(x, name)(1)
+        for name in (
+            "all", "any", "argmax", "argmin", "argsort", "chunk", "cumsum", "roll", "sort", "split", "tile", "topk",
+        )
+    },
+    "gather": lambda x, t: x.gather(1, t.ints(3, 2, 2, 4)),
+    "scatter": lambda x, t: x.scatter(1, t.ints(3, 2, 2, 4), 0.5),
+    "scatter_add": lambda x, t: x.scatter_add(1, t.ints(3, 2, 2, 4), t(2, 2, 4)),
+    "masked_fill": lambda x, t: x.masked_fill(x > 0, 1.0),
     "logsumexp": lambda x, t: x.logsumexp(),
     "reshape": lambda x, t: x.reshape(4, -1),
     "transpose": lambda x, t: x.transpose(2, 0, 1),

@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 
+import minidl as md  # noqa: E402
 from minidl import functional as F  # noqa: E402
 from tests.reference.test_core import agree  # noqa: E402
 
@@ -14,6 +15,7 @@ T = torch.nn.functional
 POINTS = np.array([[-9.0, -3, -2, -1, -0.5, -0.0], [1e-9, 0.5, 1, 1.5, 2.5, 6]])  # corners, halves, tails
 CLASSES = np.array([[0, 3, 2], [1, 1, -100]])  # the last is ignored
 WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])
+PLACES = np.array([[0, 3, 2, 2, 0], [1, 1, 3, 0, 2]])
 ALIKE = np.array([1, -1, 1])
 
 ENTRY_BY_ENTRY = {  # function, options
@@ -53,7 +55,49 @@ FUNCTIONS = [  # name; shapes of the tensors (a string: one of probabilities); d
     ("cosine_similarity", [(3, 4), (1, 4)], (), {"axis": -1}),
     ("pairwise_distance", [(3, 4), (3, 4)], (), {}),
     ("pairwise_distance", [(3, 4), (4,)], (), {"p": 3.0, "keepdims": True}),
+    ("cumsum", [(3, 4)], (), {"axis": 1}),
+    ("gather", [(3, 4)], (1, PLACES), {}),
+    ("gather", [(3, 4)], (0, PLACES[:, :4] % 3), {}),
+    ("scatter", [(3, 4), None, (2, 2)], (1, PLACES[:, [0, 2]]), {}),
+    ("scatter", [(3, 4)], (-1, PLACES, 0.5), {}),
+    ("scatter_add", [(3, 4), None, (2, 5)], (1, PLACES), {}),
+    ("masked_fill", [(2, 4)], (PLACES[:, :4] > 1, -2.0), {}),
+    ("roll", [(3, 4)], (2, 1), {}),
+    ("roll", [(3, 4)], ((1, -7), (0, 1)), {}),
+    ("roll", [(3, 4)], (5,), {}),
+    ("tile", [(3, 4)], ((2,),), {}),
+    ("tile", [(3, 4)], ((2, 1, 3),), {}),
+    ("pixel_shuffle", [(2, 8, 3, 2)], (2,), {}),
+    ("pixel_shuffle", [(9, 2, 3)], (3,), {}),
+    ("pixel_unshuffle", [(2, 3, 4, 6)], (2,), {}),
+    ("channel_shuffle", [(2, 6, 3, 2)], (3,), {}),
 ]
+PARTS = [  # of these the functions give several: name, arguments, options; of a tensor (5, 4)
+    ("split", (2,), {}),
+    ("split", ([1, 3],), {"axis": 1}),
+    ("chunk", (3,), {}),
+    ("chunk", (4,), {"axis": -1}),
+    ("sort", (), {}),
+    ("sort", (), {"axis": 0, "descending": True}),
+    ("topk", (2,), {}),
+    ("topk", (3,), {"axis": 0, "largest": False}),
+]
+EQUATIONS = {  # with the shapes of the operands
+    "ij->ji": [(2, 3)],
+    "ij->": [(2, 3)],
+    "ii->i": [(3, 3)],
+    "iij": [(3, 3, 2)],
+    "i,i": [(3,), (3,)],
+    "i,j->ij": [(3,), (2,)],
+    "ij,jk": [(2, 3), (3, 4)],
+    "bij,bkj->bik": [(2, 3, 4), (2, 2, 4)],
+    "ncij,fc->nfij": [(2, 3, 2, 2), (4, 3)],
+    "...ij,...jk->...ik": [(2, 3, 4), (5, 1, 4, 2)],
+    "i...,i->...": [(3, 2, 2), (3,)],
+    "bn,anm,bm->ba": [(2, 3), (4, 3, 5), (2, 5)],
+    "ij,ij,ij->j": [(2, 3), (2, 3), (1, 3)],
+    "Ab,bA": [(2, 3), (3, 2)],
+}
 LOSSES = [  # as above; each with every reduction
     ("cross_entropy", [(2, 4, 3)], (CLASSES,), {"label_smoothing": 0.1, "ignore_index": -100}),
     ("cross_entropy", [(2, 4, 3)], (CLASSES,), {"label_smoothing": 0.3, "weight": WEIGHT, "ignore_index": -100}),
@@ -148,3 +192,46 @@ def test_affine_grid(size, aligned):
     rank = len(size) - 2
     theta = np.random.default_rng(0).standard_normal((size[0], rank, rank + 1))
     compare("affine_grid", [theta], (size,), {"align_corners": aligned})
+
+
+@pytest.mark.parametrize("case", PARTS, ids=str)
+def test_functions_that_give_several(case):
+    name, arguments, options = case
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    theirs = {TORCHS.get(k, k): v for k, v in options.items()}
+    count = len(getattr(F, name)(x, *arguments, **options))
+    assert count == len(getattr(torch, name)(torch.tensor(x), *arguments, **theirs))
+    for i in range(count):
+        agree(
+            lambda x: getattr(F, name)(x, *arguments, **options)[i],  # noqa: B023
+            lambda x: getattr(torch, name)(x, *arguments, **theirs)[i],  # noqa: B023
+            [x],
+        )
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_einsum(equation):
+    agree(
+        lambda *xs: F.einsum(equation, *xs), lambda *xs: torch.einsum(equation, *xs), drawn(EQUATIONS[equation])
+    )  # fmt: skip
+
+
+def test_positions_and_questions():
+    x = np.random.default_rng(0).integers(0, 4, (5, 6)).astype(float)
+    t, z = md.Tensor(x), torch.tensor(x)
+    for axis, keepdims in ((None, False), (0, False), (-1, True)):
+        y = np.random.default_rng(1).standard_normal((5, 6))  # none are equal
+        for name in ("argmax", "argmin"):
+            theirs = getattr(torch.tensor(y), name)(axis, keepdims)
+            assert (getattr(md.Tensor(y), name)(axis, keepdims).numpy() == theirs.numpy()).all()
+    for name in ("any", "all"):
+        assert getattr(t, name)().item() == getattr(z, name)().item()
+        assert (getattr(t > 1, name)(1).numpy() == getattr(z > 1, name)(1).numpy()).all()
+    for descending in (False, True):
+        order = z.sort(dim=1, descending=descending, stable=True).indices
+        assert (t.argsort(1, descending).numpy() == order.numpy()).all()
+    classes = np.array([[0, 2], [1, 2]])
+    assert (F.one_hot(classes).numpy() == T.one_hot(torch.tensor(classes)).numpy()).all()
+    assert (F.one_hot(classes, 4).numpy() == T.one_hot(torch.tensor(classes), 4).numpy()).all()
+    np.testing.assert_allclose(t.std(1, ddof=1), z.std(1))
+    agree(lambda x: F.std(x, 0, ddof=1), lambda x: torch.std(x, 0), [x + np.eye(5, 6)])

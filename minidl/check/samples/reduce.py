@@ -61,3 +61,13 @@ def stacks(rng: np.random.Generator) -> Iterator[Sample]:
 
 samples(reduce.softmax_p, lambda x, *, axis: scipy.special.softmax(x, axis))(stacks)
 samples(reduce.log_softmax_p, lambda x, *, axis: scipy.special.log_softmax(x, axis))(stacks)
+
+
+def running_sums(x, *, axis):
+    y = np.zeros(x.shape)
+    for i in np.ndindex(*x.shape):
+        y[i] = math.fsum(x[(*i[:axis], slice(i[axis] + 1), *i[axis + 1 :])].tolist())
+    return y
+
+
+samples(reduce.cumsum_p, running_sums)(stacks)
