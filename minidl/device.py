@@ -31,7 +31,7 @@ def namespace(arrays: Any) -> ModuleType:
 
 
 def special(xp: ModuleType) -> ModuleType:
-    """scipy.special for numpy, its twin for cupy. Imported when it is first needed: that takes 0.2 s."""
+    """scipy.special for numpy, its counterpart for cupy. Imported when it is first needed: that takes 0.2 s."""
     return import_module("scipy.special" if xp is np else "cupyx.scipy.special")
 
 

@@ -143,4 +143,4 @@ def minimum_b(g, y, a, b):
 def share_of_larger(g: Tensor, a: Any, b: Any) -> Tensor:
     """g where a > b, half of it where they are equal, 0 elsewhere."""
     a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
-    return gated(g / (1 + Tensor((a == b).astype(g.dtype))), gate=a >= b)
+    return gated(g / Tensor((a == b).astype(g.dtype) + 1), gate=a >= b)

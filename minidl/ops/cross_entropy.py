@@ -114,7 +114,7 @@ def cross_entropy(
 
 
 def class_weight(name: str, x: Tensor, weight: Any) -> Any:
-    """The weights of the classes as an array beside x (N, C, ...), or None. Refuses an x without classes."""
+    """The weights of the classes as an array on the device of x (N, C, ...), or None. Refuses an x without classes."""
     if x.ndim < 2 or not x.shape[1]:
         raise ValueError(f"{name} needs an input of shape (N, C, ...) with C > 0, got {x.shape}")
     if weight is None:

@@ -85,7 +85,7 @@ def _own(x: Tensor, term: str, lengths: dict[str, int]) -> tuple[Tensor, str]:
 
 
 def _joined(first: tuple[Tensor, str], second: tuple[Tensor, str], wanted: set[str]) -> tuple[Tensor, str]:
-    """The product of two operands, summed over the letters that nobody wants any more."""
+    """The product of two operands, summed over the letters that are not needed any more."""
     a, p = _summed(*first, wanted.union(second[1]))
     b, q = _summed(*second, wanted.union(first[1]))
     both = [c for c in p if c in q]

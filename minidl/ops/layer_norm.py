@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.context import current
 from ..core.tensor import Tensor, as_array, as_tensor
 from .elementwise import sqrt
-from .norm import batch_norm, batch_norm_p, blend, check_channels, moments, scaled
+from .norm import batch_norm, batch_norm_p, blend, check_channels, check_eps, moments, scaled
 from .reduce import mean
 from .shape import narrowed, reshape, widened
 
@@ -28,6 +29,7 @@ def layer_norm(
     """
     x = as_tensor(x)
     shape = _last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    check_eps("layer_norm", eps)
     rows = math.prod(x.shape[: x.ndim - len(shape)])
     y = x
     if x.size:
@@ -51,6 +53,7 @@ def rms_norm(
     shape = _last_axes("rms_norm", x, normalized_shape, weight=weight)
     wide = widened(x)
     eps = float(np.finfo(wide.dtype).eps) if eps is None else eps
+    check_eps("rms_norm", eps)
     square = mean(wide * wide, tuple(range(-len(shape), 0)), keepdims=True) if x.size else 0.0 * wide
     y = narrowed(wide / sqrt(square + eps), x)
     return y if weight is None else y * weight
@@ -85,6 +88,7 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
     check_channels("instance_norm", x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_eps("instance_norm", eps)
     n = math.prod(x.shape[2:])
     if n == 1:
         raise ValueError(f"instance_norm needs maps of more than one pixel, x {x.shape} has variance 0 in each")
@@ -94,6 +98,6 @@ def instance_norm(
         statistics = moments(y.data)
         y = reshape(batch_norm_p(y, None, None, eps=eps, statistics=statistics), x.shape)
         for running, found, factor in zip((running_mean, running_var), statistics, (1, n / (n - 1))):
-            if running is not None:
+            if running is not None and not current().repeating:  # this batch has been counted
                 blend(as_array(running), found.reshape(x.shape[:2]).mean(0), momentum=momentum, factor=factor)
     return scaled(y, *(None if v is None else as_tensor(v) for v in (weight, bias)))

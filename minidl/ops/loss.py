@@ -14,6 +14,8 @@ from .indexing import stack, where
 from .reduce import logsumexp
 from .shape import as_float, broadcasts, reshape, widened
 
+ROUNDING = 100  # eps by which a share may leave [0, 1], as averages and interpolations of ones do
+
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
     """The values themselves, their sum or their mean."""
@@ -52,10 +54,11 @@ def pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 
 def check_shares(name: str, target: Tensor) -> None:
-    """Refuse targets that are no probabilities: nothing would tell but a loss below 0."""
+    """Refuse targets that are no probabilities, rounding aside: no other sign of them is sure."""
     t = target.data.real
     low, high = device.numbers([t.min(), t.max()]) if t.size else (0, 1)  # a GPU waits for this
-    if not 0 <= low <= high <= 1:
+    slack = ROUNDING * float(np.finfo(t.dtype).eps)
+    if not -slack <= low <= high <= 1 + slack:
         hint = "; divide a mask of 0 and 255 by 255" if high == 255 else ""
         raise ValueError(f"{name}: targets must lie between 0 and 1, got {low} to {high}{hint}")
 
@@ -190,8 +193,8 @@ def sigmoid_focal_loss(
     if alpha > 1 or gamma < 0:
         raise ValueError(f"{name} needs alpha of at most 1 and gamma of at least 0, got alpha={alpha}, gamma={gamma}")
     x, t = pair(name, logits, target)
-    t = t.detach()
     check_shares(name, t)
+    t = clip(t.detach(), 0.0, 1.0)  # rounding may have left it a little outside, where a power below would be NaN
     minus_log_yes, minus_log_no = softplus(-x), softplus(x)  # of sigmoid(x), of 1 - sigmoid(x)
     y = t * minus_log_yes + (1 - t) * minus_log_no
     if gamma:  # 1 - p_t = p (1 - t) + (1 - p) t

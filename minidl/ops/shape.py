@@ -181,12 +181,12 @@ def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x summed over the axes along which `shape` was repeated to make x's: the adjoint of broadcast_to."""
     shape = tuple(shape)
     lead = x.ndim - len(shape)
-    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:])):
+    repeated = tuple([lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1]) if lead >= 0 else ()
+    y = sum_p(x, axis=repeated, keepdims=True) if repeated else x
+    y = sum_p(y, axis=tuple(range(lead)), keepdims=False) if lead > 0 else y
+    if y.shape != shape:
         raise ValueError(f"sum_to: {shape} does not broadcast to {x.shape}, so {x.shape} has no sum of that shape")
-    repeated = tuple([lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1])
-    if repeated:
-        x = sum_p(x, axis=repeated, keepdims=True)
-    return sum_p(x, axis=tuple(range(lead)), keepdims=False) if lead else x
+    return y
 
 
 def normal_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

@@ -176,3 +176,13 @@ def test_the_study_tools_see_through_it():
             return md.checkpoint(self.conv, self.conv(x))
 
     assert "5" in str(md.receptive_field(Segment(), (1, 1, 9, 9)))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_running_averages_count_a_batch_once(norm):
+    def averages(through):
+        m = norm(4, track_running_stats=True)
+        through(m, md.Tensor(X, requires_grad=True)).sum().backward()
+        return m.running_mean.tobytes(), m.running_var.tobytes()
+
+    assert averages(md.checkpoint) == averages(plain)

@@ -181,5 +181,6 @@ def test_targets_that_are_no_probabilities_are_refused(loss):
     for wrong, said in ((255 * mask, "got 0.0 to 255.0" + hint), (mask - 0.5, "got -0.5 to 0.5")):
         with pytest.raises(ValueError, match=f"{loss.__name__}: targets must lie between 0 and 1, {said}"):
             loss(p, wrong)
+    assert np.isfinite(loss(p.astype("float32"), mask.astype("float32") * np.float32(1 + 1e-6)).data)  # rounding
     with pytest.raises(ValueError, match="between 0 and 1, got nan"):
         loss(p, np.where(mask, np.nan, 0))

@@ -14,6 +14,7 @@ from .workers import share
 BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the GIL
 FEW = 1 << 13  # entries: with fewer, the plain function is as fast
 ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float16, np.float32, np.float64)}  # faster than Python's 0
+UNSIGNED = {t: np.dtype(f"u{t.itemsize}") for t in ZERO}
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -51,13 +52,12 @@ def leaky_relu(x: np.ndarray, *, slope: float) -> np.ndarray:
 
 def gated(x: np.ndarray, *, gate: np.ndarray, slope: float = 0) -> np.ndarray:
     """x where the gate is positive, ``slope * x`` elsewhere."""
-    if x.dtype not in ZERO or not 0 <= slope <= 1 or (slope and x.size < FEW):
-        y = np.empty_like(x)
-        y[...] = np.where(gate > 0, x, slope * x if slope else 0)
-        return y
-    if x.size < FEW:
+    if x.size < FEW and not slope and x.dtype in ZERO:
         return (bits(x) * (gate > ZERO.get(gate.dtype, 0))).view(x.dtype)
     y = np.empty_like(x)
+    if x.dtype not in ZERO or not 0 <= slope <= 1 or x.size < FEW:
+        y[...] = np.where(gate > 0, x, slope * x if slope else 0)
+        return y
 
     def work(y: np.ndarray, x: np.ndarray, gate: np.ndarray) -> None:
         if slope:
@@ -74,7 +74,7 @@ def gated(x: np.ndarray, *, gate: np.ndarray, slope: float = 0) -> np.ndarray:
 
 def bits(x: np.ndarray) -> np.ndarray:
     """The same memory as unsigned integers: times 0 it is the number 0, whatever the number was."""
-    return x.view(f"u{x.itemsize}")
+    return x.view(UNSIGNED[x.dtype])
 
 
 def constant(value: float, like: np.ndarray) -> np.ndarray:
