@@ -136,9 +136,11 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
     """x with a border.
 
     `pairs`: an int (every spatial axis, both sides), one (low, high) per spatial axis (axes 2 on), or one per axis
-    of x. `mode`: "constant" (`value`), "reflect" (mirror without the edge), "replicate" (the edge again) or
-    "circular". A negative width takes entries away. Raises ValueError for a border wider than the mode can fill.
+    of x; or numbers alone as torch has them, low and high of the last axis, then of the one before, and so on. `mode`:
+    "constant" (`value`), "reflect" (mirror without the edge), "replicate" (the edge again) or "circular". A negative
+    width takes entries away. Raises ValueError for a border wider than the mode can fill.
     """
+    x = as_tensor(x)
     pairs = pad_pairs(x, pairs)
     kept = tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, pairs, strict=True))
     if mode in ("constant", "circular") and min(map(min, pairs), default=0) < 0:
@@ -166,6 +168,9 @@ def pad_pairs(x: Tensor, pairs: Any) -> list[tuple[int, int]]:
     """One (low, high) pair per axis of x, from what `pad` accepts."""
     if isinstance(pairs, int):
         pairs = [(pairs, pairs)] * max(x.ndim - 2, 0)
+    pairs = list(pairs)
+    if pairs and all(isinstance(p, (int, np.integer)) for p in pairs):
+        return pad_pairs(x, _pairs_of_flat(x, [int(p) for p in pairs]))
     pairs = [(p, p) if isinstance(p, int) else tuple(int(q) for q in p) for p in pairs]
     if len(pairs) not in (x.ndim, x.ndim - 2) or any(len(p) != 2 for p in pairs):
         raise ValueError(
@@ -175,6 +180,17 @@ def pad_pairs(x: Tensor, pairs: Any) -> list[tuple[int, int]]:
     if any(n + min(low, 0) + min(high, 0) < 0 for n, (low, high) in zip(x.shape, pairs, strict=True)):
         raise ValueError(f"pad: the widths {pairs} take away more entries than x {x.shape} has")
     return pairs
+
+
+def _pairs_of_flat(x: Tensor, flat: list[int]) -> list[tuple[int, int]]:
+    """torch's flat widths, (low, high) from the last axis on, as one pair per axis."""
+    if len(flat) % 2 or len(flat) > 2 * x.ndim:
+        raise ValueError(
+            f"pad: {tuple(flat)} has {len(flat)} numbers; low and high of each axis, from the last one on, are an even "
+            f"number, at most {2 * x.ndim} for x {x.shape}"
+        )
+    pairs = list(zip(flat[::2], flat[1::2]))[::-1]
+    return [(0, 0)] * (x.ndim - len(pairs)) + pairs
 
 
 def _border_source(mode: str, n: int, low: int, high: int) -> np.ndarray:

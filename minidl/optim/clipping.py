@@ -14,6 +14,7 @@ from ..ops.shape import widened
 def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: float = 2.0) -> float:
     """Scale all gradients by one factor so that their joint norm is at most `max_norm`; returns the norm before.
 
+    A parameter that is given several times, as one that two parts share, counts once.
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
     """
     params = [params] if isinstance(params, Tensor) else list(params)
@@ -24,7 +25,7 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
 
 def norm_parts(params: Iterable[Parameter], norm_type: float = 2.0) -> list[Any]:
     """What each gradient adds to the joint norm: the sum of its powers, or its largest entry. On its device still."""
-    sizes = [abs(widened(p.grad.data)) for p in params if p.grad is not None and p.size]
+    sizes = [abs(widened(p.grad.data)) for p in dict.fromkeys(params) if p.grad is not None and p.size]
     if norm_type == math.inf:
         return [size.max() for size in sizes]
     return [(size**norm_type).sum(dtype="float64") for size in sizes]
@@ -39,6 +40,6 @@ def scale_gradients(params: Iterable[Parameter], norm: float, max_norm: float) -
     """Multiply all gradients by the factor that takes their joint norm down to `max_norm`, if it is larger."""
     factor = float(max_norm / (norm + 1e-6))
     if factor < 1:
-        for p in params:
+        for p in dict.fromkeys(params):
             if p.grad is not None:
                 p.grad = p.grad.data * factor

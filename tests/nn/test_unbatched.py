@@ -57,6 +57,29 @@ def test_a_negative_width_takes_entries_away(mode, numpys):
         F.pad(md.Tensor(x), [(-3, -3), (0, 0)], mode=mode)
 
 
+FLAT = [
+    ((2, 0), [(0, 0), (2, 0)]), ((1, 0, 2, 3), [(2, 3), (1, 0)]), ((-1, 1), [(0, 0), (-1, 1)]),
+    (np.array([0, 1]), [(0, 0), (0, 1)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flat, pairs", FLAT)
+def test_flat_widths_begin_at_the_last_axis(flat, pairs):
+    x = md.Tensor(X[None])
+    np.testing.assert_array_equal(F.pad(x, flat).data, F.pad(x, pairs).data)
+
+
+@pytest.mark.parametrize("mode, numpys", MODES)
+def test_no_width_of_an_array_is_a_tensor_too(mode, numpys):
+    assert isinstance(F.pad(X[None], 0, mode=mode), md.Tensor)
+
+
+def test_flat_widths_that_fit_no_axes_are_refused():
+    for flat in ((1, 2, 3), (1,) * 10):
+        with pytest.raises(ValueError, match=f"has {len(flat)} numbers"):
+            F.pad(md.Tensor(X), flat)
+
+
 def test_border_layers():
     x = np.arange(1.0, 5).reshape(1, 1, 4)
     for layer, expected in (

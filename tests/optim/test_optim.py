@@ -339,6 +339,13 @@ def test_a_quadratic_is_minimised(name, options):
 # --- arguments
 
 
+def test_a_shared_parameter_counts_once_in_the_norm_and_is_scaled_once():
+    p, q = md.Parameter(np.zeros(2)), md.Parameter(np.zeros(1))
+    p.grad, q.grad = md.Tensor(np.array([3.0, 0.0])), md.Tensor(np.array([4.0]))
+    assert optim.clip_grad_norm([p, q, p], 1.0) == 5
+    np.testing.assert_allclose([*p.grad.data, *q.grad.data], [0.6, 0, 0.8], rtol=1e-6)
+
+
 @pytest.mark.parametrize("wrap", [md.tensor, np.float32, lambda x: np.array([x], np.float32)])
 def test_options_may_be_tensors_and_arrays_of_one_number(wrap):
     p = md.Parameter(np.ones(3, np.float32))

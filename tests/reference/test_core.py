@@ -250,6 +250,8 @@ def test_pad(mode, data):
         lambda t: torch.nn.functional.pad(t, flat, mode=mode, **value) ** 2,
         [x],
     )
+    ours = [F.pad(x, widths, mode=mode, **value).numpy() for widths in (flat, pairs)]
+    np.testing.assert_array_equal(*ours)
 
 
 # --- matrix products
