@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def opened(path: str | os.PathLike) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # each decoder raises its own
-        raise ValueError(f"{path}: not a readable image ({' '.join(str(error).split())[:120]})") from None
+        what = " ".join(re.sub(r"<_io\.\w+ name=.*>", "", str(error)).split())[:120]
+        raise ValueError(f"{path}: not a readable image ({what})") from None
 
 
 def image_size(path: str | os.PathLike, *, upright: bool = True) -> tuple[int, int]:

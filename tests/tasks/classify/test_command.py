@@ -139,7 +139,7 @@ def bad(name, argv, code, said):
     bad("no folder", ["--data", "{tmp}/nowhere"], 1, "nowhere: no such folder"),
     bad("no classes", ["--data", "{tmp}/empty"], 1, "one per class is needed"),
     bad("a class without images", ["--data", "{tmp}"], 1, "no images in"),
-    bad("broken picture", ["--data", "{tmp}/broken"], 1, "a.png: not a readable image"),
+    bad("broken picture", ["--data", "{tmp}/broken"], 1, "a.png: not a readable image (cannot identify image file)"),
     bad("one picture", ["--data", "{tmp}/single"], 1, "class 0 has 1 pictures"),
     bad("no image", ["--image", "{tmp}/none.png"], 1, "none.png: No such file"),
     bad("not an image", ["--image", "{tmp}/text.png"], 1, "not a readable image"),
