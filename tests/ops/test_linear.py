@@ -88,7 +88,8 @@ def test_a_sum_is_the_sum_in_any_layout(shape, ndim, layout, dtype, data, keepdi
     axes = tuple(range(ndim))
     axis = data.draw(st.sampled_from([axes[2:], (0, *axes[2:]), axes, axes[1:], axes[:1]]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reduce, "FEW", 1)
+        for name, value in (("FEW", 2), ("GROUP", 2), ("SMALL", 8)):  # small arrays go the way of large ones
+            patch.setattr(reduce, name, value)
         patch.setattr(reduce, "WIDE", data.draw(st.sampled_from([16, 64, 512])))
         y = reduce.summed(x, axis=axis, keepdims=keepdims)
     plain = x.sum(axis=axis, keepdims=keepdims)

@@ -12,7 +12,7 @@ import numpy as np
 from .layout import inverse, memory_order
 
 FEW = 128  # rows that may be added one to the next,
-GROUP = 64  # or at a time if they are more
+GROUP = 64  # or at a time if they are more; no more than FEW
 SMALL = 1 << 12  # entries of an array that is added in twice the precision at once
 WIDE = 1 << 10  # entries of a row that are added at full speed
 TWICE = {
