@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
@@ -34,10 +35,9 @@ def walk(
         if leaf:
             continue
         if node.inputs is None:
-            raise RuntimeError(
-                f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
-                "pass retain_graph=True to the first pass"
-            )
+            if wanted is None:
+                raise released(node)
+            continue  # a wanted one, and the others are not below it
         if node.output is None:  # not saved, as no rule needs it: g has its form
             y = Placeholder(g.data, node)
         else:
@@ -67,11 +67,25 @@ def _watched(g: Tensor, y: Tensor, useful: set[Node] | None) -> list[tuple[Tenso
     return grads
 
 
+def released(node: Node) -> RuntimeError:
+    """The error of a pass that comes to a node which an earlier one has consumed."""
+    return RuntimeError(
+        f"the graph was released by an earlier backward pass (met at {node.primitive.name!r}); "
+        "pass retain_graph=True to the first pass"
+    )
+
+
 def _leads_to(wanted: set[Node], root: Node) -> set[Node]:
-    """The nodes below `root` from which a wanted node is reached, the wanted ones included."""
-    below, stack = {root}, [root]
+    """The nodes below `root` from which a wanted node is reached, the wanted ones included.
+
+    Raises RuntimeError for a released node, unless it is older than all that is wanted: that may be below it.
+    """
+    below, stack, oldest = {root}, [root], min((n.order for n in wanted), default=math.inf)
     while stack:
-        for x in stack.pop().inputs or ():
+        node = stack.pop()
+        if node.inputs is None and node.order > oldest:
+            raise released(node)
+        for x in node.inputs or ():
             if isinstance(x, Tensor) and x.node is not None and x.node not in below:
                 below.add(x.node)
                 stack.append(x.node)

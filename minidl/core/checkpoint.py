@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .backward import released
 from .context import Context, current, setting
 from .tensor import Node, Tensor, clock
 
@@ -125,6 +126,8 @@ def _made_since(began: int, root: Node) -> set[Node]:
 
 def _inputs(node: Node) -> Iterator[Tensor]:
     """The inputs of a node that require a gradient."""
+    if node.inputs is None:
+        raise released(node)
     return (x for x in node.inputs if isinstance(x, Tensor) and x.node is not None)
 
 

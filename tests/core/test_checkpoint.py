@@ -149,6 +149,12 @@ def test_a_second_pass_through_a_released_graph_and_several_results_are_refused(
     y.backward()
     with pytest.raises(RuntimeError, match="retain_graph=True"):
         y.backward()
+    y = md.checkpoint(lambda x: F.exp(x) * 2, x).sum()
+    (g,) = md.grad(y, x, create_graph=True)
+    g.sum().backward()  # goes through the second run alone
+    for again in (y.backward, lambda: md.grad(y, x)):
+        with pytest.raises(RuntimeError, match="retain_graph=True"):
+            again()
     with pytest.raises(TypeError, match="one Tensor, this one gives tuple"):
         md.checkpoint(lambda x: (x, x), x)
 

@@ -132,6 +132,48 @@ def test_part_of_a_released_graph_says_so():
         b.backward()
 
 
+@pytest.mark.parametrize("first", [lambda y, x: y.backward(), md.grad])
+@pytest.mark.parametrize("options", [{}, {"allow_unused": True}, {"create_graph": True}])
+def test_grad_through_a_released_part_says_so(first, options):
+    x = leaf(3)
+    h = x.exp()
+    a, b, both = h.sum(), (h * h).sum(), (x + h).sum()
+    first(a, x)
+    for y in (a, b, both):  # of `both` one way to x is left: the gradient along it alone would be wrong
+        with pytest.raises(RuntimeError, match=r"released.*retain_graph=True"):
+            md.grad(y, x, **options)
+
+
+def test_order_2_through_a_released_part_says_so():
+    x = leaf(3)
+    y = x.exp().sum()
+    (g,) = md.grad(y, x, create_graph=True)
+    md.grad(g.sum(), x)
+    for again in (g.sum(), y):  # the derivative of exp reads its value: both graphs go through it
+        with pytest.raises(RuntimeError, match="released"):
+            md.grad(again, x)
+
+
+def test_a_pullback_through_what_its_function_released_says_so():
+    def f(x):
+        h = x.exp()
+        return h * md.grad(h.sum(), x)[0]
+
+    with pytest.raises(RuntimeError, match="released"):
+        md.vjp(f, leaf(3))[1](np.ones(3))
+
+
+def test_grad_needs_nothing_of_a_released_part_below_what_is_wanted():
+    z = leaf(3)
+    h = z.exp()
+    h.sum().backward()
+    x = leaf(3)
+    assert md.grad((h * x).sum(), x)[0].tolist() == h.tolist()  # x is newer: no way leads through h to it
+    assert md.grad((h * x).sum(), h)[0].tolist() == x.tolist()
+    with pytest.raises(RuntimeError, match="released"):
+        md.grad((h * x).sum(), [h, z])
+
+
 def test_retain_graph_keeps_it():
     x = md.tensor([2.0], requires_grad=True)
     y = x * x
