@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
@@ -53,18 +53,12 @@ class Blas:
 class Workers:
     """The pool of threads, made when it is first needed.
 
-    Each thread has a core of its own, and the caller another one while work is shared: systems like to wake a thread on
-    the core of the one that woke it, and take milliseconds to see that the two are in each other's way.
+    No thread is held to a core: it would wait there for whatever else runs on it, another process of ours among it.
     """
 
     def __init__(self) -> None:
         self.blas = Blas()
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-        first = os.getpid() % max(len(cores), 1)  # so that processes do not all start with the same one
-        self.cores = cores[first:] + cores[:first]
-        free = iter(self.cores[1:])
-        count = max(thread_count() - 1, 1)
-        self.pool = ThreadPoolExecutor(count, "minidl", _stay_on, (free,)) if self.blas.controller else None
+        self.pool = ThreadPoolExecutor(max(thread_count() - 1, 1), "minidl") if self.blas.controller else None
 
     def share(self, work: Callable[..., None], items: Sequence[tuple]) -> None:
         remaining = iter(items)
@@ -73,29 +67,14 @@ class Workers:
             for item in remaining:  # each thread takes the next one
                 work(*item)
 
-        helpers = min(thread_count(), len(items)) - 1
-        allowed = os.sched_getaffinity(0) if self.cores else set()
-        apart = helpers > 0 and len(allowed) > 1 and self.cores[0] in allowed
         with self.blas:
+            others = [self.pool.submit(run) for _ in range(min(thread_count(), len(items)) - 1)]
             try:
-                if apart:
-                    os.sched_setaffinity(0, self.cores[:1])
-                others = [self.pool.submit(run) for _ in range(helpers)]
-                try:
-                    run()
-                finally:
-                    remaining.__setstate__(len(items))  # after an error nobody starts on the rest
-                    for other in others:
-                        other.result()
+                run()
             finally:
-                if apart:
-                    os.sched_setaffinity(0, allowed)
-
-
-def _stay_on(cores: Iterator[int]) -> None:
-    core = next(cores, None)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+                remaining.__setstate__(len(items))  # after an error nobody starts on the rest
+                for other in others:
+                    other.result()
 
 
 _workers: Workers | None = None
