@@ -129,47 +129,48 @@ def cuts(scale=1.0):
     )
 
 
-def regions():
-    return cuts() + cuts(0.25)[:2]
+SIZE = (2, 3, 5, 4)
 
 
-SIZE = (2, 2, 5, 4)
+def cases():
+    """Regions and the size (N, C, H, W) of a map: each way to cut, a scale, and a small one (a whole Jacobian)."""
+    yield from ((r, SIZE) for r in (*cuts(), cuts(0.25)[0]))
+    yield Regions(np.array([BOXES[4], BOXES[0]]), (2, 1)), (2, 2, 3, 2)
 
 
 @samples(roi_align_p, oracle=align)
 def roi_align_samples(rng):
-    for r in regions():
-        yield Sample((rng.normal(size=SIZE),), {"regions": r})
-    yield Sample((rng.normal(size=(2, 1, 1, 3)),), {"regions": regions()[0]})
+    for r, size in (*cases(), (cuts(0.25)[1], SIZE), (cuts()[0], (2, 1, 1, 3))):
+        yield Sample((rng.normal(size=size),), {"regions": r})
 
 
 @samples(roi_spread, oracle=spread)
 def roi_spread_samples(rng):
-    for r in regions():
-        yield Sample((rng.normal(size=(len(r.boxes), SIZE[1], *r.output)),), {"regions": r, "size": SIZE})
+    for r, size in (*cases(), (cuts(0.25)[1], SIZE)):
+        yield Sample((rng.normal(size=(len(r.boxes), size[1], *r.output)),), {"regions": r, "size": size})
 
 
 @samples(roi_pool_p, oracle=largest)
 def roi_pool_samples(rng):
-    for r in regions():
-        yield Sample((rng.normal(size=SIZE),), {"regions": r})
+    for r, size in cases():
+        yield Sample((rng.normal(size=size),), {"regions": r})
 
 
 def contests(rng):
     """Boxes, and cells to choose the largest from: all different, and many alike."""
-    for r in regions():
-        for among in (rng.normal(size=SIZE), rng.integers(0, 2, SIZE) * 1.0):
+    for r, size in cases():
+        for among in (rng.normal(size=size), rng.integers(0, 2, size) * 1.0):
             yield {"among": among, "regions": r}
 
 
 @samples(roi_to_largest, oracle=added_at_largest)
 def roi_to_largest_samples(rng):
     for contest in contests(rng):
-        r = contest["regions"]
-        yield Sample((rng.normal(size=(len(r.boxes), SIZE[1], *r.output)),), contest)
+        r, channels = contest["regions"], contest["among"].shape[1]
+        yield Sample((rng.normal(size=(len(r.boxes), channels, *r.output)),), contest)
 
 
 @samples(roi_from_largest, oracle=looked_up_at_largest)
 def roi_from_largest_samples(rng):
     for contest in contests(rng):
-        yield Sample((rng.normal(size=SIZE),), contest)
+        yield Sample((rng.normal(size=contest["among"].shape),), contest)

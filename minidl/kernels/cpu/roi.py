@@ -103,8 +103,10 @@ def largest(x: np.ndarray, *, regions: Regions) -> Any:
     places = np.broadcast_to(np.arange(h * w, dtype=np.int32).reshape(1, h, w, 1), cells.shape)
     high = cells, places
     for k in range(tall[some].max(initial=-1) + 1):
-        block = high
+        block = high = _first_largest(*([part[:, s] for part in high] for s in _halves(k - 1))) if k else high
         for m in range(wide[some].max(initial=-1) + 1):
+            if m:
+                block = _first_largest(*([part[:, :, s] for part in block] for s in _halves(m - 1)))
             chosen = (some & (tall == k) & (wide == m)).nonzero()[0]
             if chosen.size:
                 value[chosen], at[chosen] = reduce(
@@ -114,8 +116,6 @@ def largest(x: np.ndarray, *, regions: Regions) -> Any:
                         for y in (top, below - 2**k) for z in (left, right - 2**m)
                     ),
                 )  # fmt: skip
-            block = _first_largest(*([part[:, :, s] for part in block] for s in _halves(m)))
-        high = _first_largest(*([part[:, s] for part in high] for s in _halves(k)))
     return tuple(v.reshape(*bins, c).transpose(0, 3, 1, 2) for v in (value, at))  # (R, P, Q, C) -> (R, C, P, Q)
 
 
