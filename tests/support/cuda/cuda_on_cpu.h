@@ -1,11 +1,13 @@
 // Runs the text of a .cu file on the CPU: compile it by g++ with `-include cuda_on_cpu.h`.
 //
-// Each CUDA thread of a block is a fibre (ucontext); a barrier is a switch to the next one, so threads run one at a
-// time and in a known order, ascending or descending: what depends on the order shows in one of the two. Blocks run
+// Each CUDA thread of a block is a fibre, which ucontext starts and longjmp goes on with (swapcontext would call the
+// kernel of the operating system each time); a barrier is a switch to the next one, so threads run one at a time and in
+// a known order, ascending or descending: what depends on the order shows in one of the two. Blocks run
 // one after another in the same order. Shared memory holds 0xFF bytes (NaN, or -1) when a block starts. A barrier that
 // not every thread of the block reaches, or an index outside of an array whose length is known, ends the launch.
 #pragma once
 #include <math.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +50,7 @@ extern char __stop_shared[] __attribute__((weak, visibility("hidden")));
 namespace cuda_on_cpu {
 
 enum Scope { RUNNING, BLOCK, WARP, ENDED }; // what a thread waits for
-struct Fibre { ucontext_t context; void *stack; };
+struct Fibre { ucontext_t context; jmp_buf place; void *stack; bool begun; };
 struct Thread { Scope scope; int line; Fibre *fibre; };
 
 static const int MOST = 1024, STACK = 64 << 10;
@@ -56,7 +58,7 @@ static Thread threads[MOST]; // of the block that runs
 static int size; // of a block
 static Fibre fibres[MOST]; // kept from block to block; a fibre runs one thread after another until one waits
 static int made; // how many of them there are
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Fibre *fibre; // the one that runs
 static int current, started; // a thread's number; how many have been started
 static bool descending, failed;
@@ -69,7 +71,10 @@ static int in_order(int i, int n) { return descending ? n - 1 - i : i; }
 
 static void resume(Fibre *next) {
   fibre = next;
-  swapcontext(&scheduler, &next->context);
+  if (_setjmp(scheduler)) return; // it has stopped
+  if (next->begun) _longjmp(next->place, 1);
+  next->begun = true;
+  setcontext(&next->context);
 }
 
 static void fail(const char *format, ...) { // said of the current thread, which stops here, and with it the launch
@@ -82,7 +87,9 @@ static void fail(const char *format, ...) { // said of the current thread, which
   failed = true;
 }
 
-static void stop() { swapcontext(&fibre->context, &scheduler); }
+static void stop() {
+  if (!_setjmp(fibre->place)) _longjmp(scheduler, 1);
+}
 
 static void wait(Scope scope, int line) {
   threads[current].scope = scope, threads[current].line = line;
@@ -112,7 +119,7 @@ static Fibre *free_fibre(int i) {
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack, f.context.uc_stack.ss_size = STACK;
     makecontext(&f.context, work, 0);
-    made = i + 1;
+    f.begun = false, made = i + 1;
   }
   return &f;
 }
