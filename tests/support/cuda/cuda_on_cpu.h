@@ -1,11 +1,13 @@
 // Runs the text of a .cu file on the CPU: compile it by g++ with `-include cuda_on_cpu.h`.
 //
-// Each CUDA thread of a block is a fibre, which ucontext starts and longjmp goes on with (swapcontext would call the
-// kernel of the operating system each time); a barrier is a switch to the next one, so threads run one at a time and in
-// a known order, ascending or descending: what depends on the order shows in one of the two. Blocks run
-// one after another in the same order. Shared memory holds 0xFF bytes (NaN, or -1) when a block starts. A barrier that
-// not every thread of the block reaches, or an index outside of an array whose length is known, ends the launch.
+// Each CUDA thread of a block is a fibre, started by ucontext and resumed by longjmp (swapcontext would call the operating
+// system each time); a barrier is a switch to the next one, so threads run one at a time and in a known order, ascending
+// or descending: what depends on the order shows in one of the two. Blocks run one after another in the same order.
+// Shared memory holds 0xFF bytes (NaN, or -1) when a block starts. A barrier that not every thread of the block reaches,
+// or an index outside of an array whose length is known, ends the launch.
 #pragma once
+#include <utility>
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS // Bessel functions and their like, which take longer to compile than all else here
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
-#include <utility>
 #undef INFINITY // NVRTC has neither
 #undef NAN
 

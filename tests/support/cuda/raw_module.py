@@ -197,7 +197,8 @@ class Buffer:
         for i, (parameter, array) in self.members.items():
             if not parameter.const:
                 self._bytes_of(i, array, writable)[...] = True
-        wrong = np.flatnonzero((self.room != self.before) & ~writable)
+        changed = np.flatnonzero(self.room != self.before)
+        wrong = changed[~writable[changed]]
         if wrong.size:
             raise KernelFault(f"{kernel} wrote {self._explain(wrong[0] - self.start)}")
         ctypes.memmove(self.low, self.room.ctypes.data + self.start, self.size)
