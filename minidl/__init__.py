@@ -16,7 +16,7 @@ from .core.fused import fused
 from .core.primitive import override, primitive
 from .core.tensor import Parameter, Tensor, tensor
 from .kernels.algorithm import algorithm
-from .ops import methods  # gives Tensor its operators
+from .ops import methods, numpy_calls  # give Tensor its operators, and what NumPy asks it for
 from .ops.elementwise import relu_rule
 
 __version__ = "0.1.0"

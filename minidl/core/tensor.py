@@ -53,7 +53,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "node")
-    __array_ufunc__ = None  # so that array * tensor asks the tensor
     updated = 0  # when the value was last changed: never, except for a Parameter
 
     def __init__(self, data: Any, requires_grad: bool = False):
