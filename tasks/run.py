@@ -49,9 +49,9 @@ def known_settings(
     known = saved_settings(kind, Path(options.out, CHECKPOINT))
     if not known or not Path(options.out, mark).exists():
         raise UsageError(f"there is no run in {options.out}; leave --resume out, or name the --out of the run")
-    free = ("steps",) if mark == CHECKPOINT else ()  # later trainings of the run start where the first one ended
+    free = ("steps", "lr") if mark == CHECKPOINT else ()  # later trainings of the run start where the first one ended
     if wrong := contradictions(kind, given, known, free):
-        advice = "only --steps may change on --resume" if free else "start anew, or leave that out"
+        advice = "only --steps and --lr may change on --resume" if free else "start anew, or leave that out"
         raise UsageError(f"in the run of {options.out} {', '.join(wrong)}: {advice}")
     return known
 

@@ -38,6 +38,7 @@ class Run:
         self.model = model
         self.others = {name: other for name, other in others.items() if other is not None}  # with states of their own
         self.optimisers = dict(optimiser) if isinstance(optimiser, Mapping) else {"main": optimiser}
+        self.asked = {name: [_options(g) for g in o.param_groups] for name, o in self.optimisers.items()}
         self.generators = dict(generators or {})
         self.path = Path(path) if path is not None else None
         if self.path is not None:
@@ -69,10 +70,14 @@ class Run:
         optimisers = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
         tree = {"step": step, "record": record, "model": self.model.state_dict(), "optimisers": optimisers}
         others = {name: other.state_dict() for name, other in self.others.items()}
-        save_tree(self.path, {**tree, "random": self.random_state(), **others})
+        save_tree(self.path, {**tree, "asked": self.asked, "random": self.random_state(), **others})
 
     def load(self) -> tuple[int, dict]:
-        """Restore everything; gives (steps done, record of the last), or (0, {}) if there is no checkpoint."""
+        """Restore everything; gives (steps done, record of the last), or (0, {}) if there is no checkpoint.
+
+        An option of an optimiser (its rate, betas, weight decay) is what it has become in the saved run, or what is
+        asked for now if the saved run was asked for another.
+        """
         if self.path is None:
             raise ValueError("resume=True needs checkpoint=, the file to resume from")
         if not self.path.exists():
@@ -88,6 +93,11 @@ class Run:
             for name, other in self.others.items():
                 if name in tree:  # else it begins here
                     other.load_state_dict(tree[name])
+            for name, optimiser in self.optimisers.items():
+                for i, group in enumerate(optimiser.param_groups):
+                    before = tree["asked"][name][i] if "asked" in tree else {}
+                    group.update({k: v for k, v in self.asked[name][i].items() if _as_saved(v) != before.get(k)})
+                    optimiser.check(group)
             return tree["step"], tree["record"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from None
@@ -97,6 +107,15 @@ class Run:
         if self.path is None or not self.path.exists():
             return "there is no checkpoint"
         return f"{self.path} holds the checkpoint after {load_tree(self.path)['step']} steps"
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group of parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _as_saved(option: Any) -> Any:
+    return list(option) if isinstance(option, tuple) else option
 
 
 def load_model(path: str | os.PathLike, model: Module, *, ema: bool = False) -> int:

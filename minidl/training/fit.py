@@ -79,7 +79,8 @@ def fit(
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
         written: a crash leaves the one before.
     resume: go on from the checkpoint if there is one; the log is cut back to it. Otherwise a run starts from the
-        beginning and replaces both.
+        beginning and replaces both. An option of the optimiser that differs from what the saved run was given (a lower
+        rate after Diverged, say) holds from here on.
     log: a file of JSON lines, one per step: step, lr, every term, loss, grad_norm.
     generators: random generators that `loss` or `evaluate` draw from, by name. Those inside the model (dropout) are
         found without it, and `data.generator(seed, step)` needs no saving.

@@ -8,7 +8,8 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.train import fit, load_model
+from minidl.train import Diverged, fit, load_model
+from minidl.training.checkpoint import load_tree
 
 from .test_train import BATCHES, loss, network, same_state
 
@@ -155,3 +156,76 @@ def test_what_cannot_be_is_refused():
     schedule = optim.ReduceLROnPlateau(optimiser, monitor="accuracy")
     with pytest.raises(ValueError, match="monitors 'accuracy', a step has step, lr, loss, grad_norm"):
         fit(model, optimiser, loss, BATCHES, 1, schedule=schedule, evaluate_every=1, progress=False)
+
+
+@pytest.mark.parametrize(("kind", "first", "then"), [
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9}, {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1, "nesterov": True}),
+    (optim.AdamW, {"lr": 0.1}, {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.2, "eps": 1e-6, "amsgrad": True}),
+    (optim.RMSprop, {"lr": 0.01}, {"alpha": 0.9, "centered": True, "momentum": 0.5}),
+])  # fmt: skip
+def test_a_resumed_run_takes_the_options_it_is_given(tmp_path, kind, first, then):
+    """Against a run by hand, whose optimiser loads the state and is then given the options."""
+
+    def run(steps, options, **more):
+        model = plain()
+        optimiser = kind([{"params": [p], **options} for p in model.parameters()])
+        fit(model, optimiser, loss, BATCHES, steps, checkpoint=tmp_path / "c.npz", resume=True, progress=False, **more)
+        return model, optimiser
+
+    run(3, first)
+    other = plain()
+    load_model(tmp_path / "c.npz", other)
+    optimiser = kind([{"params": [p], **first} for p in other.parameters()])
+    optimiser.load_state_dict(load_tree(tmp_path / "c.npz")["optimisers"]["main"])
+    for group in optimiser.param_groups:
+        group.update(then)
+    for step in range(3, 6):
+        optimiser.zero_grad()
+        loss(other, BATCHES(step)).backward()
+        optimiser.step()
+    model, resumed = run(6, then)
+    assert same_state(model, other)
+    assert all(group[name] == value for group in resumed.param_groups for name, value in then.items())
+    model, resumed = run(6, then)  # nothing is left to do, and nothing changes
+    assert same_state(model, other) and resumed.lr == then.get("lr", first["lr"])
+
+
+def test_a_rate_that_changed_on_the_way_is_resumed_unless_another_is_asked_for(tmp_path):
+    def run(steps, lr):
+        model = plain()
+        optimiser = optim.SGD(model.parameters(), lr)
+
+        def halve(step):
+            optimiser.lr /= 2
+
+        fit(model, optimiser, loss, BATCHES, steps, checkpoint=tmp_path / "c.npz", resume=True, progress=False,
+            evaluate=halve, evaluate_every=1)  # fmt: skip
+        return optimiser.lr
+
+    assert [run(2, 1.0), run(4, 1.0), run(5, 0.8), run(6, 0.8), run(7, 1.0)] == [0.25, 0.0625, 0.4, 0.2, 0.5]
+
+
+def test_a_plateau_takes_a_lower_rate_on_resuming(tmp_path):
+    def run(steps, lr):
+        model = plain()
+        optimiser = optim.SGD(model.parameters(), lr)
+        plateau = optim.ReduceLROnPlateau(optimiser, patience=100)
+        fit(model, optimiser, loss, BATCHES, steps, schedule=plateau, checkpoint=tmp_path / "c.npz", resume=True,
+            progress=False)  # fmt: skip
+        return optimiser.lr
+
+    assert [run(2, 0.1), run(4, 0.01)] == [0.1, 0.01]
+
+
+def test_a_run_that_diverged_is_rescued_by_a_lower_rate(tmp_path):
+    def run(steps, lr, path):
+        model = plain()
+        fit(model, optim.SGD(model.parameters(), lr), lambda m, b: (loss(m, b) * 1e3) ** 2, BATCHES, steps,
+            checkpoint=path, save_every=3, resume=True, progress=False)  # fmt: skip
+        return model
+
+    path = tmp_path / "c.npz"
+    run(3, 1e-9, path)
+    with pytest.raises(Diverged, match="holds the checkpoint after 3 steps"), np.errstate(all="ignore"):
+        run(30, 1e9, path)
+    assert same_state(run(30, 1e-9, path), run(30, 1e-9, tmp_path / "sound.npz"))

@@ -182,9 +182,13 @@ def test_a_checkpoint_and_data_that_do_not_fit_are_one_line(finished, tmp_path, 
     assert "is for 10 classes and 1 channels, mine has 2 classes and 3 channels" in error
 
 
-def test_a_resumed_run_cannot_change_its_settings(finished, capsys):
-    assert run("--resume", "--out", finished, "--lr", 0.5, "--quiet") == 2
-    assert "lr is 0.1, not 0.5" in capsys.readouterr().err
+def test_a_resumed_run_takes_another_rate_and_no_other_settings(finished, capsys):
+    task = cli.Classify()
+    asked = task.parser().parse_args(["--resume", "--out", str(finished), "--lr", "0.05", "--steps", "200"])
+    known = train.Settings(**json.loads((finished / "settings.json").read_text()))
+    assert task.chosen(asked) == replace(known, lr=0.05, steps=200)
+    assert run("--resume", "--out", finished, "--batch", 5, "--quiet") == 2
+    assert "not 5: only --steps and --lr may change" in capsys.readouterr().err
 
 
 def test_settings_come_from_what_is_given_then_the_run_then_the_model():

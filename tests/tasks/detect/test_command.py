@@ -272,9 +272,9 @@ def test_a_picture_that_is_none_is_said_before_training(tmp_path, capsys):
 
 
 def test_settings_that_contradict_the_run_are_refused_and_so_is_another_model(finished, tmp_path, capsys):
-    assert run("--resume", "--out", finished, "--model", "ssd", "--lr", 1) == 2
+    assert run("--resume", "--out", finished, "--model", "ssd", "--batch", 1) == 2
     error = capsys.readouterr().err
-    assert "model is yolo, not ssd, lr is 0.002, not 1.0: only --steps may change" in error
+    assert "model is yolo, not ssd, batch is 2, not 1: only --steps and --lr may change" in error
     assert run("--checkpoint", finished / "checkpoint.npz", "--model", "ssd", "--out", tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "checkpoint.npz is of another model" in error and error.endswith("name its --model\n")

@@ -299,7 +299,7 @@ def test_a_checkpoint_is_tested_again_and_goes_on(finished, tmp_path, capsys):
     assert run("--checkpoint", checkpoint, "--out", tmp_path, "--quiet") == 0
     assert (tmp_path / "table.txt").read_bytes() == (out / "table.txt").read_bytes()
     assert run("--resume", "--out", out, "--size", 64) == 2
-    assert "size is 48, not 64: only --steps may change" in capsys.readouterr().err
+    assert "size is 48, not 64: only --steps and --lr may change" in capsys.readouterr().err
 
 
 def test_detections_are_in_pixels_of_the_picture_and_need_no_data(finished, tmp_path, capsys, monkeypatch):

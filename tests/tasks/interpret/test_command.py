@@ -112,7 +112,7 @@ def test_a_run_that_stops_and_goes_on_ends_as_one_that_does_not(tmp_path, no_rep
     assert len((parts / "log.jsonl").read_text().splitlines()) == 6
     for name, array in arrays(whole).items():
         np.testing.assert_array_equal(array, arrays(parts)[name])
-    assert "only --steps may change" in error(capsys, 2, "--resume", "--seeds", 3, "--out", parts)
+    assert "only --steps and --lr may change" in error(capsys, 2, "--resume", "--seeds", 3, "--out", parts)
 
 
 def test_networks_of_several_seeds_are_those_that_each_alone_would_be(tmp_path, no_report):
