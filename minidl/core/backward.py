@@ -48,9 +48,11 @@ def walk(
             key = x.node
             if key in pending:
                 pending[key] = pending[key] + gx
-            elif key.order < node.order:  # else x required no gradient yet when it was used here
+            elif key.order < node.order:
                 pending[key] = gx
                 heappush(heap, (-key.order, key))
+            elif key.existed_at(node.order):  # a leaf that was frozen since, whose turn is over
+                found[key] = found[key] + gx if key in found else gx
         if release and below:  # a wanted node that nothing is wanted below has not been consumed
             node.inputs = node.parameters = node.output = None
     return found
@@ -80,7 +82,8 @@ def _leads_to(wanted: set[Node], root: Node) -> set[Node]:
 
     Raises RuntimeError for a released node, unless it is older than all that is wanted: that may be below it.
     """
-    below, stack, oldest = {root}, [root], min((n.order for n in wanted), default=math.inf)
+    below, stack = {root}, [root]
+    oldest = min((n.changes[0] if type(n) is Leaf else n.order for n in wanted), default=math.inf)
     while stack:
         node = stack.pop()
         if node.inputs is None and node.order > oldest:

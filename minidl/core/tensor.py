@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,35 @@ class Node:
         self.output = output
         self.order = next(clock)
 
+    def existed_at(self, order: float) -> bool:
+        """Did the tensor require a gradient when the node of that order was recorded?"""
+        return self.order < order
+
 
 class Leaf(Node):
-    """The start of a graph: a tensor that the user asked gradients for. Gradients are added up here."""
+    """The start of a graph: a tensor that the user asked gradients for. Gradients are added up here.
 
-    __slots__ = ("grad",)
+    `order` is the last time at which it was asked for; `changes` are all times at which it was, and was not any more.
+    """
+
+    __slots__ = ("changes", "grad")
 
     def __init__(self) -> None:
         super().__init__(None, (), {}, None)
         self.grad: Tensor | None = None
+        self.changes = [self.order]
+
+    def existed_at(self, order: float) -> bool:
+        return bisect(self.changes, order) % 2 == 1
+
+    def stop(self) -> None:
+        """The tensor requires no gradient from now on."""
+        self.changes.append(next(clock))
+
+    def go_on(self) -> None:
+        """It does again."""
+        self.order = next(clock)
+        self.changes = [*self.changes[-1000:], self.order]  # who keeps a graph for longer than that?
 
 
 class Tensor:
@@ -52,7 +73,7 @@ class Tensor:
     ``requires_grad``; ``grad`` the gradient a backward pass has left, for leaves only.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "data", "frozen", "node")  # frozen: the Leaf of one that requires no gradient now
     updated = 0  # when the value was last changed: never, except for a Parameter
 
     def __init__(self, data: Any, requires_grad: bool = False):
@@ -98,12 +119,22 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        leaf = self._leaf()
         if not value:
+            if leaf is not None and leaf is self.node:
+                leaf.stop()
+                self.frozen = leaf
             self.node = None
         elif self.node is None:
             if self.dtype.kind not in "fc":
                 raise TypeError(f"a tensor of dtype {self.dtype} cannot require a gradient; use .astype(float) first")
-            self.node = Leaf()
+            if leaf is not None:
+                leaf.go_on()
+            self.node = leaf or Leaf()
+
+    def _leaf(self) -> Leaf | None:
+        """Where gradients are added up, or were until ``requires_grad = False``."""
+        return self.node if type(self.node) is Leaf else getattr(self, "frozen", None) if self.node is None else None
 
     @property
     def is_leaf(self) -> bool:
@@ -111,11 +142,13 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        return self.node.grad if type(self.node) is Leaf else None
+        leaf = self.node if type(self.node) is Leaf else self._leaf()
+        return None if leaf is None else leaf.grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if type(self.node) is not Leaf:
+        leaf = self._leaf()
+        if leaf is None:
             if value is None:
                 return
             raise TypeError("only a leaf that requires a gradient has a .grad")
@@ -123,7 +156,7 @@ class Tensor:
             value = value if isinstance(value, Tensor) else Tensor(value)
             if value.shape != self.shape:
                 raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
-        self.node.grad = value
+        leaf.grad = value
 
     def detach(self) -> Tensor:
         """The same array, without its history."""

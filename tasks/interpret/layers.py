@@ -40,15 +40,15 @@ def observed(model: nn.Module) -> Iterator[None]:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network, an nn.Module, is needed; got {type(model).__name__}")
-    nodes = {parameter: parameter.node for parameter in model.parameters()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        for parameter in nodes:
-            parameter.node = None
+        for parameter in trained:
+            parameter.requires_grad = False
         with model.inference(), md.enable_grad():
             yield
     finally:
-        for parameter, node in nodes.items():
-            parameter.node = node
+        for parameter in trained:
+            parameter.requires_grad = True
 
 
 def require_images(images: Any) -> np.ndarray:

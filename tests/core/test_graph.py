@@ -319,3 +319,62 @@ def test_a_tensor_that_required_no_gradient_at_the_forward_pass_gets_none_from_i
     (y + w * x).sum().backward()
     assert w.grad.tolist() == [3.0]  # of w * x alone
     assert x.grad.tolist() == [6.0]
+
+
+def test_a_tensor_that_is_frozen_and_back_has_its_grad_and_its_graphs():
+    for w in (md.Parameter(np.array([2.0])), md.tensor([2.0], requires_grad=True)):
+        x = md.tensor([3.0], requires_grad=True)
+        (w * x).backward()
+        before = w * w * x
+        kept = before * 1
+        w.requires_grad = False
+        assert w.grad.tolist() == [3.0] and not w.requires_grad
+        during = w * x
+        before.backward(retain_graph=True)  # it requires no gradient now
+        assert w.grad.tolist() == [3.0]
+        w.requires_grad = True
+        assert w.grad.tolist() == [3.0]
+        (kept + during + 5 * w * x).backward()
+        assert w.grad.tolist() == [3 + 4 * 3 + 5 * 3]  # `during` gives none
+        assert x.grad.tolist() == [2 + 4 + 4 + 2 + 10]
+        w.requires_grad = False
+        w.grad = None
+        assert w.grad is None
+        w.grad = np.array([7.0])
+        w.requires_grad = True
+        assert w.grad.tolist() == [7.0]
+
+
+def test_graphs_from_between_freezes_give_what_they_would_without():
+    """Each graph of a chain of freezes gives what it was recorded with, in the same bits and at any order."""
+    values = rng.standard_normal(4)
+
+    def run(freeze):
+        x, losses = md.tensor(values, requires_grad=True), []
+        for k in range(1, 6):
+            losses.append(((x * k).exp() * x).sum())
+            if freeze:
+                for _ in range(k):
+                    x.requires_grad = False
+                    (x * 99).sum()
+                    x.requires_grad = True
+        total = losses[3] + losses[0] + losses[4] + losses[2] + losses[1]
+        (g,) = md.grad(total, x, create_graph=True)
+        (gg,) = md.grad((g * g).sum(), x, retain_graph=True)
+        total.backward()
+        return [t.numpy().tobytes() for t in (g, gg, x.grad)]
+
+    assert run(freeze=True) == run(freeze=False)
+
+
+def test_freezing_for_long_takes_no_memory():
+    x = leaf(3)
+    for _ in range(3000):
+        x.requires_grad = False
+        x.requires_grad = True
+    assert len(x.node.changes) < 2000
+    y = (x * 2).sum()
+    x.requires_grad = False
+    x.requires_grad = True
+    y.backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]

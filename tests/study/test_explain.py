@@ -135,3 +135,15 @@ def test_odd_graphs(make):
     trace = md.explain(loss, names={"x": x})
     assert np.array_equal(trace.gradients["x"], md.grad(loss, x, retain_graph=True)[0].data)
     assert trace.text() and trace.html() and trace.svg() and json.loads(trace.json())
+
+
+def test_a_parameter_that_was_frozen_since_the_forward_pass_is_a_leaf():
+    def text(freeze):
+        w = md.Parameter([2.0], name="w")
+        y = (w * w).sum()
+        if freeze:
+            w.requires_grad = False
+            w.requires_grad = True
+        return md.explain(y).text()
+
+    assert text(freeze=True) == text(freeze=False)

@@ -86,11 +86,12 @@ class Recorder:
 
     def vertex(self, x: Tensor, used_at: int | None = None) -> Vertex:
         """The vertex of a tensor. A tensor that is younger than its use was a constant then."""
-        node = x.node if used_at is None or x.node is None or x.node.order < used_at else None
+        node = x.node if used_at is None or x.node is None or x.node.existed_at(used_at) else None
         key = node or id(x)
         if key not in self.vertices:
             kind = "constant" if node is None else "leaf" if type(node) is Leaf else "operation"
-            order = node.order if node else used_at - 0.5  # a constant stands before what uses it first
+            # a constant stands before what uses it first
+            order = used_at - 0.5 if node is None else node.changes[0] if kind == "leaf" else node.order
             self.vertices[key] = vertex = Vertex("", kind, _value(x, kind), order)
             self.tensors[key] = x
             if node is not None:
@@ -116,7 +117,7 @@ class Recorder:
         positions = iter(enumerate(node.inputs))
         for x, gx in found:
             position = next(i for i, other in positions if other is x)
-            if x.node.order < node.order:  # else x required no gradient yet when it was used here
+            if x.node.existed_at(node.order):  # else x required no gradient when it was used here
                 step.contributions.append(self.contribution(g, y, x, gx, position))
         step.kink = kink_of(vertex, self.eps)
         self.steps.append(step)
@@ -194,7 +195,7 @@ def _add_local_derivatives(recorder: Recorder) -> None:
     """d output / d input of each step of a graph of scalars: the rules, with 1 as the gradient."""
     for step, y in zip(recorder.steps, recorder.outputs, strict=True):
         found = y.node.primitive.pullback(y.ones_like(), y, None)
-        gradients = [gx for x, gx in found if x.node.order < y.node.order]
+        gradients = [gx for x, gx in found if x.node.existed_at(y.node.order)]
         for contribution, gx in zip(step.contributions, gradients, strict=True):
             contribution.local = gx.item()
 
