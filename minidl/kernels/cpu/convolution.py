@@ -10,7 +10,8 @@
 
 Rounding: all but Winograd's add up the n products of the definition, in some order, and err by at most n eps times the
 sum of their absolute values (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1); eps is 6e-8
-in float32, 1e-16 in float64. Winograd's, in float32 only, errs by less than 5e-5 of the largest output.
+in float32, 1e-16 in float64. Winograd's, in float32 only, errs by less than 1e-5 of the largest output, and a pixel
+that is too large for its surroundings, or not finite, changes only what sees it (hot.py).
 """
 
 from __future__ import annotations

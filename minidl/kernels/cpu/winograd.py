@@ -12,46 +12,50 @@ respect to one argument is the transpose of its matrix, applied to the products 
 
 and the transposed convolution, with stride 1, is a convolution with the mirrored kernel. The sum over channels goes
 between: for each r one matrix product, tiles by channels. Tiles are worked on in blocks, which are shared among
-threads. Only float32 comes here: rounding errors stay below 5e-5 of the largest output (a tenth of that as a rule), and
-proofs in float64 should see the definition.
+threads. Only float32 comes here: rounding errors stay below 1e-5 of the largest output (a third of that as a rule), and
+proofs in float64 should see the definition. What a window does not see, a hot pixel or a NaN, its output does not
+feel: hot.py.
 
-Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, section 4.3.
+The matrices are those of Toom and Cook for the POINTS: products of polynomials, evaluated there and interpolated. These
+points give a quarter of the rounding errors of 0, 1, -1, 2, -2.
+
+Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, section 4.3; Barabasz et al.,
+"Error analysis and improving the accuracy of Winograd convolution", ACM Transactions on Mathematical Software 46(4),
+2020, on points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..window import mirrored_window, row_range
 from . import layout
 from .blocks import blocks, even
+from .hot import COTANGENTS, INPUTS, TAPS, TILE, cut, find
 from .memory import scratch
 from .workers import MULTIPLY_ADDS, share
 
-A = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, -1, 1, -1], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 1]])
-B = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)  # and infinity
+ROOTS = [[q for q in POINTS if q != p] for p in POINTS]
+A = np.vstack([np.vander(POINTS, 4, increasing=True), np.eye(4)[3]])
+B = np.vstack([*(np.append(np.poly(roots)[::-1], 0) for roots in ROOTS), np.poly(POINTS)[::-1]])
+G = np.vander(POINTS, 3, increasing=True) / [[np.prod(np.subtract(p, roots))] for p, roots in zip(POINTS, ROOTS)]
+G = np.vstack([G, np.eye(3)[2]])
 OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
 KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
-TILE, SEEN = 4, 6  # outputs of a tile along an axis, and the inputs that they see
+SEEN = TILE + 2  # inputs that the outputs of a tile see, along an axis
 
 BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the GIL
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 16  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least
 KERNELS = 340  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
+PATCHES = 1 << 20  # numbers in the patches of outputs that are computed by the definition, at a time
 ROWS = 32  # input or output channels whose kernels are transformed at a time
 PARTS = 4  # sums of weight gradients that are made apart and then added, whatever the number of threads
 HEAVY = 1 << 20  # entries of such a sum above which there are half as many
@@ -73,41 +77,53 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     """dT/du: x (N, C, *size), w (F, C, 3, 3) give (N, F, *output)."""
     f, c = w.shape[:2]
     w = layout.channels_last(w).reshape(f, 9, c).transpose(1, 2, 0)  # (9, C, F)
-    return _convolve(x, _kernels(w, KERNEL), window)
+    return _convolve(x, w, window, INPUTS)
 
 
 def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
     """dT/dx: u (N, F, *output), w (F, C, 3, 3) give (N, C, *size): convolution with the mirrored kernels."""
     f, c = w.shape[:2]
     w = layout.channels_last(w).reshape(f, 9, c).swapaxes(0, 1)  # (9, F, C)
-    return _convolve(u, _kernels(w, KERNEL[:, ::-1]), mirrored_window(window))
+    return _convolve(u, w[::-1], mirrored_window(window), COTANGENTS)
 
 
-def _kernels(w: np.ndarray, transform: np.ndarray) -> np.ndarray:
+def _kernels(w: np.ndarray) -> np.ndarray:
     """G' w: (9, inputs, outputs) -> (36, inputs, outputs)."""
     kernels = np.empty((36, *w.shape[1:]), np.float32)
 
     def work(rows: slice) -> None:
         part = scratch("kernels", (9, rows.stop - rows.start, w.shape[2]), w)
         part[...] = w[:, rows]
-        np.matmul(transform, part.reshape(9, -1), out=kernels[:, rows].reshape(36, -1))
+        np.matmul(KERNEL, part.reshape(9, -1), out=kernels[:, rows].reshape(36, -1))
 
     share(work, [(rows,) for rows in even(w.shape[1], ROWS)], cost=16 * w.size)
     return kernels
 
 
-def _convolve(x: np.ndarray, kernels: np.ndarray, window: Any) -> np.ndarray:
-    _, c, f = kernels.shape
+def _convolve(x: np.ndarray, w: np.ndarray, window: Any, times: float) -> np.ndarray:
+    """x (N, C, *size) and w (9, C, F) give (N, F, *output). Pixels so many `times` as large as others are hot."""
+    _, c, f = w.shape
+    kernels = _kernels(w)
     y = layout.empty((len(x), f, *window.output), np.float32)
     out, x = layout.channels_last(y), layout.channels_last(x)
 
     def work(samples: slice, rows: slice, part: Any) -> None:
-        inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
-        tiles = inputs.shape[1]
-        products = scratch("even", (36, tiles, f), y)
+        target, padded = out[samples, rows], _padded(x[samples], part)
+        hot = find(padded, SEEN, 3, part.inner[0], target.shape[1:3], times)
+        tiles = _tiles(padded, SEEN, "odd")
+        if hot:
+            exact = np.empty((np.count_nonzero(hot.outputs), f), np.float32)
+            for some, patches in _patches(padded, hot.outputs):
+                np.matmul(patches, w.reshape(9 * c, f), out=exact[some])
+            hot.leave_out(tiles)
+        inputs = _both_axes(INPUT, tiles, "even", "odd").reshape(36, -1, c)
+        products = scratch("even", (36, inputs.shape[1], f), y)
         np.matmul(inputs, kernels, out=products)
-        outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, tiles * f), "odd", "even")  # (4, 4, tiles * F)
-        _store(outputs, out[samples, rows])
+        outputs = _both_axes(OUTPUT.T, products.reshape(SEEN, SEEN, -1), "odd", "even")  # (4, 4, tiles * F)
+        if hot:
+            by_tile = outputs.reshape(*hot.outputs.shape, f)
+            by_tile[hot.blank], by_tile[hot.outputs] = 0, exact
+        _store(outputs, target)
 
     share(work, _blocks(len(x), max(c, f), window), cost=4 * y.size * c // MULTIPLY_ADDS)
     return y
@@ -120,13 +136,28 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     items = _blocks(n, max(c, f), window)
     most = PARTS if 36 * f * c < HEAVY else PARTS // 2
     parts = np.empty((max(min(most, len(items)), 1), 36, f, c), np.float32)
+    exact: dict[int, np.ndarray] = {}  # what outputs that see hot pixels add to a part: (F, 9 * C)
 
     def work(k: int) -> None:
         if not items:
             parts[k] = 0
         for i, (samples, rows, part) in enumerate(items[k :: len(parts)]):
-            cotangents = _output_tiles(u[samples, rows], part)  # (36, tiles, F)
-            inputs = _input_tiles(x[samples], part)  # (36, tiles, C)
+            padded, given = _padded(x[samples], part), u[samples, rows]
+            whole, output = _whole(given, part), given.shape[1:3]
+            hot_inputs = find(padded, SEEN, 1, part.inner[0], output, TAPS)
+            hot = [hot_inputs, find(whole, TILE, 1, map(slice, output), output, TAPS)]
+            cotangents, inputs = _tiles(whole, TILE, "cotangents"), _tiles(padded, SEEN, "odd")
+            if any(hot):
+                outputs = np.logical_or.reduce([h.outputs for h in hot if h])
+                by_tile = cotangents.reshape(*outputs.shape, f)
+                values, by_tile[outputs] = by_tile[outputs], 0
+                exact.setdefault(k, np.zeros((f, 9 * c), np.float32))
+                for some, patches in _patches(padded, outputs):
+                    exact[k] += values[some].T @ patches
+            if hot_inputs:
+                hot_inputs.leave_out(inputs)
+            cotangents = _both_axes(OUTPUT, cotangents, "even", "cotangents").reshape(36, -1, f)
+            inputs = _both_axes(INPUT, inputs, "even", "odd").reshape(36, -1, c)
             sums = scratch("even", (36, f, c), x) if i else parts[k]
             np.matmul(cotangents.swapaxes(1, 2), inputs, out=sums)
             if i:
@@ -145,6 +176,8 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         w[rows] = kernels.swapaxes(0, 1)  # (9, rows, C) -> (rows, 9, C)
 
     share(finish, [(rows,) for rows in even(f, ROWS)], cost=100 * f * c)
+    for k in sorted(exact):
+        w += exact[k].reshape(w.shape)
     return layout.channels_first(w.reshape(f, 3, 3, c))
 
 
@@ -161,40 +194,50 @@ def _blocks(n: int, channels: int, window: Any) -> list[tuple[slice, slice, Any]
     return [(samples, slice(start, stop), row_range(aligned, start, stop)) for samples, start, stop in bounds]
 
 
-def _input_tiles(x: np.ndarray, part: Any) -> np.ndarray:
-    """B' x for the tiles of a block: (n, *size, C) -> (36, n * tiles, C)."""
-    n, c = len(x), x.shape[-1]
+def _padded(x: np.ndarray, part: Any) -> np.ndarray:
+    """What a block sees of x (n, *size, C), with zeros around."""
     inside, cells = part.inner
-    padded = scratch("even", (n, *part.padded, c), x)
-    padded[...] = 0
+    padded = scratch("even", (len(x), *part.padded, x.shape[-1]), x)
+    rows, columns = inside
+    padded[:, : rows.start] = padded[:, rows.stop :] = 0
+    padded[:, rows, : columns.start] = padded[:, rows, columns.stop :] = 0
     padded[(slice(None), *inside)] = x[(slice(None), *cells)]
-    inputs = _both_axes(INPUT, _tiles(padded, SEEN, part, "odd"), "even", "odd")
-    return inputs.reshape(36, -1, c)
+    return padded
 
 
-def _output_tiles(u: np.ndarray, part: Any) -> np.ndarray:
-    """A' u for the tiles of a block: (n, rows, columns, F) -> (36, n * tiles, F)."""
+def _whole(u: np.ndarray, part: Any) -> np.ndarray:
+    """u (n, rows, columns, F) with its pixels in one piece each, and zeros behind if it ends within a tile."""
     n, height, width, f = u.shape
-    whole = u
-    if (height, width) != part.output:
-        whole = scratch("odd", (n, *part.output, f), u)
-        whole[:, height:], whole[:, :, width:] = 0, 0
-        whole[:, :height, :width] = u
-    cotangents = _both_axes(OUTPUT, _tiles(whole, TILE, part, "cotangents"), "even", "cotangents")
-    return cotangents.reshape(36, -1, f)
+    if (height, width) == part.output and u.strides[-1] == u.itemsize:
+        return u
+    whole = scratch("whole", (n, *part.output, f), u)
+    whole[:, height:], whole[:, :, width:] = 0, 0
+    whole[:, :height, :width] = u
+    return whole
 
 
-def _tiles(x: np.ndarray, side: int, part: Any, name: str) -> np.ndarray:
+def _tiles(x: np.ndarray, side: int, name: str) -> np.ndarray:
     """What the tiles of a block see of x (n, rows, columns, C), a square each: (side, side, n * tiles * C)."""
-    by_sample, by_row, by_column, by_channel = x.strides
-    view = np.lib.stride_tricks.as_strided(
-        x,
-        (side, side, len(x), *(out // TILE for out in part.output), x.shape[-1]),
-        (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel),
-    )
+    view = cut(x, side)
     tiles = scratch(name, view.shape, x)
-    tiles[...] = view
+    _pixels(tiles)[...] = _pixels(view)
     return tiles.reshape(side, side, -1)
+
+
+def _pixels(x: np.ndarray) -> np.ndarray:
+    """x (..., C) as an array (...) of whole pixels, which NumPy copies in one piece each."""
+    return x.view(np.dtype((np.void, x.shape[-1] * x.itemsize)))[..., 0]
+
+
+def _patches(padded: np.ndarray, outputs: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """What some outputs, marked in (4, 4, n, tall, wide), see of padded (n, rows, columns, C), a few at a time:
+    (which, their patches (outputs, 9 * C))."""
+    a, b, sample, i, j = np.nonzero(outputs)
+    c = padded.shape[-1]
+    view = sliding_window_view(padded, (3, 3), (1, 2)).transpose(0, 1, 2, 4, 5, 3)  # (n, rows, columns, 3, 3, C)
+    for some in even(len(a), PATCHES // (9 * c)):
+        at = sample[some], TILE * i[some] + a[some], TILE * j[some] + b[some]
+        yield some, view[at].reshape(-1, 9 * c)
 
 
 def _both_axes(matrix: np.ndarray, tiles: np.ndarray, between: str, name: str) -> np.ndarray:
@@ -211,11 +254,11 @@ def _store(outputs: np.ndarray, y: np.ndarray) -> None:
     """Tiles (4, 4, n * tiles * F) to their place in y (n, rows, columns, F), which may end within a tile."""
     n, height, width, f = y.shape
     tall, wide = -(-height // TILE), -(-width // TILE)
-    # (4, 4, n, tall, wide, F) -> (n, tall, 4, wide, 4, F)
-    ordered = outputs.reshape(TILE, TILE, n, tall, wide, f).transpose(2, 3, 0, 4, 1, 5)
+    # (4, 4, n, tall, wide) pixels -> (n, tall, 4, wide, 4)
+    ordered = _pixels(outputs.reshape(TILE, TILE, n, tall, wide, f)).transpose(2, 3, 0, 4, 1)
     if (height, width) == (TILE * tall, TILE * wide) and y.flags.c_contiguous:
-        y.reshape(n, tall, TILE, wide, TILE, f)[...] = ordered
+        _pixels(y).reshape(ordered.shape)[...] = ordered
         return
     whole = scratch("odd", (n, TILE * tall, TILE * wide, f), y)
-    whole.reshape(ordered.shape)[...] = ordered
+    _pixels(whole).reshape(ordered.shape)[...] = ordered
     y[...] = whole[:, :height, :width]

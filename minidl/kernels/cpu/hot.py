@@ -1,0 +1,94 @@
+"""Hot pixels: those too large for their tile, or not finite. Winograd's transforms would spread them.
+
+A transform mixes the inputs of a tile and rounds in proportion to the largest: errors reach outputs whose windows do
+not see it, and a NaN is everywhere. The size of a pixel is the sum of its absolute values over the channels. The
+windows of a tile that see anything see a pixel of a certain size at least; one so many times as large is hot. What
+makes it hot is left out of the tile, and outputs that see it are computed by the definition; those that see nothing
+are 0. So an error is bounded by what the window of its output sees.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from .memory import scratch
+
+TILE = 4  # outputs along an axis
+# So many times as large is hot. Gradients vary more from pixel to pixel than activations; a tap, near a border, may see
+# one pixel of a tile and not the next.
+INPUTS, COTANGENTS, TAPS = 8, 64, 64
+LARGEST = np.float32(1e30)  # of a size: larger numbers might overflow in a transform
+
+
+class Hot(NamedTuple):
+    """The hot pixels of tiles (side, side, n, tall, wide), and what depends on them."""
+
+    pixels: np.ndarray  # which are: (side, side, n, tall, wide)
+    limit: np.ndarray  # the largest size of the others: (n, tall, wide)
+    outputs: np.ndarray  # those that see one: (TILE, TILE, n, tall, wide)
+    blank: np.ndarray  # those that see nothing
+
+    def leave_out(self, tiles: np.ndarray) -> None:
+        """In tiles (side, side, n * tall * wide * C), put 0 for what makes a pixel hot."""
+        at = np.nonzero(self.pixels)
+        tiles = tiles.reshape(*self.pixels.shape, -1)
+        values = tiles[at]  # (pixels, C)
+        most = self.limit[at[2:]][:, None] / values.shape[-1]
+        tiles[at] = np.where(abs(values) <= most, values, 0)
+
+
+def find(
+    x: np.ndarray, side: int, window: int, inside: Any, output: tuple[int, int], times: float
+) -> Hot | None:  # fmt: skip
+    """The hot pixels of x (n, rows, columns, C) in tiles of `side`; None, as a rule, if there are none.
+
+    They are too large for what windows of that side see. `inside` is where x is not padding; there may be fewer rows
+    and columns of `output` than the tiles have.
+    """
+    magnitudes = np.abs(x, out=scratch("odd", x.shape, x)).reshape(-1, x.shape[-1])
+    sizes = np.dot(magnitudes, np.ones(x.shape[-1], x.dtype)).reshape(x.shape[:-1])
+    largest = sizes.max()
+    if largest <= min(times * sizes[(slice(None), *inside)].min(initial=np.inf), LARGEST):
+        return None
+    if not largest <= LARGEST:
+        sizes[~(sizes <= LARGEST)] = np.inf
+    seen = _over_windows(np.maximum, sizes, 1, window).copy()
+    reach = side - TILE + 1  # pixels that an output sees
+    rows, columns = (count + reach - window for count in output)
+    seen[:, rows:] = seen[:, :, columns:] = np.inf
+    blank = seen == 0
+    seen[blank] = np.inf
+    limit = np.minimum(times * cut(seen[..., None], side - window + 1).min((0, 1))[..., 0], LARGEST)  # (n, tall, wide)
+    if largest <= limit.min() and not blank.any():
+        return None
+    pixels = cut(sizes[..., None], side)[..., 0] > limit
+    outputs = _over_windows(np.logical_or, pixels, 0, reach)
+    n, tall, wide = limit.shape
+    exist = np.zeros((n, TILE * tall, TILE * wide, 1), bool)
+    exist[:, : output[0], : output[1]] = True
+    outputs &= cut(exist, TILE)[..., 0]
+    return Hot(pixels, limit, outputs, cut(blank[..., None], side - window + 1)[..., 0])
+
+
+def cut(x: np.ndarray, side: int) -> np.ndarray:
+    """What tiles see of x (n, rows, columns, C), a square each: a view (side, side, n, tall, wide, C)."""
+    n, *axes, c = x.shape
+    by_sample, by_row, by_column, by_channel = x.strides
+    tall, wide = ((length - side) // TILE + 1 for length in axes)
+    strides = (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel)
+    return as_strided(x, (side, side, n, tall, wide, c), strides)
+
+
+def _over_windows(combine: np.ufunc, x: np.ndarray, axis: int, side: int) -> np.ndarray:
+    """Over the windows of a side along `axis` and the next, which get shorter by side - 1."""
+    for a in (axis, axis + 1):
+        x = np.moveaxis(x, a, 0)
+        n = len(x) - side + 1
+        whole = x[:n]
+        for i in range(1, side):
+            whole = combine(whole, x[i : i + n])
+        x = np.moveaxis(whole, 0, a)
+    return x
