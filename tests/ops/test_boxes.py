@@ -74,9 +74,8 @@ def test_iou_by_hand():
 def test_overlap_is_differentiable(function):
     a = ordered(rng.uniform(0, 5, (2, 4))) + [0, 0, 1, 1]
     b = ordered(rng.uniform(0, 5, (3, 4))) + [0, 0, 1, 1]
-    for order in (1, 2):
-        report = md.gradcheck(function, [a, b], order=order)
-        assert report, report.text()
+    report = md.gradcheck(function, [a, b], order=2)
+    assert report, report.text()
     flat = md.tensor([[1.0, 1.0, 1.0, 1.0]], requires_grad=True)
     function(flat, flat).sum().backward()
     assert np.isfinite(flat.grad.data).all()
@@ -131,9 +130,8 @@ def test_coding_is_differentiable_and_classes_broadcast():
     deltas = rng.normal(size=(2, 3, 4))
     encode, decode = (lambda x: F.encode_boxes(x, anchors)), (lambda x: F.decode_boxes(x, anchors[:, None]))
     for f, x in ((encode, boxes), (decode, deltas)):
-        for order in (1, 2):
-            report = md.gradcheck(f, [x], order=order)
-            assert report, report.text()
+        report = md.gradcheck(f, [x], order=2)
+        assert report, report.text()
     apart = np.stack([F.decode_boxes(deltas[:, k], anchors).data for k in range(3)], axis=1)
     np.testing.assert_array_equal(F.decode_boxes(deltas, anchors[:, None]).data, apart)
 

@@ -156,9 +156,8 @@ BOXES = [[1, 0.2, -1.4, 5.3, 3.9], [0, 2.2, 1.1, 2.4, 6.8], [1, 1.1, 1.2, 3.4, 2
 @pytest.mark.parametrize("function", [F.roi_align, F.roi_pool])
 def test_gradients_of_first_and_second_order(function):
     x = rng.normal(size=(2, 2, 5, 6))
-    for order in (1, 2):
-        report = md.gradcheck(lambda x: function(x, BOXES, (2, 3)).tanh(), [x], order=order)
-        assert report, report.text()
+    report = md.gradcheck(lambda x: function(x, BOXES, (2, 3)).tanh(), [x], order=2)
+    assert report, report.text()
 
 
 @pytest.mark.parametrize("function", [F.roi_align, F.roi_pool])

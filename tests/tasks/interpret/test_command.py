@@ -31,11 +31,12 @@ def run(*argv):
 @pytest.fixture
 def few(monkeypatch):
     """Few pictures are scored, with coarse occlusion."""
-    monkeypatch.setattr(compare, "COUNTS", compare.Counts(4, 2, 2, 8))
+    monkeypatch.setattr(compare, "COUNTS", compare.Counts(3, 1, 2, 8))
     monkeypatch.setitem(compare.OPTIONS, "occlusion", {"patch": 8, "stride": 8})
     monkeypatch.setitem(compare.OPTIONS, "smoothgrad", {"samples": 2})
     monkeypatch.setitem(compare.OPTIONS, "integrated_gradients", {"steps": 4})
-    monkeypatch.setattr(figure, "SHOWN_PATCHES", 2)
+    for name, number in (("FACES", 1), ("PLANTED", 2), ("SHOWN_PATCHES", 2)):
+        monkeypatch.setattr(figure, name, number)
 
 
 @pytest.fixture
