@@ -7,9 +7,10 @@ children, and the arrays named by `register_buffer` its buffers. There are no ot
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -63,6 +64,12 @@ class Module:
     training = True  # False after eval(): dropout and batch normalisation ask
     buffer_names: tuple[str, ...] = ()
     optional_state: tuple[str, ...] = ()  # names that a loaded state may lack: older files do
+    alive: ClassVar[weakref.WeakSet[Module]] = weakref.WeakSet()  # every module there is
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Module:
+        module = super().__new__(cls)
+        Module.alive.add(module)
+        return module
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The function itself; call the module, not this."""

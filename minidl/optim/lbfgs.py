@@ -57,6 +57,7 @@ class LBFGS(Optimiser):
             raise TypeError("LBFGS.step needs a closure that drops the gradients, runs backward and returns the loss")
         closure, group, m = enable_grad()(closure), self.param_groups[0], self.memory
         first = closure()
+        self.look_around()
         loss, g, evaluated = float(first), self._gradient(), 1
         for iteration in range(1, group["max_iter"] + 1):
             if _largest(g) <= group["tolerance_grad"]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.array_function import ArrayFunction
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import namespace, to_device
+from .forgotten import optimisers, warn_of_parameters_without_optimiser, warn_of_plain_containers
 
 AT_LEAST_ZERO = (
     "lr", "weight_decay", "momentum", "alpha", "eps", "lr_decay", "initial_accumulator_value", "momentum_decay"
@@ -66,13 +67,19 @@ class Optimiser:
         self._caches: dict[tuple, dict] = {}  # what kernels keep from step to step
         for group in groups:
             self.add_param_group(group)
+        self._looked_around = False
+        optimisers.add(self)
+        warn_of_plain_containers(self.state)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Optimise more parameters: ``{"params": [...], option: value, ...}``."""
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         if not params:
-            raise ValueError(f"{type(self).__name__} got no parameters; an iterator is empty once it has been read")
+            raise ValueError(
+                f"{type(self).__name__} got no parameters; an iterator is empty once it has been read, and modules in "
+                "a plain list are no parts of a network: use nn.ModuleList"
+            )
         for p in params:
             if not isinstance(p, Parameter):
                 hint = "wrap it: md.Parameter(x)" if isinstance(p, Tensor) else "pass model.parameters()"
@@ -131,6 +138,7 @@ class Optimiser:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        self.look_around()
         for number, group in enumerate(self.param_groups):
             # a NumPy float64 among the options would widen a float32 update
             options = {k: x.item() if isinstance(x, np.generic) else x for k, x in group.items() if k != "params"}
@@ -148,6 +156,12 @@ class Optimiser:
                     arguments = params, [self.state[p] for p in params], self._caches.setdefault(key, {})
                     with _negated(params) if maximize else nullcontext():
                         self.rule.run(namespace([params[0].data]), arguments, options)
+
+    def look_around(self) -> None:
+        """At the first step, warn of parameters with a gradient that no optimiser has."""
+        if not self._looked_around:
+            self._looked_around = True
+            warn_of_parameters_without_optimiser(self.state)
 
     # --- the state as plain arrays
 
