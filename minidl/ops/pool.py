@@ -133,11 +133,12 @@ def lowest(dtype: Any) -> Any:
 
 @ArrayFunction
 def window_argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
-    """The flat position in its map of each window's maximum y, the first among equals."""
+    """The flat position in its map of each window's maximum y, the first among equals; of a NaN if there is one."""
     flat = xp.arange(math.prod(window.size)).reshape(window.size)
     indices = xp.zeros(y.shape, xp.int64)
     for _, outputs, cells in reversed(list(window.shifts())):
-        missed = x[(..., *cells)] < y[(..., *outputs)]  # never true of a NaN, so a NaN has a position too
+        cell = x[(..., *cells)]
+        missed = ~(cell >= y[(..., *outputs)]) & (cell == cell)  # where y is a NaN, by all cells that are none
         at = indices[(..., *outputs)]
         indices[(..., *outputs)] = xp.where(missed, at, flat[cells])
     return indices
@@ -151,8 +152,9 @@ def max_pool(
 
     Definition: ``y[n,c,o] = max over k of x[n,c, stride*o + dilation*k - padding]``, padding counting as minus
     infinity; the stride is the kernel size unless given. The gradient goes to the maximum, the first in C order
-    among equals. With `ceil_mode` a last window may stick out at the end, if it starts inside of the input or of the
-    padding before it. With `return_indices` also the flat position of each maximum in its map, for `max_unpool`.
+    among equals; a NaN is larger than anything. With `ceil_mode` a last window may stick out at the end, if it starts
+    inside of the input or of the padding before it. With `return_indices` also the flat position of each maximum in its
+    map, for `max_unpool`.
     Raises ValueError as `Window.of`, and if a window covers padding only.
     """
     x = as_tensor(x)

@@ -1,5 +1,6 @@
 """Pooling against loops over the cells of every window."""
 
+import contextlib
 import itertools
 import math
 
@@ -13,6 +14,7 @@ from minidl import functional as F
 from minidl.check.samples.pool import POOLS, first_largest, largest, spread, total
 from minidl.kernels.cpu import pool as kernel
 from minidl.kernels.cpu import workers
+from minidl.kernels.cpu.layout import laid_out
 from minidl.ops.pool import gather_cells, max_pool_p, scatter_cells, to_largest, window_spread, window_sum
 from minidl.ops.window import Window
 
@@ -82,7 +84,25 @@ def test_max_pool_passes_a_nan_on():
     x = np.array([[[1.0, np.nan, 2.0, 3.0]]])
     y, indices = F.max_pool(x, 2, return_indices=True)
     np.testing.assert_array_equal(y.data, [[[np.nan, 3.0]]])
-    assert 0 <= indices.data[0, 0, 0] <= 1 and indices.data[0, 0, 1] == 3
+    assert indices.tolist() == [[[1, 3]]]
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("rank, channels", [(1, 2), (2, 2), (2, 9), (3, 2)])
+def test_the_gradient_of_a_window_with_a_nan_goes_to_the_nan(rank, channels, kernels):
+    """An infinity before it is no rival."""
+    rng = np.random.default_rng(0)
+    geometries = {}, {"stride": 2, "padding": 1}, {"stride": 1, "dilation": 2}
+    pools = [lambda x, options=options: F.max_pool(x, 3, **options) for options in geometries]
+    for pool in (*pools, lambda x: F.adaptive_max_pool(x, 3)):
+        x = rng.normal(size=(2, channels, *[7] * rank))
+        x[(1, 1, *[2] * rank)], x[(1, 1, *[1] * rank)] = np.nan, np.inf
+        x = md.Tensor(laid_out(x), requires_grad=True)
+        with contextlib.nullcontext() if kernels else md.definitions():
+            y = pool(x)
+            y.backward(np.isnan(y.data).astype(float))
+        assert np.isnan(y.data).any()
+        assert np.array_equal(x.grad.data, np.where(np.isnan(x.data), np.isnan(y.data).sum(), 0))
 
 
 def test_max_pool_of_minus_infinity_stays_inside_of_the_input():

@@ -112,11 +112,15 @@ def to_largest(g: np.ndarray, *, among: np.ndarray, largest: np.ndarray, window:
         given[...] = g[samples, channels, rows]
         given = given.view(bits)
         free[...] = True
+        nan = np.isnan(highest) if x.dtype.kind == "f" else None
+        nan = nan if nan is not None and nan.any() else None
         for _, o, i in part.shifts():
             o, i = (..., *o), (..., *i)
             if missed[o].size < missed.size:
                 missed[...] = True  # by a tap on padding
-            np.less(block[i], highest[o], out=missed[o])  # never true of a NaN, so a NaN has a place too
+            np.less(block[i], highest[o], out=missed[o])
+            if nan is not None:
+                missed[o] |= nan[o] & ~np.isnan(block[i])
             np.greater(free, missed, out=takes)
             np.logical_and(free, missed, out=free)
             np.negative(ones, out=ones)  # 0 or -1, which is all ones

@@ -14,26 +14,28 @@
 // which are there anyway. So to_largest needs no atomic additions, whose order, and so whose rounding, would be new in
 // each run: a cell asks the windows that it is in. It does so in the order of the windows, the last tap first.
 //
-// A NaN wins, as in NumPy's maximum. "First with x = y" is found as "first with not (x < y)": so a window with a NaN,
-// which equals nothing, has a position too.
+// A NaN wins, as in NumPy's maximum, and the first one has the position, though it equals nothing.
 #include "window.cuh"
 
-// The first cell of the window at o that is not less than y; 0 if there is none.
+// Is x not the largest cell y of its window?
+__device__ bool misses(T x, T y) { return !(x >= y) && x == x; }
+
+// The first cell of the window at o that does not miss y; 0 if there is none.
 __device__ int first_largest(const T *map, T y, int o) {
 #pragma unroll UNROLL
   for (int k = 0; k < TAPS; ++k) {
     int i = cell(o, k);
-    if (i >= 0 && !(map[i] < y)) return i;
+    if (i >= 0 && !misses(map[i], y)) return i;
   }
   return 0;
 }
 
-// Is every cell that the window at o meets before tap k less than y?
-__device__ bool all_less(const T *map, T y, int o, int k) {
+// Does every cell that the window at o meets before tap k miss y?
+__device__ bool all_miss(const T *map, T y, int o, int k) {
 #pragma unroll 1 // few cells come this far
   while (--k >= 0) {
     int i = cell(o, k);
-    if (i >= 0 && !(map[i] < y)) return false;
+    if (i >= 0 && !misses(map[i], y)) return false;
   }
   return true;
 }
@@ -90,7 +92,7 @@ extern "C" __global__ void to_largest(T *out, Step out_n, Step out_c, const T *g
 #pragma unroll UNROLL
     for (int k = TAPS - 1; k >= 0; --k) {
       int o = position(i, k);
-      if (o >= 0 && !(mine < largest[o]) && all_less(map, largest[o], o, k)) sum += g[n * g_n + c * g_c + o];
+      if (o >= 0 && !misses(mine, largest[o]) && all_miss(map, largest[o], o, k)) sum += g[n * g_n + c * g_c + o];
     }
     out[n * out_n + c * out_c + i] = sum;
   }
