@@ -86,7 +86,8 @@ class Suspect:
 
     def __init__(self, comparison: Comparison, rng: np.random.Generator, agrees: float = AGREES):
         self.problem, self.xs, self.slope = comparison.problem, comparison.xs, comparison.slope
-        self.k, self.u, self.got = comparison.argument, comparison.cotangent, comparison.gradient
+        self.k, self.u, self.inside = comparison.argument, comparison.cotangent, comparison.inside
+        self.got = np.where(self.inside[self.k], comparison.gradient, 0.0)
         self.rng, self.agrees = rng, agrees
 
     def true(self, v: np.ndarray, u: np.ndarray | None = None, xs: Arrays | None = None, k: int | None = None) -> float:
@@ -94,7 +95,7 @@ class Suspect:
         xs = self.xs if xs is None else xs
         k = self.k if k is None else k
         vs = [np.zeros_like(x) for x in xs]
-        vs[k] = v
+        vs[k] = v * self.inside[k]
         return float(((self.u if u is None else u) * self.slope(self.problem, xs, vs)[0]).sum())
 
     def explained_by(self, expected: Callable[[np.ndarray], float], mask: np.ndarray | float = 1.0) -> bool:
@@ -109,7 +110,7 @@ class Suspect:
 
 def diagnose(comparison: Comparison, rng: np.random.Generator) -> tuple[str, str]:
     """(kind of mistake, one clause that says which)."""
-    got = comparison.gradient
+    got = comparison.gradient[comparison.inside[comparison.argument]]
     if not np.isfinite(got).all():
         return "not finite", f"{int((~np.isfinite(got)).sum())} of {got.size} entries of the gradient are not finite"
     if not got.any():
@@ -229,13 +230,14 @@ def _support(s: Suspect, J: np.ndarray | None) -> Iterator[tuple[str, str]]:
     if J is None:
         if s.u.size * s.got.size > LARGE:
             return
-        J = jacobian(s.problem, s.xs, s.slope, s.k)[0][rows]
+        J = jacobian(s.problem, s.xs, s.slope, s.k, s.inside[s.k].ravel())[0][rows]
     pull = s.problem.pullback(s.xs)
     G = np.zeros(J.shape)  # (outputs, entries), as the rules have it
     for i, row in enumerate(rows):
         unit = np.zeros(s.u.size, s.u.dtype)
         unit[row] = 1
         G[i] = pull(unit.reshape(s.u.shape))[s.k].ravel()
+    J, G = J[:, s.inside[s.k].ravel()], G[:, s.inside[s.k].ravel()]
     small = 1e-9 * abs(J).max()
     missing, extra = (abs(G) <= small) & (abs(J) > small), (abs(G) > small) & (abs(J) <= small)
     if missing.any() and not extra.any():

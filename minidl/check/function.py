@@ -14,15 +14,16 @@ from ..core.primitive import Primitive, overridden
 from ..core.tensor import Node, Tensor
 from ..device import to_device
 from . import slopes
-from .compare import BAR, Comparison, compare, cotangent
+from .compare import Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate
 from .kinks import Place, find_place
+from .oracle import TOLERANCE as DIFFERENCES
+from .oracle import doubt
 from .problem import Gradient, Graph, Problem, placed
 from .report import Compared, Report
 from .sweep import Sweep, sweep
 
 EXACT = 1e-12  # tolerance of complex step and adjoint pairs, relative to sum |v u|
-DIFFERENCES = 1e-9  # and of differences, in addition to their error bar
 COARSE = 500.0  # tolerance of a function that works in lower precision: this many roundings
 COLUMNS = ("order", "oracle", "compared", "worst error", "tolerance", "error bar", "verdict")
 
@@ -38,9 +39,10 @@ def gradcheck(
 ) -> Report:
     """Check the gradient of ``f(*inputs)``, any function of Tensors that gives one Tensor, of any shape.
 
-    The oracle asks no rule. If all that `f` does is analytic (its graph tells) it is the complex step, exact to
-    rounding; else central differences over a sweep of steps, extrapolated, with an error bar. Cotangents are random.
-    The whole Jacobian is compared if it has at most `entries` entries, else several random directions. Inputs near a
+    The oracle asks no rule. If all that `f` does is analytic (its graph tells, and differences confirm it) it is the
+    complex step, exact to rounding; else central differences over a sweep of steps, extrapolated, with an error bar.
+    Where it has no value, as on the edge of the domain of `f`, the verdict is INCONCLUSIVE, unless another entry is
+    wrong. Cotangents are random. The whole Jacobian is compared if it has at most `entries` entries, else several random directions. Inputs near a
     kink are moved, and counted. ``order=2`` checks the gradient of the gradient as well, and so on.
 
     inputs: a tensor, array or float, or a list of them; floating ones are differentiated, in float64; integer and
@@ -144,7 +146,7 @@ def _repeats(problem: Problem, xs: list[np.ndarray], rng: np.random.Generator, r
     """Twice the same bits, finite, and the inputs left alone?"""
     before = [x.copy() for x in xs]
     first, second = problem.value(xs), problem.value(xs)
-    if not all(np.array_equal(x, b) for x, b in zip(xs, before, strict=True)):
+    if not all(np.array_equal(x, b, equal_nan=True) for x, b in zip(xs, before, strict=True)):
         return _fail(report, Finding("mutated", "f", "f changed an input in place"))
     if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
         return _fail(
@@ -217,21 +219,15 @@ def check_order(
     coarse = COARSE * graph.precision if graph.precision > 1e-12 else 0.0
     if coarse:
         report.notes.append(f"part of f works at precision {graph.precision:.0e}: the tolerance is {coarse:.0e}")
-    slope, result, allowed = None, None, 0.0
-    if graph.smooth:
+    note = doubt(problem, xs, rng) if graph.smooth else "f is piecewise"
+    if note and graph.smooth:
+        report.notes.append(f"{note}: differences instead")
+    if note:
+        slope, oracle, allowed = slopes.differences, "differences", max(tolerance or DIFFERENCES, coarse)
+    else:
+        slope, oracle = slopes.complex_step, "complex step"
         allowed = max(tolerance or EXACT * 10 ** (order - 1), coarse)  # each pass adds its rounding errors
-        try:
-            slope, oracle = slopes.complex_step, "complex step"
-            result = compare(problem, xs, slope, rng, allowed, entries)
-        except slopes.NotAnalytic as error:
-            report.notes.append(f"f cannot be run on complex numbers ({error}): differences instead")
-    if result is not None and result.verdict != "PASS" and not _agree(result, rng):
-        report.notes.append("complex step and differences disagree: f is not analytic (.data, abs or NumPy in it)")
-        result = None
-    if result is None:
-        slope, oracle = slopes.differences, "differences"
-        allowed = max(tolerance or DIFFERENCES, coarse)
-        result = compare(problem, xs, slope, rng, allowed, entries)
+    result = compare(problem, xs, slope, rng, allowed, entries)
     numbers = f"{result.error:.1e}", f"{allowed:.0e}", f"{result.bar:.1e}"
     report.rows.append((str(order), oracle, result.extent, *numbers, result.verdict))
     report.compared = [Compared(f"order {order}, {names[k]}", e) for k, e in result.entries.items()]
@@ -242,19 +238,19 @@ def check_order(
     if result.verdict == "FAIL":
         report.findings.append(_explain(result, names, rng, graph, order))
     else:
-        message = f"the error bar of the differences is {result.bar:.0e} wide: f is too rough, or too steep, to tell"
-        report.findings.append(Finding("inconclusive", "f", message))
+        report.findings.append(_unknown(result, order, names))
     return False
 
 
-def _agree(result: Comparison, rng: np.random.Generator) -> bool:
-    """Do complex step and differences agree, so that it is the rules that are wrong?"""
-    problem, xs = result.problem, result.xs
-    vs = [np.zeros_like(x) for x in xs]
-    vs[result.argument] = rng.standard_normal(xs[result.argument].shape)
-    exact, _ = slopes.complex_step(problem, xs, vs)
-    near, bar = slopes.differences(problem, xs, vs)
-    return bool((abs(exact - near) <= BAR * bar + DIFFERENCES * (abs(exact) + abs(near))).all())
+def _unknown(result: Comparison, order: int, names: Sequence[str]) -> Finding:
+    """Where the oracle has no value."""
+    k, index = result.unknown
+    at = "" if index is None else f" at {list(index)}"
+    if index is not None and not result.inside[k][index]:
+        message = f"no oracle has a value at the edge of the domain of f: the input is {result.xs[k][index]:.9g}{at}"
+    else:
+        message = f"the error bar of the differences is {result.bar:.0e} wide{at}: f is too rough, or too steep, to tell"
+    return Finding("inconclusive", f"order {order}, {names[k]}", message)
 
 
 def _explain(result: Comparison, names: Sequence[str], rng: np.random.Generator, graph: Graph, order: int) -> Finding:
@@ -280,7 +276,7 @@ def _sweep(result: Comparison) -> Sweep:
         k = next(i for i, x in enumerate(xs) if x.size)
         u = cotangent(problem.value(xs), np.random.default_rng(0))
         gradient = problem.pullback(xs)(u)[k]
-    return sweep(problem, xs, k, u, gradient, result.slope, seed=0)
+    return sweep(problem, xs, k, u, np.where(result.inside[k], gradient, 0.0), result.slope, result.inside[k], seed=0)
 
 
 def find_culprit(graph: Graph, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
@@ -308,7 +304,8 @@ def _wrong_rule(node: Node, rng: np.random.Generator) -> tuple[str, str, tuple[s
     held = [x.detach() if isinstance(x, Tensor) else x for x in node.inputs]
     problem = Problem(lambda *chosen: node.primitive(*placed(held, slots, chosen), **node.parameters))
     xs = [node.inputs[i].numpy() for i in slots]
-    slope = slopes.differences if node.primitive.kind == "piecewise" else slopes.complex_step
+    smooth = node.primitive.kind != "piecewise" and not doubt(problem, xs, rng)
+    slope = slopes.complex_step if smooth else slopes.differences
     result = compare(problem, xs, slope, rng, DIFFERENCES, 2500)
     if result.verdict != "FAIL":
         return None

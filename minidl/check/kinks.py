@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .problem import Arrays, Problem
+from .problem import Arrays, Problem, scale
 
 REACHES = (1e-4, 1e-6)  # a point is near a kink if a relative step of this size may cross it
 ATTEMPTS = 8  # moves tried at each reach
 NOISE = 1e-14  # a distance that changes by less does not change
+EDGE = 1e-9  # an entry is on the edge of the domain if a relative step of this size leaves it
+BUDGET = 400  # values asked for in the search of such entries
 
 
 @dataclass
@@ -23,37 +25,34 @@ class Place:
     stuck: bool = False  # no move led away
 
 
-def scale(x: np.ndarray) -> np.ndarray:
-    """The length of a step of relative size 1 at each entry."""
-    return np.maximum(abs(x), 1.0)
-
-
 def find_place(problem: Problem, xs: Arrays, rng: np.random.Generator) -> Place:
     """The inputs themselves if no point is near a kink, else inputs close by where none is."""
-    xs = list(xs)
-    place = Place(xs)
-    first = True
+    near, points, finite = _count(problem, list(xs), REACHES[-1], rng)
+    place = Place(list(xs), near, points)
+    if not near or not finite:  # not finite to begin with: another check says so
+        return place
     for reach in REACHES:
         for attempt in range(ATTEMPTS):
-            candidate = xs if first else [_jitter(x, rng, attempt) for x in xs]
-            near, points, finite = _count(problem, candidate, reach, rng)
-            if first:
-                place.near, place.points, first = near, points, False
+            candidate = [_jitter(x, rng, attempt) for x in xs]
+            near, _, finite = _count(problem, candidate, reach, rng)
             if finite and not near:
                 place.xs = candidate
                 return place
-            if not finite and candidate is xs:
-                return place  # not finite to begin with: another check says so
     place.stuck = True
     return place
 
 
 def _jitter(x: np.ndarray, rng: np.random.Generator, attempt: int) -> np.ndarray:
-    """A small move. Signs and domains such as x > 0 stay; what is close to zero moves away from it."""
+    """A small move, within the spread of the array. Signs and domains such as x > 0 stay; what is close to zero moves
+    away from it."""
     size = 0.02 * (1 + attempt)
+    usual = scale(x)
+    with np.errstate(invalid="ignore"):
+        spread = min(float(usual.max(initial=0.0)), float(x.std()) or np.inf) if x.size else 0.0
     sign = np.where(x == 0, rng.choice([-1.0, 1.0], x.shape), np.sign(x))
-    away = sign * size * rng.uniform(0.1, 1, x.shape)
-    return x + np.where(abs(x) < 0.01, away, size * x * rng.uniform(-1, 1, x.shape))
+    away = sign * size * np.minimum(usual, 1.0) * rng.uniform(0.1, 1, x.shape)
+    around = size * np.minimum(abs(x), spread) * rng.uniform(-1, 1, x.shape)
+    return x + np.where(abs(x) < 0.01 * usual, away, around)
 
 
 def _count(problem: Problem, xs: Arrays, reach: float, rng: np.random.Generator) -> tuple[int, int, bool]:
@@ -84,22 +83,59 @@ def _crossing(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def crossed(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> bool:
-    """Does a step of ``h`` to either side come near a kink?"""
-    here = problem.graph(xs).distances
-    if not here.size:
-        return False
-    steps = ([x + s * h * v for x, v in zip(xs, vs, strict=True)] for s in (1, -1))
-    return any(_crossing(here, problem.graph(step).distances).any() for step in steps)
+    """Does a step of ``h`` to either side come near a kink, or leave where the function is finite?"""
+    here = problem.origin(xs).graph.distances
+    with np.errstate(all="ignore"):
+        for step in ([x + s * h * v for x, v in zip(xs, vs, strict=True)] for s in (1, -1)):
+            if not here.size:
+                outside = not np.isfinite(problem.value_or_nan(step)).all()
+            else:
+                there = problem.graph(step)
+                outside = not there.finite or _crossing(here, there.distances).any()
+            if outside:
+                return True
+    return False
 
 
 def safe_step(problem: Problem, xs: Arrays, vs: Arrays, h: float = 0.125) -> float:
     """The first of h, h/4, h/16, ... that crosses no kink and stays where the function is finite."""
     size = max((float((abs(v) / scale(x)).max()) for x, v in zip(xs, vs, strict=True) if x.size), default=1.0)
     h = h / (size or 1.0)
-    for _ in range(14):
-        steps = ([x + s * h * v for x, v in zip(xs, vs, strict=True)] for s in (1, -1))
-        with np.errstate(all="ignore"):
-            if all(np.isfinite(problem.value(step)).all() for step in steps) and not crossed(problem, xs, vs, h):
-                break
+    for _ in range(20):
+        if not crossed(problem, xs, vs, h):
+            break
         h /= 4
     return h
+
+
+def inner(problem: Problem, xs: Arrays, k: int) -> np.ndarray:
+    """Which entries of input k are inside the domain of the function; on its edge no oracle has a value.
+
+    0 is on the edge of sqrt and log, 1 of sqrt(1 - x^2). Found by halving: a step of all entries leaves the domain if
+    that of one does. What is not found within the budget counts as on the edge.
+    """
+    known = problem.origin(xs).inside
+    if k in known:
+        return known[k]
+    x = xs[k]
+    inside = np.ones(x.size, bool)
+    with np.errstate(invalid="ignore"):
+        step = (EDGE * np.where((x == 0) | ~np.isfinite(x), scale(x), abs(x))).ravel()
+    groups, asked = [(0, x.size)] if x.size else [], 0
+    while groups:
+        low, high = groups.pop()
+        v = np.zeros(x.size)
+        v[low:high] = step[low:high]
+        vs = [np.zeros_like(other) for other in xs]
+        vs[k] = v.reshape(x.shape)
+        asked += 1
+        with np.errstate(all="ignore"):
+            sides = [[a + sign * b for a, b in zip(xs, vs, strict=True)] for sign in (1, -1)]
+        if asked <= BUDGET and all(np.isfinite(problem.value_or_nan(side)).all() for side in sides):
+            continue
+        if high - low == 1 or asked > BUDGET:
+            inside[low:high] = False
+        else:
+            groups += [(low, (low + high) // 2), ((low + high) // 2, high)]
+    known[k] = inside.reshape(x.shape)
+    return known[k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,37 @@ from ..ops.indexing import concat
 
 Arrays = Sequence[np.ndarray]
 
+EPS = float(np.finfo(np.float64).eps)
+NEARBY = 4  # places with other last bits
+STEPS = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)  # relative steps that noise is looked for at,
+POINTS = (-2, -1, 0, 1, 2)  # as fourth differences
+BINOMIAL = (1, -4, 6, -4, 1)
+MOVE = 1e-3  # a relative move that tells constants on the way from what depends on the inputs
+
+
+def scale(x: np.ndarray) -> np.ndarray:
+    """The length of a step of relative size 1 at each entry: its size, at least the root mean square of the array."""
+    finite = x[np.isfinite(x)]
+    usual = float(np.sqrt(np.mean((finite / (m := abs(finite).max() or 1.0)) ** 2)) * m) if finite.size else 0.0
+    return np.maximum(np.where(np.isfinite(x), abs(x), 0.0), usual or 1.0)
+
+
+def moved(xs: Arrays, by: float, seed: int) -> list[np.ndarray]:
+    """The inputs, each entry up, down or where it was, by this part of itself."""
+    rng = np.random.default_rng(seed)
+    return [x + by * np.where(np.isfinite(x), x, 0.0) * rng.choice([-1.0, 0.0, 1.0], x.shape) for x in xs]
+
 
 @dataclass
 class Graph:
-    """What a run met: its operations, how far every entry stood from a kink, the coarsest precision and the largest
-    number on the way."""
+    """What a run met: its operations, the values on the way, how far every entry stood from a kink, the coarsest
+    precision; and whether the output is finite."""
 
     nodes: list[Node] = field(default_factory=list)
+    values: list[np.ndarray] = field(default_factory=list)
     distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
     precision: float = 0.0
-    largest: float = 0.0
+    finite: bool = True
 
     @property
     def smooth(self) -> bool:
@@ -34,32 +56,33 @@ class Graph:
     def __add__(self, other: Graph) -> Graph:
         return Graph(
             self.nodes + other.nodes,
+            self.values + other.values,
             np.concatenate([self.distances, other.distances]),
             max(self.precision, other.precision),
-            max(self.largest, other.largest),
+            self.finite and other.finite,
         )
 
 
 def graph_of(y: Tensor) -> Graph:
     """Walk the graph below `y`, from the oldest operation to the newest."""
-    found, stack = {}, [y]
-    precision, largest = _precision(y), _largest(y)
+    found, stack, tensors = {}, [y], [y]
     while stack:
         node = stack.pop().node
         if node is None or type(node) is Leaf or node in found:
             continue
         found[node] = True
-        for x in node.inputs:
-            if isinstance(x, Tensor) and x.node is not None:
-                precision, largest = max(precision, _precision(x)), max(largest, _largest(x))
-                stack.append(x)
+        inputs = [x for x in node.inputs if isinstance(x, Tensor) and x.node is not None]
+        stack += inputs
+        tensors += inputs
     nodes = sorted(found, key=lambda node: node.order)
     distances = [
         np.ravel(node.primitive.kink(*(_array(x) for x in node.inputs), **node.parameters))
         for node in nodes
         if node.primitive.kink is not None
     ]
-    return Graph(nodes, np.concatenate([*distances, np.zeros(0)]), precision, largest)
+    values = [_array(x) for x in tensors]
+    precision, finite = max(_precision(x) for x in tensors), bool(np.isfinite(values[0]).all())
+    return Graph(nodes, values, np.concatenate([*distances, np.zeros(0)]), precision, finite)
 
 
 def _array(x: Any) -> Any:
@@ -70,10 +93,6 @@ def _precision(x: Tensor) -> float:
     return float(np.finfo(x.dtype).eps) if x.dtype.kind in "fc" else 0.0
 
 
-def _largest(x: Tensor) -> float:
-    return float(abs(x.data).max()) if x.size else 0.0
-
-
 def placed(inputs: Sequence[Any], slots: Sequence[int], chosen: Sequence[Any]) -> list[Any]:
     """All inputs, with the chosen ones at the slots."""
     every = list(inputs)
@@ -82,12 +101,73 @@ def placed(inputs: Sequence[Any], slots: Sequence[int], chosen: Sequence[Any]) -
     return every
 
 
+class Origin:
+    """A problem at the place where it is checked: its value, what a run meets, and its rounding errors."""
+
+    def __init__(self, problem: Problem, xs: Arrays):
+        self.problem, self.xs = problem, list(xs)
+        self.value, self.graph = problem.value(xs), problem.graph(xs)
+        self.inside: dict[int, np.ndarray] = {}  # see kinks.inner
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest value, or number on the way that moves with the inputs: its rounding reaches the output, unlike that of a
+        constant such as the -1e9 of a mask."""
+        here, there = self.graph.values, self.problem.graph(moved(self.xs, MOVE, 0)).values
+        if len(here) != len(there):
+            there = [np.full(a.shape, np.nan) for a in here]
+        largest = float(abs(self.value[np.isfinite(self.value)]).max(initial=0.0))
+        for a, b in zip(here, there, strict=True):
+            moving = np.isfinite(a) & ((a != b) if a.shape == b.shape else True)
+            largest = max(largest, float(abs(a[moving]).max(initial=0.0)))
+        return largest
+
+    @cached_property
+    def nearby(self) -> list[list[np.ndarray]]:
+        """The inputs with other last bits."""
+        return [moved(self.xs, max(self.graph.precision, EPS), seed) for seed in range(NEARBY)]
+
+    @cached_property
+    def noise(self) -> np.ndarray:
+        """What rounding and bad conditioning leave uncertain of each output, however it is computed.
+
+        Fourth differences at a step so small that a smooth function has none: what is left is noise, 70^(1/2) fold
+        (Moré and Wild, SIAM Journal on Scientific Computing 33, 2011). Cancelled digits of a large number on the way
+        show only at a larger step; there they are told from a steep function by the size that they can have.
+        """
+        noise, changes = EPS * abs(self.value), np.zeros(self.value.shape)
+        for seed, step in enumerate(STEPS):
+            vs = [m - x for m, x in zip(moved(self.xs, step, seed), self.xs, strict=True)]
+            if step > STEPS[2] and (changes > 2).all():
+                break  # no output needs a larger step
+            ys = [self.problem.value_or_nan([x + j * v for x, v in zip(self.xs, vs, strict=True)]) for j in POINTS]
+            if any(y.shape != noise.shape for y in ys):
+                continue
+            with np.errstate(all="ignore"):
+                fourth = abs(sum(c * y for c, y in zip(BINOMIAL, ys, strict=True))) / 70**0.5
+            possible = fourth if step == STEPS[0] else np.fmin(fourth, 4 * EPS * self.largest)
+            noise = np.fmax(noise, np.where((step > STEPS[2]) & (changes > 2), 0.0, possible))
+            changes = np.fmax(changes, sum(a != b for a, b in zip(ys, ys[1:], strict=False)))
+        sized = self.value != 0
+        if sized.any():  # an output may be lucky: at least what is usual, relatively
+            noise = np.fmax(noise, abs(self.value) * np.median(noise[sized] / abs(self.value[sized])))
+        return noise
+
+
 class Problem:
     """A function `f` of Tensors, as a function of arrays."""
 
     def __init__(self, f: Callable[..., Tensor], device: str = "cpu"):
         self.f = f
         self.device = device
+        self._origin: Origin | None = None
+
+    def origin(self, xs: Arrays) -> Origin:
+        """The place `xs`, examined once as long as the same arrays are asked for."""
+        known = self._origin
+        if known is None or len(known.xs) != len(xs) or any(a is not b for a, b in zip(known.xs, xs, strict=True)):
+            self._origin = known = Origin(self, xs)
+        return known
 
     def run(self, xs: Arrays) -> tuple[list[Tensor], Tensor]:
         """The inputs as fresh leaves, and the output."""
@@ -97,6 +177,13 @@ class Problem:
 
     def value(self, xs: Arrays) -> np.ndarray:
         return self.run(xs)[1].numpy()
+
+    def value_or_nan(self, xs: Arrays) -> np.ndarray:
+        """The value, or one NaN where the function refuses its inputs: outside of its domain."""
+        try:
+            return self.value(xs)
+        except (ValueError, ArithmeticError):
+            return np.array(np.nan)
 
     def pullback(self, xs: Arrays) -> Callable[[np.ndarray], list[np.ndarray]]:
         """The rules' answer: cotangent of the output -> cotangent of each input. May be called many times."""
@@ -110,9 +197,12 @@ class Problem:
         return pull
 
     def graph(self, xs: Arrays) -> Graph:
-        """What a run meets when every fused primitive is taken apart."""
-        with definitions():
-            return graph_of(self.run(xs)[1])
+        """What a run meets when every fused primitive is taken apart; not finite where the function refuses."""
+        try:
+            with definitions():
+                return graph_of(self.run(xs)[1])
+        except (ValueError, ArithmeticError):
+            return Graph(finite=False)
 
 
 class Gradient(Problem):

@@ -19,6 +19,11 @@ Slope = Callable[[Problem, Arrays, Arrays], tuple[np.ndarray, np.ndarray]]
 TINY = 1e-20  # the complex step: its square is lost in rounding, so no difference is taken and none cancels
 HALVINGS = 8  # steps in a table
 COLUMNS = 5  # columns of the extrapolation table: errors h^2, h^4, ... h^10
+RESTARTS = 7  # tables at smaller and smaller steps,
+SMALLER = 32.0  # each so many times smaller;
+PROBE = 1024.0  # and the step so many times smaller that tells whether one is needed
+GOOD = 1e-7  # an error bar that is good enough, relatively
+BAR = 10.0  # error bars within which two slopes agree
 
 
 class NotAnalytic(Exception):
@@ -53,27 +58,55 @@ def complex_step(problem: Problem, xs: Arrays, vs: Arrays) -> tuple[np.ndarray, 
     return y.imag / TINY, np.zeros(y.shape)
 
 
-def differences(problem: Problem, xs: Arrays, vs: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Central differences at sixteen step sizes, extrapolated to step 0, with an error bar for each entry.
+def differences(problem: Problem, xs: Arrays, vs: Arrays, enough: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Central differences at many step sizes, extrapolated to step 0, with an error bar for each entry.
 
     Neville's table on ``(f(x + h v) - f(x - h v)) / 2h``, whose error is a series in h^2 (Ridders, Advances in
     Engineering Software 4, 1982). For each entry, the value in the table that agrees best with its neighbours;
     the bar is that disagreement plus the rounding error. A second table, on steps in between, guards against
     agreement by luck: the bar is at least what the two differ by. No step is so large that it crosses a kink.
+
+    Steps start at the size of the input. A far smaller step tells whether the function varies on a smaller scale than
+    that (a batch norm of data with a large mean, sin(1e6 x)): if it disagrees, the tables start again at smaller steps.
+
+    enough: the relative error bar at which a table may stop.
     """
     h = safe_step(problem, xs, vs)
-    first, bar = _table(problem, xs, vs, h)
-    second, other = _table(problem, xs, vs, h / 2**0.5)
+    value, bar = _two_tables(problem, xs, vs, h, enough)
+    for _ in range(RESTARTS):
+        with np.errstate(all="ignore"):
+            slope, noise = central(problem, xs, vs, h / PROBE)
+            away = abs(slope - value) - BAR * noise
+            wrong = away > BAR * bar
+            wide = (bar > GOOD * abs(value).max(initial=0.0)) & (noise / SMALLER < bar)
+        if not (wrong | wide).any():
+            break
+        h /= SMALLER
+        again, narrow = _two_tables(problem, xs, vs, h, enough)
+        value, bar = np.where(wrong | (narrow < bar), again, value), np.where(wrong, narrow, np.fmin(narrow, bar))
+    else:
+        with np.errstate(all="ignore"):
+            bar = np.where(wrong, np.fmax(bar, away), bar)
+    return value, bar
+
+
+def _two_tables(problem: Problem, xs: Arrays, vs: Arrays, h: float, enough: float) -> tuple[np.ndarray, np.ndarray]:
+    first, bar, rows = _table(problem, xs, vs, h, enough)
+    if rows == 2:
+        return first, bar  # linear: nothing was extrapolated, so nothing agrees by luck
+    second, other, _ = _table(problem, xs, vs, h / 2**0.5, enough)
     with np.errstate(invalid="ignore"):
         return np.where(other < bar, second, first), np.maximum(np.minimum(bar, other), abs(second - first))
 
 
-def _table(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best value of one table, and its error, for each entry."""
+def _table(
+    problem: Problem, xs: Arrays, vs: Arrays, h: float, enough: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The best value of one table and its error, for each entry, and how many rows it took."""
     best = bar = None
     previous: list[np.ndarray] = []
     with np.errstate(all="ignore"):
-        for _ in range(HALVINGS):
+        for rows in range(1, HALVINGS + 1):
             slope, noise = central(problem, xs, vs, h)
             row = [slope]
             if best is None:
@@ -83,10 +116,10 @@ def _table(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndarr
                 error = np.maximum(abs(row[j] - row[j - 1]), abs(row[j] - coarser)) + noise
                 better = error < bar
                 best, bar = np.where(better, row[j], best), np.where(better, error, bar)
-            if (bar <= 2 * noise).all():
+            if (bar <= np.maximum(2 * noise, enough * abs(best).max(initial=0.0))).all():
                 break  # rounding doubles with each halving: no later row can be better
             previous, h = row, h / 2
-    return best, bar
+    return best, bar, rows
 
 
 def central(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,4 +128,4 @@ def central(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndar
     low = problem.value([x - h * v for x, v in zip(xs, vs, strict=True)])
     slope = (high - low) / (2 * h)
     eps = np.finfo(high.dtype).eps
-    return slope, eps * (abs(high) + abs(low) + abs(slope)) / h
+    return slope, (eps * (abs(high) + abs(low)) + 2 * problem.origin(xs).noise) / h

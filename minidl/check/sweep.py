@@ -84,10 +84,20 @@ class Sweep:
         return text
 
 
-def sweep(problem: Problem, xs: Arrays, k: int, u: np.ndarray, gradient: np.ndarray, slope: Slope, seed: int) -> Sweep:
-    """Differences of ``<u, f>`` along a random direction of input k, against its `gradient` and against the slope."""
+def sweep(
+    problem: Problem,
+    xs: Arrays,
+    k: int,
+    u: np.ndarray,
+    gradient: np.ndarray,
+    slope: Slope,
+    inside: np.ndarray,
+    seed: int,
+) -> Sweep:
+    """Differences of ``<u, f>`` along a random direction of the entries of input k that are `inside` the domain,
+    against its `gradient` and against the slope."""
     vs = [np.zeros_like(x) for x in xs]
-    vs[k] = np.random.default_rng(seed).standard_normal(xs[k].shape)
+    vs[k] = np.random.default_rng(seed).standard_normal(xs[k].shape) * inside
     claimed = float((vs[k] * gradient).sum())
     column, _ = slope(problem, xs, vs)
     true = float((column * u).sum())
