@@ -42,8 +42,9 @@ def gradcheck(
     The oracle asks no rule. If all that `f` does is analytic (its graph tells, and differences confirm it) it is the
     complex step, exact to rounding; else central differences over a sweep of steps, extrapolated, with an error bar.
     Where it has no value, as on the edge of the domain of `f`, the verdict is INCONCLUSIVE, unless another entry is
-    wrong. Cotangents are random. The whole Jacobian is compared if it has at most `entries` entries, else several random directions. Inputs near a
-    kink are moved, and counted. ``order=2`` checks the gradient of the gradient as well, and so on.
+    wrong. Cotangents are random. The whole Jacobian is compared if it has at most `entries` entries, else several
+    random directions. Inputs near a kink are moved, and counted. ``order=2`` checks the gradient of the gradient as
+    well, and so on.
 
     inputs: a tensor, array or float, or a list of them; floating ones are differentiated, in float64; integer and
     boolean ones are passed on. tolerance: relative to ``sum |v u|``; by default 1e-12 (tenfold for each further order),
@@ -249,7 +250,7 @@ def _unknown(result: Comparison, order: int, names: Sequence[str]) -> Finding:
     if index is not None and not result.inside[k][index]:
         message = f"no oracle has a value at the edge of the domain of f: the input is {result.xs[k][index]:.9g}{at}"
     else:
-        message = f"the error bar of the differences is {result.bar:.0e} wide{at}: f is too rough, or too steep, to tell"
+        message = f"the error bar of the differences is {result.bar:.0e} wide{at}: too rough or too steep to tell"
     return Finding("inconclusive", f"order {order}, {names[k]}", message)
 
 
@@ -276,7 +277,8 @@ def _sweep(result: Comparison) -> Sweep:
         k = next(i for i, x in enumerate(xs) if x.size)
         u = cotangent(problem.value(xs), np.random.default_rng(0))
         gradient = problem.pullback(xs)(u)[k]
-    return sweep(problem, xs, k, u, np.where(result.inside[k], gradient, 0.0), result.slope, result.inside[k], seed=0)
+    chosen = result.inside[k] & np.isfinite(gradient)
+    return sweep(problem, xs, k, u, np.where(chosen, gradient, 0.0), result.slope, chosen, seed=0)
 
 
 def find_culprit(graph: Graph, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:

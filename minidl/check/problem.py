@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,8 +112,10 @@ class Origin:
 
     @cached_property
     def largest(self) -> float:
-        """The largest value, or number on the way that moves with the inputs: its rounding reaches the output, unlike that of a
-        constant such as the -1e9 of a mask."""
+        """The largest value, or number on the way that moves with the inputs.
+
+        Its rounding reaches the output, unlike that of a constant such as the -1e9 of a mask.
+        """
         here, there = self.graph.values, self.problem.graph(moved(self.xs, MOVE, 0)).values
         if len(here) != len(there):
             there = [np.full(a.shape, np.nan) for a in here]
@@ -147,7 +150,7 @@ class Origin:
                 fourth = abs(sum(c * y for c, y in zip(BINOMIAL, ys, strict=True))) / 70**0.5
             possible = fourth if step == STEPS[0] else np.fmin(fourth, 4 * EPS * self.largest)
             noise = np.fmax(noise, np.where((step > STEPS[2]) & (changes > 2), 0.0, possible))
-            changes = np.fmax(changes, sum(a != b for a, b in zip(ys, ys[1:], strict=False)))
+            changes = np.fmax(changes, sum(a != b for a, b in itertools.pairwise(ys)))
         sized = self.value != 0
         if sized.any():  # an output may be lucky: at least what is usual, relatively
             noise = np.fmax(noise, abs(self.value) * np.median(noise[sized] / abs(self.value[sized])))

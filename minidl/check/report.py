@@ -77,7 +77,7 @@ class Report:
 
     @property
     def worst(self) -> list[Worst]:
-        """The entries that are farthest from the oracle, the farthest first."""
+        """The entries that are farthest from the oracle, the farthest first; last those where it has no value."""
         entries = []
         for c in self.compared:
             order = np.argsort(-c.entries.error, axis=None, kind="stable")[:WORST]
@@ -86,7 +86,7 @@ class Report:
                 entries.append(
                     Worst(c.name, at, *(float(a[at]) for a in (c.entries.expected, c.entries.got, c.entries.error)))
                 )
-        return sorted(entries, key=lambda w: -w.error)[:WORST]
+        return sorted(entries, key=lambda w: np.inf if np.isnan(w.error) else -w.error)[:WORST]
 
     def table(self) -> list[str]:
         """The rows under their columns, as lines; none if nothing was compared."""

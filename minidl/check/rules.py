@@ -205,7 +205,8 @@ def _check_sample(trial: Trial, entry: Entry, outcome: Outcome, rng: np.random.G
         u = rng.standard_normal(trial.problem.value(trial.xs).shape)
         slope = slopes.complex_step if p.kind != "piecewise" and entry.keeps_dtype else slopes.differences
         _compare(2, second, [*trial.xs, u], slope, trial, outcome, rng)
-        outcome.findings += contract.fresh_gradient(trial, _confirmed(SLOPES[p.kind], trial.problem, trial.xs, rng), rng)
+        slope = _confirmed(SLOPES[p.kind], trial.problem, trial.xs, rng)
+        outcome.findings += contract.fresh_gradient(trial, slope, rng)
     outcome.findings += contract.repeatable(trial, rng)
     outcome.findings += contract.layout(trial, rng)
     if p.kind == "linear":

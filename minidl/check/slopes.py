@@ -99,14 +99,12 @@ def _two_tables(problem: Problem, xs: Arrays, vs: Arrays, h: float, enough: floa
         return np.where(other < bar, second, first), np.maximum(np.minimum(bar, other), abs(second - first))
 
 
-def _table(
-    problem: Problem, xs: Arrays, vs: Arrays, h: float, enough: float
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """The best value of one table and its error, for each entry, and how many rows it took."""
+def _table(problem: Problem, xs: Arrays, vs: Arrays, h: float, enough: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """The best value of one table and its error, for each entry, and how many rows it took, at most COLUMNS."""
     best = bar = None
     previous: list[np.ndarray] = []
     with np.errstate(all="ignore"):
-        for rows in range(1, HALVINGS + 1):
+        for _ in range(HALVINGS):
             slope, noise = central(problem, xs, vs, h)
             row = [slope]
             if best is None:
@@ -119,7 +117,7 @@ def _table(
             if (bar <= np.maximum(2 * noise, enough * abs(best).max(initial=0.0))).all():
                 break  # rounding doubles with each halving: no later row can be better
             previous, h = row, h / 2
-    return best, bar, rows
+    return best, bar, len(row)
 
 
 def central(problem: Problem, xs: Arrays, vs: Arrays, h: float) -> tuple[np.ndarray, np.ndarray]:

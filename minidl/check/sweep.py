@@ -91,13 +91,13 @@ def sweep(
     u: np.ndarray,
     gradient: np.ndarray,
     slope: Slope,
-    inside: np.ndarray,
+    chosen: np.ndarray,
     seed: int,
 ) -> Sweep:
-    """Differences of ``<u, f>`` along a random direction of the entries of input k that are `inside` the domain,
+    """Differences of ``<u, f>`` along a random direction of the `chosen` entries of input k,
     against its `gradient` and against the slope."""
     vs = [np.zeros_like(x) for x in xs]
-    vs[k] = np.random.default_rng(seed).standard_normal(xs[k].shape) * inside
+    vs[k] = np.random.default_rng(seed).standard_normal(xs[k].shape) * chosen
     claimed = float((vs[k] * gradient).sum())
     column, _ = slope(problem, xs, vs)
     true = float((column * u).sum())

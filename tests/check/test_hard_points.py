@@ -1,6 +1,8 @@
 """gradcheck where it is hard: ill-conditioned data, tiny and large numbers, steep functions, kinks and edges close by,
 functions that are not analytic. The right ones pass, planted mistakes are found beside them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -70,13 +72,22 @@ SPECIAL = {
     "cancelling": (lambda x: (x + 1e7) - 1e7 + x * x, np.array([0.3, -1.2])),
     "polynomial": (lambda x: (x - 1) ** 7 * (x + 2), np.array([1.001, 0.9, -2.0])),
     "norm": (lambda x: x / ((x * x).sum()) ** 0.5, 1e-5 * normal(5)),
-    "cosine of parallel": (lambda x, y: (x * y).sum() / ((x * x).sum() * (y * y).sum()) ** 0.5, [normal(5), 2 * normal(5)]),
+    "cosine of parallel": (
+        lambda x, y: (x * y).sum() / ((x * x).sum() * (y * y).sum()) ** 0.5,
+        [normal(5), 2 * normal(5)],
+    ),
     "ties far away": (lambda x: x.max(), np.array([100001.0, 100005.0, 100009.0])),
-    "missing targets": (lambda x, t: (x * x * np.where(np.isnan(t.data), 0.0, 1.0)).sum(), [normal(2), np.array([np.nan, 3.0])]),
+    "missing targets": (
+        lambda x, t: (x * x * np.where(np.isnan(t.data), 0.0, 1.0)).sum(),
+        [normal(2), np.array([np.nan, 3.0])],
+    ),
     "gate above a root": (lambda x: F.relu(x).sqrt(), np.array([-1.0, 2.0, -0.3, 0.7])),
     "gate above a logarithm": (lambda x: F.where(x.data > 0, x, 1.0).log(), np.array([-1.0, 2.0, -0.3, 0.7])),
     "large sum": (lambda x: (x * x).sum(), 100 * normal(40, 50)),
-    "convolution of a picture": (lambda x, w: F.conv(x, w, padding=1), [255 * abs(normal(1, 1, 4, 4)), normal(2, 1, 3, 3)]),
+    "convolution of a picture": (
+        lambda x, w: F.conv(x, w, padding=1),
+        [255 * abs(normal(1, 1, 4, 4)), normal(2, 1, 3, 3)],
+    ),
     "focal": (lambda x: F.sigmoid_focal_loss(x, np.array([0, 1, 1, 0])), np.array([-20.0, 15.0, 0.01, 3.0])),
     "cross entropy, sure": (lambda x: F.cross_entropy(x, [0, 1]), np.array([[30.0, -20.0, 1.0], [5.0, 40.0, 2.0]])),
     "dice": (lambda x: F.soft_dice_loss(F.sigmoid(x), (np.arange(16) % 2).reshape(1, 1, 4, 4)), 3 * normal(1, 1, 4, 4)),
@@ -91,7 +102,10 @@ EDGES = {
     "arc cosine by hand": (lambda x: ((1 - x) * (1 + x)).sqrt() + x * x, np.array([0.2, -1.0, 0.5])),
     "large, one at 0": (lambda x: x.sqrt() * x, np.abs(np.r_[normal(300), 0.0, normal(300)])),
     "entropy": (lambda x: -(x * x.log(), x * (x + 1e-300).log())[1].sum(), np.array([0.3, 0.7, 0.0])),
-    "a refused target": (lambda x, t: F.binary_cross_entropy_with_logits(x, t).sum(), [normal(3), np.array([0.0, 0.4, 1.0])]),
+    "a refused target": (
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t).sum(),
+        [normal(3), np.array([0.0, 0.4, 1.0])],
+    ),
 }
 RIGHT = {f"{n}, {place}": (f, x) for n, f in FUNCTIONS.items() for place, x in PLACES.items()} | SPECIAL
 
@@ -115,6 +129,13 @@ def test_on_the_edge_of_a_domain_nothing_is_claimed(name):
     assert "edge of the domain" in report.text()
 
 
+def test_a_report_of_an_entry_without_an_oracle_can_be_read_and_kept(tmp_path):
+    report = md.gradcheck(lambda x: F.sqrt(x).sum(), np.array([0.0, 1.0]))
+    assert "the input is 0 at [0]" in report.text()
+    assert json.loads(report.json())["worst"][-1]["expected"] == "nan"
+    assert "INCONCLUSIVE" in report.html(tmp_path / "report.html")
+
+
 # --- planted mistakes
 
 
@@ -126,7 +147,7 @@ def spoiling(rule):
         def spoil(xp, x):
             return x + 0
 
-        at = worst(f, inputs)
+        at = usual(f, inputs)
         spoil.rule("x")(lambda g, y, x: F.where(at, rule(g), g))
         del registry["spoil"]
         return lambda x, *others: f(spoil(x), *others)
@@ -134,21 +155,20 @@ def spoiling(rule):
     return spoilt
 
 
-def worst(f, inputs):
-    """1 at the entry of the first input whose gradient is largest, of those that are finite."""
+def usual(f, inputs):
+    """True at the entry of the first input whose gradient is in the middle, of those that are finite and not 0."""
     x, *others = [Tensor(np.asarray(a), requires_grad=i == 0) for i, a in enumerate(inputs)]
     with np.errstate(all="ignore"):
         y = f(x, *others)
         u = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
         (g,) = md.grad(y, x, Tensor(u))
-    g = np.where(np.isfinite(g.data), abs(g.data), -1)
-    return g == g.max()
+    sizes = np.where(np.isfinite(g.data), abs(g.data), 0.0)
+    return sizes == np.sort(sizes[sizes > 0])[(sizes > 0).sum() // 2]
 
 
 def spread_held_constant(f, x0, *_):
     """The textbook mistake of batch norm: NumPy's std, which loses the imaginary part, is a constant of the graph."""
-    usual = np.std(x0[np.isfinite(x0)])
-    return lambda x, *others: f(x, *others) * Tensor(1 + np.std(x.data[np.isfinite(x.data)]) / usual)
+    return lambda x, *others: f(x, *others) * Tensor(1 + np.std(x.data) / np.std(x0))
 
 
 MISTAKES = {
@@ -157,7 +177,12 @@ MISTAKES = {
     "an entry dropped": spoiling(lambda g: 0 * g),
     "a spread held constant": spread_held_constant,
 }
-CASES = list((RIGHT | EDGES).items())
+FLAT = {  # no gradient above the rounding of the function: nothing to get wrong
+    *(f"{f}, {place}" for f in ("tanh", "exp", "sigmoid") for place in ("mean 300, spread 0.1", "mean -1e5, spread 4")),
+    *("exp, large", "softmax, large", "masked softmax, large", "relu, mean -1e5, spread 4"),
+    *("cosine of parallel", "cross entropy, sure"),
+}
+CASES = [case for case in (RIGHT | EDGES).items() if case[0] not in FLAT]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))

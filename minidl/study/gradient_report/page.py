@@ -6,6 +6,8 @@ import math
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from ...check.report import Report
 from ...check.sweep import Sweep
 from ..page import Page, capital, heat_table, number, scroll, text_table
@@ -62,13 +64,13 @@ def _worst(report: Report) -> list[str]:
 
 def _maps(report: Report) -> list[str]:
     """The gradients of the inputs with the largest errors, as heat tables."""
-    inputs = sorted(report.compared, key=lambda c: -float(c.entries.error.max()))[:MAPS]
+    inputs = sorted(report.compared, key=lambda c: -_largest(c.entries.error))[:MAPS]
     lines = ["<h2>Entry by entry, under one cotangent</h2>"] if inputs else []
-    size = max((float(abs(c.entries.expected).max()) for c in inputs), default=0.0)
-    farthest = max((float(abs(c.entries.got - c.entries.expected).max()) for c in inputs), default=0.0)
+    size = max((_largest(c.entries.expected) for c in inputs), default=0.0)
+    farthest = max((_largest(c.entries.got - c.entries.expected) for c in inputs), default=0.0)
     for c in inputs:
         e = c.entries
-        largest = float(max(abs(e.expected).max(), abs(e.got).max()))
+        largest = max(_largest(e.expected), _largest(e.got))
         lines += [
             f'<h3>{escape(c.name)}</h3><div class="maps">',
             heat_table(e.got - e.expected, "error: rules minus oracle", largest=max(farthest, NOISE * size)),
@@ -77,6 +79,11 @@ def _maps(report: Report) -> list[str]:
             "</div>",
         ]
     return lines
+
+
+def _largest(values: np.ndarray) -> float:
+    """Of the finite ones: where the oracle has no value, there is NaN."""
+    return float(abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def _table(report: Report) -> list[str]:
