@@ -99,7 +99,7 @@ class Comparison:
             size = abs(J).T @ weights
             size = size + FLOOR * size[np.isfinite(size)].max(initial=0.0) + self.rounding(u)
             error = self._keep(k, expected, got, bar, size, lambda i=i: answers.slack(i, k).ravel(), answers, i, J)
-            if k not in self.entries or np.nanmax(error) > np.nanmax(self.entries[k].error):
+            if k not in self.entries or np.nansum(error) > np.nansum(self.entries[k].error):
                 self.entries[k] = Entries(*(a.reshape(shape) for a in (expected, got, error)))
         if not inside.all():
             self._add_unknown(k, np.unravel_index(int(np.argmin(inside)), shape))

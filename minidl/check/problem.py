@@ -194,7 +194,8 @@ class Problem:
 
         def pull(u: np.ndarray) -> list[np.ndarray]:
             u = Tensor(to_device(np.asarray(u), self.device))
-            grads = grad(y, leaves, u, retain_graph=True, allow_unused=True)
+            with np.errstate(all="ignore"):
+                grads = grad(y, leaves, u, retain_graph=True, allow_unused=True)
             return [np.zeros_like(x) if g is None else g.numpy() for x, g in zip(xs, grads, strict=True)]
 
         return pull

@@ -170,3 +170,32 @@ def test_the_package_is_a_command_too(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         runpy.run_module("minidl.check", run_name="__main__")
     assert not stop.value.code and "check_rules of tanh: PASS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda x: 1 / np.sqrt(np.var(x) + 1e-5),
+        lambda x: 1 / np.std(x),
+        lambda x: np.abs(x).sum(),
+        lambda x: 1 / np.linalg.norm(x),
+        lambda x: x.real,
+        lambda x: np.abs(x) ** 2,
+        lambda x: np.maximum(x.real, 0.1),
+    ],
+)
+def test_a_forward_that_is_not_analytic_hides_no_term_of_its_rule(own, factor):
+    @primitive(formula="x times a factor of x", kind="analytic")
+    def scaled(xp, x):
+        return x * factor(x)
+
+    # the factor is held constant: the complex step, which loses its derivative as well, agrees
+    scaled.rule("x", formula="g * factor")(lambda g, y, x: g * factor(x.data))
+
+    @samples(scaled, oracle=lambda x: x * factor(x))
+    def _(rng):
+        yield Sample((rng.standard_normal((3, 2)),))
+
+    report = md.check_rules("scaled")
+    assert report.verdict == "FAIL"
+    assert "order 1, the rule for 'x'" in report.text()
