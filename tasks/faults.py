@@ -31,7 +31,7 @@ class Fault(NamedTuple):
         return self.stops and self.record is not None
 
     def skipped(self) -> Fault:
-        """As it is told of a record that is left out."""
+        """The line about a record that is left out."""
         return self._replace(kind=LEFT_OUT)
 
 

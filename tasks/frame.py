@@ -50,7 +50,7 @@ class Task:
 
     def load(self, settings: Any, checkpoint: str) -> nn.Module:
         """The network of the settings with the weights of a checkpoint."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no load(self, settings, checkpoint)")
 
     def read(self, settings: Any, options: argparse.Namespace, model: nn.Module | None) -> Any:
         """The data of the settings. Raises ValueError if the model, where there is one, is for other data."""
@@ -58,7 +58,7 @@ class Task:
 
     def train(self, job: Job, data: Any) -> nn.Module:
         """Train the network of the settings; leave checkpoint, log and settings in the folder of the job."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no train(self, job, data)")
 
     def report(self, model: nn.Module, data: Any, job: Job, options: argparse.Namespace) -> None:
         """Print what the network does on the test part, and leave it in the folder of the job."""

@@ -35,7 +35,7 @@ class OwnPictures(TaskSettings):
 
 
 def images_below(folder: str | None) -> list[Path]:
-    """The images below a folder, if it is there and has some: what is missing is said by who reads them."""
+    """The images below a folder, if it is there and has some: what is missing is reported where they are read."""
     try:
         return data.image_files(folder) if folder is not None else []
     except FileNotFoundError:

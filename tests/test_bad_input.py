@@ -110,11 +110,11 @@ TABLES = {"a state of another model"}  # where one line would not do
 
 @pytest.mark.parametrize("name", CODE)
 def test_code_ends_with_one_clear_line(name, tmp_path, monkeypatch):
-    script, said = CODE[name]
+    script, message = CODE[name]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception) as caught, np.errstate(all="ignore"):
         exec(PRELUDE + script, {})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert name in TABLES or "\n" not in str(caught.value)
     assert not (tmp_path / "executed").exists()
 
@@ -123,7 +123,7 @@ def test_code_ends_with_one_clear_line(name, tmp_path, monkeypatch):
 def test_a_command_prints_one_line_and_no_traceback(name, tmp_path):
     pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"')
     (tmp_path / "text.png").write_text("this is no image")
-    arguments, said = COMMANDS[name]
+    arguments, message = COMMANDS[name]
     done = subprocess.run(
         [sys.executable, "-m", "tasks", *arguments],
         capture_output=True,
@@ -134,4 +134,4 @@ def test_a_command_prints_one_line_and_no_traceback(name, tmp_path):
     )
     assert done.returncode in (1, 2), done.stdout
     assert done.stderr.startswith("minidl: error: ") and done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert message in done.stderr

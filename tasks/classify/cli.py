@@ -92,8 +92,8 @@ class Classify(Task):
         names = pretrained.class_names(options.classes, count) if options.classes else dataset.classes
         wanted = {"num_classes": count, "in_channels": dataset.channels}
         if model is not None and (found := pretrained.dimensions_of(model)) != wanted:
-            said = [f"{d['num_classes']} classes and {d['in_channels']} channels" for d in (found, wanted)]
-            raise ValueError(f"{options.checkpoint} is for {said[0]}, {dataset.name} has {said[1]}; name its --data")
+            sizes = [f"{d['num_classes']} classes and {d['in_channels']} channels" for d in (found, wanted)]
+            raise ValueError(f"{options.checkpoint} is for {sizes[0]}, {dataset.name} has {sizes[1]}; name its --data")
         return dataset, images, names
 
     def train(self, job: Job, data: Data) -> nn.Module:

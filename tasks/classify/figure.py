@@ -73,6 +73,6 @@ def mistakes(places: Sequence[Any], result: Result, dataset: Dataset) -> None:
     for axes, i in zip(places, order):
         truth, predicted = result.labels[i], result.predictions[i]
         axes.set_axis_on()
-        label = f"said {dataset.classes[predicted]}: {result.probabilities[i, predicted]:.0%}"
+        label = f"predicted {dataset.classes[predicted]}: {result.probabilities[i, predicted]:.0%}"
         show(axes, dataset.test.images[i] / 255, label)
         axes.set_title(f"truth {dataset.classes[truth]}", fontsize=11, color=ORANGE if predicted != truth else GREY)

@@ -84,9 +84,9 @@ def restore(model: Denoiser, job: Job, picture: Picture, name: str, add_sigma: f
 def _advice(noisy: np.ndarray, settings: Settings) -> str:
     """How the noise in the image compares with what the network was trained for."""
     found = float(np.mean([noise_level(channel) for channel in noisy])) if min(noisy.shape[1:]) > 1 else 0.0
-    said = f"no noise was added; the image itself has about sigma {found:.1f}"
+    finding = f"no noise was added; the image itself has about sigma {found:.1f}"
     if settings.blind:
-        return f"{said}, the network is for {BLIND[0]:g} to {BLIND[1]:g}"
+        return f"{finding}, the network is for {BLIND[0]:g} to {BLIND[1]:g}"
     fits = 0.7 * settings.sigma < found < 1.3 * settings.sigma
     advice = "" if fits else ": --blind or another --sigma would fit better"
-    return f"{said}, the network is for {settings.sigma:g}{advice}"
+    return f"{finding}, the network is for {settings.sigma:g}{advice}"

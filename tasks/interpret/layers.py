@@ -62,7 +62,7 @@ def require_images(images: Any) -> np.ndarray:
 
 
 def batches(count: int, size: int, progress: Progress | None = None) -> Iterator[np.ndarray]:
-    """The positions 0 to count - 1 in runs of `size`; the progress is told after each."""
+    """The positions 0 to count - 1 in runs of `size`; progress is reported after each."""
     if size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {size}")
     for start in range(0, count, size):

@@ -40,8 +40,8 @@ def check(
 
 def similarity(before: np.ndarray, after: np.ndarray) -> float:
     """The mean rank correlation of maps (N, H, W): see `check`."""
-    said = [i for i in range(len(before)) if not is_constant(before[i])]
-    values = [0.0 if is_constant(after[i]) else spearman(before[i], after[i]) for i in said]
+    varying = [i for i in range(len(before)) if not is_constant(before[i])]
+    values = [0.0 if is_constant(after[i]) else spearman(before[i], after[i]) for i in varying]
     return float(np.mean(values)) if values else float("nan")
 
 

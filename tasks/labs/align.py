@@ -158,7 +158,7 @@ def claims(numbers: dict[str, Any]) -> list[str]:
         gains = [100 * (a - p) for a, p in zip(align, pool)]
         verdict = "better in every run" if min(gains) > 0 else "NOT better in every run"
         sentences.append(
-            f"{kind}, {name}: align {_told(align)}, pool {_told(pool)}; align is {verdict}, by "
+            f"{kind}, {name}: align {_written(align)}, pool {_written(pool)}; align is {verdict}, by "
             f"{', '.join(f'{gain:+.1f}' for gain in gains)} points"
         )
     return sentences
@@ -168,7 +168,7 @@ def _values(numbers: dict[str, Any], method: str, kind: str, name: str) -> list[
     return [run[kind][name] for run in numbers["runs"][method]]
 
 
-def _told(values: list[float]) -> str:
+def _written(values: list[float]) -> str:
     """The mean and the standard deviation (of a sample) in percent."""
     spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.1f}{spread}"

@@ -280,7 +280,7 @@ def claims(numbers: dict[str, Any]) -> list[str]:
             f"{shifted:.3f} with a mean of one deviation"
         )
     for kind, runs in numbers["nets"].items():
-        sentences.append(f"enlarging 4 times, {kind}, {runs[0]['parameters']:,} parameters: {_told(runs)}")
+        sentences.append(f"enlarging 4 times, {kind}, {runs[0]['parameters']:,} parameters: {_written(runs)}")
     truth = numbers["truth"]
     sentences.append(f"the photograph itself: pattern {truth['pattern']:.2f} grey levels, peak {truth['peak']:.2f}")
     return sentences + _verdicts(numbers)
@@ -294,7 +294,7 @@ def _mean(runs: list[dict], time: str, key: str) -> float:
     return float(np.mean([run[time][key] for run in runs]))
 
 
-def _told(runs: list[dict]) -> str:
+def _written(runs: list[dict]) -> str:
     return "; ".join(
         f"{time} training pattern {_mean(runs, time, 'pattern'):.3g} grey levels in the photograph, "
         f"{_mean(runs, time, 'grey'):.3g} on even grey, peak {_mean(runs, time, 'peak'):.3g}"

@@ -136,7 +136,7 @@ def measure(settings: Settings, progress: Callable) -> dict[str, Any]:
 
 
 def one(settings: Settings, dilations: Sequence[int], offsets: Sequence[int], steps: int, step: Callable) -> dict:
-    """Train a net, and all that is told of it."""
+    """Train a net, and all that is recorded of it."""
     net = stack(dilations, settings.width, len(offsets), rng=data.generator(settings.seed, WEIGHTS))
 
     def batches(t: int) -> np.ndarray:

@@ -140,9 +140,9 @@ def ap50(model: RetinaNet, settings: Settings, pictures: Pictures) -> float:
 
 
 def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, Any]:
-    """Train a detector, and all that is told of it."""
+    """Train a detector, and all that is recorded of it."""
     model, pictures, new = detector(kind, settings, seed), *(Pictures(settings, s, seed) for s in ("train", "test"))
-    told: dict[str, list] = {"step": [], "class": [], "box": [], "positive": [], "easy": [], "other": []}
+    record: dict[str, list] = {"step": [], "class": [], "box": [], "positive": [], "easy": [], "other": []}
     seen = {"class": [], "box": []}  # of every step
     probe = new(0, min(16, settings.tested))
 
@@ -153,9 +153,9 @@ def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, A
         return losses
 
     def look(at: int) -> None:
-        told["step"].append(at + 1)
+        record["step"].append(at + 1)
         for name, part in shares(model, *probe).items():
-            told[name].append(part)
+            record[name].append(part)
 
     every = settings.steps // settings.looks
     with model.inference():
@@ -165,8 +165,8 @@ def one(kind: str, settings: Settings, seed: int, step: Callable) -> dict[str, A
         warmup=settings.steps // 20, clip=10.0, evaluate=look, evaluate_every=every,
     )  # fmt: skip
     for name, values in seen.items():  # the mean of the steps since the look before; at the start the first
-        told[name] = [float(np.mean(values[max(0, a - every) : max(a, 1)])) for a in told["step"]]
-    return told | {"ap50": ap50(model, settings, new)}
+        record[name] = [float(np.mean(values[max(0, a - every) : max(a, 1)])) for a in record["step"]]
+    return record | {"ap50": ap50(model, settings, new)}
 
 
 def measure(settings: Settings, progress: Callable) -> dict[str, Any]:

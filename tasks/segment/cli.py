@@ -73,8 +73,8 @@ class Segment(Task):
         )
         needs = (dataset.channels, len(dataset.classes))
         if model is not None and (has := (model[OURS].in_channels, model[OURS].num_classes)) != needs:
-            said = ["{} channels and {} classes".format(*pair) for pair in (has, needs)]
-            raise ValueError(f"the checkpoint is for {said[0]}, {dataset.name} has {said[1]}; name its --data")
+            sizes = ["{} channels and {} classes".format(*pair) for pair in (has, needs)]
+            raise ValueError(f"the checkpoint is for {sizes[0]}, {dataset.name} has {sizes[1]}; name its --data")
         return dataset
 
     def train(self, job: Job, data: MaskDataset) -> nn.ModuleDict:

@@ -48,8 +48,8 @@ def report(models: Mapping[str, UNet], job: Job, dataset: MaskDataset, *, averag
         matrix_table(matrices[OURS], dataset.classes),
     ]
     if dataset.validation is not None:
-        said = segment(models[OURS], dataset.validation, job.device, average=average)
-        known = foreground_dice(said, dataset.validation, classes)
+        predicted = segment(models[OURS], dataset.validation, job.device, average=average)
+        known = foreground_dice(predicted, dataset.validation, classes)
         text.append(f"{OURS} on the validation part ({pictures(dataset.validation)}): mean Dice {known:.4f}")
     if matches:
         text += [f"objects, as connected pieces of at least {SPECK} pixels:", counts(matches)]

@@ -62,8 +62,8 @@ class Settings(OwnPictures):
     def of(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Settings:
         chosen = {**(known or {}), **given}
         if chosen.get("data") is not None and "dataset" in given:
-            said = f"--dataset names what is bundled, --data a folder ({chosen['data']}): it is one or the other"
-            raise UsageError(said)
+            message = f"--dataset names what is bundled, --data a folder ({chosen['data']}): it is one or the other"
+            raise UsageError(message)
         if cls.kind(chosen) == "cells" and chosen.get("loss", "cross-entropy") not in WEIGHTED:
             chosen = {"border": None, **chosen}
         return super().of(chosen)
@@ -134,8 +134,8 @@ def watch(model: UNet, dataset: MaskDataset, device: str) -> Callable[[int], dic
     part, name = (dataset.test, "test") if dataset.validation is None else (dataset.validation, "validation")
 
     def score(step: int) -> dict[str, float]:
-        said = segment(model, part, device, average=False)
-        return {f"{name}_dice": foreground_dice(said, part, len(dataset.classes))}
+        predicted = segment(model, part, device, average=False)
+        return {f"{name}_dice": foreground_dice(predicted, part, len(dataset.classes))}
 
     return score
 

@@ -104,7 +104,7 @@ class UNet(nn.Module):
     padded: convolutions keep the size, and any size goes: the image is extended below and to the right to a multiple of
     2^depth by its last pixels, the logits are cropped. H' = H, W' = W.
     batch_norm: None means if padded. up: see `upsampling`. skips=False: the decoder has the upsampled maps alone.
-    dropout: probability for the last block before the bottom and the bottom (section 3.1; not said there: 0.5 in the
+    dropout: probability for the last block before the bottom and the bottom (section 3.1; not given there: 0.5 in the
     authors' code). Weights start from He's initialisation (section 3), biases at 0.
     """
 

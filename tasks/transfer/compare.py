@@ -1,7 +1,7 @@
 """The comparison: each method at each number of labels, over several runs, the learning rate chosen apart.
 
 New classes come in two parts. The test part is only ever used to score the runs that are reported. From the other, the
-pool, each run draws the pictures whose labels it is told. Learning rates are chosen in pilot runs, which draw with
+pool, each run draws the pictures whose labels it gets. Learning rates are chosen in pilot runs, which draw with
 seeds of their own and are scored on what is left of the pool: one rate for each method and number of labels.
 """
 
@@ -69,19 +69,19 @@ class Learner:
         self.features = features(pretrained, pool.images, device=device)
 
     def __call__(self, method: str, chosen: np.ndarray, rate: float, head_rate: float, seed: int) -> nn.Module:
-        """The network after it has been told the labels of the chosen pictures.
+        """The network trained on the labels of the chosen pictures.
 
         rate: of the method; head_rate: of the head's training that fine-tuning begins with. Runs of one seed have the
         same order of pictures, and in the frozen and the fine-tuned network the same first weights of the head.
         """
-        settings, told = self.settings, self.pool[chosen]
-        batches = PictureBatches(told, settings.few, shift=0, mirror=False, seed=seed)
+        settings, labelled = self.settings, self.pool[chosen]
+        batches = PictureBatches(labelled, settings.few, shift=0, mirror=False, seed=seed)
         rng = data.generator(seed, HEAD)
         if method == "scratch":
             model = self.source.build(self.classes, rng).to(self.device)
         else:
             model = self.pretrained(rng)
-            first = FeatureBatches(self.features[chosen], told.labels, settings.few, seed=seed)
+            first = FeatureBatches(self.features[chosen], labelled.labels, settings.few, seed=seed)
             lr = rate if method == "frozen" else head_rate
             learn(layer(model), first, lr, settings.head, device=self.device, progress=False)
             if method == "frozen":
@@ -119,8 +119,8 @@ def measure(
                 head_rate = rate if method == "frozen" else head_rate
                 accuracies = []
                 for seed in each(range(source.seed, source.seed + settings.runs), step):
-                    told, _ = draw(pool.labels, count, seed)
-                    model = learner(method, told, rate, head_rate, seed)
+                    labelled, _ = draw(pool.labels, count, seed)
+                    model = learner(method, labelled, rate, head_rate, seed)
                     accuracies.append(tested(model, test, 128, device=device).accuracy)
                 points.append(
                     {"labels": count, "method": method, "rate": rate, "tried": tried, "accuracies": accuracies}
@@ -129,12 +129,12 @@ def measure(
 
 
 def pilots(learner: Learner, method: str, count: int, rate: float, head_rate: float, step: Callable) -> float:
-    """The mean accuracy with a rate on the pictures of the pool whose labels were not told."""
+    """The mean accuracy with a rate on the pictures of the pool whose labels were not drawn."""
     pool, found = learner.pool, []
     for pilot in each(range(learner.settings.pilots), step):
         seed = learner.source.seed + PILOT + pilot
-        told, others = draw(pool.labels, count, seed)
-        model = learner(method, told, rate, head_rate, seed)
+        labelled, others = draw(pool.labels, count, seed)
+        model = learner(method, labelled, rate, head_rate, seed)
         found.append(tested(model, pool[others], 128, device=learner.device).accuracy)
     return float(np.mean(found))
 
@@ -178,8 +178,8 @@ def table(numbers: dict[str, Any]) -> str:
     lines.append("learning rates, chosen in other runs on other pictures (* at the edge of those tried):")
     for method, title in METHODS.items():
         points = [p for p in numbers["points"] if p["method"] == method]
-        said = [f"{p['rate']:g}{'*' if p['rate'] in edges(p) else ''} at {p['labels']}" for p in points]
-        lines.append(f"  {title}: {', '.join(said)}")
+        rates = [f"{p['rate']:g}{'*' if p['rate'] in edges(p) else ''} at {p['labels']}" for p in points]
+        lines.append(f"  {title}: {', '.join(rates)}")
     for count in counts(numbers):
         order = sorted(of(numbers, count).items(), key=lambda item: -item[1].mean())
         lines.append(f"order at {count} labels per class: " + " > ".join(METHODS[method] for method, _ in order))

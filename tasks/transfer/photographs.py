@@ -204,7 +204,7 @@ def describe(own: Own, parts: list[Part]) -> str:
 
 
 def note(own: Own, methods: list[str]) -> str | None:
-    """What has to be said of a network without weights."""
+    """The warning about a network without weights."""
     if own.weights is not None or methods == ["scratch"]:
         return None
     return f"no --weights: {METHODS['frozen']} are those of random weights, and nothing is transferred"

@@ -63,8 +63,8 @@ def checked(file: Path, image: np.ndarray, mask: np.ndarray) -> Volume:
         raise ValueError(f"{file}: the image holds NaN or infinite voxels")
     found = np.unique(mask)
     if not np.isin(found, (0, 1, 2)).all():
-        said = ", ".join(f"{v:g}" for v in found[:6]) + (", ..." if len(found) > 6 else "")
-        raise ValueError(f"{file}: the mask holds {said}; it must hold 0 (none), 1 (small organ), 2 (large organ)")
+        values = ", ".join(f"{v:g}" for v in found[:6]) + (", ..." if len(found) > 6 else "")
+        raise ValueError(f"{file}: the mask holds {values}; it must hold 0 (none), 1 (small organ), 2 (large organ)")
     for label, organ in enumerate(ORGANS, 1):
         if label not in found:
             raise ValueError(f"{file}: the mask has no {organ} organ, label {label}; leave the volume out")

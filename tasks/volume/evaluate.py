@@ -50,8 +50,8 @@ def table(results: Mapping[str, RowScores]) -> str:
     lines = [f"{'':<40}{'small organ':>12}{'large organ':>12}{'time':>10}"]
     for row in (*ROWS, CONTROL):
         small, large, seconds = results[row.name].means()
-        said = f"({row.said})" if row is CONTROL else row.said
-        lines.append(f"{said:<40}{small:>12.3f}{large:>12.3f}{seconds:>8.3f} s")
+        label = f"({row.label})" if row is CONTROL else row.label
+        lines.append(f"{label:<40}{small:>12.3f}{large:>12.3f}{seconds:>8.3f} s")
     return "\n".join(lines)
 
 

@@ -38,10 +38,10 @@ def comparison(
             show(axes, image, f"{values[0]:.2f} small, {values[1]:.2f} large")
             outline(axes, truth[:, depth], ":")
             outline(axes, found[:, depth], "-")
-    for axes, text in zip(grid[0], ["image", "truth", *(row.said for row in trained)]):
+    for axes, text in zip(grid[0], ["image", "truth", *(row.label for row in trained)]):
         axes.set_title(text.replace("refined ", "refined\n").replace("initial ", "initial\n"), fontsize=11)
-    said = "lines: what was found (orange small, blue large organ); dots: the truth. Below: Dice of the whole volume"
-    figure.suptitle(f"{title}\n{said}", fontsize=12)
+    caption = "lines: what was found (orange small, blue large organ); dots: the truth. Below: Dice of the whole volume"
+    figure.suptitle(f"{title}\n{caption}", fontsize=12)
     save(figure, path)
 
 

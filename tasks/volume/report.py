@@ -49,5 +49,5 @@ def steps_up(of_seeds: Sequence[Mapping[str, RowScores]]) -> str:
     parts = []
     for below, above in pairwise(ROWS):
         up = [sum(r[above.name].means()[i] > r[below.name].means()[i] for r in of_seeds) for i in range(2)]
-        parts.append(f"{above.said} over {below.said}: small {up[0]}, large {up[1]}")
+        parts.append(f"{above.label} over {below.label}: small {up[0]}, large {up[1]}")
     return f"seeds of {len(of_seeds)} in which a row is above the one before it:\n  " + "\n  ".join(parts)

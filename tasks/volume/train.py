@@ -51,8 +51,8 @@ class Settings(TaskSettings):
         multiple = settings.build().multiple
         if settings.data is None and settings.size % multiple:
             low = max(settings.size // multiple, 1) * multiple
-            said = f"--size {settings.size} does not divide by {multiple}, which --factor {settings.factor} asks for"
-            raise UsageError(f"{said}; use {low} or {low + multiple}")
+            problem = f"--size {settings.size} does not divide by {multiple}, which --factor {settings.factor} asks for"
+            raise UsageError(f"{problem}; use {low} or {low + multiple}")
         return settings
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class Row(NamedTuple):
     """A row of the table: which stages are trained. The first row makes what the others start from."""
 
     name: str
-    said: str
+    label: str
     first: bool  # whether the first stage is trained
     second: bool  # whether the second is
     context: bool = True
@@ -91,7 +91,7 @@ def train_rows(job: Job, volumes: Sequence[Volume]) -> dict[Row, Pipeline]:
         if trained:
             model.coarse.load_state_dict(trained[ROWS[0]].coarse.state_dict())
         if not job.quiet:
-            print(f"training: {row.said}", flush=True)
+            print(f"training: {row.label}", flush=True)
         train(model, row, job, volumes)
         trained[row] = model
     return trained

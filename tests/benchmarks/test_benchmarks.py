@@ -192,7 +192,7 @@ def test_rows_are_chosen_by_name_part_or_group(capsys):
     assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "1x1x32x32x32"]
 
 
-def test_a_missing_folder_is_told_before_anything_is_measured(capsys):
+def test_a_missing_folder_is_reported_before_anything_is_measured(capsys):
     with pytest.raises(SystemExit):
         cpu.main(["relu", "--json", "/no/such/folder/x.json"])
     assert "there is no folder /no/such/folder" in capsys.readouterr().err

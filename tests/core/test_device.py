@@ -1,4 +1,4 @@
-"""Which device a name means, what is said where there is none, and numbers read from one."""
+"""Which device a name means, the error where there is none, and numbers read from one."""
 
 import sys
 from types import ModuleType
@@ -64,13 +64,13 @@ def test_another_name_is_refused():
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("module, said", [(None, "pip install"), (cupy_that(False), "no CUDA device answers")])
-def test_a_task_that_is_told_gpu_where_there_is_none(task, module, said, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("module, message", [(None, "pip install"), (cupy_that(False), "no CUDA device answers")])
+def test_a_task_asked_for_a_gpu_where_there_is_none(task, module, message, monkeypatch, tmp_path, capsys):
     """One line, exit code 2, and nothing has been done."""
     monkeypatch.setitem(sys.modules, "cupy", module)
     assert frame.main([task, "--device", "gpu", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: --device gpu: no GPU: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: --device gpu: no GPU: ") and error.count("\n") == 1 and message in error
     assert not (tmp_path / "out").exists()
 
 

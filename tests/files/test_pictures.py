@@ -87,15 +87,15 @@ def test_the_bits_of_a_data_set_are_those_of_its_brightest_pixel(tmp_path):
     assert data.bit_depth([tmp_path / "e.tif", tmp_path / "none.png", *files[:2]]) == 12
 
 
-@pytest.mark.parametrize("array, options, said", [
+@pytest.mark.parametrize("array, options, message", [
     (SHARES * 1.5, {}, r"floats up to 1.4\d+, neither shares of 1 nor counts"),
     (SHARES - 0.5, {}, "pixels from -0.49.* but black is 0"),
     (np.array([[-1024, 3071]], np.int16), {}, "from -1024 to 3071, but black is 0: add 1024"),
     (np.array([[0, np.nan]], np.float32), {}, "no finite numbers"),
     (np.array([[0, 4096]], np.uint16), {"bits": 12}, "a pixel of 4096 needs 13 bits; 12 end at 4095"),
 ])  # fmt: skip
-def test_what_has_no_place_between_black_and_white_is_refused(tmp_path, array, options, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_has_no_place_between_black_and_white_is_refused(tmp_path, array, options, message):
+    with pytest.raises(ValueError, match=message):
         data.read_image(tiff(tmp_path / "x.tif", array), **options)
 
 

@@ -85,8 +85,8 @@ def test_a_trial_runs_and_writes_what_it_measured(here, tmp_path, capsys):
     for row in found["rows"]:
         assert 1 <= row["quartiles_ms"]["minidl"][1] <= 3 and row["ceiling_ms"] > 0
     assert 0 < found["rows"][0]["differences"]["cpu"]["output"] < 1e-5
-    said = capsys.readouterr()
-    assert said.out.count("denoiser") == 2 and "torch ms" not in said.out
+    printed = capsys.readouterr()
+    assert printed.out.count("denoiser") == 2 and "torch ms" not in printed.out
 
 
 @pytest.mark.parametrize("stand_in", ["ascending"], indirect=True)
@@ -98,9 +98,9 @@ def test_inference_and_an_algorithm_that_fails(here, monkeypatch, capsys):
 
     monkeypatch.setattr(gpu, "measured", measured)
     assert gpu.main(["vgg16", "--quick"]) == 1
-    said = capsys.readouterr()
-    assert "vgg16-inference, TF32: output: differs" in said.err and "1 of 2 measurements failed" in said.err
-    assert "vgg16-inference" in said.out
+    printed = capsys.readouterr()
+    assert "vgg16-inference, TF32: output: differs" in printed.err and "1 of 2 measurements failed" in printed.err
+    assert "vgg16-inference" in printed.out
 
 
 @pytest.mark.parametrize("stand_in", ["ascending"], indirect=True)

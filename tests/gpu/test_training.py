@@ -157,7 +157,7 @@ def denoise(tmp_path, monkeypatch):
     return run
 
 
-def test_the_task_trains_on_the_device_it_is_told(gpu, denoise):
+def test_the_task_trains_on_the_device_asked_for(gpu, denoise):
     logs = {}
     for device in ("gpu", "auto", "cpu"):
         code, out = denoise(device, "--device", device)

@@ -200,5 +200,5 @@ def test_a_thread_that_ends_takes_its_scratch_memory_along():
 def test_the_peak_is_that_of_the_process_not_of_the_one_that_started_it():
     ask = "from minidl.kernels.cpu.memory import peak_memory; print(peak_memory())"
     nested = f"held = bytearray(1 << 30); import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}])"
-    said = subprocess.run([sys.executable, "-c", nested], capture_output=True, text=True, check=True).stdout
-    assert 0 < int(said) < 1 << 29
+    output = subprocess.run([sys.executable, "-c", nested], capture_output=True, text=True, check=True).stdout
+    assert 0 < int(output) < 1 << 29

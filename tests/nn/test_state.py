@@ -83,7 +83,7 @@ def test_many_differences_are_twenty_lines():
     assert len(str(error.value).splitlines()) == 20
 
 
-@pytest.mark.parametrize("wrap, said", [
+@pytest.mark.parametrize("wrap, message", [
     (lambda s: {f"module.{n}": a for n, a in s.items()}, r"under 'module'; md\.load_weights\(path, key='module'\)"),
     (lambda s: {f"model.net.{n}": a for n, a in s.items()} | {"loss.weight": 1}, "key='model.net'"),
     (lambda s: {"params": s, "params_ema": s}, "under 'params' and under 'params_ema'; .*key='params'"),
@@ -92,11 +92,11 @@ def test_many_differences_are_twenty_lines():
     (lambda s: {f"module.{n}".replace("blocks.", "blocks._orig_mod."): a for n, a in s.items()},
      "key='module', strip='_orig_mod'"),
 ])  # fmt: skip
-def test_names_with_something_before_them_are_one_line(wrap, said):
+def test_names_with_something_before_them_are_one_line(wrap, message):
     state = wrap(Net().state_dict())
     for strict in (True, False):  # not a single name is the model's
         if strict or not any(name in Net().state_dict() for name in state):
-            with pytest.raises(ValueError, match=said) as error:
+            with pytest.raises(ValueError, match=message) as error:
                 Net().load_state_dict(state, strict=strict)
             assert "\n" not in str(error.value)
 

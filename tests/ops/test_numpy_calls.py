@@ -85,5 +85,5 @@ def test_an_array_is_never_changed_before_the_refusal():
     np.testing.assert_array_equal(total, 1 + x.numpy())
 
 
-def test_cupy_is_told_to_leave_operators_to_the_tensor():
+def test_cupy_is_made_to_leave_operators_to_the_tensor():
     assert matrix().__array_ufunc__ is None  # it asks the tensor, NumPy the type

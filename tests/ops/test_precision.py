@@ -178,8 +178,8 @@ def test_targets_that_are_no_probabilities_are_refused(loss):
     mask[..., :2] = 1
     assert np.isfinite(loss(p, mask).data)
     hint = "; divide a mask of 0 and 255 by 255"
-    for wrong, said in ((255 * mask, "got 0.0 to 255.0" + hint), (mask - 0.5, "got -0.5 to 0.5")):
-        with pytest.raises(ValueError, match=f"{loss.__name__}: targets must lie between 0 and 1, {said}"):
+    for wrong, message in ((255 * mask, "got 0.0 to 255.0" + hint), (mask - 0.5, "got -0.5 to 0.5")):
+        with pytest.raises(ValueError, match=f"{loss.__name__}: targets must lie between 0 and 1, {message}"):
             loss(p, wrong)
     assert np.isfinite(loss(p.astype("float32"), mask.astype("float32") * np.float32(1 + 1e-6)).data)  # rounding
     with pytest.raises(ValueError, match="between 0 and 1, got nan"):

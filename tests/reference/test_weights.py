@@ -189,8 +189,8 @@ def test_torch_tensors_handed_to_a_layer():
         layer = md.nn.Linear(2, 2)
         layer.load_state_dict(given)
         np.testing.assert_array_equal(layer.weight.data, given["weight"].detach().float())
-    for other, said in ((linear.weight.detach().to_sparse(), "to_dense"), (linear.weight.to("meta"), "meta")):
-        with pytest.raises(TypeError, match=f"weight is a torch tensor without plain numbers.*{said}"):
+    for other, message in ((linear.weight.detach().to_sparse(), "to_dense"), (linear.weight.to("meta"), "meta")):
+        with pytest.raises(TypeError, match=f"weight is a torch tensor without plain numbers.*{message}"):
             md.nn.Linear(2, 2).load_state_dict({"weight": other, "bias": linear.bias})
 
 

@@ -105,8 +105,8 @@ def test_cases_are_the_same_every_time_and_differ_by_seed(question):
 
 
 @pytest.mark.parametrize("question", WITH_TERMS, ids=[q.id for q in WITH_TERMS])
-@pytest.mark.parametrize("factor, said", [(0, "dropped term"), (-1, "sign of a term"), (2, "factor of a term")])
-def test_a_wrong_term_is_found(question, factor, said):
+@pytest.mark.parametrize("factor, message", [(0, "dropped term"), (-1, "sign of a term"), (2, "factor of a term")])
+def test_a_wrong_term_is_found(question, factor, message):
     table = [question.parts(**case) for case in truth(question.id, CASES).cases]
     for wrong in table[0]:
         given = []
@@ -114,7 +114,7 @@ def test_a_wrong_term_is_found(question, factor, said):
             scaled = [[(factor if name == wrong else 1) * a for a in question.outputs_of(t)] for name, t in row.items()]
             given.append(tuple(np.asarray(sum(parts)) for parts in zip(*scaled, strict=True)))
         result = mark(question, given)
-        assert {d.name for d in result.diagnoses} == {f"{said}: {wrong}"}
+        assert {d.name for d in result.diagnoses} == {f"{message}: {wrong}"}
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5))
@@ -154,7 +154,7 @@ def test_a_sum_for_a_mean_names_what_it_runs_over():
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
         (lambda a: a[:, ::-1], "reversed"),
         (lambda a: a[:, :, ::-1], "reversed"),
@@ -168,8 +168,8 @@ def test_a_sum_for_a_mean_names_what_it_runs_over():
         (lambda a: a + 1e-6 * np.sin(np.arange(a.size)).reshape(a.shape) * abs(a).max(), "imprecise"),
     ],
 )
-def test_the_right_numbers_in_the_wrong_place(change, said):
-    assert names(changed(QUESTIONS["dice-output"], change)) == [said]
+def test_the_right_numbers_in_the_wrong_place(change, message):
+    assert names(changed(QUESTIONS["dice-output"], change)) == [message]
 
 
 def test_border_only():

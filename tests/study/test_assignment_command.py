@@ -55,7 +55,7 @@ def test_right_and_wrong(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, message",
     [
         ("return None", "returned None"),
         ("return (1, 2)", "share: a number is asked for in case 0, got shape (2,)"),
@@ -67,10 +67,10 @@ def test_right_and_wrong(tmp_path):
         ("return np.zeros((1000, 1000))", "far more entries"),
     ],
 )
-def test_what_is_no_answer_is_wrong(tmp_path, body, said):
+def test_what_is_no_answer_is_wrong(tmp_path, body, message):
     result = run(tmp_path, body, cases=2)
     assert (result.verdict, result.code) == ("wrong", 1)
-    assert said in result.text()
+    assert message in result.text()
 
 
 def test_a_pair_is_asked_for(tmp_path):
@@ -80,7 +80,7 @@ def test_a_pair_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, message",
     [
         ("return layers / 0", "ZeroDivisionError in case 0: division by zero; line 4: return layers / 0"),
         ("return pooled_share(layers, pool)", "RecursionError in case 0"),
@@ -93,10 +93,10 @@ def test_a_pair_is_asked_for(tmp_path):
         ("return (", "SyntaxError"),
     ],
 )
-def test_code_that_fails(tmp_path, body, said):
+def test_code_that_fails(tmp_path, body, message):
     result = run(tmp_path, body, memory=512)
     assert (result.verdict, result.code) == ("failed", 3)
-    assert said in result.text()
+    assert message in result.text()
     assert len(result.text()) < 2000
 
 
@@ -215,7 +215,7 @@ def test_start_all_leaves_work_alone(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["check", "dice-lss", "x.py"], "did you mean dice-loss?"),
         (["check", "dice-loss", "no-such-file.py"], "minidl assignment start dice-loss writes a file"),
@@ -228,10 +228,10 @@ def test_start_all_leaves_work_alone(tmp_path, capsys):
         (["check", "dice-loss", __file__, "--seconds", "nan"], "--seconds nan must be at least 0.1"),
     ],
 )
-def test_impossible_command_lines(words, said, capsys):
+def test_impossible_command_lines(words, message, capsys):
     code, _, error = command(*words, capsys=capsys)
     assert code == 2
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -275,9 +275,9 @@ def test_what_the_page_prints(tmp_path, monkeypatch):
         if kind == "python":
             Path("dice_output.py").write_text(block)
             continue
-        line, said = block.split("\n", 1)
+        line, output = block.split("\n", 1)
         with redirect_stdout(io.StringIO()) as printed:
             minidl(line.removeprefix("$ minidl ").split())
-        assert said == printed.getvalue()
+        assert output == printed.getvalue()
         compared += 1
     assert compared == 3

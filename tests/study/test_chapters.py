@@ -36,7 +36,7 @@ def prose(text: str) -> str:
 
 def unfounded(text: str) -> list[float]:
     """Numbers of the prose, from 10 on or with decimals, that no block contains or prints, also not as a percentage."""
-    known = [value for block in chapters.blocks(text) for value, _ in numbers(block.code + block.said)]
+    known = [value for block in chapters.blocks(text) for value, _ in numbers(block.code + block.output)]
     return [
         value
         for value, decimals in numbers(prose(text))
@@ -55,9 +55,9 @@ def test_what_a_chapter_says_its_blocks_print_is_what_they_print(page):
     text = page.read_text(encoding="utf-8")
     assert FENCE.sub("", text).count("```") == 0, "a fence is open"
     assert text.count("```python") == len(chapters.blocks(text)) >= 5
-    assert text.count("```text") == sum(bool(block.said) for block in chapters.blocks(text)), "output without its block"
+    assert text.count("```text") == sum(bool(block.output) for block in chapters.blocks(text)), "output without block"
     for block, printed in zip(chapters.blocks(text), chapters.printed(text, page.name), strict=True):
-        assert printed == block.said, f"{page.name}, line {block.line}; python -m tests.support.chapters --write"
+        assert printed == block.output, f"{page.name}, line {block.line}; python -m tests.support.chapters --write"
     assert not [p for p in registry.values() if p.__module__ == page.name], "its primitives are forgotten"
 
 
@@ -75,7 +75,7 @@ def test_a_number_from_nowhere_is_found():
 def test_a_wrong_output_is_renewed_and_a_right_one_is_left_alone():
     page = "x\n\n```python\na = 2\n```\n\n```python\nprint(a)\n```\n\n```text\n3\n```\n\ny\n"
     assert chapters.refreshed(page, "page") == page.replace("3\n", "2\n")
-    assert [block.said for block in chapters.blocks(page)] == ["", "3\n"]
+    assert [block.output for block in chapters.blocks(page)] == ["", "3\n"]
 
 
 @pytest.mark.parametrize("page", [*PAGES, chapters.FOLDER.parent / "README.md"], ids=lambda page: page.stem)

@@ -48,12 +48,12 @@ def test_the_matrices_are_pythons(browser, shown):
     assert tables["conventions"] == [list(pair) for pair in zip(m.outputs(), m.outputs(flipped=True), strict=True)]
 
 
-POINT = """() => {  // at every part: where it is, what is then said, and which parts are lit and pinned
+POINT = """() => {  // at every part: where it is, its caption, and which parts are lit and pinned
   const parts = [...document.querySelectorAll("[data-o], [data-i], [data-k]")];
   const at = (name) => parts.flatMap((part, n) => part.classList.contains(name) ? [n] : []);
   return parts.map((part) => {
     part.dispatchEvent(new PointerEvent("pointerenter"));
-    return { said: document.getElementById("said").textContent, lit: at("lit"), pin: at("pin") };
+    return { caption: document.getElementById("caption").textContent, lit: at("lit"), pin: at("pin") };
   });
 }"""
 
@@ -82,11 +82,11 @@ def test_every_part_by_mouse(browser, shown):
         else:  # in X, in the transpose and in im2col; the tap in the kernel and beside im2col
             assert sorted(map(str, pinned)) == sorted(map(str, [[o, i, k]] * 3 + [[None, None, k]] * 2))
         if o is not None:
-            assert answer["said"] == outputs[o]
+            assert answer["caption"] == outputs[o]
         elif i is not None:
-            assert answer["said"] == cells[i]
+            assert answer["caption"] == cells[i]
         else:
-            assert answer["said"].startswith(f"Tap {k} of the kernel")
+            assert answer["caption"].startswith(f"Tap {k} of the kernel")
 
 
 def test_every_output_by_keyboard(browser, shown):
@@ -95,7 +95,7 @@ def test_every_output_by_keyboard(browser, shown):
         page.keyboard.press("Tab")
         for o in range(m.window.positions):
             assert page.locator("#outputs button").nth(o).evaluate("b => b === document.activeElement")
-            assert page.locator("#said").inner_text() == row_sentences(m)[o]
+            assert page.locator("#caption").inner_text() == row_sentences(m)[o]
             lit = page.locator("#X td.lit").evaluate_all(WHERE)
             assert [i for _, i, _ in lit] == np.flatnonzero(m.taps[o] >= 0).tolist()
             assert page.locator("#outputs [aria-pressed=true]").count() == 1

@@ -21,8 +21,8 @@ def asked(capsys, *arguments):
 
 
 def test_the_report_in_json(capsys):
-    code, said = asked(capsys, "--json")
-    found = json.loads(said)
+    code, output = asked(capsys, "--json")
+    found = json.loads(output)
     assert code == 0
     assert found["self check"] == {"gradcheck": "PASS", "rules of conv": "PASS", "passed": True}
     assert found["versions"]["NumPy"] == np.__version__ and found["versions"]["minidl"].startswith(md.__version__)
@@ -34,22 +34,22 @@ def test_the_report_in_json(capsys):
 
 
 def test_the_report_in_lines(capsys):
-    code, said = asked(capsys)
-    assert code == 0 and said.endswith("all is well\n")
+    code, output = asked(capsys)
+    assert code == 0 and output.endswith("all is well\n")
     for line in ("versions", "gpu", "self check"):
-        assert f"\n{line}\n" in f"\n{said}"
-    assert "error" not in said
+        assert f"\n{line}\n" in f"\n{output}"
+    assert "error" not in output
 
 
 def test_a_wrong_rule_fails_the_self_check(capsys):
     right = F.tanh.rules["x"]
     F.tanh.rules["x"] = lambda g, y, x: g * (1 + y * y)
     try:
-        code, said = asked(capsys)
+        code, output = asked(capsys)
     finally:
         F.tanh.rules["x"] = right
     assert code == 1
-    assert "FAIL" in said and said.endswith("THE SELF CHECK FAILED: do not trust results here\n")
+    assert "FAIL" in output and output.endswith("THE SELF CHECK FAILED: do not trust results here\n")
 
 
 def test_a_self_check_that_raises_has_not_passed(capsys, monkeypatch):
@@ -57,9 +57,9 @@ def test_a_self_check_that_raises_has_not_passed(capsys, monkeypatch):
         raise OSError("no such instruction")
 
     monkeypatch.setattr(md, "gradcheck", broken)
-    code, said = asked(capsys, "--json")
+    code, output = asked(capsys, "--json")
     assert code == 1
-    assert json.loads(said)["self check"] == {"error": "OSError: no such instruction", "passed": False}
+    assert json.loads(output)["self check"] == {"error": "OSError: no such instruction", "passed": False}
 
 
 def test_a_section_that_fails_does_not_hold_up_the_others(capsys, monkeypatch):
@@ -67,8 +67,8 @@ def test_a_section_that_fails_does_not_hold_up_the_others(capsys, monkeypatch):
         raise ValueError("MINIDL_NUM_THREADS='many' must be a whole number, 1 or more")
 
     monkeypatch.setattr(doctor.workers, "thread_count", broken)
-    code, said = asked(capsys, "--json")
-    found = json.loads(said)
+    code, output = asked(capsys, "--json")
+    found = json.loads(output)
     assert code == 0 and "whole number" in found["threads"]["error"] and found["self check"]["passed"]
 
 

@@ -92,7 +92,7 @@ def test_text_says_the_accumulation_as_a_sum():
 
 @pytest.mark.parametrize("shape, axes", [((3,), (0,)), ((4, 1), (1,)), ((1, 1), (0, 1)), ((), (0, 1)), ((4, 3), ())])
 @pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a * b, F.maximum])
-def test_sums_that_broadcasting_asks_for_are_told(shape, axes, operation):
+def test_sums_that_broadcasting_asks_for_are_reported(shape, axes, operation):
     rng = np.random.default_rng(0)
     x, w = md.tensor(rng.normal(size=(4, 3)), requires_grad=True), md.tensor(rng.normal(size=shape), requires_grad=True)
     trace = md.explain((operation(x, w) * md.tensor(rng.normal(size=(4, 3)))).sum(), names={"w": w})

@@ -230,10 +230,10 @@ def test_json_holds_the_trace():
     assert content["schema"] == "minidl.explain/1" and content["output"] == "loss"
     assert list(content) == ["schema", "output", "seed", "scalar", "overrides", "notes", "values", "steps", "paths"]
     assert [s["value"] for s in content["steps"]] == [s.vertex.name for s in trace.steps]
-    for said, step in zip(content["steps"], trace.steps, strict=True):
-        assert said["gradient"]["values"] == step.gradient.tolist()
-        assert [c["after"]["values"] for c in said["contributions"]] == [c.after.tolist() for c in step.contributions]
-        befores = [c["before"] and c["before"]["values"] for c in said["contributions"]]
+    for saved, step in zip(content["steps"], trace.steps, strict=True):
+        assert saved["gradient"]["values"] == step.gradient.tolist()
+        assert [c["after"]["values"] for c in saved["contributions"]] == [c.after.tolist() for c in step.contributions]
+        befores = [c["before"] and c["before"]["values"] for c in saved["contributions"]]
         assert befores == [None if c.before is None else c.before.tolist() for c in step.contributions]
     assert sum(p["product"] for p in content["paths"]["a"]["listed"]) == pytest.approx(trace.gradients["a"])
 
@@ -292,7 +292,7 @@ def test_an_expression_gives_the_gradients_of_the_same_python(b, a):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["__import__('os')", "a=1"], "does not use a"),
         (["a.data", "a=1"], "not allowed"),
@@ -312,10 +312,10 @@ def test_an_expression_gives_the_gradients_of_the_same_python(b, a):
         (["sum(a, axis=7)", "a=1,2"], "sum(a, axis=7)"),
     ],
 )
-def test_what_cannot_be_computed_is_one_line_and_exit_code_2(here, capsys, arguments, said):
+def test_what_cannot_be_computed_is_one_line_and_exit_code_2(here, capsys, arguments, message):
     assert main(["explain", *arguments]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1 and not list(here.iterdir())
+    assert message in error and error.count("\n") == 1 and not list(here.iterdir())
 
 
 def test_a_matrix_is_read_by_rows(here, capsys):

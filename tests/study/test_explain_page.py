@@ -27,7 +27,7 @@ READ = """() => {
     heats: [...panel.querySelectorAll("figure.heat")].map((e) => [e.querySelector("figcaption").textContent,
       [...e.querySelectorAll("tr")].map((row) => texts(row, "td"))]),
     sums: texts(panel, ".accumulation b"), worked: texts(panel, ".worked b"), to: texts(panel, ".contribution h3"),
-    said: document.getElementById("said").textContent, slider: Number(document.getElementById("slider").value),
+    caption: document.getElementById("caption").textContent, slider: Number(document.getElementById("slider").value),
     flow: [...document.querySelectorAll(".edge.flow")].map((e) => e.id),
     gone: [...document.querySelectorAll(".edge.gone")].map((e) => e.id),
     amounts: texts(document, ".amount.flow"),
@@ -86,7 +86,7 @@ def compare(seen, arrays):
     heats = [[label, cells(a)] for label, a in arrays if a.ndim]
     assert seen["ones"] == ones
     assert [table for _, table in seen["heats"]] == [table for _, table in heats]
-    assert all(said.startswith(label) for (said, _), (label, _) in zip(seen["heats"], heats))
+    assert all(shown.startswith(label) for (shown, _), (label, _) in zip(seen["heats"], heats))
 
 
 def figures(step):
@@ -111,8 +111,8 @@ def check_step(seen, trace, step):
     compare(seen, figures(step))
     assert seen["to"] == [f"To {c.input.name}" for c in step.contributions]
     added = [c for c in step.contributions if c.before is not None and not c.value.ndim]
-    for said, c in zip(seen["sums"], added, strict=True):
-        before, rest = said.split(" + ")
+    for shown, c in zip(seen["sums"], added, strict=True):
+        before, rest = shown.split(" + ")
         value, after = rest.split(" = ")
         assert (before, value.strip("()"), after) == tuple(number(a.item()) for a in (c.before, c.value, c.after))
         assert c.before + c.value == c.after
@@ -128,13 +128,13 @@ def check_graph(seen, trace, step):
             if s.number <= step:
                 arrived[c.input] = c.after
     for box in diagram(trace).boxes:
-        said = seen["gradients"][box.key]
-        if said is None:
+        shown = seen["gradients"][box.key]
+        if shown is None:
             assert box.shows.gradient is None
             continue
         expected = gradient_line(arrived[box.shows]) if box.shows in arrived else ""
         more = " …" if expected and complete.get(box.shows, 0) > step else ""
-        assert said == expected + more
+        assert shown == expected + more
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_the_arrow_keys_play_every_step(browser, pages, name):
             }
             assert set(seen["flow"]) == between and set(seen["gone"]) == gone - between
             gone |= between
-            assert step.vertex.name in seen["said"] and seen["said"].startswith(f"Step {step.number} of")
+            assert step.vertex.name in seen["caption"] and seen["caption"].startswith(f"Step {step.number} of")
         page.keyboard.press("ArrowRight")
         assert page.evaluate(READ)["slider"] == len(trace.steps)
         page.keyboard.press("ArrowLeft")
@@ -248,7 +248,7 @@ def test_slider_and_buttons(browser, pages):
         page.locator("#last").click()
         seen = page.evaluate(READ)
         check_graph(seen, trace, len(trace.steps))
-        assert slider.get_attribute("aria-valuetext") == seen["said"] == page.locator("#said").inner_text()
+        assert slider.get_attribute("aria-valuetext") == seen["caption"] == page.locator("#caption").inner_text()
 
 
 @pytest.mark.parametrize("name", ["own", "second"])
@@ -262,11 +262,11 @@ def test_paths_add_up_on_the_page_and_light_up(browser, pages, name):
             paths = trace.paths[leaf.name]
             assert rows.count() == paths.count
             total = 0.0
-            for i, told in enumerate(paths.listed):
+            for i, path in enumerate(paths.listed):
                 way, factors, product = rows.nth(i).locator("td").all_inner_texts()
-                assert way == " → ".join(v.name for v in told.vertices)
-                assert [f.strip("()") for f in factors.split(" · ")] == [number(f) for f in told.factors]
-                assert product == number(told.product)
+                assert way == " → ".join(v.name for v in path.vertices)
+                assert [f.strip("()") for f in factors.split(" · ")] == [number(f) for f in path.factors]
+                assert product == number(path.product)
                 assert np.prod([float(f.strip("()")) for f in factors.split(" · ")]) == pytest.approx(
                     float(product), rel=1e-4, abs=1e-12)  # fmt: skip
                 total += float(product)
@@ -274,10 +274,10 @@ def test_paths_add_up_on_the_page_and_light_up(browser, pages, name):
                 button.click()
                 assert button.get_attribute("aria-pressed") == "true"
                 lit = page.locator(".onpath").evaluate_all("all => all.map((e) => e.id)")
-                assert set(lit) == {graph.of[v].key for v in told.vertices}
+                assert set(lit) == {graph.of[v].key for v in path.vertices}
             assert total == pytest.approx(leaf.gradient.item(), rel=1e-4)
-            said = page.locator(".panel:not([hidden]) .sum").inner_text()
-            assert said == f"Sum {number(paths.sum)}, the gradient {number(leaf.gradient.item())}."
+            shown = page.locator(".panel:not([hidden]) .sum").inner_text()
+            assert shown == f"Sum {number(paths.sum)}, the gradient {number(leaf.gradient.item())}."
 
 
 def test_the_table_of_gradients(browser, pages):

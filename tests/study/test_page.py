@@ -13,12 +13,13 @@ from tests.support.browser import SCHEMES, WIDTHS
 SCRIPT = """
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-document.getElementById("said").textContent = data.word;
+document.getElementById("caption").textContent = data.word;
 """
 
 
-def sample(word: str = "said") -> Page:
-    body = f'<p id="said"></p>{heat_table(np.array([[-2.0, 0.0], [1.0, np.nan]]), "a & b")}{mathml("g * (1 - y**2)")}'
+def sample(word: str = "caption") -> Page:
+    heat = heat_table(np.array([[-2.0, 0.0], [1.0, np.nan]]), "a & b")
+    body = f'<p id="caption"></p>{heat}{mathml("g * (1 - y**2)")}'
     return Page("A <page>", body, script=SCRIPT, data={"word": word}, picture="<svg/>")
 
 
@@ -37,7 +38,7 @@ def test_a_browser_shows_it_without_complaint(browser, tmp_path, width, scheme):
     word = "</script><script>alert(1)</script> & <b>"
     path = sample(word).save(tmp_path / "page.html")
     with browser.open(path, width=width, scheme=scheme) as page:
-        assert page.locator("#said").inner_text() == word
+        assert page.locator("#caption").inner_text() == word
         assert page.locator(".heat td").all_inner_texts() == ["-2", "0", "1", "nan"]
 
 

@@ -93,21 +93,21 @@ def test_a_number_counts_within_its_tolerance(value, tolerance, off):
 
 
 @pytest.mark.parametrize(
-    "said, value",
+    "message, value",
     [("12", 12), (" 1,470 ", 1470), ("-.5", -0.5), ("6/26", 6 / 26), ("43.75 %", 0.4375), ("43.75%", 0.4375),
      ("1/0", None), ("a", None), ("", None), ("1/2/3", None), ("7x7", None)],
 )  # fmt: skip
-def test_numbers_as_people_write_them(said, value):
-    assert number(said) == (value if value is None else pytest.approx(value, rel=1e-15))
+def test_numbers_as_people_write_them(message, value):
+    assert number(message) == (value if value is None else pytest.approx(value, rel=1e-15))
 
 
 def test_one_answer_is_marked(capsys):
     assert quiz("pooled-field", "--answer", "18") == 0
-    said = capsys.readouterr().out
-    assert "read before the last one" in said and "22" in said and "15" in said
+    output = capsys.readouterr().out
+    assert "read before the last one" in output and "22" in output and "15" in output
     assert quiz("dice", "--answer", "0.5") == 1
-    said = capsys.readouterr().out
-    assert "intersection over union" in said and "0.842" not in said, "a wrong answer is not told the right one"
+    output = capsys.readouterr().out
+    assert "intersection over union" in output and "0.842" not in output, "a wrong answer is not told the right one"
     assert quiz("residual", "--answer", "B") == 0 and quiz("residual", "--answer", "c") == 1
 
 
@@ -130,8 +130,8 @@ def test_what_cannot_be_marked_is_a_usage_error_in_one_line(arguments, says, cap
 
 def test_the_list_has_every_question(capsys):
     assert quiz("--list") == 0
-    said = capsys.readouterr().out
-    assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in QUESTIONS)
+    output = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", output, re.MULTILINE) for name in QUESTIONS)
 
 
 def test_everything_can_be_revealed_and_is_proved_on_the_way(capsys):
@@ -139,7 +139,7 @@ def test_everything_can_be_revealed_and_is_proved_on_the_way(capsys):
     assert capsys.readouterr().out.count("it holds") == len(QUESTIONS)
 
 
-def test_a_proof_that_fails_here_is_told(capsys, monkeypatch):
+def test_a_proof_that_fails_here_is_reported(capsys, monkeypatch):
     broken = QuizQuestion("iou", "q", "How many?", "Because.", "nothing", "answer = 3", readings={"n": 4})
     monkeypatch.setitem(QUESTIONS, "iou", broken)
     assert quiz("iou", "--reveal") == 1

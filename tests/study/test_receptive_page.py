@@ -19,7 +19,7 @@ POINT = """() => {  // at every cell that may be chosen, from the last layer's t
     cell.dispatchEvent(new PointerEvent("pointerenter"));
     const span = document.querySelector(".theory-span");
     return [{
-      row, pixel, said: document.getElementById("said").textContent, lit: strips.map(lit),
+      row, pixel, caption: document.getElementById("caption").textContent, lit: strips.map(lit),
       chosen: document.querySelectorAll(".cell.chosen").length, isChosen: cell.classList.contains("chosen"),
       bars: [...document.querySelectorAll("rect.bar")].map((bar) => number(bar, "height")),
       theory: [number(span, "x"), number(span, "width")],
@@ -48,7 +48,7 @@ def strip_of_input(page):
 @pytest.mark.parametrize("width, scheme", [(w, s) for w in WIDTHS for s in SCHEMES])
 def test_it_shows_the_pixel_asked_for(browser, path, chain, width, scheme):
     with browser.open(path, width=width, scheme=scheme) as page:
-        assert page.locator("#said").inner_text() == sentence(chain.theory, chain.exact(), chain.effective())
+        assert page.locator("#caption").inner_text() == sentence(chain.theory, chain.exact(), chain.effective())
         assert page.locator("table.theory tbody tr").count() == len(chain.layers)
         sizes = page.locator("table.theory tbody td:nth-child(9)").all_inner_texts()
         assert [float(s) for s in sizes] == [row.size[0] for row in chain.layers]
@@ -66,7 +66,7 @@ def test_every_pixel_by_mouse(browser, path, chain):
         for got, cone, effect in zip(here, cones, effects, strict=True):
             field, (pixel,) = cone[-1], cone[-1].pixel
             assert got["pixel"] == pixel and got["chosen"] == 1 and got["isChosen"]
-            assert got["said"] == sentence(row, field, effect)
+            assert got["caption"] == sentence(row, field, effect)
             below = [np.flatnonzero(f.mask).tolist() for f in reversed(cone[:-1])]
             assert got["lit"] == [[]] * (last - at + 1) + below + [np.flatnonzero(field.mask).tolist()]
             part = effect.share[field.first[0] :][: field.size[0]]

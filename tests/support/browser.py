@@ -45,7 +45,7 @@ class Browser:
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
         )
         page, wrong = context.new_page(), []
-        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type in LOUD else 0)
+        page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type in LOUD else 0)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("request", lambda asked: wrong.append(f"asks for {asked.url}") if not local(asked.url) else 0)
         try:

@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
     code: str
     line: int
-    said: str
+    output: str
 
 
 def pages() -> list[Path]:

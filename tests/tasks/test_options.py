@@ -62,7 +62,7 @@ def test_what_is_given_has_the_type_of_its_field(parser):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("argv, said", [
+@pytest.mark.parametrize("argv, message", [
     ("--model tiny", "invalid choice: 'tiny'"),
     ("--depth 1", "at least 2"),
     ("--first-steps 0", "at least 1"),
@@ -71,8 +71,8 @@ def test_what_is_given_has_the_type_of_its_field(parser):
     ("--sizes 1 0", "at least 1"),
     ("--last -1", "at least 0"),
 ])  # fmt: skip
-def test_what_is_out_of_bounds_is_refused(parser, argv, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_is_out_of_bounds_is_refused(parser, argv, message):
+    with pytest.raises(UsageError, match=message):
         parser.parse_args(argv.split())
 
 

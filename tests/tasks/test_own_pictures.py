@@ -101,8 +101,8 @@ def test_pairs_with_errors_are_left_out(tmp_path):
     checkup = pairs.examine(tmp_path, patch=32, seed=0, skip_bad=True)
     assert checkup.count("error") == 0 and len({pair.part for pair in checkup.pairs}) == 3
     lines = [str(fault) for fault in checkup.faults if fault.kind == "left out"]
-    for file, said in (("images/1.png", "has no mask"), ("images/2.png", "not a readable"), ("masks/3.png", "77")):
-        assert sum(f"left out: {tmp_path / file}: " in line and said in line for line in lines) == 1
+    for file, message in (("images/1.png", "has no mask"), ("images/2.png", "not a readable"), ("masks/3.png", "77")):
+        assert sum(f"left out: {tmp_path / file}: " in line and message in line for line in lines) == 1
     assert f"{len(lines)} left out" in checkup.summary()
     leaks = sum("a leak" in line for line in lines)
     assert leaks >= 1 and len(checkup.pairs) == 12 - 3 - leaks

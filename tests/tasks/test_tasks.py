@@ -35,7 +35,7 @@ def test_a_typo_is_one_line_with_a_suggestion_and_2(argv, capsys):
 
 
 @pytest.mark.parametrize(
-    "raised, code, said",
+    "raised, code, message",
     [
         (command.UsageError("a number is missing"), 2, "minidl: error: a number is missing\n"),
         (ValueError("3 is not 4"), 1, "minidl: error: 3 is not 4\n"),
@@ -47,13 +47,13 @@ def test_a_typo_is_one_line_with_a_suggestion_and_2(argv, capsys):
         (KeyboardInterrupt("stopped after step 3"), 130, "\nminidl: stopped after step 3\n"),
     ],
 )
-def test_what_becomes_of_an_exception(raised, code, said, capsys, monkeypatch):
+def test_what_becomes_of_an_exception(raised, code, message, capsys, monkeypatch):
     def run(self, argv):
         raise raised
 
     monkeypatch.setattr(Commands, "run", run)
     assert frame.main([]) == code
-    assert capsys.readouterr().err.endswith(said)
+    assert capsys.readouterr().err.endswith(message)
 
 
 def test_traceback_lets_an_exception_through(monkeypatch):

@@ -247,13 +247,13 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update():
     def root(model, batch):
         return F.sqrt((model.weight - before) ** 2).sum()  # 0, with an infinite slope
 
-    said = "step 0: loss 0, grad_norm nan: the backward rule of sqrt made 3 of 3"
-    with pytest.warns(RuntimeWarning), pytest.raises(Diverged, match=said):
+    message = "step 0: loss 0, grad_norm nan: the backward rule of sqrt made 3 of 3"
+    with pytest.warns(RuntimeWarning), pytest.raises(Diverged, match=message):
         fit(model, optim.SGD(model.parameters(), lr=0.1), root, BATCHES, 3, progress=False)
     assert np.array_equal(model.weight.data, before)
 
 
-def test_an_update_too_large_is_told_from_a_wrong_operation(tmp_path):
+def test_an_update_too_large_is_distinguished_from_a_wrong_operation(tmp_path):
     model = nn.Linear(3, 1, rng=0)
     arguments = (model, optim.SGD(model.parameters(), lr=1e38), loss, BATCHES, 100)
     with pytest.warns(RuntimeWarning), pytest.raises(Diverged, match=r"weight was not finite before|made .* of"):

@@ -1,6 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const said = document.getElementById("said");
+const caption = document.getElementById("caption");
 const parts = [...document.querySelectorAll("[data-o], [data-i], [data-k]")];
 const buttons = [...document.querySelectorAll("#outputs button")];
 
@@ -41,9 +41,9 @@ function choose(chosen) {
     button.setAttribute("aria-pressed", String(o === chosen.o));
     if (chosen.o !== null) button.tabIndex = o === chosen.o ? 0 : -1;
   });
-  if (chosen.o !== null) said.textContent = data.said[chosen.o];
-  else if (chosen.i !== null) said.textContent = data.spread[chosen.i];
-  else said.textContent = `Tap ${chosen.k} of the kernel: all its places, along a diagonal of X.`;
+  if (chosen.o !== null) caption.textContent = data.captions[chosen.o];
+  else if (chosen.i !== null) caption.textContent = data.spread[chosen.i];
+  else caption.textContent = `Tap ${chosen.k} of the kernel: all its places, along a diagonal of X.`;
 }
 
 for (const [part, at] of where) {

@@ -23,7 +23,7 @@ def page(m: Matrix) -> Page:
     body = "\n".join([
         f'<p class="lead">{"; ".join(f"output = {line}" for line in dict.fromkeys(size_formula(m)))}. Each output is a '
         "row of X, each cell of the padded input ã a column.</p>",
-        _outputs(m), '<p id="said" class="said" aria-live="polite"></p>',
+        _outputs(m), '<p id="caption" class="caption" aria-live="polite"></p>',
         '<div class="pair">', _input(m), _kernel(m), "</div>",
         "<h2>X and its transpose</h2>",
         '<div class="pair">', _matrix(m), _transpose(m), "</div>",
@@ -39,7 +39,7 @@ def page(m: Matrix) -> Page:
 
 
 def _data(m: Matrix) -> dict[str, Any]:
-    return {"taps": m.taps, "said": row_sentences(m), "spread": column_sentences(m)}
+    return {"taps": m.taps, "captions": row_sentences(m), "spread": column_sentences(m)}
 
 
 def row_sentences(m: Matrix) -> list[str]:

@@ -51,7 +51,7 @@ def drawing(
     ]
     parts += [f"<style>{style}</style>"] if style else []
     parts += [f"<title>{escape(label)}</title>"] if not playable else []
-    parts += [f'<text class="said" x="{MARGIN:.0f}" y="{MARGIN + 4:.0f}">{escape(note)}</text>'] if note else []
+    parts += [f'<text class="caption" x="{MARGIN:.0f}" y="{MARGIN + 4:.0f}">{escape(note)}</text>'] if note else []
     parts.append(f'<g transform="translate({MARGIN:.0f} {top:.0f})">')
     parts += [_edge(edge, place, f' id="e{i}"' if playable else "") for i, edge in enumerate(graph.edges)]
     parts += [_box(box, place, boxes[box], playable) for box in graph.boxes]

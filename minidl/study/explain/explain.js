@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const element = (id) => document.getElementById(id);
 const slider = element("slider");
-const last = data.said.length - 1;
+const last = data.captions.length - 1;
 
 // The gradient that a box shows after a step: the newest update; "…" while more will arrive.
 function gradientAt(updates, step) {
@@ -56,8 +56,8 @@ function clearPaths() {
 function go(step) {
   step = Math.max(0, Math.min(last, step));
   slider.value = step;
-  slider.setAttribute("aria-valuetext", data.said[step]);
-  element("said").textContent = data.said[step];
+  slider.setAttribute("aria-valuetext", data.captions[step]);
+  element("caption").textContent = data.captions[step];
   element("first").disabled = element("previous").disabled = step === 0;
   element("next").disabled = element("last").disabled = step === last;
   clearPaths();

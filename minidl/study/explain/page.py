@@ -74,7 +74,7 @@ def _player(n: int) -> str:
 <button id="first" aria-label="To the start">⇤</button><button id="previous" aria-label="One step back">←</button>
 <input type="range" id="slider" min="0" max="{n}" value="0" aria-label="Step">
 <button id="next" aria-label="One step on">→</button><button id="last" aria-label="To the end">⇥</button>
-<output id="said" for="slider" aria-live="polite"></output></div>"""
+<output id="caption" for="slider" aria-live="polite"></output></div>"""
 
 
 def _legend(graph: Diagram) -> str:
@@ -143,7 +143,7 @@ def _data(trace: BackwardPass, graph: Diagram, steps: list[Step]) -> dict[str, A
     ]
     boxes = {box.key: _box(box, trace, place) for box in graph.boxes}
     current = [graph.of[trace.output].key, *(graph.of[s.vertex].key for s in steps)]
-    return {"said": lines, "edges": edges, "current": current, "boxes": boxes}
+    return {"captions": lines, "edges": edges, "current": current, "boxes": boxes}
 
 
 def _box(box: Box, trace: BackwardPass, place: dict[Step, int]) -> dict[str, Any]:

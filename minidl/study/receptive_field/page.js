@@ -98,7 +98,7 @@ function show() {
   const place = pixel.at.join(", ");
   slider.setAttribute("aria-valuetext", `pixel ${place} of ${data.layers[state.layer].name}`);
   byId("where").textContent = place;
-  byId("said").textContent = pixel.said;
+  byId("caption").textContent = pixel.caption;
 }
 
 function choose(layer, index) {

@@ -92,7 +92,7 @@ def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]]) -> li
     return [
         {
             "at": pixel,
-            "said": sentence(found.layers[layer], cone[-1], effect),
+            "caption": sentence(found.layers[layer], cone[-1], effect),
             "theory": _theory_ends(found.layers[layer], pixel),
             "cone": [[_runs(field.along(axis)) for axis in range(len(pixel))] for field in cone],
             "effect": [_profile(cone[-1], effect, axis) for axis in range(len(pixel))],
@@ -151,7 +151,7 @@ def _controls(found: Probe) -> str:
     return (
         f'<div class="controls">{axis}<label class="wide">pixel <input type="range" id="pixel" min="0" value="0">'
         '<output id="where" for="pixel"></output></label></div>'
-        '<p id="said" class="said" aria-live="polite"></p>'
+        '<p id="caption" class="caption" aria-live="polite"></p>'
     )
 
 

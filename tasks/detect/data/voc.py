@@ -47,8 +47,8 @@ def _picture(file: Path, images: PictureFiles, faults: list[Fault]) -> Picture |
         tree = ElementTree.parse(file).getroot()
         size = _size(tree.find("size"))
     except (ElementTree.ParseError, OSError, OverflowError, ValueError) as reason:
-        said = " ".join(str(reason).split())[:150]
-        faults.append(error(f"{file}: not annotations in VOC's format ({said})", str(file)))
+        text = " ".join(str(reason).split())[:150]
+        faults.append(error(f"{file}: not annotations in VOC's format ({text})", str(file)))
         return None
     things = []
     for i, element in enumerate(tree.findall("object")):

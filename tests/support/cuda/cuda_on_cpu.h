@@ -78,7 +78,7 @@ static void resume(Fibre *next) {
   setcontext(&next->context);
 }
 
-static void fail(const char *format, ...) { // said of the current thread, which stops here, and with it the launch
+static void fail(const char *format, ...) { // about the current thread, which stops here, and with it the launch
   va_list arguments;
   va_start(arguments, format);
   int length = snprintf(message, 1024, "block (%u, %u, %u), thread (%u, %u, %u): ", blockIdx.x, blockIdx.y, blockIdx.z,

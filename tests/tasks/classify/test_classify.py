@@ -36,8 +36,8 @@ def test_the_wilson_interval_is_scipys(n, share):
 
 def result():
     """Four pictures of a cat, two of a dog, none of a cow; one cat is taken for a cow, surely, a dog for a cat."""
-    said = [[0.8, 0.1, 0.1], [0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.01, 0.04, 0.95], [0.1, 0.7, 0.2], [0.5, 0.4, 0.1]]
-    return evaluate.Result(np.array(said), np.array([0, 0, 0, 0, 1, 1]))
+    rows = [[0.8, 0.1, 0.1], [0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.01, 0.04, 0.95], [0.1, 0.7, 0.2], [0.5, 0.4, 0.1]]
+    return evaluate.Result(np.array(rows), np.array([0, 0, 0, 0, 1, 1]))
 
 
 def test_what_is_counted():
@@ -57,11 +57,11 @@ def test_the_table_has_a_row_per_class_with_its_recall():
     assert "66.67% on test images: 4 of 6; 95 % interval 30.00% to 90.32%" in evaluate.accuracy_line(result())
 
 
-def test_of_many_classes_the_worst_are_told():
+def test_of_many_classes_the_worst_are_reported():
     labels = np.arange(30).repeat(2)
-    said = labels.copy()
-    said[:2], said[3] = 7, 4
-    text = evaluate.table(evaluate.Result(np.eye(30)[said], labels), [f"c{i}" for i in range(30)])
+    predicted = labels.copy()
+    predicted[:2], predicted[3] = 7, 4
+    text = evaluate.table(evaluate.Result(np.eye(30)[predicted], labels), [f"c{i}" for i in range(30)])
     lines = [line.strip() for line in text.splitlines()]
     assert lines[:3] == ["commonest confusions:", "c0 taken for c7: 2 times", "c1 taken for c4: 1 times"]
     assert lines[3:6] == ["lowest recalls:", "c0: 0.0% of 2", "c1: 50.0% of 2"]
@@ -96,7 +96,7 @@ def test_the_chart_is_drawn_and_printed(tmp_path, monkeypatch, capsys):
     few = {name: chart.PUBLISHED[name] for name in ("alexnet", "resnet18", "densenet121")}
     monkeypatch.setattr(chart, "PUBLISHED", few)
     assert run("--chart", tmp_path / "new" / "chart.png", "--quiet") == 0
-    said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["resnet18", "11,689,512", "1,814,073,344", "69.758", "89.078"] in said
+    output = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["resnet18", "11,689,512", "1,814,073,344", "69.758", "89.078"] in output
     with Image.open(tmp_path / "new" / "chart.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 50

@@ -122,11 +122,11 @@ def test_summary_of_a_network_on_its_data(capsys):
 # --- what goes wrong
 
 
-def bad(name, argv, code, said):
-    return pytest.param(argv, code, said, id=name)
+def bad(name, argv, code, message):
+    return pytest.param(argv, code, message, id=name)
 
 
-@pytest.mark.parametrize("argv, code, said", [
+@pytest.mark.parametrize("argv, code, message", [
     bad("unknown model", ["--model", "unet"], 2, "invalid choice: 'unet'"),
     bad("no steps", ["--steps", "0"], 2, "must be a whole number of at least 1"),
     bad("depth of a vgg", ["--model", "vgg_small", "--depth", "9"], 2, "--depth is for resnet_small, densenet_small"),
@@ -155,7 +155,7 @@ def bad(name, argv, code, said):
     bad("no photograph", ["--weights", "{tmp}/text.png", "--model", "vgg16", "--image", "{tmp}/none.png"], 1,
         "none.png: No such file"),
 ])  # fmt: skip
-def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, capsys):
+def test_bad_input_is_one_line_and_an_exit_code(argv, code, message, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("this is no image")
     Image.new("RGB", (30, 20)).save(tmp_path / "fine.png")
@@ -166,7 +166,7 @@ def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, caps
     argv = ["classify", "--quiet", "--out", str(tmp_path / "out"), *(a.format(tmp=tmp_path) for a in argv)]
     assert frame.main(argv) == code
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and message in error
 
 
 def test_a_checkpoint_of_another_width_is_shown_as_a_table(finished, capsys):

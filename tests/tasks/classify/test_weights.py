@@ -68,8 +68,8 @@ def test_weights_from_a_file_rank_a_photograph_as_the_network_they_came_from(nam
     wanted = np.exp(logits) / np.exp(logits).sum()
     assert wanted.max() > 1.3 * wanted.min()
     for line, c in zip(lines, np.argsort(-wanted)):
-        p, number, said = line.split()
-        assert (int(number), said) == (c, names[c])
+        p, number, name = line.split()
+        assert (int(number), name) == (c, names[c])
         assert float(p.rstrip("%")) == pytest.approx(100 * wanted[c], abs=0.011)
 
 
@@ -88,12 +88,12 @@ def test_weights_with_something_before_their_names_say_what_to_add(tmp_path):
     with nn.init.undrawn():
         state = MODELS["alexnet_small"](num_classes=5).state_dict()
     path = tmp_path / "a.npz"
-    for names, said, options in (
+    for names, message, options in (
         ("module.{}", r"under 'module': add --weights-key module$", {"key": "module"}),
         ("model.module.{}", r"add --weights-key model\.module$", {"key": "model", "strip": "module"}),
     ):
         md.save_weights(path, {names.format(name): array for name, array in state.items()} | {"other.epoch": 3})
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             pretrained.load("alexnet_small", path)
         assert "\n" not in str(caught.value)
         assert pretrained.dimensions_of(pretrained.load("alexnet_small", path, **options))["num_classes"] == 5
@@ -110,18 +110,18 @@ def test_weights_of_no_known_network_are_shown_as_a_table(tmp_path):
     assert "missing" in text and "layer1.0.bn1.weight" in text and "unexpected" in text and "layer9.weight" in text
 
 
-@pytest.mark.parametrize("content, said", [
+@pytest.mark.parametrize("content, message", [
     ("tench\n", "has 1 names, the network 3 classes"),
     ('{"0": ["n1", "tench"]}', "has 1 names, the network 3 classes"),
     ('{"1": ["n1", "tench"]}', "not a list of class names (KeyError '0')"),
     ('["a", "b", 7]', "not a list of class names (TypeError"),
     ("{nonsense", "not a list of class names"),
 ])  # fmt: skip
-def test_a_wrong_list_of_classes_is_one_line(content, said, tmp_path):
+def test_a_wrong_list_of_classes_is_one_line(content, message, tmp_path):
     (tmp_path / "names").write_text(content)
     with pytest.raises(ValueError) as caught:
         pretrained.class_names(tmp_path / "names", 3)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_names_of_classes_in_each_format(tmp_path):

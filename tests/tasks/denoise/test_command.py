@@ -47,7 +47,7 @@ TINY = ("--width", 8, "--batch", 4, "--patch", 24)
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """A run of six steps in a process of its own, as a user has it, and what it said."""
+    """A run of six steps in a process of its own, as a user has it, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "six"
     argv = [sys.executable, "-m", "tasks", "denoise", *TINY, "--steps", 6, "--data", folder, "--out", out]
     root = Path(frame.__file__).parents[1]
@@ -91,12 +91,12 @@ def test_a_users_picture_is_denoised(extra, finished, tmp_path, capsys):
     Picture(rng.random((3, 60, 50), dtype=np.float32), alpha, 8).write(tmp_path / "me.png")
     argv = ["--checkpoint", out / "checkpoint.npz", "--image", tmp_path / "me.png", "--out", tmp_path, *extra]
     assert run(*argv) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     result = Picture.read(tmp_path / "me-denoised.png")
     assert result.channels.shape == (3, 60, 50) and np.array_equal(result.alpha, alpha)
     assert (tmp_path / "me-figure.png").exists()
-    assert ("was added artificially" in said) == bool(extra) == (tmp_path / "me-noisy.png").exists()
-    assert ("no noise was added" in said) != bool(extra)
+    assert ("was added artificially" in output) == bool(extra) == (tmp_path / "me-noisy.png").exists()
+    assert ("no noise was added" in output) != bool(extra)
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, folder, tmp_path, monkeypatch, capsys, quick):
@@ -122,12 +122,12 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, folder, tmp_path, mon
 # --- what goes wrong
 
 
-def bad(name, argv, code, said):
-    return pytest.param(argv, code, said, id=name)
+def bad(name, argv, code, message):
+    return pytest.param(argv, code, message, id=name)
 
 
 @pytest.mark.parametrize(
-    "argv, code, said",
+    "argv, code, message",
     [
         bad("negative sigma", ["--sigma", "-1"], 2, "--sigma: must be a number above 0"),
         bad("no steps", ["--steps", "0"], 2, "--steps: must be a whole number of at least 1"),
@@ -149,13 +149,13 @@ def bad(name, argv, code, said):
         bad("out below a file", ["--out", "{tmp}/text.png/run"], 1, "Not a directory"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, capsys):
+def test_bad_input_is_one_line_and_an_exit_code(argv, code, message, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("this is no image")
     argv = ["denoise", "--quiet", "--out", str(tmp_path / "out"), *(a.format(tmp=tmp_path) for a in argv)]
     assert frame.main(argv) == code
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and message in error
 
 
 def test_a_checkpoint_of_another_model_is_shown_as_a_table_of_shapes(finished, tmp_path, capsys):

@@ -107,11 +107,11 @@ def _detections(rng, boxes, labels, points, height, width, kind):
     moved = boxes[which] + (np.rint(noise) if rng.random() < 0.5 else noise)
     moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
     moved = moved.clip(0, [width, height] * 2)
-    said = np.where(rng.random(len(which)) < 0.8, labels[which], rng.integers(0, CLASSES, len(which)))
+    predicted = np.where(rng.random(len(which)) < 0.8, labels[which], rng.integers(0, CLASSES, len(which)))
     scores = np.round(rng.random(len(which)), 1)  # ties
     points = points[which] + np.concatenate([noise[:, None, :2] * np.ones((1, 5, 1)), np.zeros((len(which), 5, 1))], 2)
     masks = _filled(moved, height, width, rng) if kind == "masks" else None
-    return Detections.ranked(moved, said, scores, masks, points if kind == "keypoints" else None)
+    return Detections.ranked(moved, predicted, scores, masks, points if kind == "keypoints" else None)
 
 
 def _filled(boxes, height, width, rng):

@@ -152,7 +152,7 @@ class Knowing(md.nn.Module):
         return [Detections([[24, 0, 72, 48], [0, 0, 9, 9]], [7, 1], [0.75, 0.1]) for _ in range(len(images))]
 
 
-def test_what_is_found_in_a_users_picture_is_told_in_its_own_pixels(tmp_path, capsys):
+def test_what_is_found_in_a_users_picture_is_given_in_its_own_pixels(tmp_path, capsys):
     image = np.full((3, 200, 400), 0.25, np.float32)
     report.detect_picture(Knowing(), image, "some/where/mine.jpg", tmp_path, "cpu")
     title, row, drawn = capsys.readouterr().out.splitlines()
@@ -244,7 +244,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
     assert all(np.array_equal(array, straight[key]) for key, array in states(out).items())
 
 
-@pytest.mark.parametrize("argv, code, said", [
+@pytest.mark.parametrize("argv, code, message", [
     (["--model", "yollo"], 2, "did you mean yolo?"),
     (["--steps", "0"], 2, "must be a whole number of at least 1, got '0'"),
     (["--test", "0"], 2, "must be a whole number of at least 1, got '0'"),
@@ -255,11 +255,11 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
     (["--checkpoint", "none.npz", "--resume"], 2, "give one of them"),
     (["--image", "none.png"], 1, "none.png: No such file"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_one_line_and_leaves_nothing(argv, code, said, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(argv, code, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(*argv) == code
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and message in error
     assert not list(tmp_path.iterdir())
 
 

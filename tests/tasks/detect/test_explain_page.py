@@ -42,8 +42,8 @@ READ = """() => {
   data.stages.forEach((stage, n) => {
     for (const group of stage.groups || []) pressed[n].add(group.key);
     go(n);
-    const said = (line) => [...line.cells].map((cell) => cell.textContent);
-    const lines = (table) => [...table.querySelectorAll("tbody tr[data-row], tfoot tr")].map(said);
+    const texts = (line) => [...line.cells].map((cell) => cell.textContent);
+    const lines = (table) => [...table.querySelectorAll("tbody tr[data-row], tfoot tr")].map(texts);
     shown.push([...document.querySelectorAll("#tables table")].map(lines));
   });
   return shown;
@@ -54,7 +54,7 @@ LIT = """(count) => Array.from({ length: count }, (_, row) => {
   const row_of = (node) => Number(node.dataset.row.split(" ")[1]);
   const rows = (where) => [...document.querySelectorAll(where)].map(row_of).sort((a, b) => a - b);
   return ["#tables tr.lit", "#picture .box.lit", "#tables tr.picked", "#picture .chosen [data-row]"].map(rows)
-    .concat(document.getElementById("said").textContent);
+    .concat(document.getElementById("caption").textContent);
 })"""
 
 
@@ -75,9 +75,9 @@ def test_a_browser_shows_every_stage_every_number_and_who_suppressed_whom(browse
         for key, *_ in suppressions(name):  # choosing a box lights those it suppressed, or the one that did
             rows = stages(name)[key].tables[0].rows[:30]
             page.evaluate(f"go({STAGES[name].index(key)})")
-            for r, (row, (*lit, said)) in enumerate(zip(rows, page.evaluate(LIT, len(rows)), strict=True)):
+            for r, (row, (*lit, caption)) in enumerate(zip(rows, page.evaluate(LIT, len(rows)), strict=True)):
                 assert lit == [row.lights, row.lights, [r], [r]]
-                assert said == row.sentence or row.kind == "ignored"
+                assert caption == row.sentence or row.kind == "ignored"
 
 
 def test_groups_rows_and_the_slider_answer_to_the_keyboard(browser, pages):
@@ -98,7 +98,7 @@ def test_groups_rows_and_the_slider_answer_to_the_keyboard(browser, pages):
         page.keyboard.press("ArrowDown")
         assert page.locator("tr.picked").count() == 1
         assert page.locator("tr.picked button").inner_text() == rows[1].cells[0]
-        assert rows[1].cells[0] in page.locator("#said").inner_text()
+        assert rows[1].cells[0] in page.locator("#caption").inner_text()
         page.locator("#zoom").press("Enter")
         x, y, width, height = map(float, page.locator("#picture").get_attribute("viewBox").split())
         assert x <= rows[1].box[0] and y <= rows[1].box[1] and width == pytest.approx(height) and width < 10 * SIZE

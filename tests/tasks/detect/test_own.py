@@ -166,15 +166,15 @@ def test_yolo_has_no_anchors():
     assert anchors_of(train.Settings(model="yolo").build(), 96) is None
 
 
-@pytest.mark.parametrize("options, said", [
+@pytest.mark.parametrize("options, message", [
     ({"size": 50}, "--size 50: must be a multiple of 16"),
     ({"size": 32}, "at least 48"),
     ({"split": 1.0}, "--split 1: must be a share between 0 and 1"),
     ({"images": "pictures"}, "name them with --data"),
     ({"classes": ["a"]}, "name them with --data"),
 ])  # fmt: skip
-def test_settings_that_cannot_be(options, said):
-    with pytest.raises(UsageError, match=re.escape(said)):
+def test_settings_that_cannot_be(options, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         Source(**options)
 
 
@@ -193,7 +193,7 @@ def test_sound_data_are_counted_and_their_anchors_shown(file, capsys):
     assert capsys.readouterr().out.splitlines() == [last]
 
 
-def test_objects_that_anchors_miss_are_told_and_what_helps(file, capsys):
+def test_objects_that_anchors_miss_are_reported_and_what_helps(file, capsys):
     changed(file, lambda content: content["annotations"][0].update(bbox=[5, 5, 2, 3]))
     assert run("--data", file, "--images", file.parent / "pictures", "--check") == 0
     warning, *_, advice, summary = capsys.readouterr().out.splitlines()
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_named_and_nothing_is_trained(file, tmp_path, capsys):
     assert not out.exists() and not printed.out and error in printed.err and warning not in printed.err
 
 
-def test_warnings_are_told_and_do_not_stop(file, tmp_path, capsys):
+def test_warnings_are_reported_and_do_not_stop(file, tmp_path, capsys):
     changed(file, twice)
     argv = ("--data", file, "--images", file.parent / "pictures", "--model", "yolo", "--steps", 1, "--batch", 1)
     assert run(*argv, "--out", tmp_path / "out") == 0
@@ -240,19 +240,19 @@ def test_classes_that_were_not_asked_for_are_errors(tmp_path, capsys):
     assert any("class 'hat' has no objects" in line for line in lines)
 
 
-@pytest.mark.parametrize("argv, code, said", [
+@pytest.mark.parametrize("argv, code, message", [
     (("--check",), 2, "--check looks at data of your own: name it with --data"),
     (("--data", "nowhere"), 1, "nowhere: no such file or folder"),
     (("--data", "."), 1, "lists no pictures; looked for Annotations/*.xml"),
     (("--data", ".", "--images", "."), 2, "leave --images out"),
     (("--data", "text.json"), 1, "not annotations in COCO's format"),
 ])  # fmt: skip
-def test_data_that_cannot_be_read_are_one_line(argv, code, said, tmp_path, monkeypatch, capsys):
+def test_data_that_cannot_be_read_are_one_line(argv, code, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.json").write_text("{}")
     assert run(*argv) == code
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["text.json"]
 
 

@@ -277,7 +277,7 @@ def test_the_order_of_pictures_and_objects_does_not_matter(name):
         assert np.isclose(there[key].item(), back[key].item(), rtol=1e-5)
 
 
-def test_wrong_targets_are_told():
+def test_wrong_targets_are_reported():
     for name in LOSSES:
         with pytest.raises(ValueError, match="label"):
             tiny(name).losses(pictures(1), [Target([[0, 0, 9, 9]], [3])])

@@ -62,11 +62,11 @@ def error(capsys, code, *argv):
 
 def test_a_run_leaves_scores_and_figures_and_can_be_looked_at_again(tmp_path, few, capsys, monkeypatch):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path) == 0
-    said = capsys.readouterr().out
-    table = said[: said.index("pointing   share")].splitlines()
+    output = capsys.readouterr().out
+    table = output[: output.index("pointing   share")].splitlines()
     for name in [*METHODS, "edges", "chance"]:
         assert sum(line.split()[:1] == [name] for line in table) == 1
-    assert "astronaut: the best square" in said and "very slow" in said and "±" in said
+    assert "astronaut: the best square" in output and "very slow" in output and "±" in output
     for name in ("figure.png", "patches.png"):
         with Image.open(tmp_path / name) as file:
             assert min(file.size) > 500
@@ -161,11 +161,11 @@ def test_remarks_follow_the_numbers():
         "gradient": result(200.0, empty=3, gap=0.02, sanity={"head": 0.9, "conv": 0.8}),
         "edges": result(0.0, sanity={"head": 1.0, "conv": 1.0}),
     }
-    said = "\n".join(report.remarks([compare.NetworkScores(0, 1.0, (0.1, 0.02), methods)]))
-    assert "gradient keeps more of its map than others: rank correlation 0.90" in said and "0.80 after all" in said
-    assert "cam marks the evidence best (IoU 0.50)" in said
-    assert "gradient is very slow: 200 times the time of cam" in said
-    assert "within 2.0%" in said and "3 of 64 maps are zero everywhere" in said
+    text = "\n".join(report.remarks([compare.NetworkScores(0, 1.0, (0.1, 0.02), methods)]))
+    assert "gradient keeps more of its map than others: rank correlation 0.90" in text and "0.80 after all" in text
+    assert "cam marks the evidence best (IoU 0.50)" in text
+    assert "gradient is very slow: 200 times the time of cam" in text
+    assert "within 2.0%" in text and "3 of 64 maps are zero everywhere" in text
 
 
 # --- the photograph
@@ -241,10 +241,10 @@ def small(monkeypatch):
 
 def test_a_picture_is_explained_by_every_method_that_can(mine, small, tmp_path, capsys):
     assert run(*mine, "--image", tmp_path / "cat.png", "--classes", tmp_path / "names.txt", "--class", 1) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in METHODS:
-        assert sum(line.split()[:1] == [name] for line in said.splitlines()) == 1
-    assert "dog" in said
+        assert sum(line.split()[:1] == [name] for line in output.splitlines()) == 1
+    assert "dog" in output
     with Image.open(tmp_path / "out" / "cat-maps.png") as file:
         assert min(file.size) > 300
 
@@ -295,7 +295,7 @@ def test_an_empty_map_is_drawn_as_such(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, code, said",
+    "options, code, message",
     [
         (("--class", 3), 2, "--class 3 is out of range: the network has 3 classes, 0 to 2"),
         (("--method", "grad_cam", "--layer", "featurs.0"), 1, "is not a layer of this VGG; did you mean features.0?"),
@@ -306,8 +306,8 @@ def test_an_empty_map_is_drawn_as_such(tmp_path):
         (("--classes", "nowhere.txt"), 1, "nowhere.txt"),
     ],
 )
-def test_options_that_do_not_fit_a_network(mine, small, tmp_path, options, code, said, capsys):
-    assert said in error(capsys, code, *mine, "--image", tmp_path / "cat.png", *options)
+def test_options_that_do_not_fit_a_network(mine, small, tmp_path, options, code, message, capsys):
+    assert message in error(capsys, code, *mine, "--image", tmp_path / "cat.png", *options)
 
 
 def test_cam_of_a_network_that_does_not_end_in_means_names_grad_cam(small, tmp_path, capsys):
@@ -319,7 +319,7 @@ def test_cam_of_a_network_that_does_not_end_in_means_names_grad_cam(small, tmp_p
 
 
 @pytest.mark.parametrize(
-    "argv, code, said",
+    "argv, code, message",
     [
         (("--image", "cat.png"), 2, "--image is about another network: name its --weights"),
         (("--filters",), 2, "--filters is about another network"),
@@ -332,9 +332,9 @@ def test_cam_of_a_network_that_does_not_end_in_means_names_grad_cam(small, tmp_p
         (("--seeds", 0), 2, "at least 1"),
     ],
 )
-def test_command_lines_that_make_no_sense(argv, code, said, capsys, tmp_path, monkeypatch):
+def test_command_lines_that_make_no_sense(argv, code, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert said in error(capsys, code, *argv)
+    assert message in error(capsys, code, *argv)
 
 
 def test_a_checkpoint_of_something_else_is_refused_in_one_line(tmp_path, no_report, capsys):

@@ -75,8 +75,8 @@ def test_the_lab_runs_repeats_itself_and_draws():
     assert align.measure(replace(align.QUICK, seed=1), quiet)["misalignment"] != numbers["misalignment"]
 
 
-@pytest.mark.parametrize(("pool", "said"), [((0.5, 0.6), "better in every run"), ((0.5, 0.8), "NOT better in every")])
-def test_claims_say_what_is_not_borne_out(pool, said):
+@pytest.mark.parametrize("pool, verdict", [((0.5, 0.6), "better in every run"), ((0.5, 0.8), "NOT better in every")])
+def test_claims_say_what_is_not_borne_out(pool, verdict):
     def runs(values):
         kinds = ("boxes", "masks")
         return [{kind: dict.fromkeys(("AP", "AP50", "AP75"), value) for kind in kinds} for value in values]
@@ -88,7 +88,7 @@ def test_claims_say_what_is_not_borne_out(pool, said):
     }  # fmt: skip
     first, line, *_ = align.claims(numbers)
     assert "cells of 8 pixels: pool takes a bin from 1.00 pixels" in first
-    assert f"align is {said}" in line and "align 70.0 ± 0.0" in line and "by +20.0, " in line
+    assert f"align is {verdict}" in line and "align 70.0 ± 0.0" in line and "by +20.0, " in line
 
 
 def test_impossible_settings():

@@ -140,12 +140,12 @@ def test_claims_say_so_if_they_are_not_borne_out():
     numbers["random"] = {kind: [0.87, v] for kind, v in zip(lab.STYLES, (0.5, 0.3, 0.1, 0.0))}
     for kind, runs in numbers["nets"].items():
         runs[0]["after"] |= {"grey": 0.0 if kind == lab.NEAREST else 1.0, "peak": 1.0 if kind == lab.NEAREST else 99.0}
-    said = "\n".join(lab.claims(numbers))
-    assert "differ by 0.000" in said and "kernel 3 is the most uneven: so" in said
-    assert said.count("in every run: kernel 3, kernel 2, kernel 4") == 2
+    sentences = "\n".join(lab.claims(numbers))
+    assert "differ by 0.000" in sentences and "kernel 3 is the most uneven: so" in sentences
+    assert sentences.count("in every run: kernel 3, kernel 2, kernel 4") == 2
     numbers["random"]["kernel 2"] = [0.2, 0.9]
     for runs in numbers["nets"].values():
         runs[0]["after"] |= {"grey": 0.01, "peak": 1.0}
-    said = "\n".join(lab.claims(numbers))
-    assert "NOT so, they differ by 0.670" in said and "most uneven: NOT so" in said
-    assert "in every run: none\n" in said and "NOT borne out" in said
+    sentences = "\n".join(lab.claims(numbers))
+    assert "NOT so, they differ by 0.670" in sentences and "most uneven: NOT so" in sentences
+    assert "in every run: none\n" in sentences and "NOT borne out" in sentences

@@ -106,13 +106,13 @@ def test_the_lab_runs_and_draws():
 
 
 @pytest.mark.parametrize(
-    ("plain", "residual", "said"),
+    ("plain", "residual", "message"),
     [
         ((0.1, 2.0), (0.1, 0.05), ("worse in every run", "not worse in every run")),
         ((0.1, 0.1), (0.1, 2.0), ("NOT worse in every run, against", "AGAINST the claim")),
     ],
 )
-def test_claims_say_what_is_not_borne_out(plain, residual, said):
+def test_claims_say_what_is_not_borne_out(plain, residual, message):
     seen = {"gradient": [1.0, 0.5], "block": [1.0], "sigma": [1.0], "directions": [1.0]}
     rows = {
         kind: {
@@ -122,7 +122,7 @@ def test_claims_say_what_is_not_borne_out(plain, residual, said):
         for kind, losses in (("plain", plain), ("residual", residual))
     }
     text = depth.claims({"depths": [8, 56], **rows})
-    assert said[0] in text[2] and said[1] in text[3]
+    assert message[0] in text[2] and message[1] in text[3]
 
 
 def test_impossible_settings():

@@ -31,13 +31,13 @@ def sigmoid(u):
 
 def test_the_golden_numbers():
     found = dice.golden()
-    said = {
+    golden = {
         "S": 1.2, "Q": 2.85, "D": 0.842105, "linear": 0.685714, "hard": 2 / 3, "iou": 0.5, "dL/db": -0.124100,
         "dL/dp": [[-0.228994, -0.465374], [0.118190, 0.059095]],
         "dL/du": [[-0.036639, -0.111690], [0.018910, 0.005319]],
     }  # fmt: skip
-    assert set(found) == set(said)
-    for name, wanted in said.items():
+    assert set(found) == set(golden)
+    for name, wanted in golden.items():
         np.testing.assert_allclose(found[name], wanted, rtol=0, atol=5e-7, err_msg=name)
     assert found["iou"] == pytest.approx(found["hard"] / (2 - found["hard"]), rel=1e-14)
 
@@ -150,9 +150,9 @@ def test_a_quick_run_leaves_numbers_and_a_figure_and_is_repeatable(tmp_path, cap
 
 def test_claims_say_so_if_they_are_not_borne_out():
     numbers = measured(dice, dice.Settings(side=4, levels=20), quiet)
-    said = "\n".join(dice.claims(numbers))
-    assert "exactly zero" in said and "focal: so" in said and "10.8 times weaker" in said
+    sentences = "\n".join(dice.claims(numbers))
+    assert "exactly zero" in sentences and "focal: so" in sentences and "10.8 times weaker" in sentences
     numbers["empty"]["linear"][0] = 1e-9
     numbers["missed"]["cross entropy"][-1] = -0.5
-    said = "\n".join(dice.claims(numbers))
-    assert "NOT zero, against the theory" in said and "NOT so here" in said
+    sentences = "\n".join(dice.claims(numbers))
+    assert "NOT zero, against the theory" in sentences and "NOT so here" in sentences

@@ -98,8 +98,8 @@ def test_the_lab_runs_and_draws():
     focal.draw(numbers).savefig("/dev/null", format="png")
 
 
-@pytest.mark.parametrize(("focal_ap", "said"), [((0.6, 0.7), "better in every run"), ((0.6, 0.4), "NOT better in")])
-def test_claims_say_what_is_not_borne_out(focal_ap, said):
+@pytest.mark.parametrize(("focal_ap", "message"), [((0.6, 0.7), "better in every run"), ((0.6, 0.4), "NOT better in")])
+def test_claims_say_what_is_not_borne_out(focal_ap, message):
     def runs(values):
         return [{"ap50": v, "easy": [0.5, 0.1], "positive": [0.2, 0.3]} for v in values]
 
@@ -109,7 +109,7 @@ def test_claims_say_what_is_not_borne_out(focal_ap, said):
     }  # fmt: skip
     text = focal.claims(numbers)
     assert "99 negative for each positive" in text[0]
-    assert f"focal against cross entropy: {said}" in text[4] and "hard: better in every run" in text[5]
+    assert f"focal against cross entropy: {message}" in text[4] and "hard: better in every run" in text[5]
 
 
 def test_impossible_settings():

@@ -49,9 +49,9 @@ def test_every_lab_keeps_to_the_interface(name, capsys):
     assert set(options.comments(lab.Settings)) == {field.name for field in fields(lab.Settings)}
     with pytest.raises(SystemExit) as stop:
         frame.main(["labs", name, "--help"])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(f"--{field.name.replace('_', '-')} " in said for field in fields(lab.Settings))
+    assert all(f"--{field.name.replace('_', '-')} " in output for field in fields(lab.Settings))
 
 
 @pytest.mark.parametrize("name", cli.names())
@@ -82,7 +82,7 @@ def test_options_become_settings():
 
 
 @pytest.mark.parametrize(
-    "argv, said",
+    "argv, message",
     [
         (["shortcat"], "'shortcat' is not a lab; did you mean shortcut?"),
         (["shortcut", "--bloks", "3"], "did you mean --blocks?"),
@@ -94,10 +94,10 @@ def test_options_become_settings():
         (["dilation", "--rate", "nan"], "must be a number"),
     ],
 )
-def test_what_is_impossible_is_one_line(argv, said, capsys):
+def test_what_is_impossible_is_one_line(argv, message, capsys):
     assert frame.main(["labs", *argv]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_ctrl_c_leaves_no_half_result(tmp_path, monkeypatch, capsys):
@@ -227,19 +227,19 @@ def test_the_best_rate_is_the_first_to_arrive_in_the_median_start():
 
 def test_claims_on_shortcuts_say_so_if_they_are_not_borne_out():
     numbers = cli.measured(shortcut, shortcut.QUICK, quiet)
-    said = "\n".join(shortcut.claims(numbers))
-    assert "n = 1: condition number" in said and "it grows with depth" in said
-    assert said.count("whatever the depth") == 2 and "a strict saddle" in said
+    text = "\n".join(shortcut.claims(numbers))
+    assert "n = 1: condition number" in text and "it grows with depth" in text
+    assert text.count("whatever the depth") == 2 and "a strict saddle" in text
     for i, row in enumerate(numbers["zero"]["2"]):
         row["condition"] *= 1 + i
         row["eigenvalues"] = [abs(v) for v in row["eigenvalues"]]
     for row in numbers["zero"]["1"]:
         row["condition"] = 3.0
     numbers["spread"] = [[1.0, m, 9.0] for m in (2.0, 5.0, 4.0)]
-    said = "\n".join(shortcut.claims(numbers))
-    assert "it does not grow with depth" in said and "2, 5, 4; it grows with depth, but not at every step" in said
-    assert said.count("whatever the depth") == 1
-    assert "against the theory" in said
+    text = "\n".join(shortcut.claims(numbers))
+    assert "it does not grow with depth" in text and "2, 5, 4; it grows with depth, but not at every step" in text
+    assert text.count("whatever the depth") == 1
+    assert "against the theory" in text
 
 
 # --- dilation
@@ -319,8 +319,8 @@ def test_the_nets_that_are_compared_have_equal_numbers_of_parameters_and_claims_
     assert sum("so for every offset" in line for line in dilation.claims(numbers)) == 4
     nets["2, 2, 2"]["accuracy"][3] = 0.9  # out of sight, and yet known
     nets["1, 2, 3"]["accuracy"][4] = 0.9  # in sight, and not learnt well
-    said = [line for line in dilation.claims(numbers) if "NOT so" in line]
-    assert [re.search(r"NOT so at offset (\d+);", line)[1] for line in said] == ["3", "4"]
+    text = [line for line in dilation.claims(numbers) if "NOT so" in line]
+    assert [re.search(r"NOT so at offset (\d+);", line)[1] for line in text] == ["3", "4"]
 
 
 def test_a_small_dilated_net_learns_what_it_sees_and_not_what_it_does_not():

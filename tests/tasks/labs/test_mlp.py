@@ -142,28 +142,28 @@ def made_up(batch, losses):
 def test_claims_tell_the_order_whichever_it_is():
     slow, fast = [[2.0, 1.0, 0.05]] * 3, [[2.0, 0.08, 0.01]] * 3
     for a, b in ((slow, fast), (fast, slow)):
-        said = experiment.claims({"samples": 9, "passes": 2, "methods": [made_up(0, a), made_up(5, b)]})
+        sentences = experiment.claims({"samples": 9, "passes": 2, "methods": [made_up(0, a), made_up(5, b)]})
         order = "b5, b0" if b is fast else "b0, b5"
-        assert said[-2] == f"loss after 2 passes, least first: {order}"
-        assert said[-1] == f"steps to loss 0.1, fewest first: {order}"
+        assert sentences[-2] == f"loss after 2 passes, least first: {order}"
+        assert sentences[-1] == f"steps to loss 0.1, fewest first: {order}"
     never = experiment.claims({"samples": 9, "passes": 2, "methods": [made_up(5, [[2.0, 1.0, 0.5]])]})
     assert "loss 0.1 not within 2 passes" in never[1] and never[-1].endswith("none arrives")
 
 
-def test_a_step_size_at_the_edge_is_told():
+def test_a_step_size_at_the_edge_is_reported():
     method = made_up(5, [[2.0, 1.0, 0.05]])
     assert "edge" not in experiment.claims({"samples": 9, "passes": 2, "methods": [method]})[1]
     method["rate"] = 3.0
     assert "at the edge of those tried" in experiment.claims({"samples": 9, "passes": 2, "methods": [method]})[1]
 
 
-@pytest.mark.parametrize("argv, said", [(["--rates", "0"], "--rates must be above 0"),
+@pytest.mark.parametrize("argv, message", [(["--rates", "0"], "--rates must be above 0"),
                                         (["--longer", "3"], "--longer 3 must be at least --passes 30"),
                                         (["--pases", "3"], "did you mean --passes?")])  # fmt: skip
-def test_what_is_impossible_is_one_line(argv, said, capsys):
+def test_what_is_impossible_is_one_line(argv, message, capsys):
     assert frame.main(["mlp", *argv]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_every_setting_is_documented_and_so_is_the_task():

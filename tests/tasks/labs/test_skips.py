@@ -100,12 +100,12 @@ def test_claims_say_so_if_they_are_not_borne_out():
 
     nets = {"skips": net((0.9, 0.1, 0.01), (0.92, 0.1, 0.01)), "none": net((0.8, 0.2, 0.02), (0.82, 0.2, 0.02)),
             "none, wider": net((0.91, 0.09, 0.2), (0.91, 0.2, None))}  # fmt: skip
-    said = lab.claims({"nets": nets})
-    dice, near, far, where = said[4:8]
+    claims = lab.claims({"nets": nets})
+    dice, near, far, where = claims[4:8]
     assert "+0.1000" in dice and "better in every run" in dice and "-0.1000" in near and "-0.0100" in far
     assert "near 0.50, far 0.50" in where and where.endswith("is so")
-    assert all("NOT borne out" in line for line in said[8:10]) and "-0.1900" in said[10]  # the one run that can tell
-    assert said[11].endswith("is NOT so")
+    assert all("NOT borne out" in line for line in claims[8:10]) and "-0.1900" in claims[10]  # one run decides
+    assert claims[11].endswith("is NOT so")
     for found in nets.values():
         for r in found["runs"]:
             r["far"] = None

@@ -182,14 +182,14 @@ def test_where_a_bottleneck_has_its_stride(version, strides, undrawn):
     assert sum(b.conv1.stride[0] * b.conv2.stride[0] == 2 for b in blocks) == 3 and len(blocks) == 16
 
 
-@pytest.mark.parametrize("call, said", [
+@pytest.mark.parametrize("call, message", [
     (lambda: MODELS["resnet50"](version="v2"), "'v2' is unknown: one of v1, v1.5"),
     (lambda: MODELS["resnet_small"](depth=21), "6n \\+ 2 layers, n from 1, got depth=21; the nearest is 20"),
     (lambda: MODELS["resnet_small"](depth=2), "nearest is 8"),
     (lambda: MODELS["densenet_small"](depth=41), "3n \\+ 4 layers, n from 1, got depth=41; the nearest is 40"),
 ])  # fmt: skip
-def test_what_there_is_not_is_refused(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_there_is_not_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
 
 

@@ -285,21 +285,21 @@ def test_the_network_learns_what_is_easy(tmp_path):
     settings = train.Settings(base=4, depth=2, patch=48, batch=4, steps=40, lr=0.01, elastic=2)
     model = train.train(Job(settings, tmp_path), dataset)
     for average in (True, False):
-        said = inference.segment(model, part, average=average)
-        assert train.foreground_dice(said, part, 2) > 0.95
+        predicted = inference.segment(model, part, average=average)
+        assert train.foreground_dice(predicted, part, 2) > 0.95
 
 
 def test_the_average_over_symmetries_turns_with_the_picture():
     model = train.Settings(base=4, depth=2).build(1, 3)
     image = np.random.default_rng(0).random((1, 16, 24), dtype=np.float32)
-    said = inference.probabilities(model, image)
-    assert said.shape == (3, 16, 24)
-    np.testing.assert_allclose(said.sum(axis=0), 1, atol=1e-5)
+    predicted = inference.probabilities(model, image)
+    assert predicted.shape == (3, 16, 24)
+    np.testing.assert_allclose(predicted.sum(axis=0), 1, atol=1e-5)
     once = inference.probabilities(model, image, average=False)
-    assert abs(said - once).max() > 1e-4
+    assert abs(predicted - once).max() > 1e-4
     for turn in (lambda x: x[..., ::-1], lambda x: np.rot90(x, 1, (1, 2))):
         of_turned = inference.probabilities(model, np.ascontiguousarray(turn(image)))
-        np.testing.assert_allclose(of_turned, turn(said), atol=1e-5)
+        np.testing.assert_allclose(of_turned, turn(predicted), atol=1e-5)
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys, quick):
@@ -322,12 +322,12 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
 
 
-def bad(name, argv, code, said):
-    return pytest.param(argv, code, said, id=name)
+def bad(name, argv, code, message):
+    return pytest.param(argv, code, message, id=name)
 
 
 @pytest.mark.parametrize(
-    "argv, code, said",
+    "argv, code, message",
     [
         bad("no steps", ["--steps", "0"], 2, "--steps: must be a whole number of at least 1"),
         bad("unknown data", ["--dataset", "cats"], 2, "invalid choice: 'cats'"),
@@ -347,15 +347,15 @@ def bad(name, argv, code, said):
         bad("out is a file", ["--out", "{tmp}/text.png"], 1, "text.png: File exists"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, capsys):
+def test_bad_input_is_one_line_and_an_exit_code(argv, code, message, tmp_path, capsys):
     (tmp_path / "text.png").write_text("this is no image")
     argv = ["segment", "--quiet", "--out", str(tmp_path / "out"), *(a.format(tmp=tmp_path) for a in argv)]
     assert frame.main(argv) == code
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and message in error
 
 
-def test_a_checkpoint_of_another_size_is_told(tmp_path, quick, capsys):
+def test_a_checkpoint_of_another_size_is_reported(tmp_path, quick, capsys):
     model = train.Settings(base=4, depth=2).build(1, 2)
     md.save_weights(tmp_path / "weights.npz", model.state_dict())
     argv = ["--checkpoint", tmp_path / "weights.npz", "--out", tmp_path, "--quiet", "--depth", 2]
@@ -364,7 +364,7 @@ def test_a_checkpoint_of_another_size_is_told(tmp_path, quick, capsys):
     assert run(*argv, "--base", 4) == 0
 
 
-def test_a_checkpoint_for_other_channels_is_told(tmp_path, capsys):
+def test_a_checkpoint_for_other_channels_is_reported(tmp_path, capsys):
     md.save_weights(tmp_path / "weights.npz", train.Settings(base=4, depth=2).build(3, 2).state_dict())
     argv = ["--checkpoint", tmp_path / "weights.npz", "--base", 4, "--depth", 2, "--out", tmp_path, "--quiet"]
     assert run(*argv) == 1

@@ -128,14 +128,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_one_line_that_names_the_file(name, good):
-    spoil, kind, file, said = FAULTS[name]
+    spoil, kind, file, message = FAULTS[name]
     spoil(good)
     lines = [str(f) for f in examine(good).faults if f.kind != "note"]
     assert len(lines) == 1, lines
-    assert lines[0].startswith(f"{kind}: {good / file}: ") and said in lines[0] and "\n" not in lines[0]
+    assert lines[0].startswith(f"{kind}: {good / file}: ") and message in lines[0] and "\n" not in lines[0]
 
 
-def test_a_jpeg_mask_is_told(good):
+def test_a_jpeg_mask_is_reported(good):
     (good / "masks/2.png").unlink()
     write(good / "masks/2.jpg", gray(2), quality=60)
     (fault,) = [f for f in examine(good).faults if f.kind == "error"]
@@ -202,8 +202,8 @@ def test_a_palette_and_an_alpha_channel_are_understood(good):
 
 def test_check_prints_everything_and_fails_on_errors_only(good, capsys):
     assert run("--data", good, "--patch", 32, "--check", "--quiet") == 0
-    said = capsys.readouterr().out
-    assert "6 pictures with masks (4 training, 1 validation, 1 test), 2 classes; 0 errors, 0 warnings" in said
+    output = capsys.readouterr().out
+    assert "6 pictures with masks (4 training, 1 validation, 1 test), 2 classes; 0 errors, 0 warnings" in output
     FAULTS["mask missing"][0](good)
     assert run("--data", good, "--patch", 32, "--check", "--quiet") == 1
     captured = capsys.readouterr()
@@ -219,8 +219,8 @@ def test_a_folder_is_trained_on(kind, good, tmp_path, quick, capsys):
             write(good / "images" / f"{i}.png", np.stack([picture(i), picture(i + 9), picture(i)], -1))
     out = tmp_path / "out"
     assert run("--data", good, *TINY, "--out", out, "--quiet") == 0
-    said = capsys.readouterr().out
-    assert "validation part" in said and ("Otsu" in said) == (kind == "two classes")
+    output = capsys.readouterr().out
+    assert "validation part" in output and ("Otsu" in output) == (kind == "two classes")
     scores = json.loads((out / "scores.json").read_text())["ours"]
     assert len(scores["dice"]) == (2 if kind == "two classes" else 3)
     assert np.sum(scores["confusion"]) == 40 * 40 - (0 if kind == "two classes" else _unknown(good))

@@ -200,15 +200,15 @@ def test_pooling_weighs_images_by_their_size():
     assert abs(apart.data[1, 0, 9, 9]) > 5 * abs(pooled.data[1, 0, 9, 9])
 
 
-@pytest.mark.parametrize("call, error, said", [
+@pytest.mark.parametrize("call, error, message", [
     (lambda x, t: losses.dice(x, t[:, 1:]), ValueError, r"got \(2, 1, 4, 5\) and \(2, 3, 5\); a network without"),
     (lambda x, t: losses.focal(x, t.astype(float)), TypeError, "must be integers, got float64"),
     (lambda x, t: losses.dice(x, t, background=True), ValueError, "needs a map of logits for class 0"),
     (lambda x, t: losses.cross_entropy(x, t, pixel_weight=np.ones(3)), ValueError, r"pixel_weight has shape \(3,\)"),
 ])  # fmt: skip
-def test_what_a_loss_refuses(call, error, said):
+def test_what_a_loss_refuses(call, error, message):
     x, t = drawn(2, maps=1)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         call(md.Tensor(x), t)
 
 
@@ -242,14 +242,14 @@ def test_scores_are_those_of_the_sets_of_pixels(classes, ignored, seed):
     np.testing.assert_equal(metrics.pixel_accuracy(matrix), np.mean(right) if right else np.nan)
 
 
-@pytest.mark.parametrize("guess, truth, said", [
+@pytest.mark.parametrize("guess, truth, message", [
     ([0, 1], [0], r"the prediction has shape \(2,\), the target \(1,\)"),
     ([0, 2], [0, 1], "the prediction must hold whole numbers from 0 to 1, got int64 from 0 to 2"),
     ([0, 1], [0, 255], "the target must hold whole numbers from 0 to 1, got int64 from 0 to 255"),
     ([0.0, 1.0], [0, 1], "the prediction must hold whole numbers .*, got float64"),
 ])  # fmt: skip
-def test_what_a_confusion_matrix_refuses(guess, truth, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_a_confusion_matrix_refuses(guess, truth, message):
+    with pytest.raises(ValueError, match=message):
         confusion_matrix(guess, truth, 2)
 
 

@@ -303,17 +303,17 @@ def test_a_classifiers_weights_start_an_fcn():
     assert all(np.array_equal(before[n], net.state_dict()[n]) for n in before if "score" in n)
 
 
-@pytest.mark.parametrize("spoil, said", [
+@pytest.mark.parametrize("spoil, message", [
     (lambda s: s.pop("features.5.bias"), "features.5.bias must hold \\(2,\\), flattened or not, got nothing"),
     (lambda s: s.update({"classifier.0.weight": np.zeros((64, 8))}), "classifier.0.weight .* got \\(64, 8\\)"),
     (lambda s: s.update({"classifier.3.weight": np.zeros((32, 128))}), "classifier.3.weight .* got \\(32, 128\\)"),
 ])  # fmt: skip
-def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(spoil, said):
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(spoil, message):
     net = FCN(2, 3, width=1, rng=1)
     before = net.state_dict()
     state = {name: array + 1 for name, array in before.items()}
     spoil(state)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         net.load_vgg16(state)
     assert all(np.array_equal(before[n], net.state_dict()[n]) for n in before)
 

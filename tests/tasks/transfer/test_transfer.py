@@ -192,8 +192,8 @@ def learner():
 
 
 def test_each_method_changes_what_it_should(learner):
-    told, _ = compare.draw(learner.pool.labels, 1, 0)
-    models = {method: learner(method, told, 1e-2, 1e-2, 0) for method in METHODS}
+    labelled, _ = compare.draw(learner.pool.labels, 1, 0)
+    models = {method: learner(method, labelled, 1e-2, 1e-2, 0) for method in METHODS}
     heads = {"fc.weight", "fc.bias"}
     moved = {method: changed(learner.state, model) for method, model in models.items()}
     assert moved["frozen"] == heads
@@ -202,16 +202,16 @@ def test_each_method_changes_what_it_should(learner):
 
 
 def test_fine_tuning_begins_where_the_frozen_network_ends(learner):
-    told, _ = compare.draw(learner.pool.labels, 1, 0)
-    frozen, tuned = learner("frozen", told, 1e-2, 0, 4), learner("finetune", told, 1e-30, 1e-2, 4)
+    labelled, _ = compare.draw(learner.pool.labels, 1, 0)
+    frozen, tuned = learner("frozen", labelled, 1e-2, 0, 4), learner("finetune", labelled, 1e-30, 1e-2, 4)
     for (name, a), b in zip(frozen.state_dict().items(), tuned.state_dict().values()):
         if "running" not in name and "num_batches" not in name:  # batch norm's averages do not wait for a gradient
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-29, err_msg=name)
 
 
 def test_a_run_is_repeatable_and_another_seed_is_another_run(learner):
-    told, _ = compare.draw(learner.pool.labels, 1, 0)
-    first, again, other = (learner("finetune", told, 1e-3, 1e-2, seed) for seed in (0, 0, 1))
+    labelled, _ = compare.draw(learner.pool.labels, 1, 0)
+    first, again, other = (learner("finetune", labelled, 1e-3, 1e-2, seed) for seed in (0, 0, 1))
     assert not changed(first.state_dict(), again) and changed(first.state_dict(), other)
 
 
@@ -360,7 +360,7 @@ def unreadable(root):
 
 
 @pytest.mark.parametrize(
-    "counts, spoil, said",
+    "counts, spoil, message",
     [
         ({"a": 4, "b": 2}, break_nothing, "own/b: 2 images; at least 3 of each class"),
         ({"a": 4}, break_nothing, "own has one folder only, a: that is one class"),
@@ -369,15 +369,15 @@ def unreadable(root):
         ({"train": 4, "val": 4}, break_nothing, "train, val are parts, not classes; give --data"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_one_line_that_names_it(counts, spoil, said, tmp_path, capsys):
+def test_what_is_wrong_with_a_folder_is_one_line_that_names_it(counts, spoil, message, tmp_path, capsys):
     spoil(folder(tmp_path / "own", counts))
     assert run("--data", tmp_path / "own", *small(tmp_path)) == 1
     error = capsys.readouterr().err
-    assert said in error and str(tmp_path / "own") in error and error.count("\n") == 1
+    assert message in error and str(tmp_path / "own") in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "argv, code, said",
+    "argv, code, message",
     [
         (["--model", "resnet18"], 2, "--model: for your own photographs; name their folder with --data"),
         (["--data", "x", "--labels", "3"], 2, "--labels cannot be with --data"),
@@ -386,10 +386,10 @@ def test_what_is_wrong_with_a_folder_is_one_line_that_names_it(counts, spoil, sa
         (["--metod", "all"], 2, "did you mean --method?"),
     ],
 )
-def test_what_is_impossible_is_one_line(argv, code, said, tmp_path, capsys):
+def test_what_is_impossible_is_one_line(argv, code, message, tmp_path, capsys):
     assert run(*argv, "--quiet", "--out", tmp_path) == code
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_the_page_shows_the_figure_and_the_command():

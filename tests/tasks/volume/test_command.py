@@ -18,8 +18,8 @@ def run(*argv):
 
 def test_a_run_leaves_everything_and_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path / "straight", "--quiet") == 0
-    said = capsys.readouterr()
-    assert said.err == "" and "all 2 seeds" in said.out and "seed 1: Dice on 1 volumes" in said.out
+    output = capsys.readouterr()
+    assert output.err == "" and "all 2 seeds" in output.out and "seed 1: Dice on 1 volumes" in output.out
     for name in ("seed-0/table.txt", "seed-1/scores.json", "seed-0/figure.png", "seed-1/with.jsonl", "table.txt"):
         assert (tmp_path / "straight" / name).stat().st_size > 0, name
     (tmp_path / "run/seed-1").mkdir(parents=True)
@@ -84,7 +84,7 @@ def spoil(name, value):
 
 
 @pytest.mark.parametrize(
-    "fault, guilty, said",
+    "fault, guilty, message",
     [
         (lambda f: os.remove(f / "masks/1.npy"), "masks/1.npy", "no such mask"),
         (spoil("masks/0.npy", np.zeros((4, 4, 4), int)), "images/0.npy", "the mask has shape (4, 4, 4)"),
@@ -96,17 +96,17 @@ def spoil(name, value):
         (lambda f: np.savez(f / "2.npz", picture=np.zeros(3)), "2.npz", "not a volume"),
     ],
 )
-def test_each_fault_of_own_volumes_is_one_line_naming_the_file(fault, guilty, said, tmp_path, capsys):
+def test_each_fault_of_own_volumes_is_one_line_naming_the_file(fault, guilty, message, tmp_path, capsys):
     folder = own(tmp_path / "mine")
     fault(folder)
     assert run("--data", folder, "--factor", 2, "--width", 2, "--out", tmp_path / "out", "--quiet") == 1
     error = capsys.readouterr().err
     assert error.startswith("minidl: error: ") and error.count("\n") == 1
-    assert str(folder / guilty) in error and said in error
+    assert str(folder / guilty) in error and message in error
 
 
 @pytest.mark.parametrize(
-    "argv, code, said",
+    "argv, code, message",
     [
         (["--size", "50"], 2, "--size 50 does not divide by 12, which --factor 3 asks for; use 48 or 60"),
         (["--size", "3"], 2, "--size: must be a whole number of at least 16"),
@@ -116,11 +116,11 @@ def test_each_fault_of_own_volumes_is_one_line_naming_the_file(fault, guilty, sa
         (["--steps", "0"], 2, "--steps: must be a whole number of at least 1"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(argv, code, said, tmp_path, capsys):
+def test_bad_input_is_one_line_and_an_exit_code(argv, code, message, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert run(*(a.format(tmp=tmp_path) for a in argv), "--out", tmp_path / "out", "--quiet") == code
     error = capsys.readouterr().err
-    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("minidl: error: ") and error.count("\n") == 1 and message in error
 
 
 def test_memory_is_measured_in_a_process_of_its_own(capsys, monkeypatch):

@@ -85,7 +85,7 @@ def test_a_stage_is_its_definition():
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, message",
     [
         ({"kernel": 4}, "odd kernel"),
         ({"in_channels": 3}, "in_channels divides"),
@@ -93,8 +93,8 @@ def test_a_stage_is_its_definition():
         ({"stages": 3, "ascending": (1,)}, "2 on the way up"),
     ],
 )
-def test_impossible_networks_are_refused(options, said):
-    with md.nn.init.undrawn(), pytest.raises(ValueError, match=said):
+def test_impossible_networks_are_refused(options, message):
+    with md.nn.init.undrawn(), pytest.raises(ValueError, match=message):
         VNet(**options)
 
 

@@ -205,7 +205,7 @@ function marks() {
     line.classList.toggle("lit", Boolean(now) && now.table === t && marked.has(r));
     line.querySelector("button").setAttribute("aria-pressed", chosen);
   }
-  find("said").textContent = row ? row.sentence || told(stage().tables[now.table].head, row.cells) : "";
+  find("caption").textContent = row ? row.sentence || rowText(stage().tables[now.table].head, row.cells) : "";
   const details = find("details");
   details.replaceChildren();
   if (!row) return;
@@ -224,7 +224,7 @@ function marks() {
   }
 }
 
-function told(head, cells) {
+function rowText(head, cells) {
   return cells.map((cell, i) => cell && `${head[i]} ${cell}`.trim()).filter(Boolean).slice(0, 5).join(", ");
 }
 

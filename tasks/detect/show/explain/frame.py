@@ -24,7 +24,7 @@ FRAME = """<p class="lead">{detector}: {objects}, {found}; {losses} losses that 
 <section class="text" aria-label="What happens in this step">{words}</section>
 <figure class="picture"><svg id="picture" role="img" aria-label="The picture with boxes"></svg>
 <figcaption><p id="legend"></p><button type="button" id="zoom" aria-pressed="false">Zoom to the chosen box</button>
-<p id="said" aria-live="polite"></p></figcaption></figure>
+<p id="caption" aria-live="polite"></p></figcaption></figure>
 <section class="lists" aria-label="The numbers of this step">
 <div id="summary"></div><div id="groups" role="group" aria-label="What is shown"></div>
 <div id="details" aria-label="The chosen line"></div><div id="tables"></div><p id="note" class="note"></p>
