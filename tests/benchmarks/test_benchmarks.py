@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import algorithms, cpu, endurance, overhead, scaling
+from benchmarks import algorithms, cpu, endurance, overhead, scaling, sums
 from benchmarks.harness.interface import Unsupported
 from benchmarks.harness.libraries import is_installed, library
 from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
@@ -230,6 +230,17 @@ def test_endurance_of_a_few_steps(capsys):
     endurance.chain(50)
     endurance.train(20)
     assert "value and gradient exact: True" in (out := capsys.readouterr().out) and out.count("MiB") == 11
+
+
+def test_the_table_of_sums_says_what_was_measured(tmp_path, capsys):
+    path = tmp_path / "found.json"
+    sums.main(["--rows", "3000", "--rounds", "1", "--threads", "1", "--json", str(path)])
+    found = json.loads(path.read_text())["sums"]
+    assert len(found) == 31 and all(f["error"]["minidl"] < 1e-6 and min(f["ms"].values()) > 0 for f in found)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 31 + 1 and lines[-1].startswith("worst: ")
+    with pytest.raises(SystemExit):
+        sums.main(["--rows", "0"])
 
 
 CASES = {
