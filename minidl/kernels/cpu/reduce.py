@@ -52,6 +52,11 @@ def in_order(x: np.ndarray, axes: list[int]) -> np.ndarray:
             runs[-1].append(a)
         else:
             runs.append([a])
+    if len(runs) == 2 and len(axes) == x.ndim:  # all of rows with gaps: both axes at once are twice as fast
+        x = x.reshape([math.prod([x.shape[a] for a in run]) for run in runs])
+        n = len(x) - len(x) % GROUP
+        groups = x[:n].reshape(-1, GROUP, x.shape[1]).sum(axis=(1, 2))
+        return (groups.sum(dtype=TWICE[x.dtype]) + x[n:].sum()).reshape([1] * len(axes))
     for run in sorted(runs, key=lambda run: -math.prod([x.shape[a] for a in run])):  # the longest leaves least to do
         shape = [1 if a in run else m for a, m in enumerate(x.shape)]
         before, after = shape[: run[0]], shape[run[-1] + 1 :]
