@@ -42,7 +42,16 @@ CODE = {
     "no numbers": ('md.tensor("photo.png")', "cannot make a tensor of str"),
     "wrong number of channels": ("F.conv(t(1, 3, 8, 8), t(4, 2, 3, 3))", "x (1, 3, 8, 8) has 3 channels"),
     "groups that do not divide": ("F.conv(t(1, 3, 8, 8), t(4, 1, 3, 3), groups=3)", "groups=3"),
-    "negative stride": ("F.conv(t(1, 1, 8, 8), t(1, 1, 3, 3), stride=-1)", "stride=-1 must be at least 1"),
+    "negative stride": ("F.conv(t(1, 1, 8, 8), t(1, 1, 3, 3), stride=-1)", "conv: stride=-1 must be at least 1"),
+    "no kernel": ("F.max_pool(t(1, 1, 4, 4), 0)", "max_pool: kernel_size=0 must be at least 1"),
+    "a window larger than the map": ("F.avg_pool(t(1, 1, 4), 9)", "avg_pool: spatial axis 0: a kernel of 9"),
+    "a stride that is no int": ("F.unfold(t(1, 1, 4, 4), 2, stride=1.5)", "unfold: stride must be made of ints"),
+    "a dilation for three axes": (
+        "F.conv_transpose(t(1, 1, 4), t(1, 1, 2), dilation=(1, 1, 1))",
+        "conv_transpose: dilation=(1, 1, 1) has 3 entries for 1 spatial axes",
+    ),
+    "a layer without a kernel": ("nn.Conv2d(1, 1, 0)", "Conv2d: kernel_size=0 must be at least 1"),
+    "a pooling layer without a kernel": ("nn.MaxPool2d(0)", "MaxPool2d: kernel_size=0 must be at least 1"),
     "kernel larger than the input": (
         "F.conv(t(1, 1, 2, 2), t(1, 1, 5, 5), padding=1)",
         "(2 + 1 + 1 - 1 * (5 - 1) - 1) // 1 + 1 = 0",

@@ -8,7 +8,7 @@ from typing import Any
 from .. import functional as F
 from ..core.tensor import Parameter, Tensor
 from ..kernels.cpu.layout import laid_out
-from ..ops.window import Window, padding_pairs, per_axis
+from ..ops.window import Window, errors_of, padding_pairs, per_axis
 from . import init
 from .module import Module, in_ranks
 
@@ -39,11 +39,12 @@ class Windowed(Module):
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"padding_mode {padding_mode!r} is unknown: one of {', '.join(PADDING_MODES)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank, 1)
-        self.stride = per_axis("stride", stride, self.rank, 1)
-        self.padding = padding if isinstance(padding, str) else _padding(padding, self.rank)
-        self.output_padding = per_axis("output_padding", output_padding, self.rank, 0)
-        self.dilation = per_axis("dilation", dilation, self.rank, 1)
+        with errors_of(type(self).__name__):
+            self.kernel_size = per_axis("kernel_size", kernel_size, self.rank, 1)
+            self.stride = per_axis("stride", stride, self.rank, 1)
+            self.padding = padding if isinstance(padding, str) else _padding(padding, self.rank)
+            self.output_padding = per_axis("output_padding", output_padding, self.rank, 0)
+            self.dilation = per_axis("dilation", dilation, self.rank, 1)
         self.padding_mode = padding_mode
         rng = init.generator(rng)
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)

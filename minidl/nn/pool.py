@@ -21,7 +21,7 @@ class Pool(Module):
     def _set_window(self, kernel_size: Sizes, stride: Sizes | None, padding: Any) -> None:
         stride = kernel_size if stride is None else stride
         for name, value in (("kernel_size", kernel_size), ("stride", stride)):
-            per_axis(name, value, self.rank, 1)
+            per_axis(f"{type(self).__name__}: {name}", value, self.rank, 1)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor, *others: Any, **options: Any) -> Any:

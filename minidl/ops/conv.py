@@ -25,7 +25,18 @@ from . import reach
 from .indexing import pad
 from .linear import checked_bias
 from .shape import total
-from .window import Window, add_patches, as_int, interned, pad_array, padding_pairs, patches, per_axis, require_spatial
+from .window import (
+    Window,
+    add_patches,
+    as_int,
+    errors_of,
+    interned,
+    pad_array,
+    padding_pairs,
+    patches,
+    per_axis,
+    require_spatial,
+)
 
 # --- the form
 
@@ -138,7 +149,9 @@ def conv(
             f"conv: x {x.shape} has {x.shape[1]} channels, the weight {weight.shape} takes weight.shape[1] * groups = "
             f"{weight.shape[1]} * {groups} = {weight.shape[1] * groups}; change the weight's second axis or groups"
         )
-    window = Window.of(x.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
+    window = Window.of(
+        x.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation, function="conv"
+    )
     return _with_bias("conv", conv_p(x, weight, window=window, groups=groups), bias)
 
 
@@ -186,9 +199,10 @@ def _transposed_window(
     rank = len(size)
     if isinstance(padding, str):
         raise ValueError(f"conv_transpose: padding {padding!r} does not fix the output size; give an int, or pairs")
-    strides, dilations = per_axis("stride", stride, rank, 1), per_axis("dilation", dilation, rank, 1)
-    pairs, extras = padding_pairs(padding, rank), per_axis("output_padding", output_padding, rank, 0)
-    kernel = per_axis("kernel", kernel, rank, 1)
+    with errors_of("conv_transpose"):
+        strides, dilations = per_axis("stride", stride, rank, 1), per_axis("dilation", dilation, rank, 1)
+        pairs, extras = padding_pairs(padding, rank), per_axis("output_padding", output_padding, rank, 0)
+        kernel = per_axis("kernel_size", kernel, rank, 1)
     output = []
     for axis, (n, k, s, d, (low, high), extra) in enumerate(zip(size, kernel, strides, dilations, pairs, extras)):
         out = (n - 1) * s - low - high + d * (k - 1) + extra + 1

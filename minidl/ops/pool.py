@@ -16,7 +16,7 @@ from . import reach
 from .reduce import mean
 from .resample import area_bounds, area_matrix, matmul_along_axis, take
 from .shape import as_float, narrowed, widened
-from .window import Window, as_int, padding_pairs, per_axis, require_spatial
+from .window import Window, as_int, errors_of, padding_pairs, per_axis, require_spatial
 
 # --- the largest of each window
 
@@ -160,7 +160,8 @@ def max_pool(
     x = as_tensor(x)
     require_spatial("max_pool", x)
     stride = kernel_size if stride is None else stride
-    window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    sizes = {"stride": stride, "padding": padding, "dilation": dilation}
+    window = Window.of(x.shape[2:], kernel_size, **sizes, ceil_mode=ceil_mode, function="max_pool")
     _require_cells("max_pool", window)
     y = max_pool_p(x, window=window)
     return (y, Tensor(window_argmax(x.data, y.data, window=window))) if return_indices else y
@@ -180,11 +181,11 @@ def max_unpool(
     """
     x, indices = as_tensor(x), as_array(indices)
     require_spatial("max_unpool", x)
-    if output_size is None:
+    with errors_of("max_unpool"):
         size = _unpooled_size(x.shape[2:], kernel_size, stride, padding)
-    else:
+    if output_size is not None:
         whole = isinstance(output_size, Sequence) and len(output_size) == x.ndim
-        size = per_axis("output_size", output_size[2:] if whole else output_size, x.ndim - 2, 1)
+        size = per_axis("max_unpool: output_size", output_size[2:] if whole else output_size, x.ndim - 2, 1)
     if indices.shape != x.shape or indices.dtype.kind not in "iu":
         raise ValueError(
             f"max_unpool: indices must be ints of x's shape {x.shape}, got {indices.dtype} {indices.shape}"
@@ -269,7 +270,9 @@ def avg_pool(
     x = widened(given)
     require_spatial("avg_pool", x)
     stride = kernel_size if stride is None else stride
-    window = Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+    window = Window.of(
+        x.shape[2:], kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode, function="avg_pool"
+    )
     if divisor_override is not None:
         if not divisor_override:
             raise ValueError("avg_pool: divisor_override must not be 0")

@@ -47,18 +47,19 @@ class Window:
     @classmethod
     def of(
         cls, size: Sequence[int], kernel: Any, *,
-        stride: Any = 1, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+        stride: Any = 1, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, function: str = "",
     ) -> Window:
         """The window over an input of this spatial size.
 
         `kernel`, `stride`, `dilation`: an int, or one per axis. `padding`: an int; one int or one (low, high)
         pair per axis; "same" (output = ceil(size / stride), the odd cell after); "causal" (1-D: all before, so
         that an output sees no later input). `ceil_mode`: see `grown`. Raises ValueError with the formula for the
-        output and its numbers.
+        output and its numbers, after the name of the public `function`.
         """
-        window = cls.read(size, kernel, stride, padding, dilation)
-        window = interned(window.grown() if ceil_mode else window)
-        window._require_output()
+        with errors_of(function):
+            window = cls.read(size, kernel, stride, padding, dilation)
+            window = interned(window.grown() if ceil_mode else window)
+            window._require_output()
         return window
 
     @classmethod
@@ -68,7 +69,7 @@ class Window:
         rank = len(size)
         if not 1 <= rank <= 3:
             raise ValueError(f"a window has 1 to 3 spatial axes, got {rank}: expected x of shape (N, C, 1 to 3 axes)")
-        kernel = per_axis("kernel", kernel, rank, 1)
+        kernel = per_axis("kernel_size", kernel, rank, 1)
         stride = per_axis("stride", stride, rank, 1)
         dilation = per_axis("dilation", dilation, rank, 1)
         window = cls(size, kernel, stride, dilation, ((0, 0),) * rank)
@@ -190,6 +191,20 @@ def interned(window: Window) -> Window:
     return window
 
 
+class errors_of:
+    """A block whose TypeErrors and ValueErrors begin with the name of the public function that was called."""
+
+    def __init__(self, function: str):
+        self.function = function
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if self.function and isinstance(error, (TypeError, ValueError)):
+            raise type(error)(f"{self.function}: {error}") from None
+
+
 def per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
     """An int, or one per axis, as a tuple of `rank` ints that are at least `least`."""
     values = tuple(value) if hasattr(value, "__len__") and not isinstance(value, str) else (value,) * rank
@@ -295,7 +310,10 @@ def unfold(x: Tensor, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, 
     """
     x = as_tensor(x)
     require_spatial("unfold", x)
-    return unfold_p(x, window=Window.of(x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation))
+    window = Window.of(
+        x.shape[2:], kernel_size, stride=stride, padding=padding, dilation=dilation, function="unfold"
+    )
+    return unfold_p(x, window=window)
 
 
 def fold(
@@ -311,8 +329,8 @@ def fold(
     if columns.ndim == 2:  # a batch of one
         return fold(columns[None], output_size, kernel_size, dilation=dilation, padding=padding, stride=stride)[0]
     listed = [len(v) for v in (output_size, kernel_size, stride, dilation, padding) if isinstance(v, (tuple, list))]
-    size = per_axis("output_size", output_size, listed[0] if listed else 2, 1)
-    window = Window.of(size, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    size = per_axis("fold: output_size", output_size, listed[0] if listed else 2, 1)
+    window = Window.of(size, kernel_size, stride=stride, padding=padding, dilation=dilation, function="fold")
     if columns.ndim != 3 or columns.shape[1] % window.taps or columns.shape[2] != window.positions:
         raise ValueError(
             f"fold: columns of shape {columns.shape} do not fit: expected (N, C * taps, positions) with "

@@ -185,7 +185,7 @@ X, W = np.zeros((2, 4, 5, 5)), np.zeros((6, 4, 3, 3))
         (lambda: F.conv(X[0, 0], W), r"x must have shape \(N, C, 1 to 3 spatial axes\), got \(5, 5\)"),
         (lambda: F.conv(X, W, np.zeros(4)), r"the bias has shape \(4,\), one entry per output channel is \(6,\)"),
         (lambda: F.conv(X, W, dilation=3), r"\(5 \+ 0 \+ 0 - 3 \* \(3 - 1\) - 1\) // 1 \+ 1 = -1"),
-        (lambda: F.conv(X, np.zeros((6, 4, 0, 3))), r"kernel=\(0, 3\) must be at least 1"),
+        (lambda: F.conv(X, np.zeros((6, 4, 0, 3))), r"kernel_size=\(0, 3\) must be at least 1"),
         (lambda: F.conv_transpose(X, W), r"takes weight.shape\[0\] = 6"),
         (lambda: F.conv_transpose(X, W[:4], padding="same"), r"padding 'same' does not fix the output size"),
         (lambda: F.conv_transpose(X, W[:4], stride=2, output_padding=2), r"=2 .* smaller than the stride \(2\)"),

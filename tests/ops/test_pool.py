@@ -368,7 +368,7 @@ X = np.zeros((1, 2, 4, 4))
         (lambda: F.max_pool(X[0, 0], 2), r"max_pool: x must have shape"),
         (lambda: F.max_pool(X, (2, 2, 2)), r"3 entries for 2 spatial axes"),
         (lambda: F.max_pool(X, 2, stride=0), r"stride=0 must be at least 1"),
-        (lambda: F.avg_pool(X[0], 0), r"kernel=0 must be at least 1"),
+        (lambda: F.avg_pool(X[0], 0), r"kernel_size=0 must be at least 1"),
         (lambda: F.adaptive_avg_pool(X, (1, 2, 3)), r"3 entries for 2 spatial axes"),
         (lambda: F.adaptive_avg_pool(X, 0), r"lengths must be at least 1"),
         (lambda: F.global_avg_pool(X[0, 0]), r"global_avg_pool: x must have shape"),
