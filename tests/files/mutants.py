@@ -6,6 +6,7 @@ is installed); every other must be refused in one line. Nothing may be run or op
 
 import io
 import json
+import pickle
 import pickletools
 import struct
 import sys
@@ -22,7 +23,7 @@ import numpy as np
 import minidl as md
 from tests.support.torch_files import Global, Made, Tensor, torch_file
 
-KINDS = ("npz", "safetensors", "zip", "legacy")
+KINDS = ("npz", "safetensors", "zip", "legacy", "pickle")
 HARMLESS = ("compile", "object.__getattr__", "sys._getframe")  # compile: of a literal into its tree, which is not run
 EDGES = (0, 1, -1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1)
 
@@ -35,6 +36,8 @@ def good(kind, rng):
         with tempfile.TemporaryDirectory() as folder:
             md.save_weights(path := Path(folder) / f"w.{kind}", arrays)
             return path.read_bytes()
+    if kind == "pickle":
+        return pickle.dumps({"state_dict": arrays, "epoch": 4, "name": "net"}, protocol=int(rng.integers(2, 6)))
     model = {name: Tensor(array) for name, array in arrays.items()}
     beside = {"args": Namespace(lr=0.1), "steps": Counter([3, 3]), "epoch": 4, "seen": {1, 2}, "names": {(0, 1): "a"},
               "mean": np.array([0.5]), "model": Made(Global("net", "Net"), 3, state={"a": 1})}
@@ -62,11 +65,12 @@ def lengths(data, rng):
 
 
 def slices(data, rng):
-    """A piece is cut out, doubled, zeroed, or the file ends early."""
+    """A piece is cut out, doubled, zeroed, put behind the end, or the file ends early."""
     start, size = int(rng.integers(0, len(data))), int(rng.integers(1, 60))
     piece = data[start : start + size]
-    return [data[:start] + data[start + size :], data[:start] + piece + data[start:],
-            data[:start] + bytes(len(piece)) + data[start + size :], data[:start]][rng.integers(4)]  # fmt: skip
+    head, tail = data[:start], data[start + size :]
+    ways = head + tail, head + 2 * piece + tail, head + bytes(len(piece)) + tail, data + piece, head
+    return ways[rng.integers(5)]
 
 
 def records(data, rng, kind):
@@ -75,7 +79,7 @@ def records(data, rng, kind):
         length = struct.unpack("<Q", data[:8])[0]
         text = json.dumps(altered(json.loads(data[8 : 8 + length]), rng)).encode()
         return struct.pack("<Q", len(text)) + text + data[8 + length :]
-    if kind == "legacy":
+    if kind in ("legacy", "pickle"):
         return instructions(bytes(data), rng)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
@@ -148,6 +152,9 @@ def other_reader(kind, path):
                 return {name: archive[name] for name in archive.files}
         if kind == "safetensors":
             return by_definition(path.read_bytes())
+        if kind == "pickle":
+            tree = ArraysOnly(io.BytesIO(path.read_bytes())).load()["state_dict"]
+            return {str(name): array for name, array in tree.items()}
         import torch
 
         tree = torch.load(path, weights_only=True)
@@ -155,6 +162,16 @@ def other_reader(kind, path):
         return {str(name): value.numpy() for name, value in tree.items() if isinstance(value, torch.Tensor)}
     except Exception:
         return None
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Python's own reader, where a file asks for nothing but what arrays are made of."""
+
+    def find_class(self, module, name):
+        made_of = ("_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar")
+        if module.partition(".")[0] != "numpy" or name not in made_of:
+            raise pickle.UnpicklingError(f"asks for {module}.{name}")
+        return super().find_class(module, name)
 
 
 def by_definition(data):
