@@ -112,7 +112,7 @@ def check(settings: Settings, quiet: bool) -> None:
 
 def examined(settings: Settings, quiet: bool) -> folder.Checkup:
     """What is found in the folder of the settings."""
-    names = ("patch", "seed", "ignore", "bits", "skip_bad")
+    names = ("patch", "seed", "ignore", "bits", "skip_bad", "as_stored")
     return folder.checked(settings.data, quiet=quiet, **{name: getattr(settings, name) for name in names})
 
 

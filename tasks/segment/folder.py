@@ -51,7 +51,7 @@ def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> MaskPart:
     part = MaskPart([], [], [])
     for pair in each(pairs, show):
         part.names.append(str(pair.image))
-        part.images.append(data.read_image(pair.image, gray=checkup.gray, bits=checkup.bits))
+        part.images.append(data.read_image(pair.image, gray=checkup.gray, bits=checkup.bits, upright=checkup.upright))
         part.labels.append(classes(read_values(pair.mask), checkup.table))
     return part
 

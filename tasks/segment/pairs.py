@@ -19,7 +19,7 @@ import numpy as np
 from minidl import data
 from minidl.data import IMAGE_ENDINGS
 from minidl.files.pictures import visible
-from minidl.files.pixels import opened
+from minidl.files.pixels import opened, orientation
 
 from ..faults import LEFT_OUT, Fault
 from .data import IGNORED
@@ -55,6 +55,7 @@ class Checkup:
     table: dict[int, int] = field(default_factory=dict)
     gray: bool = True
     bits: int | None = None
+    upright: bool = True  # pictures are turned as their EXIF says
 
     @property
     def classes(self) -> int:
@@ -80,14 +81,15 @@ class Checkup:
 
 def examine(
     folder: str | os.PathLike, *, patch: int, seed: int, ignore: int | None = None, bits: int | None = None,
-    skip_bad: bool = False, show: Callable = lambda: None,
+    skip_bad: bool = False, as_stored: bool = False, show: Callable = lambda: None,
 ) -> Checkup:  # fmt: skip
     """Look through a folder. patch: what no picture may be smaller than; bits: see `minidl.data.read_image`.
 
-    skip_bad: files with errors are left out, with their pairs. ``show()`` is called after each pair.
+    skip_bad: files with errors are left out, with their pairs. as_stored: masks are on the pixels as the files of the
+    pictures store them, not as EXIF turns them. ``show()`` is called after each pair.
     Raises FileNotFoundError if the folder, or one of the two in it, is not there.
     """
-    checkup = Checkup(str(folder), bits=bits)
+    checkup = Checkup(str(folder), bits=bits, upright=not as_stored)
     found = pairs(Path(folder), checkup)
     contents: dict[Pair, Content] = {}
     for pair in found:
@@ -164,7 +166,7 @@ def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     before = checkup.count("error")
     pixels = labels = None
     try:
-        pixels = data.read_image(image, bits=checkup.bits)
+        pixels = data.read_image(image, bits=checkup.bits, upright=checkup.upright)
     except (ValueError, OSError) as error:
         checkup.add("error", image, _cause(image, error))
     try:
@@ -174,9 +176,17 @@ def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     if pixels is None or labels is None:
         return None
     height, width = pixels.shape[1:]
+    with opened(image) as file:
+        turned = orientation(file) != 1
+    shown = "as it is shown" if checkup.upright else "as it is stored"
+    otherwise = "--as-stored if it is on the pixels as stored" if checkup.upright else "it turns without --as-stored"
     if labels.shape != (height, width):
         sizes = f"{labels.shape[1]}x{labels.shape[0]}, the picture {image.name} is {width}x{height}"
-        checkup.add("error", mask, f"the mask is {sizes}: they must be of one size")
+        aside = f" {shown}: {otherwise}" if turned and labels.shape == (width, height) else ""
+        checkup.add("error", mask, f"the mask is {sizes}{aside or ': they must be of one size'}")
+    elif turned:
+        turns = "EXIF says that the picture is to be turned"
+        checkup.add("warning", image, f"{turns}; its mask is taken to be on it {shown}; {otherwise}")
     if min(height, width) < patch:
         advice = f"--patch {min(height, width) // 16 * 16}" if min(height, width) >= 16 else "a larger picture"
         checkup.add("error", image, f"{width}x{height} is smaller than a patch of {patch}x{patch}; use {advice}")

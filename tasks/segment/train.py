@@ -34,6 +34,7 @@ class Settings(OwnPictures):
     dataset: Annotated[str, Among(("coins", "cells"))] = "coins"  # real coins, or generated cells that touch
     data: str | None = None  # your own: images/ and masks/ with files of equal names
     ignore: Annotated[int | None, AtLeast(0)] = None  # value in the masks of pixels that count for nothing
+    as_stored: bool = False  # masks are on the pixels as files store them, not on what EXIF turns them into
     elastic: float = 4.0  # pixels that patches deform
     # network and loss
     base: int = 16  # maps of the first level

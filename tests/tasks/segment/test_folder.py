@@ -240,3 +240,22 @@ def test_errors_in_a_folder_stop_training_before_it_begins(good, tmp_path, capsy
     assert run("--data", good, *TINY, "--out", tmp_path / "out", "--quiet") == 1
     error = capsys.readouterr().err
     assert "masks/2.png" in error and not (tmp_path / "out" / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize("sides", [(40, 40), (40, 48)])
+def test_a_picture_that_exif_turns_says_which_pixels_its_mask_is_on(good, sides):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 255, sides, dtype=np.uint8)
+    mask = np.zeros(sides, np.uint8)
+    mask[:9, :20] = 255
+    write(good / "images" / "0.png", pixels, exif=exif)
+    write(good / "masks" / "0.png", mask)
+    shown, stored = examine(good), examine(good, as_stored=True)
+    lines = [fault for fault in map(str, shown.faults) if "--as-stored" in fault]
+    assert len(lines) == 1 and lines[0].startswith("warning" if sides[0] == sides[1] else "error")
+    assert all(fault.kind != "error" for fault in stored.faults)
+    assert any("it turns without --as-stored" in str(fault) for fault in stored.faults)
+    read = folder.read(stored, quiet=True)
+    images = {name: image for p in (read.train, read.validation, read.test) for name, image in zip(p.names, p.images)}
+    np.testing.assert_allclose(images[str(good / "images" / "0.png")][0] * 255, pixels, atol=1e-4)
