@@ -9,6 +9,7 @@ are 0. So an error is bounded by what the window of its output sees.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +56,19 @@ def find(
         return None
     if not largest <= LARGEST:
         sizes[~(sizes <= LARGEST)] = np.inf
-    seen = _over_windows(np.maximum, sizes, 1, window).copy()
+    seen = _over(np.maximum, sizes, 1, window).copy()
     reach = side - TILE + 1  # pixels that an output sees
     rows, columns = (count + reach - window for count in output)
     seen[:, rows:] = seen[:, :, columns:] = np.inf
+    if largest <= min(times * seen.min(), LARGEST):
+        return None
     blank = seen == 0
     seen[blank] = np.inf
-    limit = np.minimum(times * cut(seen[..., None], side - window + 1).min((0, 1))[..., 0], LARGEST)  # (n, tall, wide)
-    if largest <= limit.min() and not blank.any():
-        return None
+    limit = np.minimum(times * _over(np.minimum, seen, 1, side - window + 1, TILE), LARGEST)  # (n, tall, wide)
     pixels = cut(sizes[..., None], side)[..., 0] > limit
-    outputs = _over_windows(np.logical_or, pixels, 0, reach)
+    if not pixels.any() and not blank.any():
+        return None
+    outputs = _over(np.logical_or, pixels, 0, reach)
     n, tall, wide = limit.shape
     exist = np.zeros((n, TILE * tall, TILE * wide, 1), bool)
     exist[:, : output[0], : output[1]] = True
@@ -82,13 +85,9 @@ def cut(x: np.ndarray, side: int) -> np.ndarray:
     return as_strided(x, (side, side, n, tall, wide, c), strides)
 
 
-def _over_windows(combine: np.ufunc, x: np.ndarray, axis: int, side: int) -> np.ndarray:
-    """Over the windows of a side along `axis` and the next, which get shorter by side - 1."""
+def _over(combine: np.ufunc, x: np.ndarray, axis: int, side: int, step: int = 1) -> np.ndarray:
+    """x combined over squares of `side` along `axis` and the next, one at every step."""
     for a in (axis, axis + 1):
-        x = np.moveaxis(x, a, 0)
-        n = len(x) - side + 1
-        whole = x[:n]
-        for i in range(1, side):
-            whole = combine(whole, x[i : i + n])
-        x = np.moveaxis(whole, 0, a)
+        last = step * ((x.shape[a] - side) // step)
+        x = reduce(combine, [x[(slice(None),) * a + (slice(i, i + last + 1, step),)] for i in range(side)])
     return x
