@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import algorithms, cpu, endurance, overhead, scaling, sums
+from benchmarks import algorithms, cpu, endurance, overhead, recompute, scaling, sums
 from benchmarks.harness.interface import Unsupported
 from benchmarks.harness.libraries import is_installed, library
 from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
@@ -230,6 +230,11 @@ def test_endurance_of_a_few_steps(capsys):
     endurance.chain(50)
     endurance.train(20)
     assert "value and gradient exact: True" in (out := capsys.readouterr().out) and out.count("MiB") == 11
+
+
+def test_recomputed_blocks_have_the_same_gradients(capsys):
+    assert recompute.main(["--batch", "2", "--blocks", "1", "--rounds", "1"]) == 0
+    assert "8 layers, batch of 2" in (out := capsys.readouterr().out) and "the same gradients: True" in out
 
 
 def test_the_table_of_sums_says_what_was_measured(tmp_path, capsys):
