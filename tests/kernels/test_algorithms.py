@@ -12,7 +12,7 @@ import minidl as md
 from minidl import functional as F
 from minidl.check.samples.conv import tensors
 from minidl.kernels.algorithm import ON_CPU
-from minidl.kernels.cpu import blocks, convolution, im2col, layout
+from minidl.kernels.cpu import blocks, convolution, depthwise, im2col, layout
 from minidl.kernels.window import live_taps
 from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 from minidl.ops.window import Window
@@ -51,6 +51,7 @@ def sizes(block, enough, shares):
     patch.setattr(im2col, "BLOCK", block)
     patch.setattr(im2col, "ENOUGH", enough)
     patch.setattr(blocks, "SHARES", shares)
+    patch.setattr(depthwise, "BLOCK", block)
     patch.setattr(im2col, "THIN", 1)
     patch.setattr(im2col, "GRAIN", enough)
     im2col.position_blocks.cache_clear()  # it remembers
@@ -109,7 +110,7 @@ def test_which_one_is_chosen():
     assert chosen(4, 512, 512, 7) == "im2col"  # 16 tiles for 262144 kernels
     assert chosen(8, 64, 1, 56) == "shifted"
     assert chosen(8, 64, 1, 56, kernel=1, padding=0) == "im2col"
-    assert chosen(8, 64, 64, 56, groups=64) == "depthwise"
+    assert chosen(8, 64, 64, 56, groups=64) == chosen(8, 64, 64, 56, groups=64, stride=2) == "depthwise"
 
 
 def test_a_way_can_be_forced_and_is_put_back():

@@ -68,9 +68,10 @@ def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.n
     taps, live = live_taps(window)
     if live is not window:
         return transpose(u, w[(..., *taps)], window=live, groups=groups)
-    if any(s != 1 for s in window.stride):
-        return im2col.scatter(u, w, window, groups)
     inputs, outputs = len(w), w.shape[1] * groups
+    if any(s != 1 for s in window.stride):
+        way = choose(len(u), inputs, outputs, np.result_type(u, w), window, groups)
+        return depthwise.transpose(u, w, window) if way == "depthwise" else im2col.scatter(u, w, window, groups)
     way = choose(len(u), inputs, outputs, np.result_type(u, w), mirrored_window(window), groups)
     if way == "winograd":
         return winograd.transpose(u, w, window)

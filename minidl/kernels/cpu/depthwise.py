@@ -6,11 +6,14 @@ Source: Sifre, "Rigid-motion scattering for image classification", PhD thesis 20
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 from . import layout
+from .blocks import even
 from .im2col import padded_input, position_blocks
 from .memory import scratch
 from .workers import share
@@ -42,6 +45,54 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
 
     share(work, _strips(n, c, window), cost=y.size * window.taps)
     return y
+
+
+def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
+    """dT/dx: u (N, C, *output), w (C, 1, *kernel) give (N, C, *size).
+
+    With a stride, cells whose places leave the same remainder see the same taps: the sum over these, of u shifted, is
+    made in a block of its own and then spread.
+    """
+    n, c = u.shape[:2]
+    y = layout.empty((n, c, *window.size), np.result_type(u, w))
+    cells, cotangent = layout.channels_last(y), layout.channels_last(u)
+    kernels = w.reshape(c, window.taps).T.reshape(*window.kernel, c).astype(y.dtype, copy=False)
+    wide = np.repeat(kernels[..., None, :], -(-window.size[-1] // window.stride[-1]), axis=-2)  # (*kernel, cells, C)
+
+    def work(sample: int, rows: slice, remainders: tuple[int, ...]) -> None:
+        target = cells[(sample, *(slice(r, None, s) for r, s in zip(remainders, window.stride)))][rows]
+        total = scratch("total", target.shape, y)
+        total[...] = 0
+        lengths = (total.shape[0], *total.shape[1:-1])
+        seen = [_seen(window, axis, r) for axis, r in enumerate(remainders)]
+        for taps in itertools.product(*seen):
+            tap, shifts = zip(*taps)
+            shifts = (shifts[0] + rows.start, *shifts[1:])
+            bounds = [(max(0, -q), min(m, o - q)) for q, m, o in zip(shifts, lengths, window.output)]
+            if all(a < b for a, b in bounds):
+                here = tuple(slice(a, b) for a, b in bounds)
+                there = tuple(slice(a + q, b + q) for (a, b), q in zip(bounds, shifts))
+                product = scratch("product", total[here].shape, y)
+                kernel = wide[(*tap, slice(here[-1].stop - here[-1].start))]
+                np.multiply(cotangent[(sample, *there)], kernel, out=product)
+                total[here] += product
+        target[...] = total
+
+    items = []
+    for remainders in np.ndindex(*window.stride):
+        rows, *others = (len(range(r, n, s)) for r, n, s in zip(remainders, window.size, window.stride))
+        if rows and all(others):
+            strips = even(rows, BLOCK // (math.prod(others) * c))
+            items += [(sample, strip, remainders) for sample in range(n) for strip in strips]
+    share(work, items, cost=u.size * window.taps)
+    return y
+
+
+def _seen(window: Any, axis: int, remainder: int) -> list[tuple[int, int]]:
+    """The taps that a cell ``stride * m + remainder`` of the axis is seen through, and from which output: m + shift."""
+    place, stride, dilation = remainder + window.padding[axis][0], window.stride[axis], window.dilation[axis]
+    shifts = [(k, place - dilation * k) for k in range(window.kernel[axis])]
+    return [(k, shift // stride) for k, shift in shifts if shift % stride == 0]
 
 
 def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
