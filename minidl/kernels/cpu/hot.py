@@ -10,7 +10,7 @@ are 0. So an error is bounded by what the window of its output sees.
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -18,9 +18,9 @@ from numpy.lib.stride_tricks import as_strided
 from .memory import scratch
 
 TILE = 4  # outputs along an axis
-# So many times as large is hot. Gradients vary more from pixel to pixel than activations; a tap, near a border, may see
-# one pixel of a tile and not the next.
-INPUTS, COTANGENTS, TAPS = 8, 64, 64
+# So many times as large is hot. Gradients vary more from pixel to pixel than activations. A tap, near a border, may see
+# one pixel of a tile and not the next; but it sums over many tiles.
+INPUTS, COTANGENTS, TAPS = 16, 64, 256
 LARGEST = np.float32(1e30)  # of a size: larger numbers might overflow in a transform
 
 
@@ -42,8 +42,8 @@ class Hot(NamedTuple):
 
 
 def find(
-    x: np.ndarray, side: int, window: int, inside: Any, output: tuple[int, int], times: float
-) -> Hot | None:  # fmt: skip
+    x: np.ndarray, side: int, window: int, inside: tuple[slice, slice], output: tuple[int, int], times: float
+) -> Hot | None:
     """The hot pixels of x (n, rows, columns, C) in tiles of `side`; None, as a rule, if there are none.
 
     They are too large for what windows of that side see. `inside` is where x is not padding; there may be fewer rows
@@ -51,13 +51,13 @@ def find(
     """
     magnitudes = np.abs(x, out=scratch("odd", x.shape, x)).reshape(-1, x.shape[-1])
     sizes = np.dot(magnitudes, np.ones(x.shape[-1], x.dtype)).reshape(x.shape[:-1])
-    largest = sizes.max()
-    if largest <= min(times * sizes[(slice(None), *inside)].min(initial=np.inf), LARGEST):
+    largest, reach = sizes.max(), side - TILE + 1  # pixels that an output sees
+    all_see = all(cells.start < reach and cells.stop >= count for cells, count in zip(inside, output))
+    if all_see and largest <= min(times * sizes[(slice(None), *inside)].min(initial=np.inf), LARGEST):
         return None
     if not largest <= LARGEST:
         sizes[~(sizes <= LARGEST)] = np.inf
     seen = _over(np.maximum, sizes, 1, window).copy()
-    reach = side - TILE + 1  # pixels that an output sees
     rows, columns = (count + reach - window for count in output)
     seen[:, rows:] = seen[:, :, columns:] = np.inf
     if largest <= min(times * seen.min(), LARGEST):

@@ -145,7 +145,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
             padded, given = _padded(x[samples], part), u[samples, rows]
             whole, output = _whole(given, part), given.shape[1:3]
             hot_inputs = find(padded, SEEN, 1, part.inner[0], output, TAPS)
-            hot = [hot_inputs, find(whole, TILE, 1, map(slice, output), output, TAPS)]
+            hot = [hot_inputs, find(whole, TILE, 1, tuple(slice(0, m) for m in output), output, TAPS)]
             cotangents, inputs = _tiles(whole, TILE, "cotangents"), _tiles(padded, SEEN, "odd")
             if any(hot):
                 outputs = np.logical_or.reduce([h.outputs for h in hot if h])
