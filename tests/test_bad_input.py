@@ -129,10 +129,19 @@ def test_code_ends_with_one_clear_line(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_prints_one_line_and_no_traceback(name, tmp_path):
+def test_a_command_prints_one_line_and_no_traceback(name, tmp_path, monkeypatch, capsys):
     pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"')
+    from tasks.__main__ import main
+
     (tmp_path / "text.png").write_text("this is no image")
+    monkeypatch.chdir(tmp_path)
     arguments, message = COMMANDS[name]
+    assert main(arguments) in (1, 2)
+    assert_one_line(capsys.readouterr().err, message)
+
+
+def test_so_does_a_process(tmp_path):
+    arguments, message = COMMANDS["an option that is not there"]
     done = subprocess.run(
         [sys.executable, "-m", "tasks", *arguments],
         capture_output=True,
@@ -142,5 +151,9 @@ def test_a_command_prints_one_line_and_no_traceback(name, tmp_path):
         timeout=120,
     )
     assert done.returncode in (1, 2), done.stdout
-    assert done.stderr.startswith("minidl: error: ") and done.stderr.count("\n") == 1
-    assert message in done.stderr
+    assert_one_line(done.stderr, message)
+
+
+def assert_one_line(errors, message):
+    assert errors.startswith("minidl: error: ") and errors.count("\n") == 1
+    assert message in errors
