@@ -75,6 +75,7 @@ def test_numbers_in_range_are_taken():
     assert command.real(0, above=True)("2.5") == 2.5
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path):
     path = tmp_path / "figure.png"
     path.write_bytes(b"the old one")

@@ -92,6 +92,7 @@ def test_every_published_network_is_here_and_counted():
     assert (entry.parameters, round(entry.macs / 1e9, 2), entry.top1) == (6_624_904, 1.50, 69.778)
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_chart_is_drawn_and_printed(tmp_path, monkeypatch, capsys):
     few = {name: chart.PUBLISHED[name] for name in ("alexnet", "resnet18", "densenet121")}
     monkeypatch.setattr(chart, "PUBLISHED", few)

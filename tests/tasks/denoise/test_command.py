@@ -84,6 +84,7 @@ def test_a_checkpoint_is_used_without_training(finished, tmp_path, quick, capsys
 
 
 @pytest.mark.parametrize("extra", [(), ("--add-noise",)], ids=["as it is", "with noise"])
+@pytest.mark.usefixtures("figures")
 def test_a_users_picture_is_denoised(extra, finished, tmp_path, capsys):
     out, _ = finished
     rng = np.random.default_rng(0)

@@ -152,6 +152,7 @@ class Knowing(md.nn.Module):
         return [Detections([[24, 0, 72, 48], [0, 0, 9, 9]], [7, 1], [0.75, 0.1]) for _ in range(len(images))]
 
 
+@pytest.mark.usefixtures("figures")
 def test_what_is_found_in_a_users_picture_is_given_in_its_own_pixels(tmp_path, capsys):
     image = np.full((3, 200, 400), 0.25, np.float32)
     report.detect_picture(Knowing(), image, "some/where/mine.jpg", tmp_path, "cpu")

@@ -60,6 +60,7 @@ def error(capsys, code, *argv):
 # --- from end to end
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_run_leaves_scores_and_figures_and_can_be_looked_at_again(tmp_path, few, capsys, monkeypatch):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path) == 0
     output = capsys.readouterr().out
@@ -239,6 +240,7 @@ def small(monkeypatch):
     monkeypatch.setattr(cli.picture.pretrained, "SHORT", 36)
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_picture_is_explained_by_every_method_that_can(mine, small, tmp_path, capsys):
     assert run(*mine, "--image", tmp_path / "cat.png", "--classes", tmp_path / "names.txt", "--class", 1) == 0
     output = capsys.readouterr().out
@@ -280,6 +282,7 @@ def test_explaining_scores_after_a_softmax_warns_in_one_line(capsys):
     assert capsys.readouterr().err == "minidl: warning: the scores look like probabilities\n"
 
 
+@pytest.mark.usefixtures("figures")
 def test_an_empty_map_is_drawn_as_such(tmp_path):
     empty = Map("cam", np.zeros((1, 9, 9)), True, np.zeros(1))
     with warnings.catch_warnings():

@@ -92,6 +92,7 @@ def test_the_halves_do_not_overlap_and_are_all():
     assert np.array_equal(np.rint(joined[0] * 255), coins.photograph())
 
 
+@pytest.mark.usefixtures("figures")
 def test_draw_truth_writes_a_picture(tmp_path, capsys):
     assert run("--draw-truth", tmp_path / "new" / "truth.png") == 0
     with Image.open(tmp_path / "new" / "truth.png") as file:
@@ -237,6 +238,7 @@ def test_a_constant_picture_breaks_no_method():
 # --- the command, from end to end
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_run_on_coins_leaves_everything_and_its_checkpoint_is_used(tmp_path, quick, capsys):
     out = tmp_path / "out"
     assert run(*TINY, "--out", out, "--quiet") == 0
@@ -266,6 +268,7 @@ def test_a_run_on_coins_leaves_everything_and_its_checkpoint_is_used(tmp_path, q
     assert "coin " in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("figures")
 def test_cells_are_counted_with_and_without_the_weights_of_borders(tmp_path, quick, capsys):
     out = tmp_path / "out"
     assert run("--dataset", "cells", *TINY, "--out", out, "--quiet") == 0

@@ -233,6 +233,7 @@ def test_the_table_tells_the_order_and_the_differences_whichever_they_are():
     assert "order at 5 labels per class: from scratch > frozen features > fine-tuned" in other
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_leaves_table_numbers_and_figure_and_resumes_the_pretrained_network(tmp_path, capsys):
     assert run(*TINY, "--out", tmp_path) == 0
     printed = capsys.readouterr().out
@@ -272,6 +273,7 @@ def small(tmp_path, *more):
     return ["--model", "resnet_small", "--size", 16, "--epochs", 2, "--batch", 4, "--quiet", "--out", out, *more]
 
 
+@pytest.mark.usefixtures("figures")
 def test_photographs_by_all_methods_and_the_results_serve_classify(tmp_path, capsys):
     root = folder(tmp_path / "own", {"red": 8, "green": 6, "blue": 7})
     assert run("--data", root, *small(tmp_path, "--method", "all")) == 0

@@ -16,6 +16,7 @@ def run(*argv):
     return frame.main(["volume", *map(str, argv)])
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_run_leaves_everything_and_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path / "straight", "--quiet") == 0
     output = capsys.readouterr()
