@@ -9,7 +9,7 @@ are 0. So an error is bounded by what the window of its output sees.
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -42,21 +42,27 @@ class Hot(NamedTuple):
 
 
 def find(
-    x: np.ndarray, side: int, window: int, inside: tuple[slice, slice], output: tuple[int, int], times: float
-) -> Hot | None:
+    x: np.ndarray, side: int, window: int, inside: tuple[slice, slice], padded: tuple[int, int],
+    output: tuple[int, int], times: float,
+) -> Hot | None:  # fmt: skip
     """The hot pixels of x (n, rows, columns, C) in tiles of `side`; None, as a rule, if there are none.
 
-    They are too large for what windows of that side see. `inside` is where x is not padding; there may be fewer rows
-    and columns of `output` than the tiles have.
+    They are too large for what windows of that side see. x lies `inside` of an area of the size `padded`, zero around
+    it; there may be fewer rows and columns of `output` than the tiles have.
     """
-    magnitudes = np.abs(x, out=scratch("odd", x.shape, x)).reshape(-1, x.shape[-1])
-    sizes = np.dot(magnitudes, np.ones(x.shape[-1], x.dtype)).reshape(x.shape[:-1])
-    largest, reach = sizes.max(), side - TILE + 1  # pixels that an output sees
-    all_see = all(cells.start < reach and cells.stop >= count for cells, count in zip(inside, output))
-    if all_see and largest <= min(times * sizes[(slice(None), *inside)].min(initial=np.inf), LARGEST):
+    if not x.size:
+        return None
+    magnitudes = np.abs(x, out=scratch("odd", x.shape, x))
+    pixels = np.dot(magnitudes.reshape(-1, x.shape[-1]), _ones(x.shape[-1]))
+    largest, reach = pixels.max(), side - TILE + 1  # pixels that an output sees
+    (top, bottom), (left, right) = ((cells.start < reach, cells.stop) for cells in inside)
+    all_see = top and left and bottom >= output[0] and right >= output[1]
+    if all_see and largest <= times * pixels.min() and largest <= LARGEST:
         return None
     if not largest <= LARGEST:
-        sizes[~(sizes <= LARGEST)] = np.inf
+        pixels[~(pixels <= LARGEST)] = np.inf
+    sizes = np.zeros((len(x), *padded), x.dtype)
+    sizes[(slice(None), *inside)] = pixels.reshape(x.shape[:-1])
     seen = _over(np.maximum, sizes, 1, window).copy()
     rows, columns = (count + reach - window for count in output)
     seen[:, rows:] = seen[:, :, columns:] = np.inf
@@ -74,6 +80,11 @@ def find(
     exist[:, : output[0], : output[1]] = True
     outputs &= cut(exist, TILE)[..., 0]
     return Hot(pixels, limit, outputs, cut(blank[..., None], side - window + 1)[..., 0])
+
+
+@lru_cache(maxsize=64)
+def _ones(count: int) -> np.ndarray:
+    return np.ones(count, np.float32)
 
 
 def cut(x: np.ndarray, side: int) -> np.ndarray:

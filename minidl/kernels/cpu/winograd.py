@@ -36,7 +36,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..window import mirrored_window, row_range
 from . import layout
 from .blocks import blocks, even
-from .hot import COTANGENTS, INPUTS, TAPS, TILE, cut, find
+from .hot import COTANGENTS, INPUTS, TAPS, TILE, Hot, cut, find
 from .memory import scratch
 from .workers import MULTIPLY_ADDS, share
 
@@ -109,7 +109,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, window: Any, times: float) -> np.nda
 
     def work(samples: slice, rows: slice, part: Any) -> None:
         target, padded = out[samples, rows], _padded(x[samples], part)
-        hot = find(padded, SEEN, 3, part.inner[0], target.shape[1:3], times)
+        hot = _hot_inputs(x[samples], 3, part, target, times)
         tiles = _tiles(padded, SEEN, "odd")
         if hot:
             exact = np.empty((np.count_nonzero(hot.outputs), f), np.float32)
@@ -144,8 +144,9 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
         for i, (samples, rows, part) in enumerate(items[k :: len(parts)]):
             padded, given = _padded(x[samples], part), u[samples, rows]
             whole, output = _whole(given, part), given.shape[1:3]
-            hot_inputs = find(padded, SEEN, 1, part.inner[0], output, TAPS)
-            hot = [hot_inputs, find(whole, TILE, 1, tuple(slice(0, m) for m in output), output, TAPS)]
+            hot_inputs = _hot_inputs(x[samples], 1, part, given, TAPS)
+            inside = slice(0, output[0]), slice(0, output[1])
+            hot = [hot_inputs, find(given, TILE, 1, inside, part.output, output, TAPS)]
             cotangents, inputs = _tiles(whole, TILE, "cotangents"), _tiles(padded, SEEN, "odd")
             if any(hot):
                 outputs = np.logical_or.reduce([h.outputs for h in hot if h])
@@ -205,6 +206,12 @@ def _padded(x: np.ndarray, part: Any) -> np.ndarray:
     return padded
 
 
+def _hot_inputs(x: np.ndarray, window: int, part: Any, outputs: np.ndarray, times: float) -> Hot | None:
+    """Of what a block sees of x (n, *size, C) for these outputs (n, rows, columns, F)."""
+    inside, cells = part.inner
+    return find(x[(slice(None), *cells)], SEEN, window, inside, part.padded, outputs.shape[1:3], times)
+
+
 def _whole(u: np.ndarray, part: Any) -> np.ndarray:
     """u (n, rows, columns, F) with its pixels in one piece each, and zeros behind if it ends within a tile."""
     n, height, width, f = u.shape
@@ -226,7 +233,12 @@ def _tiles(x: np.ndarray, side: int, name: str) -> np.ndarray:
 
 def _pixels(x: np.ndarray) -> np.ndarray:
     """x (..., C) as an array (...) of whole pixels, which NumPy copies in one piece each."""
-    return x.view(np.dtype((np.void, x.shape[-1] * x.itemsize)))[..., 0]
+    return x.view(_pixel(x.shape[-1] * x.itemsize))[..., 0]
+
+
+@lru_cache(maxsize=64)
+def _pixel(size: int) -> np.dtype:
+    return np.dtype((np.void, size))
 
 
 def _patches(padded: np.ndarray, outputs: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
