@@ -20,7 +20,7 @@ ADVICE = {
     "PASS": "Nothing to do: rules and oracle agree within the tolerance.",
     "FAIL": "Look at the worst entry first, and derive the rule again there.",
     "KINK": "Choose other inputs, away from the point where f has no derivative: no gradient is right there.",
-    "INCONCLUSIVE": "Choose inputs where f is finite and smooth, or make f smoother; as it stands nothing was shown.",
+    "INCONCLUSIVE": "Choose inputs inside the domain of f, where it is smooth: at the place named, nothing was shown.",
     "NONDETERMINISTIC": "Draw random numbers from a generator made inside f from a fixed seed, then check again.",
 }
 
@@ -48,10 +48,11 @@ class Worst:
 class Report:
     """The outcome of a check. True in a condition if the verdict is PASS.
 
-    ``verdict`` is one of PASS, FAIL, KINK (on a point without derivative, and no way off it), INCONCLUSIVE (the error
-    bars are too wide to tell) and NONDETERMINISTIC. ``rows`` under ``columns`` are the table of what was compared;
-    ``findings`` say what is wrong, ``advice`` what to do; ``compared`` holds gradients entry by entry, where the whole
-    Jacobian was compared; ``sweep`` is the error of central differences at many steps in one direction, or None.
+    ``verdict`` is one of PASS, FAIL, KINK (on a point without derivative, and no way off it), INCONCLUSIVE (no oracle
+    at an edge of the domain, or error bars too wide to tell) and NONDETERMINISTIC. ``rows`` under ``columns`` are the
+    table of what was compared; ``findings`` say what is wrong, ``advice`` what to do; ``compared`` holds gradients
+    entry by entry, where the whole Jacobian was compared; ``sweep`` is the error of central differences at many steps
+    in one direction, or None.
     """
 
     title: str
