@@ -23,6 +23,7 @@ NEARBY = 4  # places with other last bits
 STEPS = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)  # relative steps that noise is looked for at,
 POINTS = (-2, -1, 0, 1, 2)  # as fourth differences
 BINOMIAL = (1, -4, 6, -4, 1)
+GROWTH = 1e6  # of a fourth difference from one of these steps to the next; that of a smooth function grows by 1e8
 MOVE = 1e-3  # a relative move that tells constants on the way from what depends on the inputs
 
 
@@ -34,9 +35,9 @@ def scale(x: np.ndarray) -> np.ndarray:
 
 
 def moved(xs: Arrays, by: float, seed: int) -> list[np.ndarray]:
-    """The inputs, each entry up, down or where it was, by this part of itself."""
+    """The inputs, each entry up or down by this part of itself."""
     rng = np.random.default_rng(seed)
-    return [x + by * np.where(np.isfinite(x), x, 0.0) * rng.choice([-1.0, 0.0, 1.0], x.shape) for x in xs]
+    return [x + by * np.where(np.isfinite(x), x, 0.0) * rng.choice([-1.0, 1.0], x.shape) for x in xs]
 
 
 @dataclass
@@ -138,19 +139,23 @@ class Origin:
         (Moré and Wild, SIAM Journal on Scientific Computing 33, 2011). Cancelled digits of a large number on the way
         show only at a larger step; there they are told from a steep function by the size that they can have.
         """
-        noise, changes = EPS * abs(self.value), np.zeros(self.value.shape)
+        noise = max(EPS, self.graph.precision) * abs(self.value)
+        changes, before = np.zeros(noise.shape), np.zeros(noise.shape)
+        cancelled = abs(self.value) < 1e-3 * self.largest
         for seed, step in enumerate(STEPS):
-            vs = [m - x for m, x in zip(moved(self.xs, step, seed), self.xs, strict=True)]
-            if step > STEPS[2] and (changes > 2).all():
+            if step > STEPS[2] and ((changes > 2) & ~cancelled).all():
                 break  # no output needs a larger step
+            vs = [m - x for m, x in zip(moved(self.xs, step, seed), self.xs, strict=True)]
             ys = [self.problem.value_or_nan([x + j * v for x, v in zip(self.xs, vs, strict=True)]) for j in POINTS]
             if any(y.shape != noise.shape for y in ys):
                 continue
             with np.errstate(all="ignore"):
                 fourth = abs(sum(c * y for c, y in zip(BINOMIAL, ys, strict=True))) / 70**0.5
             possible = fourth if step == STEPS[0] else np.fmin(fourth, 4 * EPS * self.largest)
-            noise = np.fmax(noise, np.where((step > STEPS[2]) & (changes > 2), 0.0, possible))
+            rough = (changes <= 2) | (fourth <= GROWTH * before)  # noise does not grow with the step
+            noise = np.fmax(noise, np.where((step <= STEPS[2]) | rough, possible, 0.0))
             changes = np.fmax(changes, sum(a != b for a, b in itertools.pairwise(ys)))
+            before = fourth
         sized = self.value != 0
         if sized.any():  # an output may be lucky: at least what is usual, relatively
             noise = np.fmax(noise, abs(self.value) * np.median(noise[sized] / abs(self.value[sized])))
