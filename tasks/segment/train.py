@@ -77,6 +77,8 @@ class Settings(OwnPictures):
             raise UsageError(f"--border weighs pixels: --loss {self.loss} does not, {' and '.join(WEIGHTED)} do")
         if self.ignore is not None and kind != "folder":
             raise UsageError("--ignore is for the masks in a folder: name it with --data")
+        if (self.skip_bad or self.as_stored) and kind != "folder":
+            raise UsageError("--skip-bad and --as-stored belong to pictures of your own: name them with --data")
         period = 2**self.depth
         if self.patch % period:
             near = max(period, self.patch // period * period)

@@ -339,6 +339,7 @@ def bad(name, argv, code, message):
         bad("border of coins", ["--border", "5"], 2, "--border is for --dataset cells"),
         bad("border of focal", ["--dataset", "cells", "--border", "5", "--loss", "focal"], 2, "--loss focal does not"),
         bad("ignore of coins", ["--ignore", "5"], 2, "name it with --data"),
+        bad("pixels as stored, of coins", ["--as-stored"], 2, "name them with --data"),
         bad("check of nothing", ["--check"], 2, "name it with --data"),
         bad("two sources", ["--checkpoint", "a.npz", "--resume"], 2, "give one of them"),
         bad("nothing to resume", ["--resume"], 2, "there is no run in"),
