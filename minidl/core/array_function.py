@@ -39,11 +39,18 @@ class ArrayFunction:
 
     def run(self, xp: Any, arrays: Any, parameters: dict) -> Any:
         """The value, by the kernel for this device if there is one; inside `definitions()`, by the definition."""
+        now = current()
+        if now.trace is not None:
+            return now.trace.call(self, xp, arrays, parameters)
         kernel = self.cpu if xp is np else self.gpu
-        if kernel is None or current().definitions:
+        if kernel is None or now.definitions:
             return self.forward(xp, *arrays, **parameters)
         y = kernel(*arrays, **parameters)
         return y if y is not NotImplemented else self.forward(xp, *arrays, **parameters)
+
+    def kernel(self, xp: Any) -> Callable | None:
+        """What `run` asks first."""
+        return None if current().definitions else self.cpu if xp is np else self.gpu
 
     def __call__(self, *arrays: Any, **parameters: Any) -> Any:
         return self.run(namespace(arrays), arrays, parameters)

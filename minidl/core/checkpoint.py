@@ -32,6 +32,8 @@ def checkpoint(f: Callable, *xs: Any, generators: Iterable[np.random.Generator] 
     Source: Chen et al., "Training deep nets with sublinear memory cost", 2016, section 4.
     """
     now, began = current(), next(clock)
+    if now.trace is not None:
+        now.trace.refuse("checkpoint runs a function twice")
     if not now.recording or now.definitions:
         return f(*xs, **options)
     states: States = {generator: generator.bit_generator.state for generator in generators}

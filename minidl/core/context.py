@@ -20,10 +20,13 @@ class Context:
     overrides: Mapping[Any, Mapping[str, Callable]] = field(default_factory=dict)  # primitive -> argument -> rule
     drawn: tuple[dict, ...] = ()  # where checkpoints note the states of generators that are drawn from
     repeating: bool = False  # does a checkpoint run its function for the second time?
-    passive: bool = field(init=False)  # neither recording nor anomaly: an operation is its array function, no more
+    trace: Any = None  # what notes every call of an array function: see minidl.recording
+    watched: bool = field(init=False)  # does somebody look at each operation?
+    passive: bool = field(init=False)  # nobody does, and none is remembered: it is its array function, no more
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "passive", not (self.recording or self.anomaly))
+        object.__setattr__(self, "watched", self.anomaly or self.trace is not None)
+        object.__setattr__(self, "passive", not (self.recording or self.watched))
 
 
 _variable: ContextVar[Context] = ContextVar("minidl", default=Context())  # noqa: B039 (it is frozen)

@@ -98,12 +98,13 @@ class Primitive(ArrayFunction):
                 return self(*inputs, **parameters)
         if self.floats and getattr(arrays[0], "dtype", _DOUBLE).kind in "iub":
             return self(inputs[0].astype(_DOUBLE), **parameters)
-        xp = namespace(arrays)
+        xp, now = namespace(arrays), current()
+        if now.trace is not None:
+            now.trace.meet(inputs)
         try:
             y = Tensor(self.run(xp, arrays, parameters))
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.name}({_describe(inputs)}): {error}") from error
-        now = current()
         if now.passive:
             return y
         if tracked and now.recording and y.data.dtype.kind in "fc":

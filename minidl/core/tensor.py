@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..device import device_of, to_device
+from .array_function import ArrayFunction
+from .context import current
 
 _ONE_ENTRY = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)  # of any dtype
 
@@ -166,20 +168,24 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The value as a NumPy array (shared, if it is on the CPU already)."""
+        _about_to_read("numpy()")
         return to_device(self.data, "cpu")
 
     def item(self) -> Any:
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs a tensor of one element, this one has shape {self.shape}")
+        _about_to_read("item()")
         return self.data.item()
 
     def tolist(self) -> Any:
+        _about_to_read("tolist()")
         return self.data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.device != "cpu":
             raise TypeError('the tensor is on the gpu; use .to("cpu") or .numpy()')
+        _about_to_read("NumPy")
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __float__(self) -> float:
@@ -196,6 +202,7 @@ class Tensor:
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use .data.any() or .all()")
+        _about_to_read("bool(), in an `if` or a `while`,")
         return bool(self.data.item())
 
     def __len__(self) -> int:
@@ -207,6 +214,7 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
+        _about_to_read("`in`")
         return bool((self.data == getattr(value, "data", value)).any())
 
     __hash__ = object.__hash__
@@ -235,6 +243,12 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
 
+def _about_to_read(reader: str) -> None:
+    """A value is about to leave the graph: what is done with it there, a recorded step cannot repeat."""
+    if (trace := current().trace) is not None:
+        trace.refuse(f"{reader} reads the value of a tensor")
+
+
 class Placeholder(Tensor):
     """Stands in a graph for a value that was not saved for the backward pass: its shape, its dtype and its node.
 
@@ -247,6 +261,11 @@ class Placeholder(Tensor):
     def __init__(self, array: np.ndarray, node: Node):
         self.form = np.ndarray(array.shape, array.dtype, _ONE_ENTRY, 0, (0,) * array.ndim)  # takes no memory
         self.node = node
+
+    @staticmethod
+    def is_form(array: Any) -> bool:
+        """Is this the `form` of one, whose values do not count?"""
+        return array.base is _ONE_ENTRY
 
     shape = property(lambda self: self.form.shape)
     ndim = property(lambda self: self.form.ndim)
@@ -284,11 +303,19 @@ class Parameter(Tensor):
             value = value if type(value) is np.ndarray else _as_array(value)
             if value.dtype.kind not in "fc" and getattr(self, "node", None) is not None:
                 raise TypeError(f"data of dtype {value.dtype} cannot require a gradient; use .astype(float) first")
+            if (trace := current().trace) is not None:
+                trace.refuse(f"it assigns the data of {getattr(self, 'name', 'a parameter')}")
             object.__setattr__(self, "updated", next(clock))
         object.__setattr__(self, field, value)
 
     def __reduce__(self) -> tuple:
         return type(self), (self.data, self.requires_grad, self.name)
+
+
+@ArrayFunction
+def copied(xp: Any, x: Any, *, dtype: np.dtype) -> Any:
+    """A copy of x in this dtype."""
+    return x.astype(dtype, copy=True)
 
 
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -300,7 +327,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: st
     if not hasattr(array, "dtype") and isinstance(array, (list, tuple)):
         array = [np.asarray(a) if isinstance(a, Tensor) else a for a in array]
     array = _as_array(array, dtype)
-    array = array.astype(dtype or array.dtype, copy=True)
+    array = copied(array, dtype=np.dtype(dtype or array.dtype))
     if device is not None:
         array = to_device(array, device)
     return Tensor(array, requires_grad)

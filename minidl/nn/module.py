@@ -76,8 +76,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        now = current()
+        if now.trace is not None:
+            now.trace.enter(self)
         output = self.forward(*inputs, **options)
-        for hook in current().watchers:
+        for hook in now.watchers:
             hook(self, inputs, output)
         return output
 

@@ -9,6 +9,7 @@ import numpy as np
 from .. import functional as F
 from ..core.context import current
 from ..core.tensor import Parameter, Tensor
+from ..ops.norm import count_batch
 from . import init
 from .module import Module, in_ranks
 
@@ -51,8 +52,12 @@ class BatchNorm(Module):
             )
         momentum = self.momentum
         if self.training and self.track_running_stats:
-            self.num_batches_tracked += not current().repeating  # a checkpoint comes by twice
+            now = current()
+            if not now.repeating:  # a checkpoint comes by twice
+                count_batch(self.num_batches_tracked)
             if momentum is None:
+                if now.trace is not None:
+                    now.trace.refuse("BatchNorm with momentum=None reads how many batches there were")
                 momentum = 1 / float(self.num_batches_tracked)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,

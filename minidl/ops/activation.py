@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, weak
 from .elementwise import elu, sigmoid, softplus, tanh
 from .indexing import where
@@ -56,8 +56,14 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     if not min_val < max_val:
         raise ValueError(f"hardtanh needs min_val < max_val, got {min_val} and {max_val}")
     x, min_val, max_val = as_float(x), weak(min_val), weak(max_val)
-    inside = (x.data > min_val) & (x.data < max_val)
-    return where(inside, x, device.namespace([x.data]).clip(x.data, min_val, max_val))
+    inside, held = held_between(x.data, low=min_val, high=max_val)
+    return where(inside, x, Tensor(held))
+
+
+@ArrayFunction
+def held_between(xp, x, *, low, high):
+    """Where x lies between two numbers, neither of them, and x held there."""
+    return (x > low) & (x < high), xp.clip(x, low, high)
 
 
 def relu6(x: Tensor) -> Tensor:

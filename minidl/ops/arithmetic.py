@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor
 from .elementwise import gated, log
@@ -143,4 +144,11 @@ def minimum_b(g, y, a, b):
 def share_of_larger(g: Tensor, a: Any, b: Any) -> Tensor:
     """g where a > b, half of it where they are equal, 0 elsewhere."""
     a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
-    return gated(g / Tensor((a == b).astype(g.dtype) + 1), gate=a >= b)
+    larger, sharers = compared(a, b, dtype=g.dtype)
+    return gated(g / Tensor(sharers), gate=larger)
+
+
+@ArrayFunction
+def compared(xp, a, b, *, dtype):
+    """Where a is not less than b, and how many of the two are the larger: 1, or 2 where they are equal."""
+    return a >= b, (a == b).astype(dtype) + 1

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.fused import fused
 from ..core.tensor import Tensor, as_array, as_tensor
 from .indexing import getitem, where
 from .loss import check_reduction, check_shares, on_device_of, pair, reduced
+from .norm import per_channel
 from .reduce import log_softmax
-from .shape import as_float, total, widened
+from .shape import as_float, cast, total, widened
 
 
 @fused(
@@ -40,9 +42,9 @@ def cross_entropy_backward(xp, g, y, x, *, needed, target, scale):
     return (p,)
 
 
-def at(target: Any) -> tuple:
+@ArrayFunction
+def at(xp: Any, target: Any) -> tuple:
     """The index of the entries ``x[n, target[n, s...], s...]`` of x (N, C, *S): one array per axis of x."""
-    xp = device.namespace([target])
     grid = xp.ix_(*(xp.arange(n) for n in target.shape))
     return grid[0], target, *grid[1:]
 
@@ -105,9 +107,10 @@ def cross_entropy(
             raise ValueError("cross_entropy: ignore_index needs class numbers as target, these are probabilities")
         return reduced(_of_probabilities(logits, target, weight, label_smoothing), reduction)
     target, counted = class_numbers("cross_entropy", logits, as_array(target), ignore_index)
-    scale = counted.astype(logits.dtype) if weight is None else counted * weight[target]
+    scale = scale_of(counted, target, weight, dtype=logits.dtype)
     if label_smoothing:
-        y = where(counted, _of_probabilities(logits, _one_hot(target, logits), weight, label_smoothing), 0.0)
+        one_hot = one_hot_like(target, shape=logits.shape, dtype=logits.dtype)
+        y = where(counted, _of_probabilities(logits, one_hot, weight, label_smoothing), 0.0)
     else:
         y = cross_entropy_p(logits, target=target, scale=scale)
     return reduced_by_weight("cross_entropy", y, scale, reduction)
@@ -119,7 +122,7 @@ def class_weight(name: str, x: Tensor, weight: Any) -> Any:
         raise ValueError(f"{name} needs an input of shape (N, C, ...) with C > 0, got {x.shape}")
     if weight is None:
         return None
-    weight = on_device_of(x, weight).astype(x.dtype)
+    weight = cast(on_device_of(x, weight), dtype=x.dtype)
     if weight.shape != x.shape[1:2]:
         raise ValueError(f"{name}: weight has shape {weight.shape}, one per class is {x.shape[1:2]}")
     return weight
@@ -131,13 +134,26 @@ def reduced_by_weight(name: str, y: Tensor, scale: Any, reduction: str) -> Tenso
         return reduced(y, reduction)
     if not y.size:
         raise ValueError(f"{name}: a mean over nothing, there are {y.shape} positions")
+    return y.sum() / Tensor(sum_of_weights(scale))
+
+
+@ArrayFunction
+def scale_of(xp: Any, counted: Any, target: Any, weight: Any, *, dtype: Any) -> Any:
+    """What each position counts: the weight (C,) of its class, or 1; 0 where `counted` is False."""
+    return counted.astype(dtype) if weight is None else counted * weight[target]
+
+
+@ArrayFunction
+def sum_of_weights(xp: Any, scale: Any) -> Any:
+    """What a mean divides by: 1 if all positions are ignored, whose sum is 0."""
     weights = scale.sum()
-    return y.sum() / Tensor(weights + (weights == 0))  # all ignored: 0 / 1
+    return weights + (weights == 0)
 
 
-def _one_hot(target: Any, logits: Tensor) -> Any:
-    """Of the shape and dtype of the logits: 1 at the target class of each position, else 0."""
-    y = device.namespace([target]).zeros_like(logits.data)
+@ArrayFunction
+def one_hot_like(xp: Any, target: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Of that shape (N, C, *S): 1 at the target class of each position, else 0."""
+    y = xp.zeros(shape, dtype)
     y[at(target)] = 1
     return y
 
@@ -150,7 +166,7 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Any, label_smoothing:
             f"got {as_array(target).dtype}"
         )
     if weight is not None:
-        weight = weight.reshape((1, -1) + (1,) * (logits.ndim - 2))  # (C,) -> (1, C, 1, ...)
+        weight = per_channel(Tensor(weight), logits.ndim).data
     logits, target = pair("cross_entropy", logits, target)
     check_shares("cross_entropy", target)
     if label_smoothing:
@@ -168,8 +184,15 @@ def class_numbers(name: str, x: Tensor, target: Any, ignore_index: int | None) -
         )
     if target.dtype.kind not in "iu" and target.size:
         raise TypeError(f"{name}: class numbers must be integers, got {target.dtype}")
+    target, counted = counted_classes(target, name=name, classes=classes, ignore_index=ignore_index)
+    return on_device_of(x, target), on_device_of(x, counted)
+
+
+@ArrayFunction
+def counted_classes(xp: Any, target: Any, *, name: str, classes: int, ignore_index: int | None) -> tuple[Any, Any]:
+    """What `class_numbers` gives. Raises IndexError for a class out of range."""
     target = target.astype(np.int64)
-    counted = device.namespace([target]).ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    counted = xp.ones(target.shape, bool) if ignore_index is None else target != ignore_index
     target *= counted
     low, high = device.numbers([target.min(), target.max()]) if target.size else (0, 0)  # a GPU waits for this
     if not 0 <= low <= high < classes:
@@ -178,7 +201,7 @@ def class_numbers(name: str, x: Tensor, target: Any, ignore_index: int | None) -
             f"{name}: target {int(target[position])} at position {position} is not one of the "
             f"{classes} classes, 0 to {classes - 1}; ignore_index is {ignore_index}"
         )
-    return on_device_of(x, target), on_device_of(x, counted)
+    return target, counted
 
 
 def nll_loss(
@@ -195,6 +218,6 @@ def nll_loss(
         return y[0] if reduction == "none" else y
     weight = class_weight("nll_loss", log_p, weight)
     target, counted = class_numbers("nll_loss", log_p, as_array(target), ignore_index)
-    scale = counted.astype(log_p.dtype) if weight is None else counted * weight[target]
-    y = where(scale != 0, Tensor(-scale) * getitem(log_p, at(target)), 0.0)
+    scale = scale_of(counted, target, weight, dtype=log_p.dtype)
+    y = where(Tensor(scale) != 0, -Tensor(scale) * getitem(log_p, at(target)), 0.0)
     return reduced_by_weight("nll_loss", y, scale, reduction)

@@ -25,7 +25,7 @@ def norm(x: Tensor, p: float = 2.0, axis: Axis = None, keepdims: bool = False) -
         raise ValueError(f"norm: p must be 0 or more, got {p}")
     wide = widened(x)
     if p == 0:
-        y = Tensor((wide.data != 0).astype(wide.dtype)).sum(axis, keepdims)
+        y = (wide != 0).astype(wide.dtype).sum(axis, keepdims)
     elif p == 1:
         y = sum(absolute(wide), axis, keepdims)
     elif p == math.inf:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, as_array, as_tensor
 from .indexing import getitem, put, where
 from .ordering import along
@@ -60,13 +61,18 @@ def _places(name: str, x: Tensor, axis: int, index: Any) -> tuple:
             f"{name} along axis {axis}: the index has shape {index.shape}; it needs {x.ndim} axes, none but "
             f"axis {axis} longer than those of x {x.shape}"
         )
+    return along(places(index, name=name, axis=axis, x=x.shape), axis=axis)
+
+
+@ArrayFunction
+def places(xp: Any, index: Any, *, name: str, axis: int, x: tuple[int, ...]) -> Any:
+    """The index, if all its entries are positions of that axis of an array of the shape x; else IndexError."""
     low, high = device.numbers([index.min(), index.max()]) if index.size else (0, -1)  # a GPU waits for this
-    if low < 0 or high >= x.shape[axis]:
+    if low < 0 or high >= x[axis]:
         raise IndexError(
-            f"{name}: the index names positions {low:.0f} to {high:.0f}, axis {axis} of x {x.shape} has 0 to "
-            f"{x.shape[axis] - 1}"
+            f"{name}: the index names positions {low:.0f} to {high:.0f}, axis {axis} of x {x} has 0 to {x[axis] - 1}"
         )
-    return along(axis, index.astype(np.int64))
+    return index.astype(np.int64)
 
 
 def _part(name: str, src: Any, shape: tuple[int, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor
 from .elementwise import exp, log
 from .indexing import where
@@ -22,18 +23,23 @@ def binary_cross_entropy(p: Tensor, target: Any, *, weight: Any = None, reductio
     check_reduction(name, reduction)
     p, t = pair(name, p, target)
     check_shares(name, t)
-    if ((p.data < 0) | (p.data > 1)).any():
-        raise ValueError(
-            f"{name}: probabilities must lie between 0 and 1, got {p.data.min()} to {p.data.max()}; "
-            "binary_cross_entropy_with_logits takes logits"
-        )
+    require_probabilities(p.data, name=name)
     y = -(t * _log(p) + (1 - t) * _log(1 - p))
     return reduced(y if weight is None else y * Tensor(broadcasting(name, p, "weight", weight)), reduction)
 
 
+@ArrayFunction
+def require_probabilities(xp: Any, p: Any, *, name: str) -> None:
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError(
+            f"{name}: probabilities must lie between 0 and 1, got {p.min()} to {p.max()}; "
+            "binary_cross_entropy_with_logits takes logits"
+        )
+
+
 def _log(p: Tensor) -> Tensor:
     """log p, or -100 where it is less."""
-    held = p.data <= math.exp(-100)
+    held = p <= math.exp(-100)
     return where(held, -100.0, log(where(held, 1.0, p)))
 
 
@@ -49,5 +55,5 @@ def kl_div(log_p: Tensor, target: Any, *, reduction: str = "mean", log_target: b
     if log_target:
         y = exp(t) * (t - log_p)
     else:
-        y = t * log(where(t.data == 0, 1.0, t)) - t * log_p
+        y = t * log(where(t == 0, 1.0, t)) - t * log_p
     return reduced(y, "sum") / len(log_p) if reduction == "batchmean" else reduced(y, reduction)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.fused import fused
 from ..core.tensor import Tensor, as_array
 from .elementwise import absolute, clip, exp, softplus
 from .indexing import stack, where
 from .reduce import logsumexp
-from .shape import as_float, broadcasts, reshape, widened
+from .shape import as_float, broadcasts, cast, reshape, widened
 
 ROUNDING = 100  # eps by which a share may leave [0, 1], as averages and interpolations of ones do
 
@@ -55,7 +56,12 @@ def pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 def check_shares(name: str, target: Tensor) -> None:
     """Refuse targets that are no probabilities, rounding aside: no other sign of them is sure."""
-    t = target.data.real
+    require_shares(target.data, name=name)
+
+
+@ArrayFunction
+def require_shares(xp: Any, t: Any, *, name: str) -> None:
+    t = t.real
     low, high = device.numbers([t.min(), t.max()]) if t.size else (0, 1)  # a GPU waits for this
     slack = ROUNDING * float(np.finfo(t.dtype).eps)
     if not -slack <= low <= high <= 1 + slack:
@@ -171,7 +177,7 @@ binary_cross_entropy_with_logits.primitive = binary_cross_entropy_with_logits_p
 
 def broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
     """`v` as an array that broadcasts to the shape of x."""
-    v = on_device_of(x, v).astype(x.dtype)
+    v = cast(on_device_of(x, v), dtype=x.dtype)
     if not broadcasts(v.shape, x.shape):
         raise ValueError(f"{name}: {label} of shape {v.shape} does not broadcast to the input's {x.shape}")
     return v
@@ -198,14 +204,19 @@ def sigmoid_focal_loss(
     minus_log_yes, minus_log_no = softplus(-x), softplus(x)  # of sigmoid(x), of 1 - sigmoid(x)
     y = t * minus_log_yes + (1 - t) * minus_log_no
     if gamma:  # 1 - p_t = p (1 - t) + (1 - p) t
-        xp = device.namespace([t.data])
-        with np.errstate(divide="ignore"):  # log 0 = -inf: no share of that answer
-            log_no, log_yes = xp.log(1 - t.data), xp.log(t.data)
+        log_no, log_yes = map(Tensor, log_shares(t.data))
         log_miss = logsumexp(stack([log_no - minus_log_yes, log_yes - minus_log_no]), axis=0)
         y = y * exp(gamma * log_miss)
     if alpha >= 0:
         y = y * (alpha * t + (1 - alpha) * (1 - t))
     return reduced(y, reduction)
+
+
+@ArrayFunction
+def log_shares(xp: Any, t: Any) -> tuple[Any, Any]:
+    """The logarithms of 1 - t and of t."""
+    with np.errstate(divide="ignore"):  # log 0 = -inf: no share of that answer
+        return xp.log(1 - t), xp.log(t)
 
 
 # --- overlap
@@ -233,6 +244,6 @@ def soft_dice_loss(
     axes = (0, 2) if reduction == "pooled" else 2
     overlap = (p * g).sum(axes)
     total = (p * p + g * g if denominator == "squared" else p + g).sum(axes) + eps
-    empty = total.data == 0
+    empty = total == 0
     dice = where(empty, 1.0, (2 * overlap + eps) / where(empty, 1.0, total))
     return reduced(-dice, "mean" if reduction == "pooled" else reduction)

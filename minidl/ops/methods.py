@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.context import current
 from ..core.primitive import LARGE, Primitive
 from ..core.tensor import Node, Tensor, as_array, weak
@@ -111,7 +112,7 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
         now = current()
         if now.passive:  # nothing to remember: the array operator
             return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else weak(other)))
-        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.anomaly:
+        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.watched:
             y = Tensor(on_arrays(self.data, other.data))
             if self.node or other.node:
                 array = y.data  # NumPy gives a scalar for arrays without axes
@@ -125,12 +126,19 @@ def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
     return left, right
 
 
+@ArrayFunction
+def inverted(xp: Any, x: Any) -> Any:
+    """A mask where it was False, the bits of an integer that were 0."""
+    return ~x
+
+
 def _negative(self: Tensor) -> Tensor:
     return Tensor(-self.data) if current().passive else arithmetic.negative(self)
 
 
 def _comparison(name: str) -> Any:
-    compare = getattr(operator, f"__{name}__")
+    on_arrays = getattr(operator, f"__{name}__")
+    compare = ArrayFunction(lambda xp, a, b: on_arrays(a, b), name)
 
     def method(self: Tensor, other: Any) -> Tensor:
         if other is None:
@@ -159,16 +167,12 @@ def to(self: Tensor, target: Any) -> Tensor:
 
 def zeros_like(self: Tensor) -> Tensor:
     """A constant of zeros: same shape, dtype and device."""
-    return Tensor(_filled(self.data, 0))
+    return Tensor(shape.full_like(self.form, 0))
 
 
 def ones_like(self: Tensor) -> Tensor:
     """A constant of ones: same shape, dtype and device."""
-    return Tensor(_filled(self.data, 1))
-
-
-def _filled(array: Any, value: float) -> Any:
-    return device.namespace([array]).full(array.shape, value, array.dtype)
+    return Tensor(shape.full_like(self.form, 1))
 
 
 for _name, _function in METHODS.items():
@@ -179,7 +183,7 @@ for _name, _function in OPERATORS.items():
     setattr(Tensor, f"__r{_name}__", _right)
 Tensor.__neg__ = _negative
 Tensor.__pos__ = lambda self: self
-Tensor.__invert__ = lambda self: Tensor(~self.data)
+Tensor.__invert__ = lambda self: Tensor(inverted(self.data))
 for _name in COMPARISONS + LOGIC:
     setattr(Tensor, f"__{_name}__", _comparison(_name))
 for _name in LOGIC:  # an array on the left

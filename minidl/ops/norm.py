@@ -16,7 +16,7 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul
-from .shape import narrowed, reshape, total, widened
+from .shape import cast, narrowed, reshape, total, widened
 
 # --- statistics per channel, on arrays of shape (N, C, ...)
 
@@ -33,6 +33,12 @@ def moments(xp: Any, x: Any) -> tuple[Any, Any]:
 def blend(xp: Any, running: Any, batch: Any, *, momentum: float, factor: float = 1) -> None:
     """``running = (1 - momentum) * running + momentum * factor * batch`` in place, both (C,)."""
     running[...] = (1 - momentum) * running + momentum * (factor * batch)
+
+
+@ArrayFunction
+def count_batch(xp: Any, counter: Any) -> None:
+    """One more, in place."""
+    counter += 1
 
 
 def others(x: Any) -> tuple[int, ...]:
@@ -182,7 +188,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm needs running_mean and running_var; pass training=True to use the batch's own")
-        mean, var = (as_array(v).astype(np.float64) for v in (running_mean, running_var))  # copies: they will change
+        mean, var = (cast(as_array(v), dtype=np.float64) for v in (running_mean, running_var))  # copies: these change
         return batch_norm_eval(x, weight, bias, mean=mean, var=var, eps=eps, relu=relu)
     if not x.size:  # nothing to take a mean of
         none, one = xp.zeros(x.shape[1]), xp.ones(x.shape[1])
@@ -262,13 +268,18 @@ def local_response_norm(x: Tensor, size: int, *, alpha: float = 1e-4, beta: floa
     check_channels("local_response_norm", x)
     if size < 1:
         raise ValueError(f"local_response_norm: size must be 1 or more, got {size}")
-    distance = np.arange(x.shape[1]) - np.arange(x.shape[1])[:, None]  # of channel j from channel c
-    band = (-(size // 2) <= distance) & (distance <= (size - 1) // 2)
-    band = Tensor(device.to_device(band.astype(widened(x).dtype), x.device))
+    band = Tensor(device.to_device(nearest_channels(channels=x.shape[1], size=size, dtype=widened(x).dtype), x.device))
     wide = widened(x)
     squares = reshape(wide * wide, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
     near = reshape(matmul(band, squares), x.shape)  # (C, C) @ (N, C, P)
     return narrowed(wide / (k + alpha / size * near) ** beta, x)
+
+
+@ArrayFunction
+def nearest_channels(xp: Any, *, channels: int, size: int, dtype: Any) -> Any:
+    """(C, C): 1 where channel j, along axis 1, is among the `size` nearest to channel c, else 0."""
+    distance = np.arange(channels) - np.arange(channels)[:, None]  # of channel j from channel c
+    return ((-(size // 2) <= distance) & (distance <= (size - 1) // 2)).astype(dtype)
 
 
 def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = True) -> Tensor:
@@ -292,8 +303,14 @@ def dropped(x: Tensor, p: float, shape: tuple[int, ...], rng: np.random.Generato
         raise TypeError(f"dropout needs a numpy Generator, got {type(rng).__name__}; try np.random.default_rng(0)")
     scale = 1 / (1 - p) if p < 1 else 0.0
     note_draw(rng)
-    mask = np.asarray(rng.random(shape, dtype=np.float32) >= p)  # a scalar where x has no axes
-    return elementwise.gated(x * scale, gate=device.to_device(np.broadcast_to(mask, x.shape), x.device))
+    mask = drawn_mask(rng=rng, p=p, shape=shape, over=x.shape)
+    return elementwise.gated(x * scale, gate=device.to_device(mask, x.device))
+
+
+@ArrayFunction
+def drawn_mask(xp: Any, *, rng: np.random.Generator, p: float, shape: tuple[int, ...], over: tuple[int, ...]) -> Any:
+    """False with probability p: one number is drawn per entry of `shape`, and broadcast to the shape `over`."""
+    return np.broadcast_to(np.asarray(rng.random(shape, dtype=np.float32) >= p), over)
 
 
 def dropout1d(x: Tensor, p: float = 0.5, *, rng: np.random.Generator, training: bool = True) -> Tensor:

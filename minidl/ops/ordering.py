@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, as_tensor
 from .indexing import getitem_p
 from .shape import position
@@ -32,7 +33,13 @@ def _extreme(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     axis = None if axis is None else position(axis, x.ndim)
     if not (x.size if axis is None else x.shape[axis]):
         raise ValueError(f"{name} over nothing: shape {x.shape}, axis {axis}")
-    return Tensor(getattr(device.namespace([x.data]), name)(x.data, axis=axis, keepdims=keepdims))
+    return Tensor(place_of(x.data, extreme=name, axis=axis, keepdims=keepdims))
+
+
+@ArrayFunction
+def place_of(xp: Any, x: Any, *, extreme: str, axis: int | None, keepdims: bool) -> Any:
+    """Where the extreme, "argmax" or "argmin", stands."""
+    return getattr(xp, extreme)(x, axis=axis, keepdims=keepdims)
 
 
 def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
@@ -42,11 +49,16 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     if not x.ndim:
         return Tensor(device.namespace([x.data]).zeros((), int))
     axis = position(axis, x.ndim)
-    backwards = (slice(None),) * axis + (slice(None, None, -1),)
+    return Tensor(order_of(x.data, axis=axis, descending=descending))
+
+
+@ArrayFunction
+def order_of(xp: Any, x: Any, *, axis: int, descending: bool) -> Any:
+    """The positions along the axis of the entries in order."""
     if not descending:
-        return Tensor(x.data.argsort(axis, kind="stable"))
-    order = x.data[backwards].argsort(axis, kind="stable")[backwards]  # equal ones reversed twice
-    return Tensor(x.shape[axis] - 1 - order)
+        return x.argsort(axis, kind="stable")
+    backwards = (slice(None),) * axis + (slice(None, None, -1),)
+    return x.shape[axis] - 1 - x[backwards].argsort(axis, kind="stable")[backwards]  # equal ones reversed twice
 
 
 def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Ordered:
@@ -56,7 +68,7 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Ordered:
     """
     x = as_tensor(x)
     order = argsort(x, axis, descending)
-    return Ordered(x if not x.ndim else getitem_p(x, index=along(position(axis, x.ndim), order.data)), order)
+    return Ordered(x if not x.ndim else getitem_p(x, index=along(order.data, axis=position(axis, x.ndim))), order)
 
 
 def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> Ordered:
@@ -68,13 +80,13 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> Ordered:
     axis = position(axis, x.ndim)
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k={k} of axis {axis}, which has {x.shape[axis]} entries; x is {x.shape}")
-    order = argsort(x, axis, largest).data[(slice(None),) * axis + (slice(k),)]
-    return Ordered(getitem_p(x, index=along(axis, order)), Tensor(order))
+    order = getitem_p(argsort(x, axis, largest), index=(slice(None),) * axis + (slice(k),))
+    return Ordered(getitem_p(x, index=along(order.data, axis=axis)), order)
 
 
-def along(axis: int, index: Any) -> tuple:
+@ArrayFunction
+def along(xp: Any, index: Any, *, axis: int) -> tuple:
     """The index of the entries ``x[i, j, index[i, j, k], ...]``, an array per axis of x, here for axis 2."""
-    xp = device.namespace([index])
     grid = list(xp.ix_(*(xp.arange(n) for n in index.shape)))
     grid[axis] = index
     return tuple(grid)

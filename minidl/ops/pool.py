@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -288,10 +289,17 @@ def avg_pool(
 
 def _counts(x: Tensor, window: Window) -> Any:
     """How many taps of each window lie inside: a number if all agree, else a tensor of shape (1, 1, *output)."""
-    counts = window_sum.forward(np, np.ones((1, 1, *window.size), x.data.real.dtype), window=window)
+    counts = _taps_inside(window, x.form.real.dtype)
+    return counts if isinstance(counts, float) else Tensor(to_device(counts, x.device))
+
+
+@lru_cache(maxsize=64)
+def _taps_inside(window: Window, dtype: Any) -> Any:
+    counts = window_sum.forward(np, np.ones((1, 1, *window.size), dtype), window=window)
     if (counts == counts.flat[0]).all():
         return float(counts.flat[0])
-    return Tensor(to_device(counts, x.device))
+    counts.flags.writeable = False
+    return counts
 
 
 def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:

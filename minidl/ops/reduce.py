@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Tensor, as_tensor
 from . import reach
 from .elementwise import exp, gated, log
 from .indexing import concat, flip, where
@@ -65,7 +66,7 @@ def std(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> 
 
 def power_at_least_0(x: Tensor, p: float) -> Tensor:
     """``x ** p`` of an x of 0 or more, p above 0. Its derivatives at 0, where they may be infinite, are taken as 0."""
-    zero = x.data == 0
+    zero = x == 0
     return where(zero, 0.0, where(zero, 1.0, x) ** p)
 
 
@@ -91,9 +92,16 @@ def max_p(xp, x, *, axis, keepdims):
 @max_p.rule("x", formula="g where x is largest, shared among equals")
 def max_x(g, y, x, *, axis, keepdims):
     shape = reduced_shape(x.shape, axis)
-    at = (x.data == y.data.reshape(shape)) | (x.data != x.data)  # a NaN is larger than anything
-    share = reshape_p(g, shape=shape) / Tensor(at.sum(axis=axis, keepdims=True).astype(x.dtype))
+    at, count = where_largest(x.data, y.data, axis=axis, shape=shape)
+    share = reshape_p(g, shape=shape) / Tensor(count)
     return gated(broadcast_to_p(share, shape=x.shape), gate=at)
+
+
+@ArrayFunction
+def where_largest(xp, x, y, *, axis, shape):
+    """Which entries of x are the largest, y, over these axes, and how many are."""
+    at = (x == y.reshape(shape)) | (x != x)  # a NaN is larger than anything
+    return at, at.sum(axis=axis, keepdims=True).astype(x.dtype)
 
 
 def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -135,13 +143,23 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def any(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Is any entry over `axis` other than 0? A constant: True and False have no derivative."""
     x = as_tensor(x)
-    return Tensor(x.data.any(axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+    return Tensor(any_along(x.data, axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+
+
+@ArrayFunction
+def any_along(xp, x, *, axis, keepdims):
+    return x.any(axis=axis, keepdims=keepdims)
 
 
 def all(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Is every entry over `axis` other than 0? A constant: True and False have no derivative."""
     x = as_tensor(x)
-    return Tensor(x.data.all(axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+    return Tensor(all_along(x.data, axis=normal_axes(axis, x.ndim), keepdims=keepdims))
+
+
+@ArrayFunction
+def all_along(xp, x, *, axis, keepdims):
+    return x.all(axis=axis, keepdims=keepdims)
 
 
 @primitive(formula="y_i = sum over j <= i along axis of x_j", kind="linear", saves=(), reach=reach.channels)
@@ -168,10 +186,17 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     given = as_float(x)
     x = widened(given)
     axes = normal_axes(axis, x.ndim)
-    shift = as_array(x.data.max(axis=axes, keepdims=True) if x.size else x.data.sum(axis=axes, keepdims=True))
-    shift[abs(shift) == math.inf] = 0  # all -inf: exp gives 0, log -inf
-    y = narrowed(log(sum(exp(x - Tensor(shift)), axes, keepdims=True)) + Tensor(shift), given)
+    shift = Tensor(finite_largest(x.data, axis=axes))
+    y = narrowed(log(sum(exp(x - shift), axes, keepdims=True)) + shift, given)
     return y if keepdims else reshape_p(y, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
+
+
+@ArrayFunction
+def finite_largest(xp, x, *, axis):
+    """The largest entry over these axes, which stay with length 1; 0 where it is infinite, or there is none."""
+    shift = xp.asarray(x.max(axis=axis, keepdims=True) if x.size else x.sum(axis=axis, keepdims=True))
+    shift[abs(shift) == math.inf] = 0  # all -inf: exp gives 0, log -inf
+    return shift
 
 
 def _all_along(n, x, *, axis):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
@@ -42,6 +43,23 @@ def widened(x: Any) -> Any:
 def narrowed(y: Any, x: Any) -> Any:
     """What was computed of ``widened(x)``, as precise as x."""
     return y.astype(x.dtype) if x.dtype == np.float16 else y
+
+
+@ArrayFunction
+def cast(xp: Any, x: Any, *, dtype: Any) -> Any:
+    """A copy of an array that is data, in this dtype."""
+    return x.astype(dtype)
+
+
+@ArrayFunction
+def full(xp: Any, *, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
+    """An array that holds one value."""
+    return xp.full(shape, value, dtype)
+
+
+def full_like(x: Any, value: float) -> Any:
+    """An array of the shape, dtype and device of x that holds one value."""
+    return full.run(device.namespace([x]), [], {"shape": x.shape, "value": value, "dtype": x.dtype})
 
 
 @primitive(formula="x on device", kind="linear", reach=reach.same)

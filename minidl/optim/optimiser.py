@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.array_function import ArrayFunction
+from ..core.context import current
 from ..core.tensor import Parameter, Tensor, as_array
 from ..device import namespace, to_device
 from .forgotten import optimisers, warn_of_parameters_without_optimiser, warn_of_plain_containers
@@ -138,6 +139,8 @@ class Optimiser:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        if (trace := current().trace) is not None:
+            return trace.update(self)
         self.look_around()
         for number, group in enumerate(self.param_groups):
             # a NumPy float64 among the options would widen a float32 update

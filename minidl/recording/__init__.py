@@ -1,0 +1,11 @@
+"""A step recorded once, planned, and replayed: from a graph to a program.
+
+    recorded.py  what the user calls      trace.py  notes a step       program.py  values and instructions
+    plan.py      a program after passes   replay.py  a program as one Python function
+"""
+
+from .plan import PASSES, Plan
+from .recorded import Recorded, record
+from .trace import RecordError
+
+__all__ = ["PASSES", "Plan", "RecordError", "Recorded", "record"]

@@ -1,0 +1,160 @@
+"""A step that is run once as it is, once more to be sure, and replayed from then on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.context import current, setting
+from ..nn.module import Module
+from .guards import Guards, distinct, key_of, recordable
+from .plan import Pass, Plan
+from .program import Program, first_difference
+from .trace import RecordError, Trace
+
+PLANS = 8  # that one step holds: for other shapes, modes and the like
+ATTEMPTS = 3  # recordings in which two in a row must agree
+
+
+def record(step: Callable, *, passes: Iterable[Pass] | None = None) -> Any:
+    """The same step, which from its third call on is replayed as a flat program, without tensors or a graph.
+
+        @md.record
+        def step(x, target):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(model(x), target)
+            loss.backward()
+            optimiser.step()
+            return loss
+
+    The first two calls run as they are, while every call of an array function is noted; if they agree, the program is
+    planned, and the third call runs it. Results have the same bits. Arguments are arrays, Tensors, numbers, and tuples,
+    lists and dicts of these. Arrays are inputs; each other shape, dtype or layout of them, and each other number, is
+    recorded anew. Parameters, buffers, options of optimisers and random generators are read when they are used.
+
+    A Module is recorded for inference, in place: where no graph is remembered, ``model(x)`` is replayed.
+
+    All else counts as constant: the arrays and numbers that the step reads from around it, and what it does other than
+    by operations on tensors (printing, appending to a list) does not happen in a replay. Inside `anomaly()`,
+    `definitions()`, `override`, `nn.watch` and `algorithm`, and for arguments that require a gradient, the step runs as
+    it is.
+
+    passes: those of `minidl.recording.PASSES` that are to improve the program; all by default.
+    Raises RecordError, naming the place, if the step reads the value of a tensor (``if loss > 1``, ``loss.item()``),
+    assigns a parameter, returns a tensor with a graph, or if two calls differ in more than their arguments.
+    """
+    if isinstance(step, Module):
+        step.forward = RecordedForward(step, passes)
+        return step
+    return Recorded(step, passes=passes)
+
+
+@dataclass
+class Attempt:
+    """The last recording, until two in a row are the same; then the plan."""
+
+    program: Program | None = None
+    guards: Guards | None = None
+    plan: Plan | None = None
+    count: int = 0
+
+
+class Recorded:
+    """A recorded step. `refusal` says why it runs as it is from now on, if it does."""
+
+    def __init__(self, function: Callable, *, strict: bool = True, passes: Iterable[Pass] | None = None):
+        functools.update_wrapper(self, function)
+        self.function, self.strict, self.passes = function, strict, passes
+        self.attempts: dict[Any, Attempt] = {}
+        self.refusal: str | None = None
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        now = current()
+        if self.refusal is not None or not recordable(now):
+            return self.function(*arguments, **options)
+        arrays: list[Any] = []
+        key = (now.recording, key_of(arguments, arrays), key_of(options, arrays))
+        attempt = self.attempts.get(key)
+        if attempt is None or not (attempt.guards is None or attempt.guards.hold()):
+            self.attempts.pop(key, None)
+            if len(self.attempts) >= PLANS:
+                self.attempts.pop(next(iter(self.attempts)))  # the oldest
+            attempt = self.attempts[key] = Attempt()
+        if attempt.plan is not None:
+            return attempt.plan.run(*distinct(arrays))
+        return self._recorded(attempt, distinct(arrays), arguments, options)
+
+    def _recorded(self, attempt: Attempt, arrays: list[Any], arguments: tuple, options: dict) -> Any:
+        """Run the step as it is, and note what it does."""
+        trace = Trace(arrays, self.strict)
+        if attempt.guards is not None:
+            attempt.guards.look_at_gradients()
+            before = attempt.guards.without_gradient
+        with setting(trace=trace):
+            result = self.function(*arguments, **options)
+            program = trace.program(result)
+        self.refusal = trace.refusal
+        if self.refusal is not None:
+            return result
+        guards, difference = Guards(trace), None
+        if attempt.program is not None:
+            guards.without_gradient = before if len(before) == len(guards.parameters) else None
+            difference = first_difference(attempt.program, program)
+            if difference is None:
+                attempt.plan = Plan(program, self.passes)
+        attempt.program, attempt.guards = program, guards
+        attempt.count += 1
+        if attempt.plan is None and attempt.count == ATTEMPTS:
+            self.refusal = explained(*difference)
+            if self.strict:
+                raise RecordError(f"the step cannot be recorded: {self.refusal}")
+        return result
+
+    # --- what there is to see
+
+    @property
+    def plans(self) -> list[Plan]:
+        return [attempt.plan for attempt in self.attempts.values() if attempt.plan is not None]
+
+    def text(self, after: str | None = None) -> str:
+        """The newest program, a line for each instruction, as it is in the end or `after` one of the passes.
+
+        "recording" is what was noted. Raises RecordError if no call has been planned yet.
+        """
+        return self._newest().text(after)
+
+    def html(self) -> str:
+        """A page that shows the newest program before and after each pass."""
+        return self._newest().html()
+
+    def _newest(self) -> Plan:
+        if not self.plans:
+            raise RecordError(f"there is no program yet: {self.refusal or 'call the step twice first'}")
+        return self.plans[-1]
+
+
+class RecordedForward(Recorded):
+    """The forward of a module, replayed where no graph is remembered."""
+
+    def __init__(self, module: Module, passes: Iterable[Pass] | None):
+        forward = module.forward
+        super().__init__(forward.function if isinstance(forward, RecordedForward) else forward, passes=passes)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return (self.function if current().recording else super().__call__)(*inputs, **options)
+
+
+def explained(instruction: Any, one: Any, other: Any) -> str:
+    where = "it" if instruction is None else f"{instruction.name}"
+    return (
+        f"two calls with arguments of the same form differ: {where} got {described(one)}, then {described(other)}; "
+        "what changes from call to call must come from the arguments by operations on tensors"
+    )
+
+
+def described(x: Any) -> str:
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"an array {x.dtype} {x.shape} that no operation made"
+    return repr(x)

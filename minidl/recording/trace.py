@@ -1,0 +1,201 @@
+"""Trace: notes every call of an array function while a step runs, and so writes its program."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..core.anomaly import calling_line
+from ..core.array_function import ArrayFunction
+from ..core.context import setting
+from ..core.tensor import Parameter, Placeholder, Tensor
+from .program import Form, Instruction, Program, Ref, Value, mapped
+
+
+class RecordError(RuntimeError):
+    """A step does something that a program cannot repeat."""
+
+
+class Trace:
+    """What `Context.trace` is while a step is recorded. Arrays are told apart by identity.
+
+    strict: raise RecordError where something is met that a program cannot repeat; otherwise `refusal` says what it was,
+    and the step goes on as if nobody looked.
+    """
+
+    def __init__(self, arguments: Iterable[np.ndarray], strict: bool):
+        self.strict = strict
+        self.refusal: str | None = None
+        self.values: list[Value] = []
+        self.instructions: list[Instruction] = []
+        self.known: dict[int, tuple[Callable, Ref]] = {}  # id of an array -> (weak reference to it, what it is)
+        self.storages: dict[int, tuple[Callable, int]] = {}  # id of the array that owns the memory -> its number
+        self.modules: dict[Any, dict[str, Any]] = {}  # their attributes when they were first called
+        self.parameters: dict[Parameter, bool] = {}  # those that were read, and whether they required a gradient
+        self.buffers: dict[int, tuple[Any, str]] = {}
+        self.arguments = [self.new(array) for array in arguments]
+        self.given = {ref.number for ref in self.arguments}
+
+    # --- what the engine calls
+
+    def call(self, function: ArrayFunction, xp: Any, arrays: Any, parameters: dict) -> Any:
+        """Run an array function, and note that."""
+        inputs = tuple([self.ref(a) for a in arrays])
+        held = mapped(self.ref, parameters)
+        with setting(trace=None):
+            kernel = function.kernel(xp)
+            y = NotImplemented if kernel is None else kernel(*arrays, **parameters)
+            if y is NotImplemented:
+                run = partial(function.forward, xp)
+                y = run(*arrays, **parameters)
+            else:
+                run = function.kernel(xp)  # it is imported by now
+        if isinstance(y, np.generic):  # of an array without axes
+            y, run = np.asarray(y), _as_array(run)
+        output = mapped(lambda a: self.new(a) if isinstance(a, np.ndarray) else a, y)
+        self.note(function.name, run, inputs, held, output, effect=y is None, origin=function)
+        return y
+
+    def meet(self, inputs: Iterable[Any]) -> None:
+        """Look at the tensors that an operation is given: parameters are read where they are used."""
+        for x in inputs:
+            if type(x) is Parameter:
+                ref = self._lookup(x.data)
+                if ref is None:
+                    self.parameters.setdefault(x, x.requires_grad)
+                    self.note(x.name, value_of, (x,), {}, self.new(x.data), origin=(x, "data"))
+                elif ref.number in self.given:
+                    self.refuse(f"{x.name} is also an argument of the step")
+
+    def enter(self, module: Any) -> None:
+        """A module is about to run."""
+        if module not in self.modules:
+            self.modules[module] = dict(vars(module))
+        for name in module.buffer_names:
+            if (array := getattr(module, name)) is not None:
+                self.buffers[id(array)] = (module, name)
+
+    def update(self, optimiser: Any) -> None:
+        """An optimiser is about to take a step: it does, and that is one instruction, which reads the gradients."""
+        grads = [(p, None if p.grad is None else self.ref(p.grad.data)) for p in optimiser.parameters]
+        for p, _ in grads:
+            self.parameters.setdefault(p, p.requires_grad)
+            self.known.pop(id(p.data), None)
+        with setting(trace=None):
+            optimiser.step()
+        for p, _ in grads:
+            self.known.pop(id(p.data), None)  # who reads it from here on reads it anew
+        of_each = tuple([g for _, g in grads])
+        run = partial(step, optimiser, [p for p, _ in grads])
+        self.note(type(optimiser).__name__, run, of_each, {}, None, effect=True, origin=optimiser)
+
+    def refuse(self, reason: str) -> None:
+        """Something cannot be repeated by a program."""
+        reason = f"{reason}, at {calling_line()}"
+        self.refusal = self.refusal or reason
+        if self.strict:
+            raise RecordError(f"the step cannot be recorded: {reason}")
+
+    # --- values
+
+    def new(self, array: np.ndarray) -> Ref:
+        """A new value, which this array holds from now on."""
+        ref = Ref(len(self.values))
+        self.values.append(Value(array.shape, array.dtype, array.strides, self._storage(array)))
+        self.known[id(array)] = weakref.ref(array), ref
+        return ref
+
+    def ref(self, x: Any) -> Any:
+        """What an input or a parameter of a call is: a Ref for an array that comes from this program, else itself."""
+        if not isinstance(x, np.ndarray):
+            if type(x).__module__.partition(".")[0] == "cupy":
+                self.refuse("arrays on a GPU are not recorded")
+            return x
+        if (ref := self._lookup(x)) is not None:
+            return ref
+        if Placeholder.is_form(x):
+            return Form(x.shape, x.dtype)
+        if (owner := self.buffers.get(id(x))) is not None and getattr(*owner) is x:
+            ref = self.new(x)
+            self.note(owner[1], getattr, owner, {}, ref, origin=owner)
+            return ref
+        for p in self.parameters:
+            if p.grad is not None and p.grad.data is x:
+                ref = self.new(x)
+                self.note(f"{p.name}.grad", gradient_of, (p,), {}, ref, origin=(p, "grad"))
+                return ref
+        return x  # a constant
+
+    def _lookup(self, array: np.ndarray) -> Ref | None:
+        found = self.known.get(id(array))
+        return found[1] if found is not None and found[0]() is array else None
+
+    def _storage(self, array: np.ndarray) -> int:
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        found = self.storages.get(id(array))
+        if found is None or found[0]() is not array:
+            found = self.storages[id(array)] = weakref.ref(array), len(self.values)
+        return found[1]
+
+    def note(
+        self, name: str, run: Callable, inputs: tuple, parameters: dict, output: Any, *,
+        effect: bool = False, origin: Any = None,
+    ) -> None:  # fmt: skip
+        self.instructions.append(Instruction(name, run, inputs, parameters, output, effect, origin))
+
+    # --- the end
+
+    def program(self, result: Any) -> Program:
+        """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
+        for p in self.parameters:
+            g = p.grad
+            ref = None if g is None else self._lookup(g.data)
+            if g is None or ref is not None:  # else it is what it was before
+                self.note(f"{p.name}.grad", set_gradient, (p, ref), {}, None, effect=True, origin=(p, "grad"))
+        tensors: set[int] = set()
+        result = mapped(partial(self._result, tensors), result)
+        return Program(self.values, self.arguments, self.instructions, result, frozenset(tensors))
+
+    def _result(self, tensors: set[int], x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return self.ref(x)
+        if isinstance(x, Parameter):
+            return x
+        if x.node is not None and x.node.inputs:
+            self.refuse("its result still has a graph; call backward inside the step, or run it inside no_grad()")
+        ref = self.ref(x.data)
+        if type(ref) is not Ref:
+            self.refuse("it gives a tensor that no operation of the step made")
+        else:
+            tensors.add(ref.number)
+        return ref
+
+
+# --- what instructions run that are no array functions
+
+
+def value_of(p: Parameter) -> np.ndarray:
+    return p.data
+
+
+def gradient_of(p: Parameter) -> np.ndarray:
+    return p.grad.data
+
+
+def set_gradient(p: Parameter, g: np.ndarray | None) -> None:
+    p.grad = None if g is None else Tensor(g)
+
+
+def step(optimiser: Any, parameters: list[Parameter], *gradients: np.ndarray | None) -> None:
+    for p, g in zip(parameters, gradients, strict=True):
+        set_gradient(p, g)
+    optimiser.step()
+
+
+def _as_array(run: Callable) -> Callable:
+    return lambda *arrays, **parameters: np.asarray(run(*arrays, **parameters))
