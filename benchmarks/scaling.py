@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,9 @@ def measure(series: Series, rounds: int) -> Curve:
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker("minidl", p.row(), p.threads or cores())) for p in points]
         memory = [worker.ask("memory") for worker in workers]
-        times: list[list[float]] = [[] for _ in workers]
-        take_turns(list(zip(times, map(turn_of, workers))), rounds)
+        times = take_turns([*map(turn_of, workers)], rounds)
     left_out = min(series.left_out, max(len(points) - 2, 0))
-    return Curve(series.name, [p.x for p in points], left_out, [statistics.median(t) for t in times], memory)
+    return Curve(series.name, [p.x for p in points], left_out, [statistics.median(chain(*t)) for t in times], memory)
 
 
 def table(curves: list[Curve]) -> str:

@@ -16,6 +16,10 @@ class Unsupported(Exception):
     """The library has no such layer or option."""
 
 
+def only_infers(*_: Any, **__: Any) -> Any:
+    raise Unsupported("it runs inference only")
+
+
 def _plain_backward(y: Any, cotangent: Any) -> None:
     y.backward(cotangent)
 
@@ -40,6 +44,8 @@ class Library:
     fit: Callable[..., Any] | None = None  # the library's own training loop, with the arguments of `train`
     meter: Meter = field(default_factory=Clock)
     algorithm: Callable[[str | None], AbstractContextManager] = lambda name: nullcontext()  # of convolutions
+    finish: Callable[[Any, Any], Callable] = lambda model, x: model  # compiles or exports: what is called then
+    kernels: Callable[[], str] = str  # which instruction set and which BLAS run
 
     def train(self, model: Any, optimiser: Any, loss: Callable, batches: Callable[[int], Any], steps: int) -> None:
         """Do so many steps as a user would: by the library's own loop, or else by the one that is usual with it."""

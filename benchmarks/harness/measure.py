@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,17 +34,24 @@ class Result:
     group: str
     shape: tuple[int, ...]
     macs: int
-    seconds: dict[str, list[float]]
+    seconds: dict[str, list[list[float]]]  # of each call, round by round
     memory: dict[str, int]
     gemm: dict[str, list[float]] = field(default_factory=dict)
     differences: dict[str, dict[str, float]] = field(default_factory=dict)  # from minidl, of outputs and gradients
+    kernels: dict[str, str] = field(default_factory=dict)  # the instruction set and the BLAS that ran
+    unsupported: dict[str, str] = field(default_factory=dict)  # why a column is empty
 
     def median(self, column: str) -> float:
-        return statistics.median(self.seconds[column])
+        """Over all calls."""
+        return statistics.median(chain(*self.seconds[column]))
+
+    def ratios(self, column: str) -> list[float]:
+        """Round by round, how many times as long as minidl takes it takes."""
+        of_rounds = (map(statistics.median, self.seconds[c]) for c in (column, "minidl"))
+        return [theirs / ours for theirs, ours in zip(*of_rounds, strict=True)]
 
     def ratio(self, column: str) -> float | None:
-        """How many times as long as minidl takes it takes."""
-        return self.median(column) / self.median("minidl") if column in self.seconds else None
+        return statistics.median(self.ratios(column)) if column in self.seconds else None
 
     def memory_ratio(self) -> float | None:
         ours, theirs = self.memory["minidl"], self.memory.get("torch")
@@ -56,19 +64,26 @@ class Result:
         return 2 * self.macs / self.median("minidl") / max(statistics.median(rates) for rates in self.gemm.values())
 
     def json(self) -> dict[str, Any]:
-        quartiles = {c: statistics.quantiles(s, n=4) if len(s) > 1 else s * 3 for c, s in self.seconds.items()}
         return {
             "row": self.row,
             "group": self.group,
             "shape": self.shape,
             "macs": self.macs,
-            "quartiles_ms": {c: [1e3 * q for q in qs] for c, qs in quartiles.items()},
+            "quartiles_ms": {c: [1e3 * q for q in quartiles([*chain(*s)])] for c, s in self.seconds.items()},
             "ratio": {c: self.ratio(c) for c in self.seconds},
+            "ratio_quartiles": {c: quartiles(self.ratios(c)) for c in self.seconds},
+            "ratio_of_medians": {c: self.median(c) / self.median("minidl") for c in self.seconds},
             "peak_bytes": self.memory,
             "gemm_gflops": {c: statistics.median(rates) / 1e9 for c, rates in self.gemm.items()},
             "share_of_gemm": self.share_of_gemm(),
             "differences": self.differences,
+            "kernels": self.kernels,
+            "unsupported": self.unsupported,
         }
+
+
+def quartiles(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
 
 
 class Disagreement(Exception):
@@ -86,22 +101,24 @@ def measure(
         }
         for worker in workers.values():  # all at once: importing takes longest
             worker.send("memory")
-        memory = {}
+        memory, unsupported = {}, {}
         for column, worker in list(workers.items()):
             try:
                 memory[column] = worker.receive()
-            except Unsupported:
+            except Unsupported as why:
+                unsupported[column] = str(why)
                 del workers[column]
         outputs = {column: worker.ask("results") for column, worker in workers.items()}
         differences = require_agreement(outputs, tolerances)
         shape, macs = row.tiny if tiny else row.shape, workers["minidl"].ask("macs")
-        result = Result(row.name, row.group, shape, macs, {c: [] for c in workers}, memory, differences=differences)
-        result.gemm = {c: [] for c in ("minidl", "torch") if c in workers}
-        turns = [(result.seconds[c], turn_of(worker)) for c, worker in workers.items()]
-        turns += [(rates, partial(workers[c].ask, "gemm")) for c, rates in result.gemm.items()]
-        take_turns(turns, rounds)
+        kernels = {c: worker.ask("kernels") for c, worker in workers.items()}
+        products = [c for c in ("minidl", "torch") if c in workers]
+        turns = [*map(turn_of, workers.values()), *(partial(workers[c].ask, "gemm") for c in products)]
+        measured = take_turns(turns, rounds)
         also(workers)
-    return result
+    seconds = dict(zip(workers, measured))
+    gemm = {c: [*chain(*rates)] for c, rates in zip(products, measured[len(workers) :])}
+    return Result(row.name, row.group, shape, macs, seconds, memory, gemm, differences, kernels, unsupported)
 
 
 Turn = Callable[[], list[float]]  # measures something several times
@@ -116,12 +133,14 @@ def calls_per_turn(seconds: float) -> int:
     return min(max(round(TURN / seconds), 1), 200)
 
 
-def take_turns(turns: Sequence[tuple[list[float], Turn]], rounds: int) -> None:
-    """Add to each list what its turn measures, in every round."""
-    for _ in range(rounds):
-        for measured, turn in turns:
+def take_turns(turns: Sequence[Turn], rounds: int) -> list[list[list[float]]]:
+    """What each turn measures in every round. Every other round goes backwards: nobody always follows the same one."""
+    measured: list[list[list[float]]] = [[] for _ in turns]
+    for round in range(rounds):
+        for found, turn in list(zip(measured, turns))[:: -1 if round % 2 else 1]:
             time.sleep(PAUSE)
-            measured += turn()
+            found.append(turn())
+    return measured
 
 
 def require_agreement(

@@ -5,6 +5,7 @@ The names of parameters are therefore the same, and a state of one loads into th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -80,12 +81,62 @@ def unet(library: Library, channels: int = 1, classes: int = 2, base: int = 32, 
     return UNet()
 
 
+def mlp(library: Library, classes: int = 10, pixels: int = 28 * 28, width: int = 256) -> Any:
+    """Two dense layers with a relu between them."""
+    nn = library.nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, classes))
+
+
+def lenet(library: Library, classes: int = 10, side: int = 28) -> Any:
+    """LeNet-5 as it is built today: relu and maxima in place of tanh and averages, all maps connected.
+
+    Source: LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86(11), 1998.
+    """
+    nn = library.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(kernel_size=2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(kernel_size=2), nn.Flatten(),
+        nn.Linear(16 * ((side // 2 - 4) // 2) ** 2, 120), nn.ReLU(),
+        nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes),
+    )  # fmt: skip
+
+
+def mobilenet(library: Library, classes: int = 1000, width: int = 32) -> Any:
+    """MobileNet v1: depthwise and 1x1 convolutions take turns. 4,231,976 parameters.
+
+    Source: Howard et al., "MobileNets", arXiv:1704.04861, 2017, table 1.
+    """
+    nn = library.nn
+
+    def normed(inputs: int, outputs: int, kernel: int, **options: int) -> list:
+        return [nn.Conv2d(inputs, outputs, kernel, bias=False, **options), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    layers, c = normed(3, width, 3, stride=2, padding=1), width
+    for factor, stride in ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), *[(16, 1)] * 5, (32, 2), (32, 1)):
+        layers += normed(c, c, 3, stride=stride, padding=1, groups=c) + normed(c, factor * width, 1)
+        c = factor * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, classes))
+
+
+def resnet20(library: Library, classes: int = 10, width: int = 16) -> Any:
+    """The ResNet with 20 layers for CIFAR: shortcuts leave pixels out and add channels of zeros. 269,722 parameters.
+
+    Source: He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2, option A.
+    """
+    nn, Block = library.nn, _basic_block(library, _padded_shortcut)
+    layers = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    for inputs, outputs, stride in ((1, 1, 1), (1, 2, 2), (2, 4, 2)):
+        layers.append(Block(inputs * width, outputs * width, stride))
+        layers += [Block(outputs * width, outputs * width, 1) for _ in range(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes))
+
+
 def resnet18(library: Library, classes: int = 1000, width: int = 64) -> Any:
     """torchvision's ResNet-18, names included: 11,689,512 parameters.
 
     Source: He et al., "Deep residual learning for image recognition", CVPR 2016.
     """
-    return _resnet(library, _basic_block(library), 1, (2, 2, 2, 2), classes, width)
+    return _resnet(library, _basic_block(library, _shortcut), 1, (2, 2, 2, 2), classes, width)
 
 
 def resnet50(library: Library, classes: int = 1000, width: int = 64) -> Any:
@@ -96,7 +147,7 @@ def resnet50(library: Library, classes: int = 1000, width: int = 64) -> Any:
     return _resnet(library, _bottleneck(library), 4, (3, 4, 6, 3), classes, width)
 
 
-def _basic_block(library: Library) -> type:
+def _basic_block(library: Library, shortcut: Callable[..., Any]) -> type:
     nn = library.nn
 
     class BasicBlock(nn.Module):
@@ -107,7 +158,7 @@ def _basic_block(library: Library) -> type:
             self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
             self.bn2 = nn.BatchNorm2d(width)
             self.relu = nn.ReLU()
-            self.downsample = _shortcut(nn, inputs, width, stride)
+            self.downsample = shortcut(nn, inputs, width, stride)
 
         def forward(self, x: Any) -> Any:
             y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -141,6 +192,19 @@ def _shortcut(nn: Any, inputs: int, outputs: int, stride: int) -> Any:
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _padded_shortcut(nn: Any, inputs: int, outputs: int, stride: int) -> Any:
+    """The same without parameters: every stride-th pixel, and zeros as the channels that are not there."""
+    if stride == 1 and inputs == outputs:
+        return None
+    zeros = nn.ConstantPad3d((0, 0, 0, 0, 0, outputs - inputs), 0.0)  # of the last three axes: C, H, W
+
+    class Padded(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return zeros(x[:, :, ::stride, ::stride])
+
+    return Padded()
 
 
 def _resnet(library: Library, Block: type, expansion: int, counts: tuple[int, ...], classes: int, width: int) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .interface import Library
 from .meters import Mark, repeat
-from .networks import denoiser, dncnn, layer, resnet18, unet, vgg16
+from .networks import denoiser, dncnn, layer, lenet, mlp, mobilenet, resnet18, resnet20, unet, vgg16
 
 LAYER, STEP, INFERENCE = "layer", "training step", "inference"  # the groups
 LEARNING_RATE = 1e-3
@@ -56,6 +56,7 @@ class Job:
         self.loss = getattr(library.nn, row.loss)() if row.loss else None
         self.optimiser = self._optimiser() if row.optimiser else None
         self.given: Any = None  # see _given
+        self.call: Callable[..., Any] = self.model  # what infers: see finish
         self.load()
         if row.group == INFERENCE:
             self.model.eval()
@@ -69,6 +70,10 @@ class Job:
         state = {name: self.library.tensor(self._weight(name, p.shape)) for name, p in self.model.named_parameters()}
         self.model.load_state_dict(state, strict=False)
 
+    def finish(self) -> None:
+        """Compile or export the network, where the library does that."""
+        self.call = self.library.finish(self.model, self.x)
+
     def run(self, calls: int = 1, mark: Mark = lambda: None) -> None:
         """So many calls as they are timed; `mark` is called before, between and after them."""
         if self.row.group == STEP:
@@ -80,7 +85,7 @@ class Job:
     def infer(self) -> Any:
         """The output, without a graph."""
         with self.library.no_grad():
-            return self.model(self.x)
+            return self.call(self.x)
 
     def differentiate(self) -> Any:
         """The output; the gradients are left where the library leaves them."""
@@ -181,10 +186,17 @@ ROWS = [
     step("unet", unet, (4, 1, 128, 128), (2, 1, 16, 16), "CrossEntropy", "SGD", base=4, levels=2),
     step("resnet18-32", resnet18, (32, 3, 32, 32), (4, 3, 64, 64), "CrossEntropy", "SGD", classes=10, width=8),
     step("resnet18-224", resnet18, (4, 3, 224, 224), (3, 3, 72, 72), "CrossEntropy", "SGD", classes=10, width=8),
-    step("unet3d", partial(unet, base=8, levels=3, rank=3), (1, 1, 32, 32, 32), (1, 1, 8, 8, 8), "CrossEntropy", "Adam",
+    step("unet3d", partial(unet, base=8, levels=3, rank=3), (2, 1, 32, 32, 32), (1, 1, 8, 8, 8), "CrossEntropy", "Adam",
          base=4, levels=2),
+    step("unet3d-16", partial(unet, base=16, levels=3, rank=3), (1, 1, 48, 48, 48), (1, 1, 8, 8, 8), "CrossEntropy",
+         "Adam", base=4, levels=2),
+    step("mlp", mlp, (64, 1, 28, 28), (4, 1, 6, 6), "CrossEntropy", "SGD", pixels=36, width=8),
+    step("lenet", lenet, (64, 1, 28, 28), (4, 1, 16, 16), "CrossEntropy", "SGD", side=16),
+    step("resnet20", resnet20, (128, 3, 32, 32), (4, 3, 16, 16), "CrossEntropy", "SGD", width=4),
+    step("mobilenet", mobilenet, (4, 3, 224, 224), (3, 3, 64, 64), "CrossEntropy", "SGD", classes=10, width=4),
     Row("vgg16-inference", INFERENCE, vgg16, (1, 3, 224, 224), (1, 3, 64, 64), {"width": 8, "hidden": 32}),
     Row("resnet18-inference", INFERENCE, resnet18, (1, 3, 224, 224), (1, 3, 64, 64), {"width": 8, "classes": 10}),
+    Row("mobilenet-inference", INFERENCE, mobilenet, (1, 3, 224, 224), (1, 3, 64, 64), {"width": 4, "classes": 10}),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import hashlib
 import multiprocessing
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +38,8 @@ class Column:
     device: str = "cpu"
     tf32: bool = False  # may it round the factors of float32 products?
     algorithm: str | None = None  # of convolutions; None: the library's choice
+    mode: str = ""  # of torch: see `library`
+    limit: float | None = None  # seconds that an answer may take
 
 
 class Worker:
@@ -46,10 +48,10 @@ class Worker:
     def __init__(self, column: Column | str, row: Row, threads: int, *, tiny: bool = False):
         column = Column(column) if isinstance(column, str) else column
         context = multiprocessing.get_context("spawn")
-        self.name = column.library
+        self.name, self.limit = column.library, column.limit
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, column, row, threads, tiny), daemon=True)
-        with environ(thread_limits(threads) | column.environment):
+        with environ(thread_limits(threads) | column.environment, without=("OPENBLAS_CORETYPE",)):
             self.process.start()
         theirs.close()
 
@@ -67,6 +69,9 @@ class Worker:
     def receive(self) -> Any:
         """Raises Unsupported if the library cannot run the row, RuntimeError if anything else went wrong."""
         try:
+            if not self.pipe.poll(self.limit):
+                self.process.kill()
+                raise Unsupported(f"no answer after {self.limit:.0f} s")
             kind, value = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._ended()
@@ -102,10 +107,12 @@ def cores() -> int:
 
 
 @contextmanager
-def environ(variables: dict[str, str]) -> Iterator[None]:
-    """What a process that starts inside the block inherits."""
+def environ(variables: dict[str, str], without: Iterable[str] = ()) -> Iterator[None]:
+    """What a process that starts inside the block inherits, and what it does not."""
     before = dict(os.environ)
     os.environ.update(variables)
+    for name in without:
+        os.environ.pop(name, None)
     try:
         yield
     finally:
@@ -138,16 +145,21 @@ class Runner:
 
     def __init__(self, column: Column, row: Row, threads: int, tiny: bool):
         self.column, self.row, self.tiny = column, row, tiny
-        self.library: Library = library(column.library, threads, column.device, column.tf32)
+        self.library: Library = library(column.library, threads, column.device, column.tf32, column.mode)
         self.settings = ExitStack()  # never closed: the algorithm is set as long as this process runs
         self.settings.enter_context(self.library.algorithm(column.algorithm))
         Job(row, self.library, tiny=True).run()  # so that code is loaded and threads are there
         self.job = Job(row, self.library, tiny)
+        self.job.finish()
         self.matrix: Any = None
 
     def memory(self) -> int:
         """Bytes at the peak of two calls, above those in use once the library, model and input are there."""
         return self.library.meter.memory(lambda: self.job.run(2))
+
+    def kernels(self) -> str:
+        """Which instruction set and which BLAS run."""
+        return self.library.kernels()
 
     def taken(self) -> int:
         """Bytes that the library has taken from the system or the device."""

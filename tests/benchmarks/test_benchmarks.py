@@ -2,18 +2,20 @@
 
 import json
 import math
+import os
+import re
 
 import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import algorithms, cpu, endurance, overhead, recompute, scaling, sums
+from benchmarks import algorithms, cpu, endurance, harness, overhead, recompute, scaling, sums
 from benchmarks.harness.interface import Unsupported
 from benchmarks.harness.libraries import is_installed, library
 from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
 from benchmarks.harness.report import comparison
 from benchmarks.harness.rows import INFERENCE, LAYER, ROWS, STEP, Job, macs
-from benchmarks.harness.worker import Column, Worker
+from benchmarks.harness.worker import Column, Worker, environ
 from minidl.kernels.cpu import convolution
 from minidl.ops.conv import conv_p, conv_transpose_p, conv_weight
 
@@ -93,9 +95,10 @@ def test_a_training_step_is_one_of_fit(minidl):
 
 def test_a_worker_measures_a_row():
     result = measure(BY_NAME["denoiser"], {"minidl": Column("minidl")}, threads=1, rounds=2, tiny=True)
-    assert len(result.seconds["minidl"]) >= 2 and min(result.seconds["minidl"]) > 0
+    assert len(result.seconds["minidl"]) == 2 and min(map(min, result.seconds["minidl"])) > 0
     assert result.memory["minidl"] >= 0 and result.macs > 0 and result.share_of_gemm() > 0
     assert result.ratio("torch") is None and result.memory_ratio() is None
+    assert re.match(r"NumPy \S+, \w+ \d\S+ \w+", result.kernels["minidl"])
     json.dumps(result.json())
 
 
@@ -146,9 +149,27 @@ def test_a_row_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys
 
 
 def fake(name, group, ours, theirs):
-    seconds = {"minidl": ours, "torch": theirs, "tuned": [t / 2 for t in theirs]}
-    memory = {"minidl": 2**20, "torch": 3 * 2**20, "tuned": 0}
+    """One round; the columns torch, and best, twice as fast."""
+    seconds = {"minidl": [ours], "torch": [theirs], "best": [[t / 2 for t in theirs]]}
+    memory = {"minidl": 2**20, "torch": 3 * 2**20, "best": 0}
     return Result(name, group, (1, 2), 10**6, seconds, memory, {"minidl": [1e9, 3e9, 2e9], "torch": [1e9]})
+
+
+def test_a_ratio_is_that_of_most_rounds():
+    """A round in which the machine was slow for both counts like the others; one that hit one of them, once."""
+    seconds = {"minidl": [[1.0, 1.1, 9.0], [5.0], [2.0]], "torch": [[2.2], [10.0, 11.0, 12.0], [100.0]]}
+    result = Result("a", STEP, (1,), 0, seconds, {})
+    assert result.ratios("torch") == pytest.approx([2.0, 2.2, 50.0]) and result.ratio("torch") == pytest.approx(2.2)
+    assert result.median("minidl") == pytest.approx(2.0) and result.ratio("minidl") == 1
+    found = result.json()
+    assert found["ratio_of_medians"]["torch"] == pytest.approx(11 / 2) and found["ratio"]["torch"] == pytest.approx(2.2)
+
+
+def test_every_other_round_goes_backwards(monkeypatch):
+    monkeypatch.setattr(harness.measure, "PAUSE", 0)
+    taken = []
+    found = harness.measure.take_turns([lambda c=c: taken.append(c) or [c, 1] for c in "abc"], rounds=3)
+    assert "".join(taken) == "abccbaabc" and found == [[[c, 1]] * 3 for c in "abc"]
 
 
 def test_ratios_are_of_medians_and_means_geometric():
@@ -158,22 +179,25 @@ def test_ratios_are_of_medians_and_means_geometric():
         fake("c", STEP, [1e-3], [1e-3]),
     ]
     a = results[0]
-    assert a.ratio("torch") == pytest.approx(2) and a.ratio("tuned") == pytest.approx(1)
+    assert a.ratio("torch") == pytest.approx(2) and a.ratio("best") == pytest.approx(1)
     assert a.share_of_gemm() == pytest.approx(2e6 / 2e-3 / 2e9) and a.memory_ratio() == 3
-    columns = ["minidl", "torch", "tuned"]
+    columns = ["minidl", "torch", "best"]
     found = cpu.means(results, columns)
-    assert found[LAYER]["torch/minidl"] == pytest.approx(4) and found[LAYER]["tuned/minidl"] == pytest.approx(2)
-    assert found[STEP] == pytest.approx({"torch/minidl": 1, "tuned/minidl": 0.5, "torch/minidl memory": 3})
+    assert found[LAYER]["torch/minidl"] == pytest.approx(4) and found[LAYER]["best/minidl"] == pytest.approx(2)
+    assert found[STEP] == pytest.approx({"torch/minidl": 1, "best/minidl": 0.5, "torch/minidl memory": 3})
+    both = cpu.means([*results, fake("d", INFERENCE, [1e-3], [4e-3])], columns)
+    assert set(both) == {LAYER, STEP, INFERENCE, cpu.NETWORKS}
+    assert both[cpu.NETWORKS]["torch/minidl"] == pytest.approx(2)
     text = comparison(results, columns, markdown=False).splitlines()
     assert len(text) == 4 and len({len(line) for line in text}) == 1
     assert text[1].split() == ["a", "1x2", "2.00", "4.00", "2.00", "2.00", "1.00", "50%", "1.00", "3.00"]
     assert comparison(results, columns, markdown=True).splitlines()[1].count("---") == 10
-    assert "torch/minidl 4.00" in cpu.summary(results, columns)
+    assert "torch/minidl 4.00 over 2, least 2.00 in a" in cpu.summary(results, columns)
 
 
 def test_a_library_that_lacks_a_layer_keeps_its_column_empty():
     result = fake("a", LAYER, [1e-3], [1e-3])
-    line = comparison([result], ["minidl", "torch", "tuned", "dezero"], markdown=True).splitlines()[-1]
+    line = comparison([result], ["minidl", "torch", "best", "dezero"], markdown=True).splitlines()[-1]
     assert [cell.strip() for cell in line.strip("|").split("|")][5] == "-"
 
 
@@ -184,12 +208,39 @@ def test_rows_are_chosen_by_name_part_or_group(capsys):
     assert chosen() == [row.name for row in ROWS]
     assert chosen("unet") == ["unet"]  # a whole name is that row alone
     assert chosen("vgg", "unet") == ["unet", "vgg16-inference"]
+    assert chosen("step", "inference") == [row.name for row in ROWS if row.group != LAYER]
     assert chosen("resnet18") == ["resnet18-32", "resnet18-224", "resnet18-inference"]
-    assert chosen("inference") == ["vgg16-inference", "resnet18-inference"]
+    assert chosen("inference") == ["vgg16-inference", "resnet18-inference", "mobilenet-inference"]
     with pytest.raises(SystemExit):
         cpu.options_of(["unet", "nonsense"])
     cpu.main(["--list", "unet3d"])
-    assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "1x1x32x32x32"]
+    assert capsys.readouterr().out.split() == ["unet3d", "training", "step", "2x1x32x32x32"]
+
+
+def test_columns_are_chosen_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(cpu, "is_installed", lambda name: name in ("minidl", "torch"))
+    for compiler in ("/usr/bin/g++", None):
+        monkeypatch.setattr(cpu.shutil, "which", lambda name, found=compiler: found)
+        assert list(cpu.options_of([]).columns) == ["minidl", "torch", "best", *["compile"] * bool(compiler)]
+    assert list(cpu.options_of(["--columns", "best"]).columns) == ["minidl", "best"]
+    for wrong in (["--columns", "compile"], ["--columns", "tuned"], ["--memory-of", "onnxruntime"]):
+        with pytest.raises(SystemExit):
+            cpu.options_of(wrong)
+        assert f"no column {wrong[1]!r} here: minidl, torch, best (of " in capsys.readouterr().err
+
+
+def test_a_worker_does_not_inherit_the_kernels_of_openblas(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Sandybridge")
+    with environ({"OMP_NUM_THREADS": "1"}, without=("OPENBLAS_CORETYPE", "NOT_THERE")):
+        assert "OPENBLAS_CORETYPE" not in os.environ and os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OPENBLAS_CORETYPE"] == "Sandybridge"
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for():
+    slow = Column("minidl", limit=0.01)
+    with Worker(slow, BY_NAME["denoiser"], 1, tiny=True) as worker, pytest.raises(Unsupported, match="no answer after"):
+        worker.ask("memory")
+    assert not worker.process.is_alive()
 
 
 def test_a_missing_folder_is_reported_before_anything_is_measured(capsys):
