@@ -16,6 +16,7 @@ that is too large for its surroundings, or not finite, changes only what sees it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from ...core.context import current
 from ..window import live_taps, mirrored_window
 from . import depthwise, im2col, layout, winograd
+from .finish import nothing
 
 SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
 
@@ -48,19 +50,21 @@ def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: i
     return "im2col"
 
 
-def convolve(x: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
-    """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
+def convolve(
+    x: np.ndarray, w: np.ndarray, *, window: Any, groups: int, finish: Callable[..., None] = nothing
+) -> np.ndarray:
+    """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output), of which each block is finished: finish.py."""
     taps, live = live_taps(window)
     if live is not window:
-        return convolve(x, w[(..., *taps)], window=live, groups=groups)
+        return convolve(x, w[(..., *taps)], window=live, groups=groups, finish=finish)
     way = choose(len(x), x.shape[1], len(w), np.result_type(x, w), window, groups)
     if way == "winograd":
-        return winograd.convolve(x, w, window)
+        return winograd.convolve(x, w, window, finish)
     if way == "depthwise":
-        return depthwise.convolve(x, w, window)
+        return depthwise.convolve(x, w, window, finish)
     if way == "shifted":
-        return im2col.scatter(x, mirrored(w, groups), mirrored_window(window), groups)
-    return im2col.gather(x, w, window, groups)
+        return im2col.scatter(x, mirrored(w, groups), mirrored_window(window), groups, finish)
+    return im2col.gather(x, w, window, groups, finish)
 
 
 def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:

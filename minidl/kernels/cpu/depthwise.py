@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import layout
 from .blocks import even
+from .finish import nothing
 from .im2col import padded_input, position_blocks
 from .memory import scratch
 from .workers import share
@@ -26,7 +28,7 @@ def suits(inputs: int, outputs: int, window: Any, groups: int) -> bool:
     return groups == inputs == outputs >= layout.FEW
 
 
-def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
+def convolve(x: np.ndarray, w: np.ndarray, window: Any, finish: Callable[..., None] = nothing) -> np.ndarray:
     """dT/du: x (N, C, *size), w (C, 1, *kernel) give (N, C, *output)."""
     n, c = x.shape[:2]
     y = layout.empty((n, c, *window.output), np.result_type(x, w))
@@ -42,6 +44,7 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
             np.multiply(view, kernel, out=product if i else target)
             if i:
                 target += product
+        finish(target, samples, at)
 
     share(work, _strips(n, c, window), cost=y.size * window.taps)
     return y

@@ -15,7 +15,7 @@ Source: Chellapilla, Puri and Simard, "High performance convolutional neural net
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 from ..window import row_range
 from . import layout
 from .blocks import blocks, even
+from .finish import nothing
 from .memory import scratch
 from .workers import MULTIPLY_ADDS, share
 
@@ -37,7 +38,9 @@ PARTS = 4  # sums of weight gradients that are made apart and then added
 HEAVY = 1 << 19  # numbers in a weight above which there is one sum, and its rows are cut into pieces
 
 
-def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray:
+def gather(
+    x: np.ndarray, w: np.ndarray, window: Any, groups: int, finish: Callable[..., None] = nothing
+) -> np.ndarray:
     """dT/du: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
     n, f, c = len(x), len(w), w.shape[1]
     y = layout.empty((n, f, *window.output), np.result_type(x, w))
@@ -57,6 +60,7 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
             target[...] = product.T.reshape(target.shape)
         else:
             np.matmul(columns, matrix[rows].T, out=into)
+        finish(target, samples, at, rows)
 
     items = [
         (block, g, slice(g * each + rows.start, g * each + rows.stop))
@@ -68,7 +72,9 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray
     return y
 
 
-def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarray:
+def scatter(
+    u: np.ndarray, w: np.ndarray, window: Any, groups: int, finish: Callable[..., None] = nothing
+) -> np.ndarray:
     """dT/dx: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""
     n, c, f = len(u), w.shape[1], len(w) // groups
     depth = c * window.taps
@@ -80,14 +86,16 @@ def scatter(u: np.ndarray, w: np.ndarray, window: Any, groups: int) -> np.ndarra
     batch = even(n, together)
 
     def work(samples: slice, cells: slice, positions: slice, strip: Any, g: int) -> None:
-        target = x[samples, g * c : (g + 1) * c, cells]
+        channels = slice(g * c, (g + 1) * c)
+        target = x[samples, channels, cells]
         target[...] = 0
         if strip is None:
-            return
+            return finish(layout.channels_last(target), samples, cells, channels)
         values = u[samples, positions]
         whole = [(None, slice(None), strip)]
         for _, at, part in position_blocks(1, strip, depth, depth * f) if together == 1 else whole:
             _put(_rows(values[:, at][..., g * f : (g + 1) * f]), matrix[g * f : (g + 1) * f], target, part)
+        finish(layout.channels_last(target), samples, cells, channels)
 
     strips = _strips(window, -(-PIECES // max(len(batch) * groups, 1)))
     items = [(s, *strip, g) for s in batch for strip in strips for g in range(groups)]

@@ -26,7 +26,7 @@ Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CV
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..window import mirrored_window, row_range
 from . import layout
 from .blocks import blocks, even
+from .finish import nothing
 from .hot import COTANGENTS, INPUTS, TAPS, TILE, Hot, cut, find
 from .memory import scratch
 from .workers import MULTIPLY_ADDS, share
@@ -73,11 +74,22 @@ def pays(n: int, inputs: int, outputs: int, window: Any) -> bool:
     return min(inputs, outputs) >= CHANNELS and positions >= max(POSITIONS, inputs * outputs / KERNELS)
 
 
-def convolve(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
-    """dT/du: x (N, C, *size), w (F, C, 3, 3) give (N, F, *output)."""
+def convolve(
+    x: np.ndarray, w: np.ndarray, window: Any, finish: Callable[..., None] = nothing, kernels: Any = None
+) -> np.ndarray:
+    """dT/du: x (N, C, *size), w (F, C, 3, 3) give (N, F, *output). `kernels`: ``transformed(w)``, if at hand."""
+    return _convolve(x, _by_tap(w), window, INPUTS, finish, kernels)
+
+
+def transformed(w: np.ndarray) -> np.ndarray:
+    """G' w of the kernels (F, C, 3, 3): (36, C, F)."""
+    return _kernels(_by_tap(w))
+
+
+def _by_tap(w: np.ndarray) -> np.ndarray:
+    """(F, C, 3, 3) -> (9, C, F)"""
     f, c = w.shape[:2]
-    w = layout.channels_last(w).reshape(f, 9, c).transpose(1, 2, 0)  # (9, C, F)
-    return _convolve(x, w, window, INPUTS)
+    return layout.channels_last(w).reshape(f, 9, c).transpose(1, 2, 0)
 
 
 def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
@@ -100,10 +112,12 @@ def _kernels(w: np.ndarray) -> np.ndarray:
     return kernels
 
 
-def _convolve(x: np.ndarray, w: np.ndarray, window: Any, times: float) -> np.ndarray:
+def _convolve(
+    x: np.ndarray, w: np.ndarray, window: Any, times: float, finish: Callable[..., None] = nothing, kernels: Any = None
+) -> np.ndarray:
     """x (N, C, *size) and w (9, C, F) give (N, F, *output). Pixels so many `times` as large as others are hot."""
     _, c, f = w.shape
-    kernels = _kernels(w)
+    kernels = _kernels(w) if kernels is None else kernels
     y = layout.empty((len(x), f, *window.output), np.float32)
     out, x = layout.channels_last(y), layout.channels_last(x)
 
@@ -124,6 +138,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, window: Any, times: float) -> np.nda
             by_tile = outputs.reshape(*hot.outputs.shape, f)
             by_tile[hot.blank], by_tile[hot.outputs] = 0, exact
         _store(outputs, target)
+        finish(target, samples, rows)
 
     share(work, _blocks(len(x), max(c, f), window), cost=4 * y.size * c // MULTIPLY_ADDS)
     return y
