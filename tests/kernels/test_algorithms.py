@@ -52,10 +52,14 @@ def sizes(block, enough, shares):
     patch.setattr(im2col, "ENOUGH", enough)
     patch.setattr(blocks, "SHARES", shares)
     patch.setattr(depthwise, "BLOCK", block)
+    patch.setattr(depthwise, "LEAST", enough)
+    patch.setattr(depthwise, "PIECE", enough)
+    patch.setattr(depthwise, "LONG", enough)
     patch.setattr(im2col, "THIN", 1)
     patch.setattr(im2col, "GRAIN", enough)
-    im2col.position_blocks.cache_clear()  # it remembers
-    cut.callback(im2col.position_blocks.cache_clear)
+    for remembered in (im2col.position_blocks, depthwise._blocks):
+        remembered.cache_clear()
+        cut.callback(remembered.cache_clear)
     patch.setattr(im2col, "HEAVY", block)
     return cut
 

@@ -73,14 +73,15 @@ def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.n
     if live is not window:
         return transpose(u, w[(..., *taps)], window=live, groups=groups)
     inputs, outputs = len(w), w.shape[1] * groups
-    if any(s != 1 for s in window.stride):
-        way = choose(len(u), inputs, outputs, np.result_type(u, w), window, groups)
-        return depthwise.transpose(u, w, window) if way == "depthwise" else im2col.scatter(u, w, window, groups)
-    way = choose(len(u), inputs, outputs, np.result_type(u, w), mirrored_window(window), groups)
+    stride_1 = all(s == 1 for s in window.stride)
+    seen = mirrored_window(window) if stride_1 else window
+    way = choose(len(u), inputs, outputs, np.result_type(u, w), seen, groups)
+    if way == "depthwise":
+        return depthwise.transpose(u, w, window)
+    if not stride_1:
+        return im2col.scatter(u, w, window, groups)
     if way == "winograd":
         return winograd.transpose(u, w, window)
-    if way == "depthwise":
-        return depthwise.convolve(u, mirrored(w, groups), mirrored_window(window))
     if way == "shifted" or len(u) * window.positions < SMALL_MAPS * outputs:
         return im2col.scatter(u, w, window, groups)
     return im2col.gather(u, mirrored(w, groups), mirrored_window(window), groups)

@@ -1,5 +1,9 @@
-"""Convolution of each channel with its own kernel (groups = channels): one multiplication and one addition for each
-tap, over a strip of the image at a time. No matrix product has anything to do here: nothing is summed over channels.
+"""Convolution of each channel with its own kernel (groups = channels). No matrix product has anything to do here:
+nothing is summed over channels. With the channels last in memory, a tap meets a row of the image as one piece, cells
+times channels; `einsum` multiplies and adds along it, and a row is still in the cache when the next tap comes.
+
+In a transposed convolution with a stride, the cells of the result that leave the same remainder are a convolution with
+stride 1, of the taps that reach them.
 
 Source: Sifre, "Rigid-motion scattering for image classification", PhD thesis 2014, section 6.2.
 """
@@ -8,20 +12,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..window import row_range
 from . import layout
-from .blocks import even
+from .blocks import blocks
 from .finish import nothing
-from .im2col import padded_input, position_blocks
+from .im2col import padded_input
 from .memory import scratch
 from .workers import share
 
-BLOCK = 1 << 15  # numbers of the output worked on at a time
+BLOCK = 1 << 17  # numbers worked on at a time
+LEAST = 1 << 15  # of a block, if there are so many
+PIECE = 1 << 10  # numbers in a piece of a row, at least: the shorter, the more often einsum starts anew
+LONG = 1 << 8  # channels that weight gradients are summed over at once, cell by cell
 PARTS = 4  # sums of weight gradients that are made apart and then added
+
+LETTERS = {1: ("no", "a"), 2: ("nyo", "ab"), 3: ("nzyo", "abc")}  # of positions (sample, rows, pieces) and taps
 
 
 def suits(inputs: int, outputs: int, window: Any, groups: int) -> bool:
@@ -30,102 +41,117 @@ def suits(inputs: int, outputs: int, window: Any, groups: int) -> bool:
 
 def convolve(x: np.ndarray, w: np.ndarray, window: Any, finish: Callable[..., None] = nothing) -> np.ndarray:
     """dT/du: x (N, C, *size), w (C, 1, *kernel) give (N, C, *output)."""
-    n, c = x.shape[:2]
-    y = layout.empty((n, c, *window.output), np.result_type(x, w))
-    out = layout.channels_last(y)
-    # repeated along the last axis, so that the kernels of a tap meet whole rows of the image
-    wide = window.output[-1] if window.rank > 1 else 1
-    kernels = np.tile(w.reshape(c, window.taps).T, (1, wide)).reshape(window.taps, wide, c).astype(y.dtype, copy=False)
-
-    def work(samples: slice, at: slice, part: Any) -> None:
-        target = out[samples, at]
-        product = scratch("product", target.shape, y)
-        for i, (kernel, view) in enumerate(zip(kernels, _taps(x[samples], part))):
-            np.multiply(view, kernel, out=product if i else target)
-            if i:
-                target += product
-        finish(target, samples, at)
-
-    share(work, _strips(n, c, window), cost=y.size * window.taps)
+    y = layout.empty((*x.shape[:2], *window.output), np.result_type(x, w))
+    share(_convolve, _items(layout.channels_last(y), x, w, window, finish), cost=y.size * window.taps)
     return y
 
 
 def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
-    """dT/dx: u (N, C, *output), w (C, 1, *kernel) give (N, C, *size).
-
-    With a stride, cells whose places leave the same remainder see the same taps: the sum over these, of u shifted, is
-    made in a block of its own and then spread.
-    """
-    n, c = u.shape[:2]
-    y = layout.empty((n, c, *window.size), np.result_type(u, w))
-    cells, cotangent = layout.channels_last(y), layout.channels_last(u)
-    kernels = w.reshape(c, window.taps).T.reshape(*window.kernel, c).astype(y.dtype, copy=False)
-    wide = np.repeat(kernels[..., None, :], -(-window.size[-1] // window.stride[-1]), axis=-2)  # (*kernel, cells, C)
-
-    def work(sample: int, rows: slice, remainders: tuple[int, ...]) -> None:
-        target = cells[(sample, *(slice(r, None, s) for r, s in zip(remainders, window.stride)))][rows]
-        total = scratch("total", target.shape, y)
-        total[...] = 0
-        lengths = (total.shape[0], *total.shape[1:-1])
-        seen = [_seen(window, axis, r) for axis, r in enumerate(remainders)]
-        for taps in itertools.product(*seen):
-            tap, shifts = zip(*taps)
-            shifts = (shifts[0] + rows.start, *shifts[1:])
-            bounds = [(max(0, -q), min(m, o - q)) for q, m, o in zip(shifts, lengths, window.output)]
-            if all(a < b for a, b in bounds):
-                here = tuple(slice(a, b) for a, b in bounds)
-                there = tuple(slice(a + q, b + q) for (a, b), q in zip(bounds, shifts))
-                product = scratch("product", total[here].shape, y)
-                kernel = wide[(*tap, slice(here[-1].stop - here[-1].start))]
-                np.multiply(cotangent[(sample, *there)], kernel, out=product)
-                total[here] += product
-        target[...] = total
-
+    """dT/dx: u (N, C, *output), w (C, 1, *kernel) give (N, C, *size)."""
+    y = layout.empty((*u.shape[:2], *window.size), np.result_type(u, w))
     items = []
-    for remainders in np.ndindex(*window.stride):
-        rows, *others = (len(range(r, n, s)) for r, n, s in zip(remainders, window.size, window.stride))
-        if rows and all(others):
-            strips = even(rows, BLOCK // (math.prod(others) * c))
-            items += [(sample, strip, remainders) for sample in range(n) for strip in strips]
-    share(work, items, cost=u.size * window.taps)
+    for parts in itertools.product(*(_remainders(window, axis) for axis in range(window.rank))):
+        cells, taps, kernel, dilation, padding = zip(*parts)
+        target = layout.channels_last(y)[(slice(None), *cells)]
+        if not all(kernel):  # no tap reaches these cells
+            target[...] = 0
+        elif target.size:
+            part = type(window)(window.output, kernel, (1,) * window.rank, dilation, padding)
+            items += _items(target, u, w[(..., *taps)], part, nothing)
+    share(_convolve, items, cost=u.size * window.taps)
     return y
 
 
-def _seen(window: Any, axis: int, remainder: int) -> list[tuple[int, int]]:
-    """The taps that a cell ``stride * m + remainder`` of the axis is seen through, and from which output: m + shift."""
-    place, stride, dilation = remainder + window.padding[axis][0], window.stride[axis], window.dilation[axis]
-    shifts = [(k, place - dilation * k) for k in range(window.kernel[axis])]
-    return [(k, shift // stride) for k, shift in shifts if shift % stride == 0]
+def _remainders(window: Any, axis: int) -> Iterator[tuple[slice, slice, int, int, tuple[int, int]]]:
+    """For the cells ``i = s m + r`` of each r: (cells, the taps that reach them, and kernel, dilation and padding of
+    the convolution over o that they are). From ``s o + d k - low = i`` follows ``o = m + (r + low - d k) / s``."""
+    n, k, s, d = (field[axis] for field in (window.size, window.kernel, window.stride, window.dilation))
+    low, out = window.padding[axis][0], window.output[axis]
+    for r in range(s):
+        taps = [tap for tap in range(k) if (r + low - d * tap) % s == 0]
+        step = s // math.gcd(s, d)  # from one of these taps to the next
+        if not taps:
+            yield slice(r, None, s), slice(0), 0, 1, (0, 0)
+            continue
+        before = (d * taps[-1] - r - low) // s  # the last tap sees the first output
+        dilation = d * step // s
+        after = len(range(r, n, s)) + dilation * (len(taps) - 1) - out - before
+        backwards = slice(taps[-1], taps[0] - 1 if taps[0] else None, -step)
+        yield slice(r, None, s), backwards, len(taps), dilation, (before, after)
 
 
 def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     """dT/dw: x (N, C, *size), u (N, C, *output) give (C, 1, *kernel)."""
     n, c = x.shape[:2]
-    cotangent = layout.channels_last(u)
-    items = _strips(n, c, window)
-    parts = np.zeros((max(min(PARTS, len(items)), 1), window.taps, c), np.result_type(x, u))
+    x, u = layout.channels_last(x), layout.channels_last(u)
+    found = _blocks(n, c, window)
+    parts = np.zeros((max(min(PARTS, len(found)), 1), *window.kernel, c), np.result_type(x, u))
+    positions, taps = LETTERS[window.rank]
 
     def work(k: int) -> None:
-        for samples, at, part in items[k :: len(parts)]:
-            values = cotangent[samples, at]
-            product = scratch("product", values.shape, parts)
-            ones = np.ones(product.size // c, product.dtype)
-            for i, view in enumerate(_taps(x[samples], part)):
-                np.multiply(view, values, out=product)
-                parts[k, i] += ones @ product.reshape(-1, c)
+        for samples, at, part in found[k :: len(parts)]:
+            cells = part.output[-1] if part.stride[-1] == 1 and c < LONG else 1
+            view = _seen(x[samples], part, cells)
+            sums = scratch("sums", view.shape[-1 - part.rank :], parts)
+            np.einsum(f"{positions}{taps}i,{positions}i->{taps}i", view, _pieces(u[samples, at], cells), out=sums)
+            parts[k] += np.ones(cells, sums.dtype) @ sums.reshape(*part.kernel, cells, c)
 
     share(work, [(k,) for k in range(len(parts))], cost=u.size * window.taps)
-    return np.ascontiguousarray(parts.sum(axis=0).T).reshape(c, 1, *window.kernel)
+    return np.ascontiguousarray(np.moveaxis(parts.sum(axis=0), -1, 0))[:, None]
 
 
-def _taps(x: np.ndarray, part: Any) -> Any:
-    """What each tap sees of x (n, C, *size), in C order: views (n, *output, C)."""
-    padded = padded_input(layout.channels_last(x), part, 1)
-    for tap in np.ndindex(*part.kernel):
-        starts = [k * d for k, d in zip(tap, part.dilation)]
-        cells = (slice(a, a + s * (o - 1) + 1, s) for a, s, o in zip(starts, part.stride, part.output))
-        yield padded[(slice(None), *cells)]
+def _items(y: np.ndarray, x: np.ndarray, w: np.ndarray, window: Any, finish: Callable[..., None]) -> list[tuple]:
+    """What `_convolve` takes to fill y (N, *output, C) from x (N, C, *size) and w (C, 1, *kernel), block by block."""
+    c, found = y.shape[-1], _blocks(*y.shape[:: y.ndim - 1], window)
+    most = max([_cells(part, c) for *_, part in found], default=0)
+    kernels = np.empty((*window.kernel, most, c), y.dtype)
+    kernels[...] = np.moveaxis(w[:, 0], 0, -1)[..., None, :]  # (*kernel, C), over and over
+    kernels, x = kernels.reshape(*window.kernel, -1), layout.channels_last(x)
+    return [(y[samples, at], x[samples], kernels, part, finish, samples, at) for samples, at, part in found]
 
 
-def _strips(n: int, c: int, window: Any) -> list[tuple[slice, slice, Any]]:
-    return position_blocks(n, window, 2 * c, 1 << 14)
+def _convolve(
+    y: np.ndarray, x: np.ndarray, kernels: np.ndarray, part: Any, finish: Callable[..., None], *place: slice
+) -> None:
+    """y (n, *output, C) from x (n, *size, C) and kernels (*kernel, numbers of a piece)."""
+    total = y if y.flags.c_contiguous else scratch("total", y.shape, y)
+    positions, taps = LETTERS[part.rank]
+    cells = _cells(part, y.shape[-1])
+    view, into = _seen(x, part, cells), _pieces(total, cells)
+    np.einsum(f"{positions}{taps}i,{taps}i->{positions}i", view, kernels[..., : into.shape[-1]], out=into)
+    if total is not y:
+        y[...] = total
+    finish(y, *place)
+
+
+def _cells(part: Any, c: int) -> int:
+    """Cells of a row that are worked on in one piece: a divisor of their number; 1 if they are not neighbours."""
+    if part.stride[-1] != 1:
+        return 1
+    width = part.output[-1]
+    return next((n for n in range(1, width) if n * c >= PIECE and width % n == 0), width)
+
+
+def _seen(x: np.ndarray, part: Any, cells: int) -> np.ndarray:
+    """What the taps see of x (n, *size, C), rows of the output in pieces of so many cells: a view
+    (n, *rows, pieces, *taps, numbers of a piece)."""
+    x = np.ascontiguousarray(padded_input(x, part, 1))
+    by_position = [step * s for step, s in zip(x.strides[1:], part.stride)]
+    by_tap = [step * d for step, d in zip(x.strides[1:], part.dilation)]
+    strides = (x.strides[0], *by_position[:-1], cells * by_position[-1], *by_tap, x.itemsize)
+    shape = (len(x), *part.output[:-1], part.output[-1] // cells, *part.kernel, cells * x.shape[-1])
+    return np.ndarray(shape, x.dtype, x, 0, strides)
+
+
+def _pieces(u: np.ndarray, cells: int) -> np.ndarray:
+    """u (n, *output, C) in such pieces: (n, *rows, pieces, numbers); a view if u lies without gaps."""
+    return u.reshape(*u.shape[:-2], u.shape[-2] // cells, cells * u.shape[-1])
+
+
+@lru_cache(maxsize=1024)
+def _blocks(n: int, c: int, window: Any) -> list[tuple[slice, slice, Any]]:
+    """(samples, range of the first spatial axis, window of that range)."""
+    rows, columns = window.output[0], math.prod(window.output[1:])
+    cells = c * math.prod(window.stride)  # that come for a position
+    found = blocks(n, rows, columns, LEAST // cells, max(BLOCK // cells, 1))
+    return [(s, r, window if r == slice(0, rows) else row_range(window, r.start, r.stop)) for s, r in found]

@@ -216,8 +216,12 @@ def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
     if view.shape[first : first + part.rank] == part.padded and view.strides[-1] == view.itemsize:
         return view
     padded = scratch("padded", (*view.shape[:first], *part.padded, *view.shape[first + part.rank :]), x)
-    if padded.shape != view.shape:
-        padded[...] = 0
+    for axis, (known, n) in enumerate(zip(inside, part.padded), first):
+        others = (slice(None),) * axis
+        if known.start:
+            padded[(*others, slice(known.start))] = 0
+        if known.stop < n:
+            padded[(*others, slice(known.stop, n))] = 0
     padded[(*lead, *inside)] = view
     return padded
 
