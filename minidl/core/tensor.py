@@ -150,6 +150,8 @@ class Tensor:
     @grad.setter
     def grad(self, value: Any) -> None:
         leaf = self._leaf()
+        if (trace := current().trace) is not None:
+            trace.assigned(self)
         if leaf is None:
             if value is None:
                 return

@@ -69,9 +69,15 @@ class Program:
     instructions: list[Instruction]
     result: Any  # a structure of Refs and constants
     tensors: frozenset[int] = frozenset()  # the values that the result has as Tensors
+    once: list[Instruction] = field(default_factory=list)  # run before, and when what they read has changed
 
-    def changed(self, instructions: list[Instruction], values: list[Value] | None = None) -> Program:
-        return replace(self, instructions=instructions, values=self.values if values is None else values)
+    def changed(self, instructions: list[Instruction], values: list[Value] | None = None, **others: Any) -> Program:
+        return replace(self, instructions=instructions, values=self.values if values is None else values, **others)
+
+    def from_once(self) -> list[int]:
+        """The values of `once` that the program reads."""
+        read = {n for instruction in self.instructions for n in instruction.reads()} | self.kept()
+        return [n for instruction in self.once for n in instruction.writes() if n in read]
 
     def kept(self) -> set[int]:
         """The values that outlive the program: of the result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from ..nn.module import Module
 from .guards import Guards, distinct, key_of, recordable
 from .plan import Pass, Plan
 from .program import Program, first_difference
-from .trace import RecordError, Trace
+from .trace import RecordError, Trace, described
 
 PLANS = 8  # that one step holds: for other shapes, modes and the like
 ATTEMPTS = 3  # recordings in which two in a row must agree
@@ -75,12 +76,17 @@ class Recorded:
         if self.refusal is not None or not recordable(now):
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        key = (now.recording, key_of(arguments, arrays), key_of(options, arrays))
+        try:
+            key = (now.recording, key_of(arguments, arrays), key_of(options, arrays))
+        except TypeError as error:
+            return self._refuse(f"an argument is none of arrays, numbers, text: {error}", arguments, options)
         attempt = self.attempts.get(key)
         if attempt is None or not (attempt.guards is None or attempt.guards.hold()):
             self.attempts.pop(key, None)
             if len(self.attempts) >= PLANS:
                 self.attempts.pop(next(iter(self.attempts)))  # the oldest
+                if not self.plans:
+                    return self._refuse(f"the last {PLANS} calls had arguments of as many forms", arguments, options)
             attempt = self.attempts[key] = Attempt()
         if attempt.plan is not None:
             return attempt.plan.run(*distinct(arrays))
@@ -97,6 +103,7 @@ class Recorded:
             program = trace.program(result)
         self.refusal = trace.refusal
         if self.refusal is not None:
+            self._tell()
             return result
         guards, difference = Guards(trace), None
         if attempt.program is not None:
@@ -108,9 +115,19 @@ class Recorded:
         attempt.count += 1
         if attempt.plan is None and attempt.count == ATTEMPTS:
             self.refusal = explained(*difference)
-            if self.strict:
-                raise RecordError(f"the step cannot be recorded: {self.refusal}")
+            self._tell()
         return result
+
+    def _refuse(self, reason: str, arguments: tuple, options: dict) -> Any:
+        self.refusal = reason
+        self._tell()
+        return self.function(*arguments, **options)
+
+    def _tell(self) -> None:
+        text = f"the step cannot be recorded: {self.refusal}"
+        if self.strict:
+            raise RecordError(text)
+        warnings.warn(f"{text}; it runs as it is", stacklevel=4)
 
     # --- what there is to see
 
@@ -149,12 +166,8 @@ class RecordedForward(Recorded):
 def explained(instruction: Any, one: Any, other: Any) -> str:
     where = "it" if instruction is None else f"{instruction.name}"
     return (
-        f"two calls with arguments of the same form differ: {where} got {described(one)}, then {described(other)}; "
-        "what changes from call to call must come from the arguments by operations on tensors"
+        f"two calls with arguments of the same form differ: {where} got {described(one)}, then {described(other)}, "
+        "which no operation made; what changes from call to call must come from the arguments by operations on tensors"
     )
 
 
-def described(x: Any) -> str:
-    if hasattr(x, "shape") and hasattr(x, "dtype"):
-        return f"an array {x.dtype} {x.shape} that no operation made"
-    return repr(x)

@@ -11,8 +11,17 @@ from ..core.tensor import Tensor
 from .program import Form, Instruction, Program, Ref
 
 
+def prepared(program: Program) -> Callable:
+    """The function ``f()`` that computes what is computed once, as a list."""
+    given = [Ref(number) for number in program.from_once()]
+    return compiled(Program(program.values, [], program.once, given))
+
+
 def compiled(program: Program) -> Callable:
-    """The function ``f(*arrays)`` that runs the program and gives its result. A value is freed after its last use."""
+    """The function ``f(*arguments, *what is computed once)`` that runs the program and gives its result.
+
+    A value is freed after its last use.
+    """
     names: dict[str, Any] = {"Tensor": Tensor}
 
     def constant(x: Any) -> str:
@@ -22,7 +31,8 @@ def compiled(program: Program) -> Callable:
 
     last = {number: i for i, ins in enumerate(program.instructions) for number in (*ins.reads(), *ins.writes())}
     kept = program.kept()
-    lines = [f"def program({', '.join(f'v{ref.number}' for ref in program.arguments)}):"]
+    given = [ref.number for ref in program.arguments] + program.from_once()
+    lines = [f"def program({', '.join(f'v{number}' for number in given)}):"]
     for i, instruction in enumerate(program.instructions):
         names[f"f{i}"] = instruction.run
         lines.append("    " + call(f"f{i}", instruction, constant))

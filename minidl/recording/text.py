@@ -11,9 +11,10 @@ from .replay import written
 
 
 def as_text(program: Program) -> str:
-    lines = [f"given {', '.join(f'v{ref.number}' for ref in program.arguments)}"]
-    for instruction in program.instructions:
-        lines.append(line(instruction, program))
+    lines = [line(instruction, program) for instruction in program.once]
+    lines = ["once:", *lines, ""] if lines else []
+    lines.append(f"given {', '.join(f'v{ref.number}' for ref in program.arguments)}:")
+    lines += [line(instruction, program) for instruction in program.instructions]
     return "\n".join([*lines, f"return {written(program.result, shown)}"])
 
 

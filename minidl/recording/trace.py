@@ -35,7 +35,9 @@ class Trace:
         self.known: dict[int, tuple[Callable, Ref]] = {}  # id of an array -> (weak reference to it, what it is)
         self.storages: dict[int, tuple[Callable, int]] = {}  # id of the array that owns the memory -> its number
         self.modules: dict[Any, dict[str, Any]] = {}  # their attributes when they were first called
-        self.parameters: dict[Parameter, bool] = {}  # those that were read, and whether they required a gradient
+        self.parameters: dict[Parameter, bool] = {}  # those that were met, and whether they required a gradient
+        self.gradients: dict[Parameter, Tensor | None] = {}  # of each when it was first met
+        self.with_new_gradient: dict[Parameter, None] = {}
         self.buffers: dict[int, tuple[Any, str]] = {}
         self.arguments = [self.new(array) for array in arguments]
         self.given = {ref.number for ref in self.arguments}
@@ -66,7 +68,7 @@ class Trace:
             if type(x) is Parameter:
                 ref = self._lookup(x.data)
                 if ref is None:
-                    self.parameters.setdefault(x, x.requires_grad)
+                    self._know(x)
                     self.note(x.name, value_of, (x,), {}, self.new(x.data), origin=(x, "data"))
                 elif ref.number in self.given:
                     self.refuse(f"{x.name} is also an argument of the step")
@@ -79,11 +81,22 @@ class Trace:
             if (array := getattr(module, name)) is not None:
                 self.buffers[id(array)] = (module, name)
 
+    def assigned(self, p: Tensor) -> None:
+        """The gradient of p is about to be assigned."""
+        if not isinstance(p, Parameter):
+            return self.refuse("it assigns the gradient of a tensor that is no parameter")
+        self._know(p)
+        self.with_new_gradient[p] = None
+
+    def _know(self, p: Parameter) -> None:
+        self.parameters.setdefault(p, p.requires_grad)
+        self.gradients.setdefault(p, p.grad)
+
     def update(self, optimiser: Any) -> None:
         """An optimiser is about to take a step: it does, and that is one instruction, which reads the gradients."""
         grads = [(p, None if p.grad is None else self.ref(p.grad.data)) for p in optimiser.parameters]
         for p, _ in grads:
-            self.parameters.setdefault(p, p.requires_grad)
+            self._know(p)
             self.known.pop(id(p.data), None)
         with setting(trace=None):
             optimiser.step()
@@ -154,8 +167,8 @@ class Trace:
         """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
         for p in self.parameters:
             g = p.grad
-            ref = None if g is None else self._lookup(g.data)
-            if g is None or ref is not None:  # else it is what it was before
+            if p in self.with_new_gradient or g is not self.gradients[p]:
+                ref = None if g is None else self.ref(g.data)
                 self.note(f"{p.name}.grad", set_gradient, (p, ref), {}, None, effect=True, origin=(p, "grad"))
         tensors: set[int] = set()
         result = mapped(partial(self._result, tensors), result)
@@ -163,7 +176,10 @@ class Trace:
 
     def _result(self, tensors: set[int], x: Any) -> Any:
         if not isinstance(x, Tensor):
-            return self.ref(x)
+            ref = self.ref(x)
+            if type(ref) in (int, float, complex) or hasattr(ref, "dtype"):
+                self.refuse(f"it gives {described(x)} that no operation of the step made")
+            return ref
         if isinstance(x, Parameter):
             return x
         if x.node is not None and x.node.inputs:
@@ -195,6 +211,10 @@ def step(optimiser: Any, parameters: list[Parameter], *gradients: np.ndarray | N
     for p, g in zip(parameters, gradients, strict=True):
         set_gradient(p, g)
     optimiser.step()
+
+
+def described(x: Any) -> str:
+    return f"an array {x.dtype} {x.shape}" if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
 
 
 def _as_array(run: Callable) -> Callable:

@@ -19,6 +19,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from ..kernels.cpu.memory import keep_memory
 from ..nn import Module, recomputed
 from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
+from ..recording.recorded import Recorded
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import deferred_interrupt
 from .log import Log, Record
@@ -50,6 +52,7 @@ def fit(
     accumulate: int = 1,
     ema: EMA | None = None,
     recompute: Iterable[Module] = (),
+    record: bool = False,
     evaluate: Callable[[int], Mapping[str, float] | None] | None = None,
     evaluate_every: int = 1000,
     checkpoint: str | os.PathLike | None = None,
@@ -74,6 +77,9 @@ def fit(
         mean of their losses, at the memory of one.
     ema: an average of the weights, updated after every step; `evaluate` sees the averages.
     recompute: modules whose forward runs again in the backward pass, to save memory: see `nn.recomputed`.
+    record: replay loss and backward pass as a flat program from the third step on, in the same bits and less time: see
+        `md.record`. It is for a loss that depends on the model and on the arrays of the batch alone, by operations on
+        tensors; a warning says why if one does not, and steps go on as without it. CPU only, and not with recompute.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
         and without recording; the numbers it returns join that step's line in the log.
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
@@ -96,56 +102,65 @@ def fit(
     plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
     run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau})
-    start, record = run.load() if resume else (0, {})
+    start, line = run.load() if resume else (0, {})
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
             p.data = array
+    gradients = partial(_gradients, run, loss, accumulate)
+    if record and not recompute and all(p.device == "cpu" for p in model.parameters()):
+        gradients = Recorded(gradients, strict=False)
     with (
         Log(log, start) as lines, show_progress(start, steps, progress) as show, recomputed(recompute),
         deferred_interrupt() as interrupted,
     ):  # fmt: skip
         for step in range(start, steps):
-            record = {"step": step}
+            line = {"step": step}
             if schedule is not None:
-                record["lr"] = plateau.optimizer.lr if plateau else run.set_lr(schedule(step))
+                line["lr"] = plateau.optimizer.lr if plateau else run.set_lr(schedule(step))
             if manual:
-                record |= _manual_step(run, loss, batches, step)
+                line |= _manual_step(run, loss, batches, step)
             else:
-                record |= _step(run, loss, batches, step, clip, accumulate)
+                line |= _step(run, gradients, batches, step, clip, accumulate)
             if ema is not None:
                 ema.update()
             done = step + 1
             if evaluate is not None and (done % evaluate_every == 0 or done == steps):
                 with nullcontext() if ema is None else ema.applied():
-                    record |= _evaluate(model, evaluate, step)
+                    line |= _evaluate(model, evaluate, step)
             if plateau is not None and done % evaluate_every == 0:
-                plateau.step(_monitored(plateau, record))
-            lines.write(record)
-            show(record)
+                plateau.step(_monitored(plateau, line))
+            lines.write(line)
+            show(line)
             if done % save_every == 0 or done == steps or interrupted:
                 lines.sync()  # the log on disk is never behind the checkpoint
-                run.save(done, record)
+                run.save(done, line)
             if interrupted:
                 raise KeyboardInterrupt(f"stopped after step {step}; {run.where()}")
-    return record
+    return line
 
 
 # --- one step
 
 
-def _step(run: Run, loss: Callable, batches: Callable, step: int, clip: float | None, accumulate: int) -> Record:
+def _gradients(run: Run, loss: Callable, accumulate: int, batch: Any, first: bool) -> dict[str, Any]:
+    """The terms of the loss of a batch, whose gradients are added to those of the batches before, unless it is the
+    `first` of its step."""
+    total, terms = _total(loss(run.model, batch), accumulate)
+    if first:
+        for optimiser in run.optimisers.values():
+            optimiser.zero_grad()
+    total.backward()
+    return {**terms, "loss": total.data}
+
+
+def _step(run: Run, gradients: Callable, batches: Callable, step: int, clip: float | None, accumulate: int) -> Record:
     before, numbered = run.random_state(), range(step * accumulate, (step + 1) * accumulate)
     parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
 
     def backward() -> dict[str, Any]:
         sums: dict[str, Any] = {}
         for number in numbered:
-            total, terms = _total(loss(run.model, batches(number)), accumulate)
-            if number == numbered[0]:
-                for optimiser in run.optimisers.values():
-                    optimiser.zero_grad()
-            total.backward()
-            for name, value in {**terms, "loss": total.data}.items():
+            for name, value in gradients(batches(number), number == numbered[0]).items():
                 sums[name] = sums[name] + value if name in sums else value
         return sums
 
@@ -178,10 +193,11 @@ def _total(terms: Any, share: int) -> tuple[Tensor, dict[str, Any]]:
     trained = [term for term in chosen if isinstance(term, Tensor) and term.requires_grad]
     if not trained or any(term.size != 1 for term in trained):
         raise TypeError(f"loss gives a scalar Tensor that requires a gradient, or a dict of them; got {terms!r:.99}")
-    total, values = sum(trained[1:], trained[0]), {name: as_array(value) for name, value in named.items()}
-    if share == 1:
-        return total, values
-    return total / share, {name: value / share for name, value in values.items()}
+    total = sum(trained[1:], trained[0])
+    if share != 1:
+        total = total / share
+        named = {name: (v.detach() if isinstance(v, Tensor) else v) / share for name, v in named.items()}
+    return total, {name: as_array(value) for name, value in named.items()}
 
 
 def _cause(model: Module, again: Callable[[], Any]) -> str:

@@ -92,7 +92,7 @@ def test_what_changed_is_noticed():
         (lambda x: (x * 2).sum().item(), "item"),
         (lambda x: x if x.sum() > 0 else -x, "bool"),
         (lambda x: np.asarray(x * 2), "NumPy"),
-        (lambda x: x + md.Tensor(np.ones(3)), "add got an array float64 .3,. that no operation made"),
+        (lambda x: x + md.Tensor(np.ones(3)), "add got an array float64 .3,., .* no operation made"),
         (lambda x: x * RNG.random(), "multiply got 0"),
     ],
 )
@@ -121,7 +121,7 @@ def test_an_assigned_parameter_is_refused():
 
 
 def test_a_module_is_recorded_for_inference_only():
-    model = md.record(network())
+    model = md.record(network(), passes=())
     x = md.Tensor(batch()[0])
     assert model(x).requires_grad and not model.forward.plans
     with model.inference():

@@ -1,0 +1,14 @@
+"""What improves a program: each pass is a function from a program to one that computes the same.
+
+The bits of all results stay, but for those of `fold_batch_norm`, which is why it keeps to programs that change nothing:
+inference.
+"""
+
+from .convolution import finish_in_blocks, transform_kernels_once
+from .dead import drop_unused
+from .norm import fold_batch_norm, join_relu
+from .once import compute_once
+
+PASSES = (drop_unused, join_relu, fold_batch_norm, finish_in_blocks, transform_kernels_once, compute_once)
+
+__all__ = ["PASSES", *[improve.__name__ for improve in PASSES]]
