@@ -24,8 +24,10 @@ What makes the comparison fair:
 - Each column runs in a process of its own, so that neither sets the other's allocator nor is slowed by threads that
   the other left waiting in a loop; a turn starts 50 ms after the last one ended, when those have gone to sleep. No
   setting says how a library's threads should wait: each does as its user would see it.
-- A training step is one of `minidl.train.fit`, as the tasks train: forward, loss, backward, the norm of the gradients,
-  update; of torch it is the loop that its users write: zero_grad, forward, loss, backward, step.
+- A training step is one of `minidl.train.fit(record=True)`, as the tasks train: forward, loss, backward, the norm of
+  the gradients, update, replayed; the two steps that are recorded first are not timed. Inference is that of a network
+  that has been recorded (`md.record`). Of torch it is the loop that its users write: zero_grad, forward, loss,
+  backward, step.
 - Equal threads, all cores unless --threads says otherwise: set_num_threads for torch, intra_op_num_threads for
   onnxruntime, MINIDL_NUM_THREADS and OPENBLAS_NUM_THREADS for minidl (and for DeZero and MyGrad).
 - Each chooses its instructions by the processor that it finds; which those are is printed. OPENBLAS_CORETYPE, which
@@ -33,7 +35,7 @@ What makes the comparison fair:
 - A convolution has its bias, as its class makes it. First layers (3 channels) need no input gradient, others do.
 - "of GEMM" is minidl's multiply-adds per second, counted by formula, over those of a float32 product of 1024 x 1024
   matrices measured in the same rounds, by NumPy or by torch, whichever is faster. A fast algorithm can exceed 100 %.
-- MiB: the peak of two calls above what is in use when the library has run the row once at a tiny shape (its code is
+- MiB: the peak of a few calls above what is in use when the library has run the row once at a tiny shape (its code is
   loaded then, its threads are there), and model and input are there.
 
 With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing.

@@ -42,6 +42,7 @@ class Library:
     backward: Callable[[Any, Any], None] = _plain_backward  # (output, cotangent or None for a scalar)
     clear_gradient: Callable[[Any], None] = _clear_gradient
     fit: Callable[..., Any] | None = None  # the library's own training loop, with the arguments of `train`
+    recorded_steps: int = 0  # that loop does otherwise than those which follow
     meter: Meter = field(default_factory=Clock)
     algorithm: Callable[[str | None], AbstractContextManager] = lambda name: nullcontext()  # of convolutions
     finish: Callable[[Any, Any], Callable] = lambda model, x: model  # compiles or exports: what is called then

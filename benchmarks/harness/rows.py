@@ -74,10 +74,16 @@ class Job:
         """Compile or export the network, where the library does that."""
         self.call = self.library.finish(self.model, self.x)
 
-    def run(self, calls: int = 1, mark: Mark = lambda: None) -> None:
-        """So many calls as they are timed; `mark` is called before, between and after them."""
+    def run(self, calls: int = 1, mark: Mark = lambda: None, *, before: int = 0) -> None:
+        """So many calls as they are timed; `mark` is called before, between and after them. In a training loop, so many
+        steps `before`."""
         if self.row.group == STEP:
-            self.library.train(self.model, self.optimiser, self._loss, lambda step: mark(), calls)
+
+            def batches(step: int) -> None:
+                if step >= before:
+                    mark()
+
+            self.library.train(self.model, self.optimiser, self._loss, batches, calls + before)
             mark()
         else:
             repeat(self.infer if self.row.group == INFERENCE else self.differentiate, calls, mark)

@@ -155,7 +155,7 @@ class Runner:
 
     def memory(self) -> int:
         """Bytes at the peak of two calls, above those in use once the library, model and input are there."""
-        return self.library.meter.memory(lambda: self.job.run(2))
+        return self.library.meter.memory(lambda: self.job.run(2, before=self.library.recorded_steps))
 
     def kernels(self) -> str:
         """Which instruction set and which BLAS run."""
@@ -170,7 +170,7 @@ class Runner:
 
     def times(self, calls: int) -> list[float]:
         """Seconds of each call."""
-        return self.library.meter.times(self.job.run, calls)
+        return self.library.meter.times(partial(self.job.run, before=self.library.recorded_steps), calls)
 
     def gemm(self) -> list[float]:
         """FLOP/s of the library's own float32 matrix product: the best of three, as a list."""
