@@ -194,16 +194,22 @@ def _columns(x: np.ndarray, part: Any) -> np.ndarray:
     if few:
         shape = (c, *part.kernel, n, *part.output)
         strides = (x.strides[0], *by_tap, x.strides[1], *by_position)
+    elif by_tap[-1] == c * x.itemsize:  # the pixels of a row of the kernel lie next to each other
+        shape = (n, *part.output, *part.kernel[:-1], part.kernel[-1] * c)
+        strides = (x.strides[0], *by_position, *by_tap[:-1], x.itemsize)
     else:
         shape = (n, *part.output, *part.kernel, c)
-        strides = (x.strides[0], *by_position, *by_tap, x.strides[-1])
+        strides = (x.strides[0], *by_position, *by_tap, x.itemsize)
     view = np.lib.stride_tricks.as_strided(x, shape, strides)
     matrix = (c * part.taps, n * part.positions) if few else (n * part.positions, part.taps * c)
     if view.flags.c_contiguous:
         columns = view.reshape(matrix)
     else:
         columns = scratch("columns", view.shape, x)
-        columns[...] = view
+        if few:
+            columns[...] = view
+        else:
+            layout.pixels(columns)[...] = layout.pixels(view)
         columns = columns.reshape(matrix)
     return columns.T if few else columns
 

@@ -8,6 +8,7 @@ An array in any other layout is right too, only slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ def laid_out(x: Any) -> Any:
 def is_channels_last(x: np.ndarray) -> bool:
     """Does x (N, C, *size) lie in memory as (N, *size, C), without gaps?"""
     return x.ndim > 2 and channels_last(x).flags.c_contiguous
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+    """x (..., C), its last axis without gaps, as an array (...) of whole pixels, which NumPy copies in one piece each."""
+    return x.view(_pixel(x.shape[-1] * x.itemsize))[..., 0]
+
+
+@lru_cache(maxsize=64)
+def _pixel(size: int) -> np.dtype:
+    return np.dtype((np.void, size))
 
 
 def memory_order(x: Any) -> tuple[int, ...]:

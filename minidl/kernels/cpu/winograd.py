@@ -242,18 +242,8 @@ def _tiles(x: np.ndarray, side: int, name: str) -> np.ndarray:
     """What the tiles of a block see of x (n, rows, columns, C), a square each: (side, side, n * tiles * C)."""
     view = cut(x, side)
     tiles = scratch(name, view.shape, x)
-    _pixels(tiles)[...] = _pixels(view)
+    layout.pixels(tiles)[...] = layout.pixels(view)
     return tiles.reshape(side, side, -1)
-
-
-def _pixels(x: np.ndarray) -> np.ndarray:
-    """x (..., C) as an array (...) of whole pixels, which NumPy copies in one piece each."""
-    return x.view(_pixel(x.shape[-1] * x.itemsize))[..., 0]
-
-
-@lru_cache(maxsize=64)
-def _pixel(size: int) -> np.dtype:
-    return np.dtype((np.void, size))
 
 
 def _patches(padded: np.ndarray, outputs: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -282,10 +272,10 @@ def _store(outputs: np.ndarray, y: np.ndarray) -> None:
     n, height, width, f = y.shape
     tall, wide = -(-height // TILE), -(-width // TILE)
     # (4, 4, n, tall, wide) pixels -> (n, tall, 4, wide, 4)
-    ordered = _pixels(outputs.reshape(TILE, TILE, n, tall, wide, f)).transpose(2, 3, 0, 4, 1)
+    ordered = layout.pixels(outputs.reshape(TILE, TILE, n, tall, wide, f)).transpose(2, 3, 0, 4, 1)
     if (height, width) == (TILE * tall, TILE * wide) and y.flags.c_contiguous:
-        _pixels(y).reshape(ordered.shape)[...] = ordered
+        layout.pixels(y).reshape(ordered.shape)[...] = ordered
         return
     whole = scratch("odd", (n, TILE * tall, TILE * wide, f), y)
-    _pixels(whole).reshape(ordered.shape)[...] = ordered
+    layout.pixels(whole).reshape(ordered.shape)[...] = ordered
     y[...] = whole[:, :height, :width]
