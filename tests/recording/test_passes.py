@@ -108,7 +108,7 @@ def inference_program(model):
 
 def test_a_residual_block_is_one_convolution_at_inference():
     md.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 16, 3), Residual(16, 3, True, True, True, True))
+    model = nn.Sequential(nn.Conv2d(1, 32, 3), Residual(32, 3, True, True, True, True))
     recorded, _ = inference_program(model)
     names = [instruction.name for instruction in recorded.plans[0].program.instructions]
     assert names == ["conv", "conv"]
@@ -119,7 +119,7 @@ def test_a_residual_block_is_one_convolution_at_inference():
 
 def test_what_is_computed_once_is_computed_again_when_it_changes():
     md.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 16, 3), Residual(16, 3, True, True, True, True))
+    model = nn.Sequential(nn.Conv2d(1, 32, 3), Residual(32, 3, True, True, True, True))
     recorded, x = inference_program(model)
     with model.inference():
         recorded(x)

@@ -1,6 +1,7 @@
 """Which way a convolution is computed. There are several, equal up to rounding, and each is the fastest somewhere:
 
     im2col      patches become rows of a matrix, then one matrix product: always possible            im2col.py
+                (few output channels: two outputs side by side are one)                              pairs.py
     shifted     one matrix product for all taps, whose parts are then shifted and added: where few
                 channels come out, and so few parts are added (kn2row, Anderson et al. 2017)         im2col.py
     winograd    36 products for 16 outputs of a 3x3 kernel instead of 144, in float32                winograd.py
@@ -23,7 +24,7 @@ import numpy as np
 
 from ...core.context import current
 from ..window import live_taps, mirrored_window
-from . import depthwise, im2col, layout, winograd
+from . import depthwise, im2col, layout, pairs, winograd
 from .finish import nothing
 
 SMALL_MAPS = 8  # positions of a batch for each channel below which kernels had better stay as they lie in memory
@@ -64,7 +65,7 @@ def convolve(
         return depthwise.convolve(x, w, window, finish)
     if way == "shifted":
         return im2col.scatter(x, mirrored(w, groups), mirrored_window(window), groups, finish)
-    return im2col.gather(x, w, window, groups, finish)
+    return _gather(x, w, window, groups, finish)
 
 
 def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
@@ -84,7 +85,7 @@ def transpose(u: np.ndarray, w: np.ndarray, *, window: Any, groups: int) -> np.n
         return winograd.transpose(u, w, window)
     if way == "shifted" or len(u) * window.positions < SMALL_MAPS * outputs:
         return im2col.scatter(u, w, window, groups)
-    return im2col.gather(u, mirrored(w, groups), mirrored_window(window), groups)
+    return _gather(u, mirrored(w, groups), mirrored_window(window), groups)
 
 
 def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.ndarray:
@@ -102,7 +103,17 @@ def correlate(x: np.ndarray, u: np.ndarray, *, window: Any, groups: int) -> np.n
         return depthwise.correlate(x, u, window)
     if way == "shifted":  # the few channels of u give the columns
         return mirrored(im2col.correlate(u, x, mirrored_window(window), groups), groups)
+    if pairs.pay(x.shape[1], u.shape[1], window, groups):
+        return pairs.correlate(x, u, window)
     return im2col.correlate(x, u, window, groups)
+
+
+def _gather(
+    x: np.ndarray, w: np.ndarray, window: Any, groups: int, finish: Callable[..., None] = nothing
+) -> np.ndarray:
+    if pairs.pay(x.shape[1], len(w), window, groups):
+        return pairs.gather(x, w, window, finish)
+    return im2col.gather(x, w, window, groups, finish)
 
 
 def mirrored(w: np.ndarray, groups: int) -> np.ndarray:

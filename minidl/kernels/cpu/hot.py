@@ -13,8 +13,8 @@ from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from .layout import strided
 from .memory import scratch
 
 TILE = 4  # outputs along an axis
@@ -93,7 +93,7 @@ def cut(x: np.ndarray, side: int) -> np.ndarray:
     by_sample, by_row, by_column, by_channel = x.strides
     tall, wide = ((length - side) // TILE + 1 for length in axes)
     strides = (by_row, by_column, by_sample, TILE * by_row, TILE * by_column, by_channel)
-    return as_strided(x, (side, side, n, tall, wide, c), strides)
+    return strided(x, (side, side, n, tall, wide, c), strides)
 
 
 def _over(combine: np.ufunc, x: np.ndarray, axis: int, side: int, step: int = 1) -> np.ndarray:

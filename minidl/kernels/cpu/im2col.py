@@ -200,7 +200,7 @@ def _columns(x: np.ndarray, part: Any) -> np.ndarray:
     else:
         shape = (n, *part.output, *part.kernel, c)
         strides = (x.strides[0], *by_position, *by_tap, x.itemsize)
-    view = np.lib.stride_tricks.as_strided(x, shape, strides)
+    view = layout.strided(x, shape, strides)
     matrix = (c * part.taps, n * part.positions) if few else (n * part.positions, part.taps * c)
     if view.flags.c_contiguous:
         columns = view.reshape(matrix)
@@ -254,7 +254,7 @@ def _as_matrix(u: np.ndarray) -> np.ndarray | None:
         elif stride != span:
             return None
         span *= size
-    return np.lib.stride_tricks.as_strided(u, (math.prod(u.shape[:-1]), u.shape[-1]), (row, u.itemsize))
+    return layout.strided(u, (math.prod(u.shape[:-1]), u.shape[-1]), (row, u.itemsize))
 
 
 def _matrix(w: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ SEEN = TILE + 2  # inputs that the outputs of a tile see, along an axis
 
 BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the GIL
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
-CHANNELS = 16  # with fewer, the transforms cost more than they save
+CHANNELS = 24  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least
 KERNELS = 340  # (F times C) for each position: with more, transforming and reading them takes longer than it saves
 PATCHES = 1 << 20  # numbers in the patches of outputs that are computed by the definition, at a time
