@@ -104,12 +104,12 @@ class Job:
     def fit(
         self, model: nn.Module, optimiser: type[optim.Optimiser], loss: Callable, batches: Callable, *,
         parts: int = 10, warmup: float = 0.0, lr: float | None = None, steps: int | None = None,
-        files: tuple[str, str] = (CHECKPOINT, LOG), parameters: Any = None, **options: Any,
+        files: tuple[str, str] = (CHECKPOINT, LOG), parameters: Any = None, record: bool = True, **options: Any,
     ) -> nn.Module:  # fmt: skip
         """Train the model: the learning rate rises for a share `warmup` of the steps, then falls as half a cosine.
 
         It is saved, and evaluated, `parts` times. `lr` and `steps` are those of the settings unless given; `options`
-        are those of `minidl.train.fit`.
+        are those of `minidl.train.fit`, whose steps are recorded unless the loss depends on more than its arrays.
         """
         lr, steps = lr or self.settings.lr, steps or self.settings.steps
         every = max(1, steps // parts)
@@ -127,6 +127,7 @@ class Job:
             resume=self.resume,
             log=log,
             progress=not self.quiet,
+            record=record,
             **options,
         )
         return model

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Parameter
+from .page import as_page
 from .passes import PASSES
 from .program import Program
 from .replay import compiled, prepared
@@ -42,7 +43,13 @@ class Plan:
         )
 
     def text(self, after: str | None = None) -> str:
+        """The program as it is in the end, or `after` one of the passes ("recording" for none)."""
+        if after is not None and after not in self.stages:
+            raise ValueError(f"there is no stage {after!r}: {', '.join(self.stages)}")
         return as_text(self.program if after is None else self.stages[after])
+
+    def html(self) -> str:
+        return as_page(self.stages)
 
 
 def _noted(owner: Any, name: str) -> tuple:

@@ -35,6 +35,7 @@ class Trace:
         self.known: dict[int, tuple[Callable, Ref]] = {}  # id of an array -> (weak reference to it, what it is)
         self.storages: dict[int, tuple[Callable, int]] = {}  # id of the array that owns the memory -> its number
         self.modules: dict[Any, dict[str, Any]] = {}  # their attributes when they were first called
+        self.paths: dict[Any, str] = {}
         self.parameters: dict[Parameter, bool] = {}  # those that were met, and whether they required a gradient
         self.gradients: dict[Parameter, Tensor | None] = {}  # of each when it was first met
         self.with_new_gradient: dict[Parameter, None] = {}
@@ -77,6 +78,9 @@ class Trace:
         """A module is about to run."""
         if module not in self.modules:
             self.modules[module] = dict(vars(module))
+            if module not in self.paths:  # the outermost one names all below it
+                self.paths |= {part: path for path, part in module.named_modules()}
+                dict(module.named_parameters())
         for name in module.buffer_names:
             if (array := getattr(module, name)) is not None:
                 self.buffers[id(array)] = (module, name)
@@ -134,7 +138,8 @@ class Trace:
             return Form(x.shape, x.dtype)
         if (owner := self.buffers.get(id(x))) is not None and getattr(*owner) is x:
             ref = self.new(x)
-            self.note(owner[1], getattr, owner, {}, ref, origin=owner)
+            name = ".".join(filter(None, (self.paths[owner[0]], owner[1])))
+            self.note(name, getattr, owner, {}, ref, origin=owner)
             return ref
         for p in self.parameters:
             if p.grad is not None and p.grad.data is x:

@@ -135,7 +135,8 @@ def terms(model: nn.Module, images: np.ndarray, labels: np.ndarray, device: str)
             loss = loss + AUXILIARY * F.cross_entropy(other, labels)
     else:
         logits, loss = outputs, F.cross_entropy(outputs, labels)
-    return {"loss": loss, "accuracy": (logits.data.argmax(axis=1) == labels).mean()}
+    right = F.argmax(logits, axis=1) == Tensor(labels)
+    return {"loss": loss, "accuracy": right.astype("float64").mean()}
 
 
 def watch(model: nn.Module, test: Part, device: str) -> dict[str, float]:

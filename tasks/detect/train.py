@@ -97,6 +97,7 @@ def train(job: Job) -> nn.Module:
     return job.fit(
         model, optim.Adam, lambda model, batch: losses(model, *batch, settings.seed, device),
         data.Prefetch(TargetBatches(settings)), warmup=settings.warmup, clip=CLIP,
+        record=False,  # there are other boxes in every batch
     )  # fmt: skip
 
 

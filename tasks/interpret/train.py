@@ -48,7 +48,7 @@ Labelled = tuple[np.ndarray, np.ndarray]  # images in [0, 1], labels
 
 
 def batches(settings: Settings) -> Any:
-    """The function from a step to its batches: of faces, and of planted evidence for each seed."""
+    """The function from a step to its batches, prepared: of faces, and of planted evidence for each seed."""
 
     def batch(step: int) -> tuple[Labelled, list[Labelled]]:
         squares = faces.batch(2 * settings.batch, data.generator(settings.seed, FACES, step))
@@ -56,8 +56,8 @@ def batches(settings: Settings) -> Any:
         for seed in range(settings.seed, settings.seed + settings.seeds):
             rng = data.generator(seed, EVIDENCE, step)
             scenes = evidence.scenes(evidence.balanced(settings.batch, rng), rng, test=False)
-            pictures.append((scenes.images, scenes.labels))
-        return squares, pictures
+            pictures.append((prepared(scenes.images), scenes.labels))
+        return (prepared(squares[0]), squares[1]), pictures
 
     return batch
 
@@ -79,8 +79,8 @@ def terms(networks: Networks, squares: Labelled, pictures: list[Labelled], devic
 
 
 def loss(network: nn.Module, images: np.ndarray, labels: np.ndarray, device: str) -> Tensor:
-    """The cross entropy of a batch."""
-    return F.cross_entropy(network(Tensor(to_device(prepared(images), device))), to_device(labels, device))
+    """The cross entropy of a batch of prepared images."""
+    return F.cross_entropy(network(Tensor(to_device(images, device))), to_device(labels, device))
 
 
 def load(settings: Settings, checkpoint: str | os.PathLike) -> Networks:

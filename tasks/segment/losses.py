@@ -7,7 +7,7 @@ the probability sigmoid(logits). Pixels whose class is `ignore_index` count for 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from minidl import Tensor
 from minidl import functional as F
 from minidl.core.tensor import as_array
-from minidl.device import namespace, to_device
+from minidl.device import to_device
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -44,9 +44,9 @@ def cross_entropy(
     if w.shape != target.shape:
         raise ValueError(f"cross_entropy: pixel_weight has shape {w.shape}, one per pixel is {target.shape}")
     kept, index = _kept(target, ignore_index)
-    total = (w * kept).sum() if weight is None else (w * kept * _beside(logits, weight)[index]).sum()
+    total = (w * kept if weight is None else w * kept * _beside(logits, weight)[index]).sum()
     losses = F.cross_entropy(logits, target, **options, reduction="none")
-    return (losses * Tensor(w)).sum() / Tensor(total + (total == 0))
+    return (losses * w).sum() / (total + (total == 0))
 
 
 def dice(
@@ -62,12 +62,13 @@ def dice(
     if background and logits.shape[1] == 1:
         raise ValueError("dice: background=True needs a map of logits for class 0; these have one map, of class 1")
     target = _classes(logits, target)
-    p, kept = probabilities(logits), _kept(target, ignore_index)[0][:, None]  # (N, H, W) -> (N, 1, H, W)
+    p, target = probabilities(logits), Tensor(target)[:, None]  # (N, H, W) -> (N, 1, H, W)
     first = 0 if background else 1
     p = p if p.shape[1] == 1 or background else p[:, 1:]
-    classes = np.arange(first, first + p.shape[1]).reshape(1, -1, 1, 1)
-    g = (target[:, None] == to_device(classes, p.device)) & kept
-    p = p if ignore_index is None else p * Tensor(kept.astype(p.dtype))
+    g = target == to_device(_numbers(first, first + p.shape[1]), p.device)
+    if ignore_index is not None:
+        kept = target != ignore_index
+        p, g = p * kept.astype(p.dtype), g & kept
     return F.soft_dice_loss(p, g.astype(p.dtype), eps=eps, reduction=reduction, denominator=denominator)
 
 
@@ -96,11 +97,12 @@ def focal(
     """
     logits, target = both_classes(logits), _classes(logits, target)
     kept, index = _kept(target, ignore_index)
-    own = index[:, None] == to_device(np.arange(logits.shape[1]).reshape(1, -1, 1, 1), logits.device)
+    own = index[:, None] == to_device(_numbers(0, logits.shape[1]), logits.device)
     z = F.where(own, logits, 0.0).sum(axis=1) - F.logsumexp(F.where(own, -np.inf, logits), axis=1)
-    y = F.sigmoid_focal_loss(z, namespace([z.data]).ones_like(z.data), alpha=-1, gamma=gamma, reduction="none")
-    scale = kept.astype(z.dtype) if weight is None else kept * _beside(logits, weight)[index]
-    return (y * Tensor(scale)).sum() / max(float(kept.sum()), 1.0)
+    y = F.sigmoid_focal_loss(z, z.ones_like(), alpha=-1, gamma=gamma, reduction="none")
+    scale = kept.astype(z.dtype)
+    scale = scale if weight is None else scale * _beside(logits, weight)[index]
+    return (y * scale).sum() / F.maximum(kept.astype(z.dtype).sum(), 1.0)
 
 
 def _classes(logits: Tensor, target: Any) -> Any:
@@ -116,15 +118,21 @@ def _classes(logits: Tensor, target: Any) -> Any:
     return target
 
 
-def _kept(target: Any, ignore_index: int | None) -> tuple[Any, Any]:
+@lru_cache
+def _numbers(first: int, stop: int) -> np.ndarray:
+    """first ... stop - 1 as (1, K, 1, 1)"""
+    return np.arange(first, stop).reshape(1, -1, 1, 1)
+
+
+def _kept(target: Any, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """Which pixels count, and their classes (0 where none counts)."""
-    xp = namespace([target])
-    kept = xp.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    target = Tensor(target)
+    kept = target == target if ignore_index is None else target != ignore_index
     return kept, target * kept
 
 
-def _beside(logits: Tensor, weight: Any) -> Any:
-    return to_device(as_array(weight), logits.device).astype(logits.dtype, copy=False)
+def _beside(logits: Tensor, weight: Any) -> Tensor:
+    return Tensor(to_device(as_array(weight), logits.device)).astype(logits.dtype)
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -103,5 +103,6 @@ def learn(module: nn.Module, batches: Callable, lr: float, steps: int, *, device
         batches,
         steps,
         schedule=optim.cosine(lr, steps),
+        record=True,
         **options,
     )

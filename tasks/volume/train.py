@@ -104,7 +104,7 @@ def train(model: Pipeline, row: Row, job: Job, volumes: Sequence[Volume]) -> Non
         model, optim.Adam, lambda model, batch: losses(model, row, batch, job.device),
         VolumeBatches(volumes, settings.batch, settings.seed), parameters=trained_parameters(model, row), warmup=WARMUP,
         steps=settings.first_steps if row is ROWS[0] else settings.steps, clip=1.0,
-        files=(f"{row.name}.npz", f"{row.name}.jsonl"),
+        files=(f"{row.name}.npz", f"{row.name}.jsonl"), record=False,  # the boxes of the second stage change
     )  # fmt: skip
 
 
