@@ -27,14 +27,14 @@ import numpy as np
 from .anomaly import calling_line, stop_at_anomaly
 from .array_function import ArrayFunction, namespace
 from .context import current, setting
-from .tensor import Node, Placeholder, Tensor, as_tensor, weak
+from .tensor import Node, Placeholder, Tensor, as_tensor, computed, weak
 
 KINDS = ("linear", "analytic", "piecewise")  # decides which oracle proves the rules: see minidl.check
 LARGE = 1 << 16  # bytes: a smaller array is not worth a Placeholder
 
 registry: dict[str, Primitive] = {}  # every primitive there is, by name
 
-_NUMBERS = {int, float, complex, bool, type(None)}  # stay as they are: NumPy treats them as weak
+NUMBERS = {int, float, complex, bool, type(None)}  # stay as they are: NumPy treats them as weak
 _DOUBLE = np.dtype(float)
 
 
@@ -91,10 +91,10 @@ class Primitive(ArrayFunction):
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 tracked = tracked or x.node
-            elif type(x) in _NUMBERS:
+            elif type(x) in NUMBERS:
                 arrays.append(x)
             else:  # a scalar of NumPy, an array or a list: a constant
-                inputs = [x if type(x) in _NUMBERS else as_tensor(x) for x in map(weak, inputs)]
+                inputs = [x if type(x) in NUMBERS else as_tensor(x) for x in map(weak, inputs)]
                 return self(*inputs, **parameters)
         if self.floats and getattr(arrays[0], "dtype", _DOUBLE).kind in "iub":
             return self(inputs[0].astype(_DOUBLE), **parameters)
@@ -102,13 +102,12 @@ class Primitive(ArrayFunction):
         if now.trace is not None:
             now.trace.meet(inputs)
         try:
-            y = Tensor(self.run(xp, arrays, parameters))
+            y = computed(self.run(xp, arrays, parameters))
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.name}({_describe(inputs)}): {error}") from error
         if now.passive:
             return y
-        if tracked and now.recording and y.data.dtype.kind in "fc":
-            array = y.data
+        if tracked and now.recording and (array := y.data).dtype.kind in "fc":
             y.node = (Node if array.nbytes < LARGE else Primitive.saving)(self, inputs, parameters, array)
         if now.anomaly:
             where = calling_line()

@@ -164,7 +164,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same array, without its history."""
-        return Tensor(self.data)
+        return computed(self.data)
 
     # --- leaving the graph
 
@@ -249,6 +249,17 @@ def _about_to_read(reader: str) -> None:
     """A value is about to leave the graph: what is done with it there, a recorded step cannot repeat."""
     if (trace := current().trace) is not None:
         trace.refuse(f"{reader} reads the value of a tensor")
+
+
+_new = object.__new__
+
+
+def computed(array: Any) -> Tensor:
+    """``Tensor(array)`` of what an array function gave: operations of few numbers notice how long that takes."""
+    y = _new(Tensor)
+    y.data = array if type(array) is np.ndarray else _as_array(array)
+    y.node = None
+    return y
 
 
 class Placeholder(Tensor):

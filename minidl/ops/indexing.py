@@ -15,6 +15,8 @@ from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
 from .shape import normal_axes, position
 
+BASIC = {slice, int, type(None), type(Ellipsis)}  # parts of an index as they are
+
 
 @primitive(formula="x[index]", kind="linear", saves=(), reach=reach.indexed)
 def getitem_p(xp, x, *, index):
@@ -50,13 +52,13 @@ def assigned(xp: Any, y: Any, index: Any, x: Any) -> Any:
 def _repeats(index: Any) -> bool:
     """May this index name an entry twice? Only integer arrays may."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(getattr(p, "ndim", 0) and p.dtype.kind in "iu" for p in parts)
+    return any(getattr(p, "ndim", 0) and p.dtype.kind in "iu" for p in parts if type(p) not in BASIC)
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]`` as NumPy has it; tensors, lists and inner tuples in the index count as arrays."""
     parts = index if isinstance(index, tuple) else (index,)
-    return getitem_p(x, index=tuple([_index_part(p, x) for p in parts]))
+    return getitem_p(x, index=tuple([p if type(p) in BASIC else _index_part(p, x) for p in parts]))
 
 
 def _index_part(part: Any, x: Tensor) -> Any:
@@ -91,14 +93,15 @@ def concat(tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
     tensors = [as_tensor(t) for t in tensors]
     if not tensors:
         raise ValueError("concat needs at least one tensor")
-    axis = normal_axes(axis, tensors[0].ndim)[0]
-    for t in tensors[1:]:
-        if t.shape[:axis] + t.shape[axis + 1 :] != tensors[0].shape[:axis] + tensors[0].shape[axis + 1 :]:
-            raise ValueError(
-                f"concat along axis {axis}: the other axes must agree, got "
-                + " and ".join(str(t.shape) for t in tensors)
-            )
-    return concat_p(*tensors, axis=axis)
+    axis = position(axis, tensors[0].ndim)
+    try:
+        return concat_p(*tensors, axis=axis)
+    except ValueError as error:
+        if len({t.shape[:axis] + t.shape[axis + 1 :] for t in tensors}) == 1:
+            raise
+        raise ValueError(
+            f"concat along axis {axis}: the other axes must agree, got " + " and ".join(str(t.shape) for t in tensors)
+        ) from error
 
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:

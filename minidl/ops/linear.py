@@ -30,6 +30,8 @@ def matmul_b(g, y, a, b):
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """The matrix product ``a @ b`` of any ranks, as numpy.matmul: vectors are promoted, leading axes broadcast."""
     a, b = as_tensor(a), as_tensor(b)
+    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
+        return matmul_p(a, b)
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ValueError(
             f"matmul: {a.shape} @ {b.shape}: the last axis of the left must have the length of the "

@@ -8,8 +8,8 @@ from typing import Any
 from .. import device
 from ..core.array_function import ArrayFunction
 from ..core.context import current
-from ..core.primitive import LARGE, Primitive
-from ..core.tensor import Node, Tensor, as_array, weak
+from ..core.primitive import LARGE, NUMBERS, Primitive
+from ..core.tensor import Node, Tensor, as_array, computed, weak
 from . import (
     arithmetic,
     distance,
@@ -89,6 +89,7 @@ METHODS = {
     "__rmatmul__": lambda b, a: linear.matmul(a, b),
 }
 
+PLAIN = {int, float}
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 LOGIC = ("and", "or", "xor")  # of masks
 
@@ -106,24 +107,37 @@ def _method(function: Any) -> Any:
 
 
 def _operator(function: Any, on_arrays: Any) -> tuple[Any, Any]:
-    """``a * b`` and ``b * a``: calls of the primitive. Two common cases take a short way to the same result."""
+    """``a * b`` and ``b * a``: calls of the primitive. Two tensors, or a number and a tensor that is in a graph, take a
+    short way to the same result; where two do not go together, the primitive says why."""
 
     def left(self: Tensor, other: Any) -> Tensor:
         now = current()
-        if now.passive:  # nothing to remember: the array operator
-            return Tensor(on_arrays(self.data, other.data if isinstance(other, Tensor) else weak(other)))
-        if isinstance(other, Tensor) and self.data.shape == other.data.shape and not now.watched:
-            y = Tensor(on_arrays(self.data, other.data))
-            if self.node or other.node:
-                array = y.data  # NumPy gives a scalar for arrays without axes
-                y.node = (Node if array.nbytes < LARGE else Primitive.saving)(function, (self, other), {}, array)
-            return y
+        if isinstance(other, Tensor) and not now.watched:
+            try:
+                y = computed(on_arrays(self.data, other.data))
+            except (TypeError, ValueError):
+                return function(self, other)
+            return _recorded(y, function, (self, other)) if now.recording and (self.node or other.node) else y
+        if now.passive:
+            return computed(on_arrays(self.data, other if type(other) in NUMBERS else weak(other)))
+        if self.node and type(other) in PLAIN and not now.watched:
+            return _recorded(computed(on_arrays(self.data, other)), function, (self, other))
         return function(self, other)
 
     def right(self: Tensor, other: Any) -> Tensor:
-        return Tensor(on_arrays(weak(other), self.data)) if current().passive else function(other, self)
+        now = current()
+        if now.passive:
+            return computed(on_arrays(other if type(other) in NUMBERS else weak(other), self.data))
+        if self.node and type(other) in PLAIN and not now.watched:
+            return _recorded(computed(on_arrays(other, self.data)), function, (other, self))
+        return function(other, self)
 
     return left, right
+
+
+def _recorded(y: Tensor, function: Primitive, inputs: tuple) -> Tensor:
+    y.node = (Node if y.data.nbytes < LARGE else Primitive.saving)(function, inputs, {}, y.data)
+    return y
 
 
 @ArrayFunction
@@ -133,7 +147,12 @@ def inverted(xp: Any, x: Any) -> Any:
 
 
 def _negative(self: Tensor) -> Tensor:
-    return Tensor(-self.data) if current().passive else arithmetic.negative(self)
+    now = current()
+    if now.passive:
+        return computed(-self.data)
+    if self.node and not now.watched:
+        return _recorded(computed(-self.data), arithmetic.negative, (self,))
+    return arithmetic.negative(self)
 
 
 def _comparison(name: str) -> Any:

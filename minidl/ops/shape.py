@@ -17,6 +17,8 @@ from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
 
+HALF = np.dtype(np.float16)
+
 
 @primitive(formula="x as dtype", kind="linear", saves=(), reach=reach.same)
 def astype_p(xp, x, *, dtype):
@@ -37,12 +39,12 @@ def as_float(x: Any) -> Tensor:
 
 def widened(x: Any) -> Any:
     """A tensor or an array, in single precision if it is in half, in which sums and squares soon overflow."""
-    return x.astype(np.float32) if x.dtype == np.float16 else x
+    return x.astype(np.float32) if x.dtype == HALF else x
 
 
 def narrowed(y: Any, x: Any) -> Any:
     """What was computed of ``widened(x)``, as precise as x."""
-    return y.astype(x.dtype) if x.dtype == np.float16 else y
+    return y.astype(x.dtype) if x.dtype == HALF else y
 
 
 @ArrayFunction
@@ -197,8 +199,10 @@ def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 def sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x summed over the axes along which `shape` was repeated to make x's: the adjoint of broadcast_to."""
-    shape = tuple(shape)
-    lead = x.ndim - len(shape)
+    shape, ndim = tuple(shape), x.ndim
+    if not shape:
+        return sum_p(x, axis=tuple(range(ndim)), keepdims=False)
+    lead = ndim - len(shape)
     repeated = tuple([lead + a for a, n in enumerate(shape) if n == 1 and x.shape[lead + a] != 1]) if lead >= 0 else ()
     y = sum_p(x, axis=repeated, keepdims=True) if repeated else x
     y = sum_p(y, axis=tuple(range(lead)), keepdims=False) if lead > 0 else y

@@ -24,7 +24,7 @@ TWICE = {
 def summed(x: np.ndarray, *, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     """The sum over some axes, right to an eps or a few of the dtype."""
     if x.size <= FEW and x.itemsize != 2:
-        return x.sum(axis=axis, keepdims=keepdims)
+        return np.add.reduce(x, axis, keepdims=keepdims)  # what x.sum comes to
     if x.dtype == np.float16:
         return summed(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
     n, wide, flags = math.prod([x.shape[a] for a in axis]), TWICE.get(x.dtype), x.flags
