@@ -30,6 +30,7 @@ from .workers import MULTIPLY_ADDS, share
 
 BLOCK = 1 << 20  # numbers in a block of columns, at most
 ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow one
+MORE = 256  # positions, where there are no columns to make: rather cut the output channels, and read each kernel once
 SHORT = 128  # rows of columns: with so few, the kernels had better be the matrix on the left
 PIECES = 2  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
@@ -272,7 +273,8 @@ def position_blocks(n: int, window: Any, depth: int, work: int) -> list[tuple[sl
     A position has `depth` numbers in its column, and takes so much `work` (multiply-adds).
     """
     rows, columns = window.output[0], math.prod(window.output[1:])
-    found = blocks(n, rows, columns, max(ENOUGH, GRAIN // max(work, 1)), max(BLOCK // depth, ENOUGH))
+    least = max(MORE if window.taps == 1 else ENOUGH, GRAIN // max(work, 1))
+    found = blocks(n, rows, columns, least, max(BLOCK // depth, ENOUGH))
     return [(s, r, window if r == slice(0, rows) else row_range(window, r.start, r.stop)) for s, r in found]
 
 
