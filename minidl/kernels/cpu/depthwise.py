@@ -26,8 +26,8 @@ from .im2col import padded_input
 from .memory import scratch
 from .workers import share
 
-BLOCK = 1 << 17  # numbers worked on at a time
-LEAST = 1 << 15  # of a block, if there are so many
+BLOCK = 1 << 18  # numbers worked on at a time: with fewer, threads wait for the GIL
+LEAST = 1 << 17  # of a block, if there are so many
 PIECE = 1 << 10  # numbers in a piece of a row, at least: the shorter, the more often einsum starts anew
 LONG = 1 << 8  # channels that weight gradients are summed over at once, cell by cell
 PARTS = 4  # sums of weight gradients that are made apart and then added
