@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .layout import empty_like
 from .workers import share
 
 BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the GIL
@@ -23,7 +24,7 @@ def relu(x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0)
     if x.size < FEW or x.dtype not in ZERO:
         return np.maximum(x, ZERO.get(x.dtype, 0))
-    y = np.empty_like(x)
+    y = empty_like(x)
 
     def work(y: np.ndarray, x: np.ndarray) -> None:
         np.maximum(x, constant(0.0, x), out=y)
@@ -40,7 +41,7 @@ def leaky_relu(x: np.ndarray, *, slope: float) -> np.ndarray:
     plain = not isinstance(x, np.ndarray) or x.size < FEW or x.dtype not in ZERO
     if plain or not 0 < abs(slope) < np.inf:  # a product with 0 is not always 0
         return np.where(x > 0, x, slope * x)
-    y, choose = np.empty_like(x), np.minimum if slope > 1 else np.maximum
+    y, choose = empty_like(x), np.minimum if slope > 1 else np.maximum
 
     def work(y: np.ndarray, x: np.ndarray) -> None:
         np.multiply(x, slope, out=y)
@@ -54,7 +55,7 @@ def gated(x: np.ndarray, *, gate: np.ndarray, slope: float = 0) -> np.ndarray:
     """x where the gate is positive, ``slope * x`` elsewhere."""
     if x.size < FEW and not slope and x.dtype in ZERO:
         return (bits(x) * (gate > ZERO.get(gate.dtype, 0))).view(x.dtype)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.dtype not in ZERO or not 0 <= slope <= 1 or x.size < FEW:
         y[...] = np.where(gate > 0, x, slope * x if slope else 0)
         return y

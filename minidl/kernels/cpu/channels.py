@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import memory
 from .activation import bits
 from .layout import channels_first, channels_last, is_channels_last
 from .memory import scratch
@@ -145,8 +146,8 @@ def as_matrix_like(x: np.ndarray, g: np.ndarray) -> np.ndarray:
 def empty(x: np.ndarray, dtype: Any) -> np.ndarray:
     """An uninitialised array of the shape and memory layout of x: channels last or in C order."""
     if not x.flags.c_contiguous and is_channels_last(x):
-        return channels_first(np.empty(channels_last(x).shape, dtype))
-    return np.empty(x.shape, dtype)
+        return channels_first(memory.empty(channels_last(x).shape, dtype))
+    return memory.empty(x.shape, dtype)
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

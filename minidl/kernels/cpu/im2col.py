@@ -25,7 +25,7 @@ from ..window import row_range
 from . import layout
 from .blocks import blocks, even
 from .finish import nothing
-from .memory import scratch
+from .memory import empty, scratch
 from .workers import MULTIPLY_ADDS, share
 
 BLOCK = 1 << 20  # numbers in a block of columns, at most
@@ -155,7 +155,8 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
     u = layout.channels_last(u)
     found = position_blocks(n, window, depth, depth * f)
     heavy = f * groups * depth > HEAVY
-    parts = np.zeros((1 if heavy else max(min(PARTS, len(found)), 1), f * groups, depth), dtype)
+    parts = empty((1 if heavy else max(min(PARTS, len(found)), 1), f * groups, depth), dtype)
+    parts[...] = 0
 
     def work(k: int, g: int, rows: slice) -> None:
         into = parts[k, g * f + rows.start : g * f + rows.stop]

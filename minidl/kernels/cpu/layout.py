@@ -8,11 +8,13 @@ An array in any other layout is right too, only slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
+from . import memory
 
 FEW = 8  # channels: with fewer, rows of an image are longer
 
@@ -31,8 +33,13 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     """An uninitialised array (N, C, *size): channels last in memory, unless they are few."""
     n, c, *size = shape
     if c < FEW or not size:
-        return np.empty(shape, dtype)
-    return channels_first(np.empty((n, *size, c), dtype))
+        return memory.empty(shape, dtype)
+    return channels_first(memory.empty((n, *size, c), dtype))
+
+
+def empty_like(x: np.ndarray) -> np.ndarray:
+    """An uninitialised array of the shape, dtype and order of axes of x."""
+    return shaped_as(x, x.shape, partial(memory.empty, dtype=x.dtype))
 
 
 def laid_out(x: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .layout import channels_first, channels_last
-from .memory import scratch
+from .memory import empty, scratch
 from .reduce import summed
 from .workers import share
 
@@ -24,7 +24,7 @@ def cross_entropy(x: np.ndarray, *, target: np.ndarray, scale: np.ndarray) -> np
     """Logits (N, C, *S); target (class numbers), scale and the result are (N, *S)."""
     last = classes_last(x)
     logits, (targets, scales) = stack(x, last), aligned(x, last, target, scale)
-    y = np.empty(target.shape, np.result_type(x, scale))
+    y = empty(target.shape, np.result_type(x, scale))
     (losses,) = aligned(x, last, y)
 
     def work(k: int, columns: slice) -> None:
@@ -48,7 +48,7 @@ def cross_entropy_backward(
     last = classes_last(x)
     logits, (targets, scales) = stack(x, last), aligned(x, last, target, g * scale)
     n, c, *size = x.shape
-    gx = channels_first(np.empty((n, *size, c), x.dtype)) if last else np.empty(x.shape, x.dtype)
+    gx = channels_first(empty((n, *size, c), x.dtype)) if last else empty(x.shape, x.dtype)
     grads = stack(gx, last)
 
     def work(k: int, columns: slice) -> None:

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -50,6 +50,20 @@ def release_memory() -> None:
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+class Supply(threading.local):
+    """What gives this thread the memory for results of kernels; None: the C library."""
+
+    take: Callable[[Sequence[int], Any], np.ndarray] | None = None
+
+
+supply = Supply()
+
+
+def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An uninitialised array in C order for (a part of) the result of a kernel: from the `supply`, if there is one."""
+    return np.empty(shape, dtype) if supply.take is None else supply.take(shape, dtype)
 
 
 class _Held(dict):

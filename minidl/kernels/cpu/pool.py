@@ -17,7 +17,7 @@ import numpy as np
 from ...ops.pool import lowest
 from ..window import row_range
 from .layout import shaped_as
-from .memory import scratch
+from .memory import empty, scratch
 from .workers import share
 
 BLOCK = 1 << 18  # cells of a block: a few stay in the cache; with smaller ones the calls of NumPy take over
@@ -192,7 +192,7 @@ def _channels_inside(x: np.ndarray) -> bool:
 
 def _empty_as(x: np.ndarray, size: Sequence[int], dtype: Any = None) -> np.ndarray:
     """An uninitialised array (N, C, *size), whose axes lie in memory in the order of those of x."""
-    return shaped_as(x, (*x.shape[:2], *size), partial(np.empty, dtype=dtype or x.dtype))
+    return shaped_as(x, (*x.shape[:2], *size), partial(empty, dtype=dtype or x.dtype))
 
 
 def _scratch_as(x: np.ndarray, name: str, size: Sequence[int], like: np.ndarray) -> np.ndarray:

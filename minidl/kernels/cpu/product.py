@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .memory import empty
 from .workers import one_blas_thread, share
 
 # multiplications
@@ -22,7 +23,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if cost < SHARED or a.dtype != b.dtype:
         with one_blas_thread():
             return np.matmul(a, b)
-    y = np.empty(a.shape[:-1] + b.shape[-1:], a.dtype)
+    y = empty(a.shape[:-1] + b.shape[-1:], a.dtype)
     share(lambda *parts: np.matmul(parts[0], parts[1], out=parts[2]), split(a, b, y), cost)
     return y
 

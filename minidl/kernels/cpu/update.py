@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...core.tensor import Parameter
-from .layout import memory_order
+from .layout import memory_order, shaped_as
 from .memory import scratch
 from .workers import share
 
@@ -138,11 +139,13 @@ _NO_OTHERS = _references(Parameter(np.zeros(1)))
 
 
 def _fill(entries: Callable[..., None], in_place: bool, w: np.ndarray, *others: np.ndarray) -> np.ndarray:
-    """The array `new` that ``entries(new, w, *others)`` fills: a large w itself if `in_place`."""
+    """The array `new` that ``entries(new, w, *others)`` fills: w itself if `in_place`."""
     if w.size <= BLOCK:
-        new = np.empty_like(w)
+        new = shaped_as(w, w.shape, partial(scratch, "new", like=w)) if in_place else np.empty_like(w)
         entries(new, w, *others)
-        return new
+        if in_place:
+            w[...] = new
+        return w if in_place else new
     if not in_place:
         new = np.empty_like(w)
         blockwise(entries, new, w, *others)

@@ -38,7 +38,7 @@ from . import layout
 from .blocks import blocks, even
 from .finish import nothing
 from .hot import COTANGENTS, INPUTS, TAPS, TILE, Hot, cut, find
-from .memory import scratch
+from .memory import empty, scratch
 from .workers import MULTIPLY_ADDS, share
 
 POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)  # and infinity
@@ -101,7 +101,7 @@ def transpose(u: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
 
 def _kernels(w: np.ndarray) -> np.ndarray:
     """G' w: (9, inputs, outputs) -> (36, inputs, outputs)."""
-    kernels = np.empty((36, *w.shape[1:]), np.float32)
+    kernels = empty((36, *w.shape[1:]), np.float32)
 
     def work(rows: slice) -> None:
         part = scratch("kernels", (9, rows.stop - rows.start, w.shape[2]), w)
@@ -150,7 +150,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     x, u = layout.channels_last(x), layout.channels_last(u)
     items = _blocks(n, max(c, f), window)
     most = PARTS if 36 * f * c < HEAVY else PARTS // 2
-    parts = np.empty((max(min(most, len(items)), 1), 36, f, c), np.float32)
+    parts = empty((max(min(most, len(items)), 1), 36, f, c), np.float32)
     exact: dict[int, np.ndarray] = {}  # what outputs that see hot pixels add to a part: (F, 9 * C)
 
     def work(k: int) -> None:
@@ -180,7 +180,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
                 parts[k] += sums
 
     share(work, [(k,) for k in range(len(parts))], cost=4 * u.size * c // MULTIPLY_ADDS)
-    w = np.empty((f, 9, c), np.float32)
+    w = empty((f, 9, c), np.float32)
 
     def finish(rows: slice) -> None:
         total = scratch("total", (36, rows.stop - rows.start, c), x)
