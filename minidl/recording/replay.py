@@ -26,7 +26,7 @@ def compiled(program: Program) -> Callable:
 
     def constant(x: Any) -> str:
         name = f"c{len(names)}"
-        names[name] = np.empty(x.shape, x.dtype) if type(x) is Form else x
+        names[name] = np.broadcast_to(np.empty((), x.dtype), x.shape) if type(x) is Form else x
         return name
 
     last = {number: i for i, ins in enumerate(program.instructions) for number in (*ins.reads(), *ins.writes())}

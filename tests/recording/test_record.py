@@ -140,3 +140,14 @@ def test_contexts_that_look_at_operations_run_the_step_itself():
         with nn.watch(lambda module, *_: seen.append(module)):
             step(x)
     assert len(seen) == len(list(model.modules()))
+
+
+def test_what_stands_for_a_value_that_is_not_read_takes_no_memory():
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Sigmoid(), nn.Flatten())
+    step = md.record(training_step(model, optim.SGD(model.parameters(), lr=0.1)))
+    data = RNG.standard_normal((4, 1, 30, 30)).astype("float32"), RNG.integers(0, 10, 4)
+    for _ in range(3):
+        step(*data)
+    arrays = [v for v in step.plans[0].body.__globals__.values() if isinstance(v, np.ndarray)]
+    forms = [a for a in arrays if a.shape == (4, 8, 30, 30)]
+    assert forms and not any(a.strides[0] for a in forms)
