@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..window import row_range
+from ..window import is_pointwise, row_range
 from . import layout
 from .blocks import blocks, even
 from .finish import nothing
@@ -153,10 +153,12 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
     n, f, c = len(x), u.shape[1] // groups, x.shape[1] // groups
     depth, dtype = c * window.taps, np.result_type(x, u)
     u = layout.channels_last(u)
-    found = position_blocks(n, window, depth, depth * f)
-    heavy = f * groups * depth > HEAVY
+    found, heavy = position_blocks(n, window, depth, depth * f), f * groups * depth > HEAVY
+    if is_pointwise(window) and n * window.positions * depth <= BLOCK:
+        found = [(slice(n), slice(window.output[0]), window)]  # no columns to make, and no sums to add
     parts = empty((1 if heavy else max(min(PARTS, len(found)), 1), f * groups, depth), dtype)
-    parts[...] = 0
+    if not found:
+        parts[...] = 0
 
     def work(k: int, g: int, rows: slice) -> None:
         into = parts[k, g * f + rows.start : g * f + rows.stop]
