@@ -151,7 +151,7 @@ class Tensor:
     def grad(self, value: Any) -> None:
         leaf = self._leaf()
         if (trace := current().trace) is not None:
-            trace.assigned(self)
+            trace.assigned(self, value)
         if leaf is None:
             if value is None:
                 return

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Parameter
+from .buffers import Buffers, observed
 from .page import as_page
 from .passes import PASSES
 from .program import Program
@@ -26,15 +27,20 @@ class Plan:
             program = self.stages[improve.__name__] = improve(program)
         self.program = program
         self.body, self.prepare = compiled(program), prepared(program)
-        self.sources = [ins.origin for ins in program.once if isinstance(ins.origin, tuple)]
+        self.sources = [ins.origin for ins in program.once if ins.is_load]
         self.seen: list[Any] = []
         self.held: list[np.ndarray] = []
+        self.buffers: Buffers | None = None
 
     def run(self, *arrays: np.ndarray) -> Any:
         if self.sources and not self._is_fresh():
             self.seen = [_noted(*source) for source in self.sources]
             self.held = self.prepare()
-        return self.body(*arrays, *self.held)
+        if self.buffers is None:
+            result, self.buffers = observed(self.program, [*arrays, *self.held])
+            return result
+        with self.buffers.in_use():
+            return self.body(*arrays, *self.held)
 
     def _is_fresh(self) -> bool:
         """Are the parameters and buffers that `held` was computed of what they were?"""

@@ -53,7 +53,12 @@ class Instruction:
     parameters: dict[str, Any] = field(default_factory=dict)
     output: Any = None
     effect: bool = False
-    origin: Any = None  # the ArrayFunction; of a load or a store the owner, a Parameter or a Module, and an attribute
+    retains: bool = False  # does what it runs hold its inputs afterwards?
+    origin: Any = None  # the ArrayFunction; of a load the owner, a Parameter or a Module, and an attribute
+
+    @property
+    def is_load(self) -> bool:
+        return type(self.origin) is tuple
 
     def reads(self) -> list[int]:
         return [ref.number for ref in refs((self.inputs, self.parameters))]

@@ -35,7 +35,8 @@ def compiled(program: Program) -> Callable:
     lines = [f"def program({', '.join(f'v{number}' for number in given)}):"]
     for i, instruction in enumerate(program.instructions):
         names[f"f{i}"] = instruction.run
-        lines.append("    " + call(f"f{i}", instruction, constant))
+        load = instruction.is_load and instruction.origin[1] != "grad"
+        lines.append("    " + (attribute(instruction, constant) if load else call(f"f{i}", instruction, constant)))
         dead = {n for n in (*instruction.reads(), *instruction.writes()) if last[n] == i and n not in kept}
         if dead:
             lines.append("    " + " = ".join(f"v{n}" for n in sorted(dead)) + " = None")
@@ -48,6 +49,12 @@ def compiled(program: Program) -> Callable:
     lines.append(f"    return {written(program.result, returned)}")
     exec(compile("\n".join(lines), "<recorded step>", "exec"), names)
     return names["program"]
+
+
+def attribute(instruction: Instruction, constant: Callable[[Any], str]) -> str:
+    """``v3 = owner.data``"""
+    owner, name = instruction.origin
+    return f"v{instruction.output.number} = {constant(owner)}.{name}"
 
 
 def call(function: str, instruction: Instruction, constant: Callable[[Any], str]) -> str:

@@ -25,9 +25,7 @@ def lines(program: Program) -> list[str]:
 def line(instruction: Instruction, program: Program) -> str:
     """``v3 = conv(v1, v2, 3x3 of 14x14, groups=1)    # float32 (4, 8, 14, 14)``"""
     result = written(instruction.output, shown)
-    if type(instruction.origin) is tuple:  # of a parameter or a buffer
-        if instruction.output is None:
-            return f"{instruction.name} = {written(instruction.inputs[1], shown)}"
+    if instruction.is_load:
         text = f"{result} = {instruction.name}"
     else:
         given = [written(x, shown) for x in instruction.inputs]
@@ -53,6 +51,8 @@ def shown(x: Any) -> str:
         return x.__name__
     if isinstance(x, float):
         return f"{x:g}"
+    if isinstance(x, slice):
+        return ":".join("" if part is None else str(part) for part in (x.start, x.stop, x.step)[: 2 + bool(x.step)])
     return getattr(x, "name", None) or repr(x)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -85,12 +86,22 @@ class Trace:
             if (array := getattr(module, name)) is not None:
                 self.buffers[id(array)] = (module, name)
 
-    def assigned(self, p: Tensor) -> None:
+    def assigned(self, p: Tensor, value: Any) -> None:
         """The gradient of p is about to be assigned."""
         if not isinstance(p, Parameter):
             return self.refuse("it assigns the gradient of a tensor that is no parameter")
         self._know(p)
         self.with_new_gradient[p] = None
+        if value is None:
+            self._clear(p)
+
+    def _clear(self, p: Parameter) -> None:
+        """Several in a row are one instruction."""
+        last = self.instructions[-1] if self.instructions else None
+        if last is not None and last.run is clear_gradients:
+            self.instructions[-1] = replace(last, inputs=(*last.inputs, p))
+        else:
+            self.note("zero_grad", clear_gradients, (p,), {}, None, effect=True)
 
     def _know(self, p: Parameter) -> None:
         self.parameters.setdefault(p, p.requires_grad)
@@ -108,7 +119,7 @@ class Trace:
             self.known.pop(id(p.data), None)  # who reads it from here on reads it anew
         of_each = tuple([g for _, g in grads])
         run = partial(step, optimiser, [p for p, _ in grads])
-        self.note(type(optimiser).__name__, run, of_each, {}, None, effect=True, origin=optimiser)
+        self.note(type(optimiser).__name__, run, of_each, {}, None, effect=True, retains=True, origin=optimiser)
 
     def refuse(self, reason: str) -> None:
         """Something cannot be repeated by a program."""
@@ -162,19 +173,19 @@ class Trace:
 
     def note(
         self, name: str, run: Callable, inputs: tuple, parameters: dict, output: Any, *,
-        effect: bool = False, origin: Any = None,
+        effect: bool = False, retains: bool = False, origin: Any = None,
     ) -> None:  # fmt: skip
-        self.instructions.append(Instruction(name, run, inputs, parameters, output, effect, origin))
+        self.instructions.append(Instruction(name, run, inputs, parameters, output, effect, retains, origin))
 
     # --- the end
 
     def program(self, result: Any) -> Program:
         """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
-        for p in self.parameters:
-            g = p.grad
-            if p in self.with_new_gradient or g is not self.gradients[p]:
-                ref = None if g is None else self.ref(g.data)
-                self.note(f"{p.name}.grad", set_gradient, (p, ref), {}, None, effect=True, origin=(p, "grad"))
+        new = [p for p in self.parameters if p in self.with_new_gradient or p.grad is not self.gradients[p]]
+        given = [p for p in new if p.grad is not None]
+        if given:
+            refs = [self.ref(p.grad.data) for p in given]
+            self.note("set_grad", set_gradients, (given, *refs), {}, None, effect=True, retains=True)
         tensors: set[int] = set()
         result = mapped(partial(self._result, tensors), result)
         return Program(self.values, self.arguments, self.instructions, result, frozenset(tensors))
@@ -208,13 +219,18 @@ def gradient_of(p: Parameter) -> np.ndarray:
     return p.grad.data
 
 
-def set_gradient(p: Parameter, g: np.ndarray | None) -> None:
-    p.grad = None if g is None else Tensor(g)
+def clear_gradients(*parameters: Parameter) -> None:
+    for p in parameters:
+        p.grad = None
+
+
+def set_gradients(parameters: list[Parameter], *gradients: np.ndarray | None) -> None:
+    for p, g in zip(parameters, gradients, strict=True):
+        p.grad = None if g is None else Tensor(g)
 
 
 def step(optimiser: Any, parameters: list[Parameter], *gradients: np.ndarray | None) -> None:
-    for p, g in zip(parameters, gradients, strict=True):
-        set_gradient(p, g)
+    set_gradients(parameters, *gradients)
     optimiser.step()
 
 

@@ -9,7 +9,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
 from minidl.recording import PASSES
-from minidl.recording.passes import compute_once, finish_in_blocks, fold_batch_norm, transform_kernels_once
+from minidl.recording.passes import fold_batch_norm
 
 
 class Residual(nn.Module):
@@ -65,7 +65,7 @@ def test_a_training_step_has_the_same_bits(model, improve):
             return loss
 
         step = md.record(step, passes=passes)
-        losses.append([step(*batch(net, seed)).data.tobytes() for seed in range(4)])
+        losses.append([step(*batch(net, seed)).data.tobytes() for seed in range(5)])
         assert len(step.plans) == 1
     assert losses[0] == losses[1]
     assert all(np.array_equal(p.data, q.data) for p, q in zip(model.parameters(), copy.parameters(), strict=True))
@@ -149,7 +149,3 @@ def test_steps_after_inference_may_write_again():
     optimiser.step()
     with model.inference():
         assert not close(recorded(x).data, before) and close(recorded(x).data, model(x).data)
-
-
-def test_passes_have_names():
-    assert [compute_once, transform_kernels_once, finish_in_blocks] == [*PASSES][:2:-1]

@@ -19,10 +19,13 @@ def moments(x: np.ndarray) -> Any:
     return channels.moments(x) if _takes(x) else NotImplemented
 
 
-def training(x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = None, relu: bool = False) -> Any:
+def training(
+    x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = None, relu: bool = False, shortcut: Any = None
+) -> Any:
+    """`shortcut`, of the shape and dtype of the result, is added to it before the relu."""
     if not _takes(x):
         return NotImplemented
-    return channels.affine(*_coefficients(x, weight, bias, *(statistics or norm.moments(x)), eps), relu)
+    return channels.affine(*_coefficients(x, weight, bias, *(statistics or norm.moments(x)), eps), relu, shortcut)
 
 
 def training_backward(

@@ -136,8 +136,9 @@ def as_matrix(x: np.ndarray) -> tuple[Rows | Columns, np.ndarray]:
 
 def as_matrix_like(x: np.ndarray, g: np.ndarray) -> np.ndarray:
     """g as a matrix with the memory layout of that of x: copied if it has another."""
-    same = empty(x, g.dtype)
-    if g.strides != same.strides:
+    last = not x.flags.c_contiguous and is_channels_last(x)
+    if not (is_channels_last(g) if last else g.flags.c_contiguous):
+        same = empty(x, g.dtype)
         same[...] = g
         g = same
     return as_matrix(g)[1]
@@ -157,7 +158,7 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Golub and LeVeque 1983, eq. 2.1): no cancellation, however large the mean is against the deviation.
     """
     plan, matrix = as_matrix(x)
-    mean, rest, squares, count = (np.zeros(plan.table_shape, x.dtype) for _ in range(4))
+    mean, rest, squares, count = (_filled(plan.table_shape, x.dtype, 0) for _ in range(4))
 
     def work(*block: Any) -> None:
         part = plan.summed(plan.part(matrix, block))
@@ -171,7 +172,14 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count[place] = n
 
     share(work, plan.blocks, COST * x.size)
-    return merged(*(plan.by_channel(v.astype(np.result_type(v, np.float64))) for v in (mean, rest, squares, count)))
+    wide = np.result_type(x, np.float64)
+    return merged(*(plan.by_channel(_filled(v.shape, wide, v)) for v in (mean, rest, squares, count)))
+
+
+def _filled(shape: tuple[int, ...], dtype: Any, values: Any) -> np.ndarray:
+    y = memory.empty(shape, dtype)
+    y[...] = values
+    return y
 
 
 def merged(mean: np.ndarray, rest: np.ndarray, squares: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -186,12 +194,15 @@ def merged(mean: np.ndarray, rest: np.ndarray, squares: np.ndarray, count: np.nd
 
 
 def affine(
-    x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any, relu: bool = False
-) -> np.ndarray:
-    """``(x - centre) * slope + shift``, the coefficients per channel (C,); with `relu` the positive part of it."""
+    x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any, relu: bool = False,
+    shortcut: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """``(x - centre) * slope + shift``, the coefficients per channel (C,), plus a `shortcut` of the shape of x, if
+    there is one; with `relu` the positive part of it."""
     plan, matrix = as_matrix(x)
     y = empty(x, dtype)
     out = as_matrix(y)[1]
+    added = None if shortcut is None else as_matrix_like(x, shortcut)
     centre, slope, shift = map(plan.coefficients, (centre, slope.astype(dtype), shift.astype(dtype)))
 
     def work(*block: Any) -> None:
@@ -199,6 +210,8 @@ def affine(
         np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=part)
         part *= plan.chosen(slope, block)
         part += plan.chosen(shift, block)
+        if added is not None:
+            part += plan.part(added, block)
         if relu:
             np.maximum(part, 0, out=part)
 
@@ -266,7 +279,7 @@ def sums(g: np.ndarray, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, 
     """The sums of g and of ``g * (x - centre)`` over each channel, in double precision."""
     plan, matrix = as_matrix(x)
     g = as_matrix_like(x, g)
-    plain, weighted = (np.zeros(plan.table_shape, g.dtype) for _ in range(2))
+    plain, weighted = (_filled(plan.table_shape, g.dtype, 0) for _ in range(2))
     centre = plan.coefficients(centre)
 
     def work(*block: Any) -> None:

@@ -263,7 +263,11 @@ def _as_matrix(u: np.ndarray) -> np.ndarray | None:
 
 def _matrix(w: np.ndarray) -> np.ndarray:
     """The kernels as rows, in the order of the columns: (F, C, *kernel) -> (F, taps * C), or (F, C * taps)."""
-    return (w if w.shape[1] < layout.FEW else layout.channels_last(w)).reshape(len(w), -1)
+    w = w if w.shape[1] < layout.FEW else layout.channels_last(w)
+    if not w.flags.c_contiguous:
+        w, given = empty(w.shape, w.dtype), w
+        w[...] = given
+    return w.reshape(len(w), -1)
 
 
 # --- what is worked on at a time

@@ -107,7 +107,7 @@ def _update(
         w, g = p.data, p.grad.data
         if not w.ndim:
             w, g = w.reshape(1), g.reshape(1)  # arithmetic on an array without axes gives a NumPy scalar
-        if not w.flags.c_contiguous:
+        if not w.transpose(memory_order(w)).flags.c_contiguous:
             w = _laid_as(np.empty_like(w), w)  # without gaps
         for name in names:
             state[name] = _laid_as(w, state[name]) if name in state else np.zeros_like(w)

@@ -6,9 +6,11 @@ inference.
 
 from .convolution import finish_in_blocks, transform_kernels_once
 from .dead import drop_unused
-from .norm import fold_batch_norm, join_relu
+from .norm import fold_batch_norm, join_relu, join_shortcut
 from .once import compute_once
 
-PASSES = (drop_unused, join_relu, fold_batch_norm, finish_in_blocks, transform_kernels_once, compute_once)
+PASSES = (
+    drop_unused, join_relu, join_shortcut, fold_batch_norm, finish_in_blocks, transform_kernels_once, compute_once,
+)  # fmt: skip
 
 __all__ = ["PASSES", *[improve.__name__ for improve in PASSES]]

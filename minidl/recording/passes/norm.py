@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.cpu import layout
+from ...kernels.cpu import batch_norm, layout
 from ..program import Instruction, Program, Ref
 from .match import Matcher
 
@@ -25,6 +25,28 @@ def join_relu(program: Program) -> Program:
             if norm is not None and not norm.parameters["relu"]:
                 joined = replace(norm, parameters={**norm.parameters, "relu": True}, output=instruction.output)
                 changes[id(instruction)], removed = [joined], removed | {id(norm)}
+    return matcher.replaced(changes, removed)
+
+
+def join_shortcut(program: Program) -> Program:
+    """A batch normalisation, the addition of a shortcut and a relu are one pass over memory."""
+    matcher, changes, removed = Matcher(program), {}, set()
+    for last in reversed(program.instructions):
+        if id(last) in removed or last.name not in ("add", "relu"):
+            continue
+        add = last if last.name == "add" else matcher.only_for_this(last.inputs[0], "add")
+        if add is None:
+            continue
+        for x, shortcut in (add.inputs, add.inputs[::-1]):
+            norm = matcher.only_for_this(x, "batch_norm")
+            if norm is None or norm.run is not batch_norm.training or norm.parameters["relu"]:
+                continue
+            if not matcher.alike(x, add.output) or not matcher.alike(shortcut, add.output):
+                continue
+            more = {"relu": last is not add, "shortcut": shortcut}
+            changes[id(last)] = [replace(norm, parameters={**norm.parameters, **more}, output=last.output)]
+            removed |= {id(norm)} | ({id(add)} if last is not add else set())
+            break
     return matcher.replaced(changes, removed)
 
 

@@ -1,0 +1,32 @@
+"""Arithmetic in blocks is NumPy's, in any layout."""
+
+import numpy as np
+import pytest
+
+from minidl.kernels.cpu import arithmetic
+
+
+def arrays(dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(3, 9, 40, 41)).astype(dtype)
+    last = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    one = np.broadcast_to(np.asarray(2.5, dtype), a.shape)
+    row = np.broadcast_to(a[:, :, :1], a.shape)
+    return {"C": a, "last": last, "one": one, "row": row, "odd": np.repeat(a, 2, axis=3)[..., ::2]}
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_blocks_of_any_layout(name, dtype):
+    function = getattr(np, name)
+    for a in arrays(dtype).values():
+        for b in arrays(dtype).values():
+            y = getattr(arithmetic, name)(a, b)
+            assert y.dtype == dtype and np.array_equal(y, function(a, b))
+
+
+def test_what_has_no_blocks_is_left_to_the_definition():
+    a = np.ones((100, 100), "f")
+    for other in (2.0, a[:1], a.astype(float), a.astype(int)):
+        assert arithmetic.add(a, other) is NotImplemented
+    assert arithmetic.add(a[:2], a[:2]) is NotImplemented
