@@ -46,7 +46,7 @@ def choose(n: int, inputs: int, outputs: int, dtype: Any, window: Any, groups: i
         return "depthwise"
     if possible["winograd"] and winograd.pays(n, inputs, outputs, window):
         return "winograd"
-    if stride_1 and window.taps > 1 and 4 * outputs <= inputs:
+    if stride_1 and window.taps > 1 and (2 if outputs < layout.FEW else 4) * outputs <= inputs:
         return "shifted"
     return "im2col"
 

@@ -7,7 +7,7 @@
 The columns of a 3x3 kernel are nine times as large as x. They are made in blocks of positions that stay in the cache,
 in memory that the next block uses again, and blocks are shared among threads. With the channels last in memory a patch
 is copied in rows of kernel width times channels, at the speed of memory; of few channels (`layout.FEW`) the columns lie
-the other way round, and the copy runs along the rows of the image.
+the other way round, and the copy runs along the rows of the image, or where those are short along the samples.
 
 Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
 """
@@ -31,6 +31,7 @@ from .workers import MULTIPLY_ADDS, share
 BLOCK = 1 << 20  # numbers in a block of columns, at most
 ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow one
 MORE = 256  # positions, where there are no columns to make: rather cut the output channels, and read each kernel once
+ROW = 16  # entries of a row of the image: shorter ones had better be worked on for many samples at once
 SHORT = 128  # rows of columns: with so few, the kernels had better be the matrix on the left
 PIECES = 2  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
@@ -54,11 +55,12 @@ def gather(
         samples, at, part = block
         columns = _columns(x[samples, g * c : (g + 1) * c], part)
         target = out[samples, at][..., rows]  # (samples, *positions, rows)
-        into = None if len(columns) <= SHORT else _as_matrix(target)
+        ordered = _in_order(target, c, part)
+        into = None if len(columns) <= SHORT else _as_matrix(ordered)
         if into is None:
             product = scratch("product", (rows.stop - rows.start, len(columns)), y)
             np.matmul(matrix[rows], columns.T, out=product)
-            target[...] = product.T.reshape(target.shape)
+            ordered[...] = product.T.reshape(ordered.shape)
         else:
             np.matmul(columns, matrix[rows].T, out=into)
         finish(target, samples, at, rows)
@@ -95,7 +97,8 @@ def scatter(
         values = u[samples, positions]
         whole = [(None, slice(None), strip)]
         for _, at, part in position_blocks(1, strip, depth, depth * f) if together == 1 else whole:
-            _put(_rows(values[:, at][..., g * f : (g + 1) * f]), matrix[g * f : (g + 1) * f], target, part)
+            rows = _rows(_in_order(values[:, at][..., g * f : (g + 1) * f], c, part))
+            _put(rows, matrix[g * f : (g + 1) * f], target, part)
         finish(layout.channels_last(target), samples, cells, channels)
 
     strips = _strips(window, -(-PIECES // max(len(batch) * groups, 1)))
@@ -130,6 +133,13 @@ def _put(values: np.ndarray, matrix: np.ndarray, x: np.ndarray, part: Any) -> No
     if c < layout.FEW:  # (c * taps, P): one row for each channel and tap
         columns = columns.reshape(matrix.shape[1], len(values))
         np.matmul(matrix.T, values.T, out=columns)
+    if _samples_inside(n, c, part):
+        columns = columns.reshape(c, *part.kernel, *part.output, n)
+        columns = columns.transpose(2 * rank + 1, *range(2 * rank + 1))
+        total = scratch("total", (c, *part.size, n), x)
+        total[...] = 0
+        cells_of = np.moveaxis(total, -1, 0)  # (n, c, *size)
+    elif c < layout.FEW:
         columns = columns.reshape(c, *part.kernel, n, *part.output)
         columns = columns.transpose(rank + 1, 0, *range(1, rank + 1), *range(rank + 2, 2 * rank + 2))
         cells_of = x  # (n, c, *size)
@@ -146,6 +156,8 @@ def _put(values: np.ndarray, matrix: np.ndarray, x: np.ndarray, part: Any) -> No
             target += patch
         else:
             target[...] = patch
+    if cells_of is not x and c < layout.FEW:
+        x += cells_of
 
 
 def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndarray:
@@ -164,7 +176,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
         into = parts[k, g * f + rows.start : g * f + rows.stop]
         for i, (samples, at, part) in enumerate(found[k :: len(parts)]):
             columns = _columns(x[samples, g * c : (g + 1) * c], part)
-            values = _rows(u[samples, at][..., g * f + rows.start : g * f + rows.stop])
+            values = _rows(_in_order(u[samples, at][..., g * f + rows.start : g * f + rows.stop], c, part))
             if not i:
                 np.matmul(values.T, columns, out=into)
                 continue
@@ -189,13 +201,20 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any, groups: int) -> np.ndar
 def _columns(x: np.ndarray, part: Any) -> np.ndarray:
     """The patches of x (n, C, *size) under the window, one a row: (P, taps * C), or of few channels (P, C * taps)."""
     n, c = x.shape[:2]
-    few = c < layout.FEW
-    x = x.swapaxes(0, 1) if few else layout.channels_last(x)  # (C, n, *size) or (n, *size, C)
-    x = padded_input(x, part, 2 if few else 1)
-    strides = x.strides[2:] if few else x.strides[1:-1]
+    few, inside = c < layout.FEW, _samples_inside(n, c, part)
+    first = 2 if few and not inside else 1  # spatial axis
+    if few:
+        x = np.moveaxis(x, 0, -1 if inside else 1)  # (C, *size, n) or (C, n, *size)
+    else:
+        x = layout.channels_last(x)  # (n, *size, C)
+    x = padded_input(x, part, first)
+    strides = x.strides[first : first + part.rank]
     by_tap = tuple(step * d for step, d in zip(strides, part.dilation))
     by_position = tuple(step * s for step, s in zip(strides, part.stride))
-    if few:
+    if inside:
+        shape = (c, *part.kernel, *part.output, n)
+        strides = (x.strides[0], *by_tap, *by_position, x.itemsize)
+    elif few:
         shape = (c, *part.kernel, n, *part.output)
         strides = (x.strides[0], *by_tap, x.strides[1], *by_position)
     elif by_tap[-1] == c * x.itemsize:  # the pixels of a row of the kernel lie next to each other
@@ -218,6 +237,16 @@ def _columns(x: np.ndarray, part: Any) -> np.ndarray:
     return columns.T if few else columns
 
 
+def _samples_inside(n: int, c: int, part: Any) -> bool:
+    """Are few channels and short rows worked on for all samples at once, the samples innermost in columns?"""
+    return c < layout.FEW and part.output[-1] < min(ROW, n)
+
+
+def _in_order(u: np.ndarray, c: int, part: Any) -> np.ndarray:
+    """u (n, *positions, F) with its positions in the order of the columns of c channels: maybe (*positions, n, F)."""
+    return np.moveaxis(u, 0, -2) if _samples_inside(len(u), c, part) else u
+
+
 def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
     """What the window sees of x, whose spatial axes start at `first`: with zeros around, in memory without gaps."""
     inside, cells = part.inner
@@ -237,10 +266,15 @@ def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
 
 
 def _rows(u: np.ndarray) -> np.ndarray:
-    """u (n, *positions, F) as a matrix (P, F) with its rows in one piece: a view if it can be."""
+    """u (n, *positions, F) as a matrix (P, F) with rows in one piece, or if they are short columns: a view if it can be."""
     matrix = _as_matrix(u)
     if matrix is not None:
         return matrix
+    if u.shape[-1] < layout.FEW:
+        u = np.moveaxis(u, -1, 0)
+        copy = scratch("rows", u.shape, u)
+        copy[...] = u
+        return copy.reshape(len(u), -1).T
     copy = scratch("rows", u.shape, u)
     copy[...] = u
     return copy.reshape(-1, u.shape[-1])

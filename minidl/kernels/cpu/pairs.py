@@ -55,7 +55,7 @@ def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
 def _finite(x: np.ndarray) -> bool:
     """Are all numbers finite, and their squares as well?"""
     flat = layout.channels_last(x).reshape(-1)
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(np.dot(flat, flat)))
 
 
