@@ -266,7 +266,7 @@ def padded_input(x: np.ndarray, part: Any, first: int) -> np.ndarray:
 
 
 def _rows(u: np.ndarray) -> np.ndarray:
-    """u (n, *positions, F) as a matrix (P, F) with rows in one piece, or if they are short columns: a view if it can be."""
+    """u (n, *positions, F) as a matrix (P, F) with rows (of few channels columns) in one piece: a view if possible."""
     matrix = _as_matrix(u)
     if matrix is not None:
         return matrix
