@@ -5,6 +5,7 @@ They follow from shapes alone, so that the bits of a result do not depend on the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 SHARES = 8  # blocks that a batch is cut into, if they are still large enough
@@ -15,6 +16,12 @@ def even(n: int, most: int) -> list[slice]:
     count = max(-(-n // max(most, 1)), 1)
     bounds = [n * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(bounds) if b > a]
+
+
+@lru_cache(maxsize=1024)
+def joined(n: int, length: int, least: int) -> int:
+    """How many of n pieces of this length are taken as one, to have `least` numbers: a divisor of n, n if none will."""
+    return next((k for k in range(1, n) if n % k == 0 and k * length >= least), n)
 
 
 def blocks(n: int, rows: int, columns: int, least: int, most: int) -> list[tuple[slice, slice]]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..window import row_range
 from . import layout
-from .blocks import blocks
+from .blocks import blocks, joined
 from .finish import nothing
 from .im2col import padded_input
 from .memory import scratch
@@ -126,10 +126,7 @@ def _convolve(
 
 def _cells(part: Any, c: int) -> int:
     """Cells of a row that are worked on in one piece: a divisor of their number; 1 if they are not neighbours."""
-    if part.stride[-1] != 1:
-        return 1
-    width = part.output[-1]
-    return next((n for n in range(1, width) if n * c >= PIECE and width % n == 0), width)
+    return joined(part.output[-1], c, PIECE) if part.stride[-1] == 1 else 1
 
 
 def _seen(x: np.ndarray, part: Any, cells: int) -> np.ndarray:

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from .activation import BLOCK, constant
+from .blocks import joined
 from .layout import channels_last
+
+ROW = 1 << 8  # numbers of a row that a bias is added to, at least
 
 
 class Finish:
@@ -30,9 +33,10 @@ class Finish:
             bias, width = self.bias[channels], block.shape[-2]
             if flat is None:
                 block += bias
-            else:  # whole rows of the image at a time: NumPy starts each row anew
-                lines = flat.reshape(-1, width * block.shape[-1])
-                lines += np.tile(bias, width)
+            else:  # several pixels at a time: NumPy starts each row anew
+                cells = joined(width, len(bias), ROW)
+                lines = flat.reshape(-1, cells * len(bias))
+                lines += np.concatenate([bias] * cells)
         if self.residual is not None:
             block += self.residual[samples, rows][..., channels]
         if self.relu and flat is not None:
