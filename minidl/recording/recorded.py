@@ -70,6 +70,7 @@ class Recorded:
         self.function, self.strict, self.passes = function, strict, passes
         self.attempts: dict[Any, Attempt] = {}
         self.refusal: str | None = None
+        self.module: Module | None = None  # whose forward it is
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         now = current()
@@ -99,6 +100,8 @@ class Recorded:
             attempt.guards.look_at_gradients()
             before = attempt.guards.without_gradient
         with setting(trace=trace):
+            if self.module is not None:
+                trace.enter(self.module)
             result = self.function(*arguments, **options)
             program = trace.program(result)
         self.refusal = trace.refusal
@@ -158,6 +161,7 @@ class RecordedForward(Recorded):
     def __init__(self, module: Module, passes: Iterable[Pass] | None):
         forward = module.forward
         super().__init__(forward.function if isinstance(forward, RecordedForward) else forward, passes=passes)
+        self.module = module
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return (self.function if current().recording else super().__call__)(*inputs, **options)

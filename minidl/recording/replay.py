@@ -74,7 +74,8 @@ def call(function: str, instruction: Instruction, constant: Callable[[Any], str]
 def written(structure: Any, leaf: Callable[[Any], str]) -> str:
     """A structure as Python writes it."""
     if type(structure) is tuple:
-        return "(" + "".join(f"{written(part, leaf)}, " for part in structure) + ")"
+        parts = [written(part, leaf) for part in structure]
+        return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
     if type(structure) is list:
         return "[" + ", ".join(written(part, leaf) for part in structure) + "]"
     if type(structure) is dict:

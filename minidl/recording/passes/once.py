@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..program import Instruction, Program
+from .dead import used
 
 
 def unchanging(program: Program) -> set[int]:
@@ -25,4 +26,5 @@ def compute_once(program: Program) -> Program:
 
     once = [instruction for instruction in program.instructions if moves(instruction)]
     rest = [instruction for instruction in program.instructions if not moves(instruction)]
-    return program.changed(rest, once=[*program.once, *once])
+    moved = program.changed(rest, once=[*program.once, *once])
+    return moved.changed(rest, once=used(moved.once, moved.from_once()))
