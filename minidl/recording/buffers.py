@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.cpu.memory import scratch, supply
+from ..kernels.cpu.memory import give_back, scratch, supply
 from .program import Instruction, Program, refs
 from .replay import compiled
 
@@ -53,6 +53,8 @@ class Buffers:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Inside, kernels get what was planned for them."""
+        if self.memory is None:  # what steps that were not planned have left lies in pieces, none large enough
+            give_back()
         memory = scratch("planned", (self.size,), BYTES)
         if self.memory is None or memory.base is not self.memory.base:  # another program has needed more
             self.memory = memory

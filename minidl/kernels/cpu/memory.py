@@ -47,6 +47,11 @@ keep_memory = cache(keep)  # once in a process is enough
 def release_memory() -> None:
     """Give memory that is free back to the operating system now, and the scratch memory of kernels with it."""
     forget_scratch()
+    give_back()
+
+
+def give_back() -> None:
+    """Give the pages that the C library holds, but nobody uses, back to the operating system."""
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)
