@@ -4,6 +4,8 @@ KERNELS = {
     "relu": "cpu.activation.relu",
     "leaky_relu": "cpu.activation.leaky_relu",
     "gated": "cpu.activation.gated",
+    "where": "cpu.select.where",
+    "held_between": "cpu.select.held_between",
     "add": "cpu.arithmetic.add",
     "subtract": "cpu.arithmetic.subtract",
     "multiply": "cpu.arithmetic.multiply",

@@ -37,9 +37,9 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     return channels_first(memory.empty((n, *size, c), dtype))
 
 
-def empty_like(x: np.ndarray) -> np.ndarray:
-    """An uninitialised array of the shape, dtype and order of axes of x."""
-    return shaped_as(x, x.shape, partial(memory.empty, dtype=x.dtype))
+def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """An uninitialised array of the shape, order of axes and, if no other is given, dtype of x."""
+    return shaped_as(x, x.shape, partial(memory.empty, dtype=dtype or x.dtype))
 
 
 def laid_out(x: Any) -> Any:
