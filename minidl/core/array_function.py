@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,21 @@ _modules = sys.modules  # CuPy is asked for only once somebody has imported it
 def namespace(arrays: Any) -> Any:
     """numpy or cupy: where these arrays live. As `device.namespace`, at once where nobody has imported CuPy."""
     return np if "cupy" not in _modules else device.namespace(arrays)
+
+
+def made_once(function: Callable) -> Callable:
+    """Decorator of a function from plain numbers to an array, which is made once for each of them. Nobody writes to it.
+
+    Being one object, it counts as a constant where steps are recorded.
+    """
+
+    @lru_cache(maxsize=256)
+    def make(*arguments: Any, **options: Any) -> np.ndarray:
+        array = function(*arguments, **options)
+        array.flags.writeable = False
+        return array
+
+    return wraps(function)(make)
 
 
 class ArrayFunction:

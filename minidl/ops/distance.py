@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, as_array
 from .arithmetic import minimum
 from .elementwise import absolute, clip, sqrt
@@ -75,6 +76,12 @@ def triplet_margin_loss(
     return reduced(clip(near - far + margin, 0.0), reduction)
 
 
+@ArrayFunction
+def require_signs(xp: Any, target: Any, *, name: str) -> None:
+    if ((target != 1) & (target != -1)).any():
+        raise ValueError(f"{name}: targets must be 1 (alike) or -1 (not alike), got {target.min()} to {target.max()}")
+
+
 def cosine_embedding_loss(
     x1: Tensor, x2: Tensor, target: Any, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
@@ -91,11 +98,10 @@ def cosine_embedding_loss(
         raise ValueError(
             f"{name} needs vectors (N, D) and targets (N,), or (D,) and (), got {x1.shape}, {target.shape}"
         )
-    if ((target != 1) & (target != -1)).any():
-        raise ValueError(f"{name}: targets must be 1 (alike) or -1 (not alike), got {target.min()} to {target.max()}")
+    require_signs(target, name=name)
     e = 1e-12
     c = sum(x1 * x2, -1) / sqrt((sum(x1 * x1, -1) + e) * (sum(x2 * x2, -1) + e))
-    return reduced(where(target == 1, 1 - c, clip(c - margin, 0.0)), reduction)
+    return reduced(where(Tensor(target) == 1, 1 - c, clip(c - margin, 0.0)), reduction)
 
 
 def _of_one_shape(name: str, **tensors: Any) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,21 @@ def scatter(x: Tensor, axis: int, index: Any, src: Any) -> Tensor:
     """
     x = as_tensor(x)
     places = _places("scatter", x, axis, index)
-    xp, shape = device.namespace([x.data]), np.broadcast_shapes(*(p.shape for p in places))
-    order = xp.arange(int(np.prod(shape))).reshape(shape)
-    source = xp.full(x.shape, -1)
-    xp.maximum.at(source, places, order)  # which entry of src each place takes
+    shape = np.broadcast_shapes(*(p.shape for p in places))
+    taken, source = sources(*places, shape=x.shape)
     if not isinstance(src, (int, float)):
-        src = reshape(_part("scatter", src, shape), -1) if order.size else Tensor(xp.zeros(1, x.dtype))
-        src = getitem(src, xp.maximum(source, 0))
-    return where(source >= 0, src, x)
+        src = reshape(_part("scatter", src, shape), -1) if math.prod(shape) else x.zeros_like().reshape(-1)[:1]
+        src = getitem(src, source)
+    return where(taken, src, x)
+
+
+@ArrayFunction
+def sources(xp: Any, *places: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Of each entry of an array of this shape: is it named by `places`, an index, and which of them names it last?"""
+    order = xp.arange(math.prod(np.broadcast_shapes(*(p.shape for p in places))))
+    source = xp.full(shape, -1)
+    xp.maximum.at(source, places, order.reshape(np.broadcast_shapes(*(p.shape for p in places))))
+    return source >= 0, xp.maximum(source, 0)
 
 
 def scatter_add(x: Tensor, axis: int, index: Any, src: Tensor) -> Tensor:
@@ -105,8 +113,14 @@ def one_hot(target: Any, num_classes: int = -1) -> Tensor:
     target = as_array(target)
     if target.dtype.kind not in "iu" and target.size:
         raise TypeError(f"one_hot: class numbers must be integers, got {target.dtype}")
+    if num_classes == -1:
+        num_classes = int(Tensor(target).max().item()) + 1 if target.size else 0
+    return Tensor(one_hot_rows(target, classes=num_classes))
+
+
+@ArrayFunction
+def one_hot_rows(xp: Any, target: Any, *, classes: int) -> Any:
     low, high = device.numbers([target.min(), target.max()]) if target.size else (0, -1)
-    classes = int(high) + 1 if num_classes == -1 else num_classes
     if low < 0 or high >= classes:
         raise IndexError(f"one_hot: the classes are {low:.0f} to {high:.0f}, {classes} classes are 0 to {classes - 1}")
-    return Tensor((target[..., None] == device.namespace([target]).arange(classes)).astype(np.int64))
+    return (target[..., None] == xp.arange(classes)).astype(np.int64)

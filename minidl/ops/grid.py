@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import made_once
 from ..core.tensor import Tensor, as_tensor
-from ..device import namespace
+from ..device import namespace, to_device
 from .indexing import where
 from .linear import matmul
 from .shape import reshape, swapaxes, transpose
@@ -142,11 +143,15 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool = False)
             f"affine_grid: size {size} is (N, C, *output), it takes theta ({size[0]}, {rank}, {rank + 1}), "
             f"got {theta.shape}"
         )
-    axes = [_coordinates(n, align_corners) for n in size[2:]]
-    mesh = np.meshgrid(*axes, indexing="ij")[::-1]  # of the last axis first
-    points = np.stack([m.reshape(-1) for m in [*mesh, np.ones(size[2:])]], axis=-1)  # (positions, rank + 1)
-    points = Tensor(namespace([theta.data]).asarray(points, dtype=theta.dtype))
+    points = Tensor(to_device(_points(size[2:], align_corners), theta.device)).astype(theta.dtype)
     return reshape(matmul(points, swapaxes(theta, 1, 2)), (size[0], *size[2:], rank))
+
+
+@made_once
+def _points(size: tuple[int, ...], align_corners: bool) -> np.ndarray:
+    """(positions, rank + 1): the coordinates of each, and 1."""
+    mesh = np.meshgrid(*[_coordinates(n, align_corners) for n in size], indexing="ij")[::-1]  # of the last axis first
+    return np.stack([m.reshape(-1) for m in [*mesh, np.ones(size)]], axis=-1)
 
 
 def _coordinates(n: int, align_corners: bool) -> np.ndarray:

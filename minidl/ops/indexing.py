@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction, made_once
 from ..core.first_primitives import stack_p
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from . import reach
-from .shape import normal_axes, position
+from .shape import full_like, normal_axes, position
 
 BASIC = {slice, int, type(None), type(Ellipsis)}  # parts of an index as they are
 
@@ -65,8 +66,14 @@ def _index_part(part: Any, x: Tensor) -> Any:
     if isinstance(part, Tensor):
         return part.data
     if isinstance(part, (list, tuple, range)):
-        part = np.asarray(part, dtype=None if len(part) else np.intp)
+        part = listed(values=part)
     return device.to_device(part, x.device) if isinstance(part, np.ndarray) else part
+
+
+@ArrayFunction
+def listed(xp, *, values):
+    """Numbers, or True and False, as an index."""
+    return np.asarray(values, dtype=None if len(values) else np.intp)
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -154,14 +161,14 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
         padded = put(x, index=inner, shape=shape)
         if value == 0:
             return padded
-        inside = put(device.namespace([x.data]).ones_like(x.data, dtype=bool), index=inner, shape=shape)
+        inside = put(Tensor(full_like(x.form, True, bool)), index=inner, shape=shape)
         return where(inside, padded, float(value))
     for axis, (low, high) in enumerate(pairs):
         if low or high:
             n, at = x.shape[axis], (slice(None),) * axis
-            source = device.to_device(_border_source(mode, n, low, high), x.device)
-            before = [getitem_p(x, index=(*at, source[:low]))] if low > 0 else []
-            after = [getitem_p(x, index=(*at, source[low + n :]))] if high > 0 else []
+            source = Tensor(device.to_device(_border_source(mode, n, low, high), x.device))
+            before = [getitem_p(x, index=(*at, source[:low].data))] if low > 0 else []
+            after = [getitem_p(x, index=(*at, source[low + n :].data))] if high > 0 else []
             middle = x if low >= 0 <= high else getitem_p(x, index=(*at, kept[axis]))
             x = concat([*before, middle, *after], axis=axis)
     return x
@@ -196,6 +203,7 @@ def _pairs_of_flat(x: Tensor, flat: list[int]) -> list[tuple[int, int]]:
     return [(0, 0)] * (x.ndim - len(pairs)) + pairs
 
 
+@made_once
 def _border_source(mode: str, n: int, low: int, high: int) -> np.ndarray:
     """For each position of the padded axis, the position of the axis that it repeats."""
     i = np.arange(-low, n + high)

@@ -118,15 +118,25 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if count(x.shape, axes) == 0:
         raise ValueError(f"min over nothing: shape {x.shape}, axis {axis}")
     if x.dtype.kind in "iub":  # not all of these have an opposite
-        return Tensor(x.data.min(axis=axes, keepdims=keepdims))
+        return Tensor(smallest(x.data, axis=axes, keepdims=keepdims))
     return -max_p(-x, axis=axes, keepdims=keepdims)
+
+
+@ArrayFunction
+def smallest(xp, x, *, axis, keepdims):
+    return x.min(axis=axis, keepdims=keepdims)
+
+
+@ArrayFunction
+def product_of(xp, x, *, axis, keepdims):
+    return x.prod(axis=axis, keepdims=keepdims)
 
 
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`, by a tree of multiplications: exact derivatives of any order, zeros included."""
     axes = normal_axes(axis, x.ndim)
     if x.dtype.kind in "iub":
-        return Tensor(x.data.prod(axis=axes, keepdims=keepdims))
+        return Tensor(product_of(x.data, axis=axes, keepdims=keepdims))
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     shape = tuple(x.shape[a] for a in rest)
     y = transpose(x, axes + rest) if x.ndim else x  # (axes..., rest...)

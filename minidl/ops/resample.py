@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..core.array_function import ArrayFunction, made_once
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
+from .shape import transpose_p
 from .window import per_axis
 
 
@@ -28,7 +30,7 @@ def matmul_along_axis(xp, x, *, axis, matrix):
 
 @matmul_along_axis.rule("x", formula="gx[..., i, ...] = sum over o of matrix[o, i] * g[..., o, ...]")
 def matmul_along_axis_x(g, y, x, *, axis, matrix):
-    return matmul_along_axis(g, axis=axis, matrix=matrix.T)
+    return matmul_along_axis(g, axis=axis, matrix=transpose_p(Tensor(matrix), axes=(1, 0)).data)
 
 
 @primitive(formula="y[..., o, ...] = x[..., index[o], ...]", kind="linear", saves=(), reach=reach.resampled)
@@ -39,8 +41,13 @@ def take(xp, x, *, axis, index):
 
 @take.rule("x", formula="gx[..., i, ...] = sum over o with index[o] = i of g[..., o, ...]")
 def take_x(g, y, x, *, axis, index):
-    chosen = device.namespace([index]).arange(x.shape[axis])[:, None] == index  # (I, O)
-    return matmul_along_axis(g, axis=axis, matrix=chosen)
+    return matmul_along_axis(g, axis=axis, matrix=chosen(index, n=x.shape[axis]))
+
+
+@ArrayFunction
+def chosen(xp, index, *, n):
+    """(n, O): is entry i the one that output o takes?"""
+    return xp.arange(n)[:, None] == index
 
 
 MODES = {  # and the only number of spatial axes that torch's names for some ranks go with
@@ -124,6 +131,7 @@ def _geometry(
     return lengths, [n / m for n, m in zip(shape, lengths)]
 
 
+@made_once
 def nearest_index(n: int, m: int, step: float, single: bool, exact: bool = False) -> np.ndarray:
     """The input entry that each of m samples takes: floor(step * o), or `exact` the one that holds step * (o + 1/2),
     within the axis.
@@ -143,6 +151,7 @@ def nearest_index(n: int, m: int, step: float, single: bool, exact: bool = False
 # --- the weights of the samples, one row each
 
 
+@made_once
 def _matrix(kind: str, n: int, m: int, step: float, align_corners: bool, antialias: bool) -> np.ndarray:
     if kind == "area":
         return area_matrix(n, m)
@@ -189,6 +198,7 @@ def antialiased_matrix(n: int, m: int, step: float, kernel: Callable, radius: fl
     return matrix
 
 
+@made_once
 def area_matrix(n: int, m: int) -> np.ndarray:
     """(m, n): row o averages the entries from floor(o n / m) up to ceil((o + 1) n / m)."""
     matrix = np.zeros((m, n))

@@ -59,9 +59,9 @@ def full(xp: Any, *, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
     return xp.full(shape, value, dtype)
 
 
-def full_like(x: Any, value: float) -> Any:
-    """An array of the shape, dtype and device of x that holds one value."""
-    return full.run(device.namespace([x]), [], {"shape": x.shape, "value": value, "dtype": x.dtype})
+def full_like(x: Any, value: float, dtype: Any = None) -> Any:
+    """An array of the shape, device and dtype of x (or another) that holds one value."""
+    return full.run(device.namespace([x]), [], {"shape": x.shape, "value": value, "dtype": dtype or x.dtype})
 
 
 @primitive(formula="x on device", kind="linear", reach=reach.same)

@@ -33,7 +33,7 @@ class Plan:
         self.buffers: Buffers | None = None
 
     def run(self, *arrays: np.ndarray) -> Any:
-        if self.sources and not self._is_fresh():
+        if self.program.once and not (self.held and self._is_fresh()):
             self.seen = [_noted(*source) for source in self.sources]
             self.held = self.prepare()
         if self.buffers is None:
@@ -44,9 +44,7 @@ class Plan:
 
     def _is_fresh(self) -> bool:
         """Are the parameters and buffers that `held` was computed of what they were?"""
-        return bool(self.seen) and all(
-            _is_as_noted(owner, name, noted) for (owner, name), noted in zip(self.sources, self.seen)
-        )
+        return all(_is_as_noted(owner, name, noted) for (owner, name), noted in zip(self.sources, self.seen))
 
     def text(self, after: str | None = None) -> str:
         """The program as it is in the end, or `after` one of the passes ("recording" for none)."""

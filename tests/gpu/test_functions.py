@@ -11,6 +11,8 @@ import minidl as md
 from minidl import functional as F
 from minidl.ops.methods import METHODS
 
+ONE = np.array([1])
+
 
 class Draw:
     """Tensors on one device, the same numbers whichever it is; those that need a gradient are remembered."""
@@ -208,7 +210,7 @@ MEMBERS = {
     "flip": lambda x, t: x.flip(),
     "__getitem__": lambda x, t: (
         x[0], x[..., 1:, None], x[[1, 0, 1]], x[x > 0], x[t.constant([1, 1]), :, t.constant([0, 3])], x[:, (0, 2)],
-        x[np.array([1])],
+        x[ONE],
     ),
     "__abs__": lambda x, t: abs(x),
     "__matmul__": lambda x, t: x @ t(4, 2),
