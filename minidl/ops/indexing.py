@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import device
 from ..core.array_function import ArrayFunction, made_once
+from ..core.context import current
 from ..core.first_primitives import stack_p
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
@@ -64,9 +65,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 def _index_part(part: Any, x: Tensor) -> Any:
     if isinstance(part, Tensor):
-        return part.data
+        part = part.data
     if isinstance(part, (list, tuple, range)):
         part = listed(values=part)
+    if (trace := current().trace) is not None and getattr(getattr(part, "dtype", None), "kind", "") == "b":
+        trace.refuse("a mask takes as many entries as it has True: shapes depend on values; use F.where")
     return device.to_device(part, x.device) if isinstance(part, np.ndarray) else part
 
 
