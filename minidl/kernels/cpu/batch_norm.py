@@ -35,10 +35,8 @@ def training_backward(
     if not _takes(x):
         return NotImplemented
     mean, var = statistics or norm.moments(x)
-    if relu:
-        g = channels.gated(g, *_coefficients(x, weight, bias, mean, var, eps))
     high, low = _split(mean, x.dtype)
-    sum_g, sum_gx = channels.sums(g, x, high)
+    sum_g, sum_gx, g = channels.sums(g, x, high, _gate(x, weight, bias, mean, var, eps) if relu else None)
     sum_gx -= low * sum_g  # sum of g * (x - mean)
     inverse = 1 / np.sqrt(var + eps)
     gx = None
@@ -62,16 +60,14 @@ def evaluation_backward(
 ) -> Any:
     if not _takes(x):
         return NotImplemented
-    if relu:
-        g = channels.gated(g, *_coefficients(x, weight, bias, mean, var, eps))
     inverse = 1 / np.sqrt(var + eps)
     k = inverse if weight is None else inverse * weight
-    gx = channels.scaled(g, k) if needed[0] else None
     sum_g = sum_gx = None
-    if needed[1] or needed[2]:
+    if relu or needed[1] or needed[2]:
         high, low = _split(mean, x.dtype)
-        sum_g, sum_gx = channels.sums(g, x, high)
+        sum_g, sum_gx, g = channels.sums(g, x, high, _gate(x, weight, bias, mean, var, eps) if relu else None)
         sum_gx = inverse * (sum_gx - low * sum_g)
+    gx = channels.scaled(g, k) if needed[0] else None
     return gx, *norm.affine_gradients(y, sum_gx, sum_g, needed)
 
 
@@ -83,6 +79,12 @@ def _split(mean: Any, dtype: Any) -> tuple[Any, Any]:
     """`mean` as ``high + low``, high in `dtype`."""
     high = mean.astype(dtype)
     return high, mean - high
+
+
+def _gate(*arguments: Any) -> tuple[Any, Any]:
+    """The slope and the shift of `_coefficients`."""
+    _, _, slope, shift, _ = _coefficients(*arguments)
+    return slope, shift
 
 
 def _coefficients(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> tuple:

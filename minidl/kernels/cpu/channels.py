@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import memory
-from .activation import bits
+from .activation import bits, constant
 from .layout import channels_first, channels_last, is_channels_last
 from .memory import scratch
 from .workers import share
@@ -213,28 +213,7 @@ def affine(
         if added is not None:
             part += plan.part(added, block)
         if relu:
-            np.maximum(part, 0, out=part)
-
-    share(work, plan.blocks, COST * x.size)
-    return y
-
-
-def gated(
-    g: np.ndarray, x: np.ndarray, centre: np.ndarray, slope: np.ndarray, shift: np.ndarray, dtype: Any
-) -> np.ndarray:
-    """g where `affine` of the rest is positive, 0 elsewhere: through a relu back to what went into it."""
-    plan, matrix = as_matrix(x)
-    y = empty(x, g.dtype)
-    out, g, like = as_matrix(y)[1], as_matrix_like(x, g), np.empty(0, dtype)
-    centre, slope, shift = map(plan.coefficients, (centre, slope.astype(dtype), shift.astype(dtype)))
-
-    def work(*block: Any) -> None:
-        part = plan.part(matrix, block)
-        value = scratch("norm", part.shape, like)
-        np.subtract(part, plan.chosen(centre, block), out=value)
-        value *= plan.chosen(slope, block)
-        value += plan.chosen(shift, block)
-        np.multiply(bits(plan.part(g, block)), value > 0, out=bits(plan.part(out, block)))
+            np.maximum(part, constant(0.0, part[:1]), out=part)
 
     share(work, plan.blocks, COST * x.size)
     return y
@@ -275,23 +254,38 @@ def scaled(g: np.ndarray, k: np.ndarray) -> np.ndarray:
     return y
 
 
-def sums(g: np.ndarray, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of g and of ``g * (x - centre)`` over each channel, in double precision."""
+def sums(
+    g: np.ndarray, x: np.ndarray, centre: np.ndarray, gate: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The sums of g and of ``g * (x - centre)`` over each channel, in double precision, and g.
+
+    With a gate (slope, shift) g is 0 first where `affine`, ``(x - centre) * slope + shift``, is not positive: it has
+    come through a relu.
+    """
     plan, matrix = as_matrix(x)
-    g = as_matrix_like(x, g)
+    given, gated = as_matrix_like(x, g), None
+    if gate is not None:
+        g = empty(x, g.dtype)
+        gated = as_matrix(g)[1]
+        slope, shift = (plan.coefficients(v.astype(g.dtype)) for v in gate)
     plain, weighted = (_filled(plan.table_shape, g.dtype, 0) for _ in range(2))
     centre = plan.coefficients(centre)
 
     def work(*block: Any) -> None:
-        part = plan.part(g, block)
-        product = scratch("norm", part.shape, g)
+        part = plan.part(given, block)
+        product = scratch("norm", part.shape, part)
         np.subtract(plan.part(matrix, block), plan.chosen(centre, block), out=product)
+        if gated is not None:
+            value = np.multiply(product, plan.chosen(slope, block), out=scratch("value", part.shape, part))
+            value += plan.chosen(shift, block)
+            np.multiply(bits(part), value > 0, out=bits(plan.part(gated, block)))
+            part = plan.part(gated, block)
         product *= part
         part, product = plan.summed(part), plan.summed(product)
-        place, ones = plan.place(block, part), np.ones(plan.count(part), g.dtype)
+        place, ones = plan.place(block, part), np.ones(plan.count(part), part.dtype)
         plan.dot(ones, part, plain[place])
         plan.dot(ones, product, weighted[place])
 
     share(work, plan.blocks, COST * x.size)
-    wide = np.result_type(g.dtype, np.float64)
-    return tuple(plan.by_channel(v).sum((0, 2), dtype=wide) for v in (plain, weighted))
+    wide = np.result_type(plain.dtype, np.float64)
+    return *(plan.by_channel(v).sum((0, 2), dtype=wide) for v in (plain, weighted)), g
