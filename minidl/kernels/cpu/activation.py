@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import block_size
 from .layout import empty_like
 from .workers import share
 
-BLOCK = 1 << 18  # entries worked on at a time: with fewer, threads wait for the GIL
+BLOCK = 1 << 18  # entries worked on at a time, at most
 FEW = 1 << 13  # entries: with fewer, the plain function is as fast
 ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float16, np.float32, np.float64)}  # faster than Python's 0
 UNSIGNED = {t: np.dtype(f"u{t.itemsize}") for t in ZERO}
@@ -94,12 +95,13 @@ def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """The same blocks, of at most BLOCK entries, of arrays of one shape, along the memory of the first."""
     lines = [a.ravel("K") for a in arrays]
     alike = all(strides(a) == strides(arrays[0]) for a in arrays)
+    most = block_size(arrays[0].size, BLOCK)
     if alike and all(np.may_share_memory(a, line) for a, line in zip(arrays, lines, strict=True)):
-        for i in range(0, lines[0].size, BLOCK):
-            yield tuple(line[i : i + BLOCK] for line in lines)
+        for i in range(0, lines[0].size, most):
+            yield tuple(line[i : i + most] for line in lines)
     else:
         order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
-        yield from _cut(tuple(a.transpose(order) for a in arrays))
+        yield from _cut(tuple(a.transpose(order) for a in arrays), most)
 
 
 def strides(a: np.ndarray) -> list[int]:
@@ -107,13 +109,13 @@ def strides(a: np.ndarray) -> list[int]:
     return [step for step, n in zip(a.strides, a.shape, strict=True) if n > 1]
 
 
-def _cut(arrays: tuple[np.ndarray, ...]) -> Iterator[tuple[np.ndarray, ...]]:
+def _cut(arrays: tuple[np.ndarray, ...], most: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Blocks by the first axis, and where a slice of it is too much by the next ones."""
     n, size = len(arrays[0]), arrays[0].size
-    if size > BLOCK * n:
+    if size > most * n:
         for i in range(n):
-            yield from _cut(tuple(a[i] for a in arrays))
+            yield from _cut(tuple(a[i] for a in arrays), most)
     elif size:
-        step = BLOCK * n // size
+        step = most * n // size
         for i in range(0, n, step):
             yield tuple(a[i : i + step] for a in arrays)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 SHARES = 8  # blocks that a batch is cut into, if they are still large enough
+LEAST = 1 << 16  # entries of an array that are large enough a block: with fewer, threads wait for the GIL
 
 
 def even(n: int, most: int) -> list[slice]:
@@ -22,6 +23,11 @@ def even(n: int, most: int) -> list[slice]:
 def joined(n: int, length: int, least: int) -> int:
     """How many of n pieces of this length are taken as one, to have `least` numbers: a divisor of n, n if none will."""
     return next((k for k in range(1, n) if n % k == 0 and k * length >= least), n)
+
+
+def block_size(entries: int, most: int) -> int:
+    """How many entries of an array are worked on at a time, where each is worked on alone."""
+    return min(max(entries // SHARES, LEAST), most)
 
 
 def blocks(n: int, rows: int, columns: int, least: int, most: int) -> list[tuple[slice, slice]]:

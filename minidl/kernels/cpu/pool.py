@@ -16,6 +16,7 @@ import numpy as np
 
 from ...ops.pool import lowest
 from ..window import row_range
+from .blocks import block_size
 from .layout import shaped_as
 from .memory import empty, scratch
 from .workers import share
@@ -169,9 +170,10 @@ def _groups(x: np.ndarray, window: Any) -> list[list[tuple[slice, slice, slice, 
     """Blocks (samples, channels, rows of the output, window of those rows) of x (N, C, *size), grouped by maps."""
     n, c = x.shape[:2]
     cells = math.prod(window.size)
-    samples = max(BLOCK // max(c * cells, 1), 1)
-    channels = c if samples > 1 or _channels_inside(x) else max(BLOCK // cells, 1)
-    height = max(BLOCK * window.output[0] // max(samples * channels * cells, 1), 1)
+    most = block_size(n * c * cells, BLOCK)
+    samples = max(most // max(c * cells, 1), 1)
+    channels = c if samples > 1 or _channels_inside(x) else max(most // cells, 1)
+    height = max(most * window.output[0] // max(samples * channels * cells, 1), 1)
     starts = range(0, window.output[0], height)
     rows = [slice(r, min(r + height, window.output[0])) for r in starts]
     parts = [(r, row_range(window, r.start, r.stop)) for r in rows]
