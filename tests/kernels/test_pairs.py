@@ -56,3 +56,10 @@ def test_where_they_are_not_taken():
     assert pay()
     assert not any([pay(outputs=16), pay(outputs=4), pay(inputs=4), pay(groups=2), pay(size=(6, 7)), pay(stride=2)])
     assert not any([pay(dilation=2), pay(size=(8,))])
+
+
+def test_an_empty_batch():
+    window, w = Window.of((5, 6), 3, padding=1), np.ones((8, 9, 3, 3))
+    x, u = np.ones((0, 9, 5, 6)), np.ones((0, 8, 5, 6))
+    assert pairs.gather(x, w, window).shape == u.shape
+    assert np.array_equal(pairs.correlate(x, u, window), np.zeros(w.shape))

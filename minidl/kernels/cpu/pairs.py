@@ -37,17 +37,17 @@ def gather(x: np.ndarray, w: np.ndarray, window: Any, finish: Callable[..., None
     both[:f, ..., :k] = both[f:, ..., 1:] = w
 
     def finish_both(block: np.ndarray, samples: slice, rows: slice, channels: slice) -> None:
-        finish(block.reshape(*block.shape[:-2], -1, f), samples, rows)  # channels: all of them
+        finish(block.reshape(*block.shape[:-2], 2 * block.shape[-2], f), samples, rows)  # channels: all of them
 
     y = layout.channels_last(im2col.gather(x, both, _of_pairs(window), 1, finish if finish is nothing else finish_both))
-    return layout.channels_first(y.reshape(*y.shape[:-2], -1, f))
+    return layout.channels_first(y.reshape(*y.shape[:-2], 2 * y.shape[-2], f))
 
 
 def correlate(x: np.ndarray, u: np.ndarray, window: Any) -> np.ndarray:
     """dT/dw: x (N, C, *size), u (N, F, *output) give (F, C, *kernel)."""
     f = u.shape[1]
     u = np.ascontiguousarray(layout.channels_last(u))
-    pairs = layout.channels_first(u.reshape(*u.shape[:-2], -1, 2 * f))
+    pairs = layout.channels_first(u.reshape(*u.shape[:-2], u.shape[-2] // 2, 2 * f))
     both = im2col.correlate(x, pairs, _of_pairs(window), 1)
     return both[:f, ..., :-1] + both[f:, ..., 1:]
 
