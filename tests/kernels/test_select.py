@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl.kernels.cpu import select
+from minidl.kernels.cpu import activation, select
 from minidl.kernels.cpu.layout import laid_out
 from minidl.ops.activation import held_between
 
@@ -31,6 +31,13 @@ def test_where(dtype, layout):
     for one, other in ((a, b), (a, 0.0), (0.0, b), (a, -0.0), (2, b), (a, np.inf), (np.nan, b)):
         found = select.where(one, other, condition=condition)
         assert same_bits(found, np.where(condition, one, other))
+
+
+def test_minus_zero_is_not_zero():
+    zero, condition = activation.constant(0.0, np.ones(9, "f")), np.zeros(SHAPE, bool)
+    found = select.where(drawn(0, "float32"), -0.0, condition=condition)
+    assert not np.signbit(zero).any() and np.signbit(found).all()
+    assert not np.signbit(activation.constant(0.0, np.ones(9, "f"))).any()
 
 
 def test_where_leaves_the_rest_to_numpy():

@@ -81,12 +81,13 @@ def bits(x: np.ndarray) -> np.ndarray:
 
 def constant(value: float, like: np.ndarray) -> np.ndarray:
     """An array of the shape of a block: NumPy takes the maximum with it five times as fast as with a number."""
-    return _held(value, like.dtype, BLOCK)[: like.size].reshape(like.shape)
+    return _held(float(value).hex(), like.dtype, BLOCK)[: like.size].reshape(like.shape)
 
 
 @lru_cache(maxsize=8)
-def _held(value: float, dtype: Any, size: int) -> np.ndarray:
-    values = np.full(size, value, dtype)
+def _held(value: str, dtype: Any, size: int) -> np.ndarray:
+    """Of a number in hexadecimal, which tells 0 from -0."""
+    values = np.full(size, float.fromhex(value), dtype)
     values.flags.writeable = False
     return values
 
