@@ -25,9 +25,9 @@ What makes the comparison fair:
   the other left waiting in a loop; a turn starts 50 ms after the last one ended, when those have gone to sleep. No
   setting says how a library's threads should wait: each does as its user would see it.
 - A training step is one of `minidl.train.fit(record=True)`, as the tasks train: forward, loss, backward, the norm of
-  the gradients, update, replayed; the two steps that are recorded first are not timed. Inference is that of a network
-  that has been recorded (`md.record`). Of torch it is the loop that its users write: zero_grad, forward, loss,
-  backward, step.
+  the gradients, update, replayed; the first four, in which it is recorded, and its memory planned and first touched,
+  are not timed. Inference is that of a network that has been recorded (`md.record`). Of torch it is the loop that its
+  users write: zero_grad, forward, loss, backward, step.
 - Equal threads, all cores unless --threads says otherwise: set_num_threads for torch, intra_op_num_threads for
   onnxruntime, MINIDL_NUM_THREADS and OPENBLAS_NUM_THREADS for minidl (and for DeZero and MyGrad).
 - Each chooses its instructions by the processor that it finds; which those are is printed. OPENBLAS_CORETYPE, which

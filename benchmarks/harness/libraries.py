@@ -58,7 +58,7 @@ def _minidl(device: str) -> Library:
         cast=lambda model, dtype: model.to(dtype).to(device),
         matmul=lambda a, b: namespace([a.data, b.data]).matmul(a.data, b.data),
         fit=partial(fit, progress=False, record=device == "cpu"),
-        recorded_steps=2 * (device == "cpu"),
+        recorded_steps=4 * (device == "cpu"),
         finish=lambda model, x: md.record(model) if device == "cpu" else model,
         meter=Clock() if device == "cpu" else CuPyMeter(gpu()),
         algorithm=lambda name: md.algorithm(name) if name else nullcontext(),

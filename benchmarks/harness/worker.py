@@ -154,8 +154,8 @@ class Runner:
         self.matrix: Any = None
 
     def memory(self) -> int:
-        """Bytes at the peak of two calls, above those in use once the library, model and input are there."""
-        return self.library.meter.memory(lambda: self.job.run(2, before=self.library.recorded_steps))
+        """Bytes at the peak of a few calls, above those in use once the library, model and input are there."""
+        return self.library.meter.memory(lambda: self.job.run(self.library.recorded_steps + 2))
 
     def kernels(self) -> str:
         """Which instruction set and which BLAS run."""
