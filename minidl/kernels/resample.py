@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..device import namespace
 from .cpu.layout import inverse, memory_order
+from .cpu.product import product
 
 
 def matmul_along_axis(x: Any, *, axis: int, matrix: Any) -> Any:
@@ -14,11 +17,13 @@ def matmul_along_axis(x: Any, *, axis: int, matrix: Any) -> Any:
     order = memory_order(x)
     x, axis = x.transpose(order), order.index(axis)
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    matrix = namespace([x]).asarray(matrix, dtype=x.dtype)
+    xp = namespace([x])
+    multiply = product if xp is np else xp.matmul
+    matrix = xp.asarray(matrix, dtype=x.dtype)
     if after == 1:  # one large product rather than many small ones
-        y = x.reshape(before, x.shape[axis]) @ matrix.T  # (B, I) @ (I, O)
+        y = multiply(x.reshape(before, x.shape[axis]), matrix.T)  # (B, I) @ (I, O)
     else:
-        y = matrix @ x.reshape(before, x.shape[axis], after)  # (O, I) @ (B, I, A)
+        y = multiply(xp.broadcast_to(matrix, (before, *matrix.shape)), x.reshape(before, x.shape[axis], after))
     return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :]).transpose(inverse(order))
 
 

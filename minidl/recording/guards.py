@@ -19,28 +19,31 @@ class Guards:
 
     def __init__(self, trace: Trace):
         self.modules = [
-            (module, {n: v for n, v in attributes.items() if n not in module.buffer_names})
+            (module, len(attributes), {n: v for n, v in attributes.items() if n not in module.buffer_names})
             for module, attributes in trace.modules.items()
         ]
         self.parameters = [(p, needs, p.dtype, p.shape, p.data.strides) for p, needs in trace.parameters.items()]
         self.without_gradient: list[bool] | None = None  # of each parameter, before the step
 
-    def look_at_gradients(self) -> None:
-        self.without_gradient = [p.grad is None for p, *_ in self.parameters]
+    def look_at_gradients(self) -> list[bool]:
+        return [p.node is None or p.node.grad is None for p, *_ in self.parameters]
 
     def hold(self) -> bool:
-        for module, attributes in self.modules:
+        for module, size, attributes in self.modules:
             now = vars(module)
-            if len(now) != len(attributes) + sum(name in now for name in module.buffer_names):
+            if len(now) != size:
                 return False
             for name, value in attributes.items():
                 other = now.get(name, MISSING)
                 if other is not value and not (type(other) in PLAIN and type(other) is type(value) and other == value):
                     return False
         for p, needs, dtype, shape, strides in self.parameters:
-            if p.requires_grad is not needs or p.dtype != dtype or p.shape != shape or p.data.strides != strides:
+            array = p.data
+            if (p.node is not None) is not needs or array.dtype != dtype or array.shape != shape:
                 return False
-        return self.without_gradient is None or self.without_gradient == [p.grad is None for p, *_ in self.parameters]
+            if array.strides != strides:
+                return False
+        return self.without_gradient is None or self.without_gradient == self.look_at_gradients()
 
 
 def recordable(now: Context) -> bool:

@@ -96,9 +96,7 @@ class Recorded:
     def _recorded(self, attempt: Attempt, arrays: list[Any], arguments: tuple, options: dict) -> Any:
         """Run the step as it is, and note what it does."""
         trace = Trace(arrays, self.strict)
-        if attempt.guards is not None:
-            attempt.guards.look_at_gradients()
-            before = attempt.guards.without_gradient
+        before = [] if attempt.guards is None else attempt.guards.look_at_gradients()
         with setting(trace=trace):
             if self.module is not None:
                 trace.enter(self.module)
@@ -110,7 +108,7 @@ class Recorded:
             return result
         guards, difference = Guards(trace), None
         if attempt.program is not None:
-            guards.without_gradient = before if len(before) == len(guards.parameters) else None
+            guards.without_gradient = before if trace.touches_gradients else None
             difference = first_difference(attempt.program, program)
             if difference is None:
                 attempt.plan = Plan(program, self.passes)

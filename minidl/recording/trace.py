@@ -39,7 +39,8 @@ class Trace:
         self.paths: dict[Any, str] = {}
         self.parameters: dict[Parameter, bool] = {}  # those that were met, and whether they required a gradient
         self.gradients: dict[Parameter, Tensor | None] = {}  # of each when it was first met
-        self.with_new_gradient: dict[Parameter, None] = {}
+        self.with_new_gradient: dict[Parameter, None] = {}  # those whose gradient the step has set
+        self.touches_gradients = False
         self.buffers: dict[int, tuple[Any, str]] = {}
         self.arguments = [self.new(array) for array in arguments]
         self.given = {ref.number for ref in self.arguments}
@@ -155,6 +156,7 @@ class Trace:
         for p in self.parameters:
             if p.grad is not None and p.grad.data is x:
                 ref = self.new(x)
+                self.touches_gradients = True
                 self.note(f"{p.name}.grad", gradient_of, (p,), {}, ref, origin=(p, "grad"))
                 return ref
         return x  # a constant
@@ -183,6 +185,7 @@ class Trace:
         """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
         new = [p for p in self.parameters if p in self.with_new_gradient or p.grad is not self.gradients[p]]
         given = [p for p in new if p.grad is not None]
+        self.touches_gradients |= bool(new)
         if given:
             refs = [self.ref(p.grad.data) for p in given]
             self.note("set_grad", set_gradients, (given, *refs), {}, None, effect=True, retains=True)

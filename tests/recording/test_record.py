@@ -151,3 +151,25 @@ def test_what_stands_for_a_value_that_is_not_read_takes_no_memory():
     arrays = [v for v in step.plans[0].body.__globals__.values() if isinstance(v, np.ndarray)]
     forms = [a for a in arrays if a.shape == (4, 8, 30, 30)]
     assert forms and not any(a.strides[0] for a in forms)
+
+
+def test_gradients_add_up_where_they_are_not_cleared():
+    """A program for parameters without gradients is not one for those that have some."""
+    model, twin = network(), network()
+    rng = np.random.default_rng(0)
+
+    def backward(model, x):
+        loss = (model(md.Tensor(x)) ** 2).sum()
+        loss.backward()
+        return loss
+
+    step = md.record(lambda x: backward(model, x))
+    for clear in (1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1):
+        x = rng.normal(size=(2, 1, 12, 12)).astype("f")
+        if clear:
+            model.zero_grad()
+            twin.zero_grad()
+        step(x)
+        backward(twin, x)
+        for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+            assert np.array_equal(p.grad.data, q.grad.data)
