@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from ..core.array_function import ArrayFunction
 from ..core.tensor import Parameter, Tensor
 from ..device import numbers
 from ..ops.shape import widened
@@ -25,10 +26,18 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
 
 def norm_parts(params: Iterable[Parameter], norm_type: float = 2.0) -> list[Any]:
     """What each gradient adds to the joint norm: the sum of its powers, or its largest entry. On its device still."""
-    sizes = [abs(widened(p.grad.data)) for p in dict.fromkeys(params) if p.grad is not None and p.size]
+    gradients = [widened(p.grad.data) for p in dict.fromkeys(params) if p.grad is not None and p.size]
     if norm_type == math.inf:
-        return [size.max() for size in sizes]
-    return [(size**norm_type).sum(dtype="float64") for size in sizes]
+        return [abs(g).max() for g in gradients]
+    if norm_type == 2:
+        return [sum_of_squares(g) for g in gradients]
+    return [(abs(g) ** norm_type).sum(dtype="float64") for g in gradients]
+
+
+@ArrayFunction
+def sum_of_squares(xp: Any, x: Any) -> Any:
+    """Of the magnitudes of all entries, in double precision."""
+    return (abs(x) ** 2).sum(dtype="float64")
 
 
 def joint_norm(parts: list[float], norm_type: float = 2.0) -> float:

@@ -33,3 +33,13 @@ def test_what_has_no_blocks_is_left_to_the_definition():
     for other in (2.0, a[:1], a.astype(float), a.astype(int)):
         assert arithmetic.add(a, other) is NotImplemented
     assert arithmetic.add(a[:2], a[:2]) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_sum_of_squares_is_added_in_blocks(dtype):
+    from minidl.kernels.cpu.reduce import sum_of_squares
+
+    for x in (*arrays(dtype).values(), np.ones(5, dtype), np.full((3, 4096), 1e3, dtype)):
+        exact = float((x.astype(np.longdouble) ** 2).sum())
+        assert sum_of_squares(x) == pytest.approx(exact, rel=1e-6 if dtype == "float32" else 1e-14)
+    assert sum_of_squares(np.ones(3, complex)) is NotImplemented

@@ -10,6 +10,7 @@ KERNELS = {
     "subtract": "cpu.arithmetic.subtract",
     "multiply": "cpu.arithmetic.multiply",
     "sum": "cpu.reduce.summed",
+    "sum_of_squares": "cpu.reduce.sum_of_squares",
     "matmul": "cpu.product.product",
     "put": "indexing.put",
     "take": "resample.take",

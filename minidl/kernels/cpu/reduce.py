@@ -9,12 +9,16 @@ import math
 
 import numpy as np
 
+from .blocks import even
 from .layout import inverse, memory_order
+from .workers import share
 
 FEW = 128  # rows that may be added one to the next,
 GROUP = 64  # or at a time if they are more; no more than FEW
 SMALL = 1 << 12  # entries of an array that is added in twice the precision at once
 WIDE = 1 << 10  # entries of a row that are added at full speed
+SQUARES = 1 << 12  # entries whose squares are added in the precision of the array
+SHARED = 64  # such blocks are one thread's at a time
 TWICE = {
     np.dtype(t): np.dtype(wide)
     for t, wide in (("f4", "f8"), ("f8", np.longdouble), ("c8", "c16"), ("c16", np.clongdouble))
@@ -42,6 +46,21 @@ def summed(x: np.ndarray, *, axis: tuple[int, ...], keepdims: bool) -> np.ndarra
     y = in_order(x.transpose(order), [k for k, a in enumerate(order) if a in axis]).transpose(inverse(order))
     y = (y if n == 1 else y * n).astype(dtype)
     return y if keepdims else y.reshape([m for a, m in enumerate(y.shape) if a not in axis])
+
+
+def sum_of_squares(x: np.ndarray) -> np.ndarray:
+    """``sum of x^2``, in double precision: each of many short blocks is added in the precision of x."""
+    if x.dtype not in (np.float32, np.float64):
+        return NotImplemented
+    line = x.ravel("K")
+    whole = line.size - line.size % SQUARES
+    blocks, found = line[:whole].reshape(-1, SQUARES), np.empty(whole // SQUARES, x.dtype)
+
+    def work(some: slice) -> None:
+        np.matmul(blocks[some, None], blocks[some, :, None], out=found[some, None, None])  # a product for each block
+
+    share(work, [(some,) for some in even(len(found), SHARED)], cost=line.size)
+    return found.sum(dtype=float) + np.dot(line[whole:], line[whole:]).astype(float)
 
 
 def in_order(x: np.ndarray, axes: list[int]) -> np.ndarray:
