@@ -44,7 +44,7 @@ class Finish:
                 part = flat[start : start + BLOCK]
                 np.maximum(part, constant(0.0, part), out=part)
         elif self.relu:
-            np.maximum(block, 0, out=block)
+            np.maximum(block, constant(0.0, block) if block.size <= BLOCK else 0, out=block)
 
 
 def nothing(*block: Any) -> None:
