@@ -14,7 +14,7 @@ from .layout import empty_like
 from .workers import share
 
 BLOCK = 1 << 18  # entries worked on at a time, at most
-FEW = 1 << 13  # entries: with fewer, the plain function is as fast
+FEW = 1 << 15  # entries: with fewer, the plain function is as fast
 ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float16, np.float32, np.float64)}  # faster than Python's 0
 UNSIGNED = {t: np.dtype(f"u{t.itemsize}") for t in ZERO}
 
@@ -30,7 +30,7 @@ def relu(x: np.ndarray) -> np.ndarray:
     def work(y: np.ndarray, x: np.ndarray) -> None:
         np.maximum(x, constant(0.0, x), out=y)
 
-    share(work, list(blocks(y, x)), x.size)
+    share(work, list(blocks(y, x)), x.size, products=False)
     return y
 
 
@@ -48,7 +48,7 @@ def leaky_relu(x: np.ndarray, *, slope: float) -> np.ndarray:
         np.multiply(x, slope, out=y)
         choose(x, y, out=y)
 
-    share(work, list(blocks(y, x)), 2 * x.size)
+    share(work, list(blocks(y, x)), 2 * x.size, products=False)
     return y
 
 
@@ -70,7 +70,7 @@ def gated(x: np.ndarray, *, gate: np.ndarray, slope: float = 0) -> np.ndarray:
             np.greater(gate, 0, out=y)
         y *= x
 
-    share(work, list(blocks(y, x, gate)), 2 * x.size)
+    share(work, list(blocks(y, x, gate)), 2 * x.size, products=False)
     return y
 
 

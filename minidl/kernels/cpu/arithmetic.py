@@ -26,11 +26,11 @@ def _blockwise(function: np.ufunc, a: Any, b: Any) -> np.ndarray:
     if y.strides != like.strides:
         return NotImplemented
     if not of_a:
-        share(lambda y, b: function(a[first], b, out=y), list(blocks(y, b)), 2 * a.size)
+        share(lambda y, b: function(a[first], b, out=y), list(blocks(y, b)), 2 * a.size, products=False)
     elif not of_b:
-        share(lambda y, a: function(a, b[first], out=y), list(blocks(y, a)), 2 * a.size)
+        share(lambda y, a: function(a, b[first], out=y), list(blocks(y, a)), 2 * a.size, products=False)
     else:
-        share(lambda y, a, b: function(a, b, out=y), list(blocks(y, a, b)), 2 * a.size)
+        share(lambda y, a, b: function(a, b, out=y), list(blocks(y, a, b)), 2 * a.size, products=False)
     return y
 
 

@@ -215,7 +215,7 @@ def affine(
         if relu:
             np.maximum(part, constant(0.0, part[:1]), out=part)
 
-    share(work, plan.blocks, COST * x.size)
+    share(work, plan.blocks, COST * x.size, products=False)
     return y
 
 
@@ -237,7 +237,7 @@ def gradient(
         part += plan.part(g, block)
         part *= plan.chosen(k, block)
 
-    share(work, plan.blocks, COST * x.size)
+    share(work, plan.blocks, COST * x.size, products=False)
     return y
 
 
@@ -250,7 +250,7 @@ def scaled(g: np.ndarray, k: np.ndarray) -> np.ndarray:
     def work(*block: Any) -> None:
         np.multiply(plan.part(matrix, block), plan.chosen(k, block), out=plan.part(out, block))
 
-    share(work, plan.blocks, g.size)
+    share(work, plan.blocks, g.size, products=False)
     return y
 
 

@@ -51,7 +51,7 @@ def _reduced(x: np.ndarray, window: Any, combine: np.ufunc, neutral: Any) -> np.
             _reduce_axis(block, out, part.axis_shifts(axis), 2 + axis, combine, neutral)
             block = out
 
-    share(work, [block for group in _groups(x, window) for block in group], cost=COST * x.size)
+    share(work, [block for group in _groups(x, window) for block in group], cost=COST * x.size, products=False)
     return y
 
 
@@ -150,9 +150,9 @@ def _share_cells(work: Callable[..., None], gx: np.ndarray, window: Any) -> None
 
     groups = _groups(gx, window)
     if _tiles(window):
-        share(work, [block for group in groups for block in group], cost=COST * gx.size)
+        share(work, [block for group in groups for block in group], cost=COST * gx.size, products=False)
     else:
-        share(add, groups, cost=COST * gx.size)
+        share(add, groups, cost=COST * gx.size, products=False)
 
 
 def _tiles(window: Any) -> bool:

@@ -10,8 +10,9 @@ from .workers import one_blas_thread, share
 # multiplications
 ONE_THREAD = 1 << 18  # so few OpenBLAS itself does on one thread,
 ONE_THREAD_VECTOR = 1 << 13  # or with a vector
-SHARED = 1 << 24  # so many are worth waking threads
-PARTS = 8  # by the shape alone, so that bits do not depend on the number of threads
+SHARED = 1 << 22  # so many are worth waking threads
+GRAIN = 1 << 21  # in a part, at least
+PARTS = 8  # at most; by the shape alone, so that bits do not depend on the number of threads
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -37,10 +38,11 @@ def readable(x: np.ndarray) -> np.ndarray:
 
 def split(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Parts of one product: some matrices of the stack if they are many, else some rows or columns of each."""
+    count = max(min(PARTS, y.size * a.shape[-1] // GRAIN), 1)
     axis = max(range(y.ndim - 2), key=y.shape.__getitem__, default=None)
     if axis is None or y.shape[axis] < PARTS:
         axis = y.ndim - 2 if y.shape[-2] >= y.shape[-1] else y.ndim - 1
-    step = -(-y.shape[axis] // PARTS)
+    step = -(-y.shape[axis] // count)
     parts = []
     for start in range(0, y.shape[axis], step):
         part = (slice(None),) * axis + (slice(start, start + step),)

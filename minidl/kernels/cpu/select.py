@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .activation import FEW, UNSIGNED, bits, blocks, constant
+from .activation import UNSIGNED, bits, blocks, constant
 from .layout import empty_like
 from .memory import scratch
 from .workers import share
 
+FEW = 1 << 13  # entries: with fewer, `where` is as fast
 NUMBERS = (int, float)  # which take the dtype of an array, as NumPy's own do not
 
 
@@ -40,7 +41,7 @@ def where(a: Any, b: Any, *, condition: np.ndarray) -> np.ndarray:
         y &= mask
         y ^= other
 
-    share(work, list(blocks(y, condition, *whole)), 4 * y.size)
+    share(work, list(blocks(y, condition, *whole)), 4 * y.size, products=False)
     return y
 
 
@@ -56,5 +57,5 @@ def held_between(x: np.ndarray, *, low: float, high: float) -> Any:
         np.maximum(x, constant(low, x), out=held)
         np.minimum(held, constant(high, x), out=held)
 
-    share(work, list(blocks(held, inside, x)), 3 * x.size)
+    share(work, list(blocks(held, inside, x)), 3 * x.size, products=False)
     return inside, held

@@ -172,4 +172,4 @@ def blockwise(function: Callable[..., None], *arrays: np.ndarray) -> None:
         function(*[a[start : start + BLOCK] for a in flat])
 
     size = arrays[0].size
-    share(work, [(start,) for start in range(0, size, BLOCK)], PASSES * size)
+    share(work, [(start,) for start in range(0, size, BLOCK)], PASSES * size, products=False)

@@ -109,11 +109,11 @@ class Workers:
         self.blas, self.lock, self.others = Blas(), threading.Lock(), []
         self.can_share = self.blas.libraries is not None
 
-    def share(self, work: Callable[..., None], items: Sequence[tuple]) -> None:
+    def share(self, work: Callable[..., None], items: Sequence[tuple], products: bool) -> None:
         job, wanted = Job(work, items), min(thread_count(), len(items)) - 1
         with self.lock:
             self.others += [Worker(number) for number in range(len(self.others), wanted)]
-        with self.blas:
+        with self.blas if products else nullcontext():
             started = [worker.start(job) for worker in self.others[:wanted]]
             try:
                 job.run()
@@ -131,9 +131,9 @@ WORTH_SHARING = 1 << 18  # numbers: fewer are worked through in less time than i
 MULTIPLY_ADDS = 16  # of a matrix product, in the time that a number of an array takes
 
 
-def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
+def share(work: Callable[..., None], items: Sequence[tuple], cost: int, products: bool = True) -> None:
     """``work(*item)`` for every item, in any order, on all threads if the `cost` (in numbers that are
-    read, worked on once and written) is worth it.
+    read, worked on once and written) is worth it. Does it take `products` of matrices?
 
     Items must not write to the same place. What is computed does not depend on the number of threads.
     """
@@ -141,9 +141,9 @@ def share(work: Callable[..., None], items: Sequence[tuple], cost: int) -> None:
     if large:
         keep_memory()
     if large and workers.can_share and len(items) > 1:
-        workers.share(work, items)
+        workers.share(work, items, products)
         return
-    with one_blas_thread():
+    with one_blas_thread() if products else nullcontext():
         for item in items:
             work(*item)
 
