@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import algorithms, cpu, endurance, harness, overhead, recompute, scaling, sums
+from benchmarks import algorithms, cpu, endurance, harness, overhead, passes, recompute, scaling, sums
 from benchmarks.harness.interface import Unsupported
 from benchmarks.harness.libraries import is_installed, library
 from benchmarks.harness.measure import Disagreement, Result, measure, require_agreement
@@ -281,6 +281,13 @@ def test_endurance_of_a_few_steps(capsys):
     endurance.chain(50)
     endurance.train(20)
     assert "value and gradient exact: True" in (out := capsys.readouterr().out) and out.count("MiB") == 11
+
+
+def test_passes_are_measured_one_by_one(capsys):
+    passes.main(["lenet", "resnet18-inference", "--quick", "--rounds", "1"])
+    head, *lines = capsys.readouterr().out.splitlines()[1:]
+    assert set(passes.NAMES) < set(head.split()) and len(lines) == 2
+    assert all(int(line.split()[-1]) < int(line.split()[-2]) for line in lines)  # fewer calls in a replay
 
 
 def test_recomputed_blocks_have_the_same_gradients(capsys):
