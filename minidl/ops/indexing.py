@@ -145,6 +145,13 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     return where_p(a, b, condition=as_array(condition))
 
 
+def _bordered(x: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
+    """x with zeros around."""
+    inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, pairs, strict=True))
+    shape = tuple(n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True))
+    return put(x, index=inner, shape=shape)
+
+
 def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
     """x with a border.
 
@@ -159,13 +166,11 @@ def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Te
     if mode in ("constant", "circular") and min(map(min, pairs), default=0) < 0:
         x, pairs = getitem_p(x, index=kept), [(max(low, 0), max(high, 0)) for low, high in pairs]
     if mode == "constant":
-        inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, pairs, strict=True))
-        shape = tuple(n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True))
-        padded = put(x, index=inner, shape=shape)
+        padded = _bordered(x, pairs)
         if value == 0:
             return padded
-        inside = put(Tensor(full_like(x.form, True, bool)), index=inner, shape=shape)
-        return where(inside, padded, float(value))
+        one = x.form[tuple(slice(None) if low or high else slice(1) for low, high in pairs)]  # along the other axes
+        return where(_bordered(Tensor(full_like(one, True, bool)), pairs), padded, float(value))
     for axis, (low, high) in enumerate(pairs):
         if low or high:
             n, at = x.shape[axis], (slice(None),) * axis
