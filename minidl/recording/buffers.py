@@ -34,6 +34,7 @@ class Request:
     first: int
     last: int
     escapes: bool = False  # does it outlive the program?
+    array: Callable[[], np.ndarray | None] | None = None  # a weak reference to what it got
 
     @property
     def size(self) -> int:
@@ -46,7 +47,7 @@ class Buffers:
     def __init__(self, requests: list[Request]):
         self.requests = requests
         self.places, self.size = placed(requests)
-        self.spare = [Spare() if r.escapes else None for r in requests]
+        self.spare = [Spare(r.array and r.array()) if r.escapes else None for r in requests]
         self.memory: np.ndarray | None = None
         self.views: list[Any] = []
 
@@ -82,7 +83,8 @@ class Buffers:
 class Spare:
     """An array that is given away, and again once nobody else holds it."""
 
-    array: np.ndarray | None = None
+    def __init__(self, array: np.ndarray | None):
+        self.array = array
 
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         if self.array is None or sys.getrefcount(self.array) > 2:  # this one, and the argument
@@ -122,7 +124,7 @@ def observed(program: Program, arguments: Sequence[np.ndarray]) -> tuple[Any, Bu
     def take(shape: Sequence[int], dtype: Any) -> np.ndarray:
         array = np.empty(shape, dtype)
         owners[id(array)] = weakref.ref(array), len(requests)
-        requests.append(Request(array.shape, array.dtype, now, now))
+        requests.append(Request(array.shape, array.dtype, now, now, array=weakref.ref(array)))
         return array
 
     def note(number: int, array: np.ndarray) -> None:

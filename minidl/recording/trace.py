@@ -38,7 +38,7 @@ class Trace:
         self.modules: dict[Any, dict[str, Any]] = {}  # their attributes when they were first called
         self.paths: dict[Any, str] = {}
         self.parameters: dict[Parameter, bool] = {}  # those that were met, and whether they required a gradient
-        self.gradients: dict[Parameter, Tensor | None] = {}  # of each when it was first met
+        self.gradients: dict[Parameter, Callable] = {}  # a weak reference to that of each when it was first met
         self.with_new_gradient: dict[Parameter, None] = {}  # those whose gradient the step has set
         self.touches_gradients = False
         self.buffers: dict[int, tuple[Any, str]] = {}
@@ -106,7 +106,7 @@ class Trace:
 
     def _know(self, p: Parameter) -> None:
         self.parameters.setdefault(p, p.requires_grad)
-        self.gradients.setdefault(p, p.grad)
+        self.gradients.setdefault(p, type(None) if p.grad is None else weakref.ref(p.grad))
 
     def update(self, optimiser: Any) -> None:
         """An optimiser is about to take a step: it does, and that is one instruction, which reads the gradients."""
@@ -183,7 +183,7 @@ class Trace:
 
     def program(self, result: Any) -> Program:
         """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
-        new = [p for p in self.parameters if p in self.with_new_gradient or p.grad is not self.gradients[p]]
+        new = [p for p in self.parameters if p in self.with_new_gradient or p.grad is not self.gradients[p]()]
         given = [p for p in new if p.grad is not None]
         self.touches_gradients |= bool(new)
         if given:

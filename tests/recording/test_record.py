@@ -1,5 +1,7 @@
 """A recorded step does what the step does: the same bits, in parameters, buffers, gradients and results."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,21 @@ def test_gradients_add_up_where_they_are_not_cleared():
         backward(twin, x)
         for p, q in zip(model.parameters(), twin.parameters(), strict=True):
             assert np.array_equal(p.grad.data, q.grad.data)
+
+
+def test_gradients_have_the_memory_of_those_before_them():
+    """Steps that are recorded free them, replays use it again."""
+    model, places, alive = network(), [], []
+    optimiser = optim.SGD(model.parameters(), lr=0.1)
+
+    @md.record
+    def step(x, target):
+        before = [weakref.ref(p.grad) for p in model.parameters() if p.grad is not None]
+        optimiser.zero_grad()
+        alive.append(any(reference() is not None for reference in before))
+        F.cross_entropy(model(md.Tensor(x)), target).backward()
+
+    for _ in range(5):
+        step(*batch())
+        places.append(model[0].weight.grad.data.ctypes.data)
+    assert alive == [False, False] and len(set(places[2:])) == 1
