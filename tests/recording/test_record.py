@@ -189,7 +189,10 @@ def test_gradients_have_the_memory_of_those_before_them():
         alive.append(any(reference() is not None for reference in before))
         F.cross_entropy(model(md.Tensor(x)), target).backward()
 
-    for _ in range(5):
+    for i in range(5):
         step(*batch())
         places.append(model[0].weight.grad.data.ctypes.data)
+        if i == 2:  # the first replay
+            spare = [s.array for s in step.plans[0].buffers.spare if s is not None]
+            assert spare and all(isinstance(array, np.ndarray) for array in spare)
     assert alive == [False, False] and len(set(places[2:])) == 1
