@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .core.context import current
+
 NAMES = ("cpu", "gpu", "auto")  # that a command takes
 INSTALL = 'pip install "cupy-cuda13x[ctk]" (with a driver for CUDA 12: "cupy-cuda12x[ctk]")'
 
@@ -77,6 +79,8 @@ def resolve(name: str) -> str:
 
 def numbers(scalars: Iterable[Any]) -> list[float]:
     """Python numbers from arrays of one entry and numbers; all that lie on the GPU come in one transfer."""
+    if (trace := current().trace) is not None:
+        trace.refuse("it reads numbers that were computed")
     scalars = list(scalars)
     cupy = sys.modules.get("cupy")
     there = [i for i, s in enumerate(scalars) if isinstance(s, cupy.ndarray)] if cupy else []

@@ -107,7 +107,7 @@ class Window:
 
     # --- sizes
 
-    @property
+    @cached_property
     def rank(self) -> int:
         return len(self.size)
 
@@ -125,11 +125,11 @@ class Window:
         """The number of positions along each axis: see OUTPUT_SIZE."""
         return tuple((n - span) // s + 1 for n, span, s in zip(self.padded, self.span, self.stride))
 
-    @property
+    @cached_property
     def taps(self) -> int:
         return math.prod(self.kernel)
 
-    @property
+    @cached_property
     def positions(self) -> int:
         return math.prod(self.output)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.context import current
 from ..core.tensor import Parameter
 from ..device import namespace, to_device
 from ..nn.module import Module
@@ -38,6 +39,8 @@ class EMA:
 
     def update(self) -> None:
         """Take the present parameters into the average."""
+        if (trace := current().trace) is not None:
+            trace.refuse("it updates averages of weights; do so after the step")
         for p in self.model.parameters():
             if p not in self.averages:
                 self.averages[p] = copy_as(p, p.data)

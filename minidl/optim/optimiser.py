@@ -127,6 +127,8 @@ class Optimiser:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        if (trace := current().trace) is not None:
+            trace.refuse("it sets a learning rate, which is read when the update runs: set it before the step")
         value = self._plain("lr", value)
         for group in self.param_groups:
             self.check({**group, "lr": value})

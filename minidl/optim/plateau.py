@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.context import current
 from .optimiser import Optimiser
 
 
@@ -43,6 +44,8 @@ class ReduceLROnPlateau:
 
     def step(self, metric: float) -> None:
         """Take note of the metric of another epoch."""
+        if (trace := current().trace) is not None:
+            trace.refuse("a schedule looks at a metric; let it do so after the step")
         metric = float(metric)
         if self.is_better(metric):
             self.best, self.num_bad_epochs = metric, 0

@@ -39,9 +39,9 @@ class Guards:
                     return False
         for p, needs, dtype, shape, strides in self.parameters:
             array = p.data
-            if (p.node is not None) is not needs or array.dtype != dtype or array.shape != shape:
+            if (p.node is not None) is not needs or type(array) is not np.ndarray:
                 return False
-            if array.strides != strides:
+            if array.dtype != dtype or array.shape != shape or array.strides != strides:
                 return False
         return self.without_gradient is None or self.without_gradient == self.look_at_gradients()
 
@@ -69,6 +69,8 @@ def key_of(structure: Any, arrays: list[Any]) -> Any:
         return (type(structure), *[key_of(part, arrays) for part in structure])
     if isinstance(structure, dict):
         return (dict, *[(name, key_of(part, arrays)) for name, part in structure.items()])
+    if type(structure).__module__.partition(".")[0] == "cupy":
+        raise TypeError("arrays on a GPU are not recorded")
     hash(structure)
     return type(structure), structure
 

@@ -80,7 +80,7 @@ class Recorded:
         try:
             key = (now.recording, key_of(arguments, arrays), key_of(options, arrays))
         except TypeError as error:
-            return self._refuse(f"an argument is none of arrays, numbers, text: {error}", arguments, options)
+            return self._refuse(f"an argument is no array, number or text: {error}", arguments, options)
         attempt = self.attempts.get(key)
         if attempt is None or not (attempt.guards is None or attempt.guards.hold()):
             self.attempts.pop(key, None)
@@ -129,6 +129,10 @@ class Recorded:
         if self.strict:
             raise RecordError(text)
         warnings.warn(f"{text}; it runs as it is", stacklevel=4)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy records anew: plans are of the parameters that they were recorded with."""
+        return {**vars(self), "attempts": {}}
 
     # --- what there is to see
 

@@ -14,7 +14,7 @@ from ..core.anomaly import calling_line
 from ..core.array_function import ArrayFunction
 from ..core.context import setting
 from ..core.tensor import Parameter, Placeholder, Tensor
-from .program import Form, Instruction, Program, Ref, Value, mapped
+from .program import Form, Instruction, Program, Ref, Value, leaves, mapped
 
 
 class RecordError(RuntimeError):
@@ -189,9 +189,19 @@ class Trace:
         if given:
             refs = [self.ref(p.grad.data) for p in given]
             self.note("set_grad", set_gradients, (given, *refs), {}, None, effect=True, retains=True)
+        self._refuse_raw_parameters()
         tensors: set[int] = set()
         result = mapped(partial(self._result, tensors), result)
         return Program(self.values, self.arguments, self.instructions, result, frozenset(tensors))
+
+    def _refuse_raw_parameters(self) -> None:
+        """A parameter's array that came in on its own counts as a constant, and it is none."""
+        owners = {id(p.data): p for module in self.modules for p in vars(module).values() if isinstance(p, Parameter)}
+        owners |= {id(p.data): p for p in self.parameters}
+        for instruction in self.instructions:
+            for x in leaves((instruction.inputs, instruction.parameters)):
+                if isinstance(x, np.ndarray) and id(x) in owners:
+                    self.refuse(f"it takes the array of {owners[id(x)].name}; take the parameter itself")
 
     def _result(self, tensors: set[int], x: Any) -> Any:
         if not isinstance(x, Tensor):

@@ -1,5 +1,6 @@
 """A recorded step does what the step does: the same bits, in parameters, buffers, gradients and results."""
 
+import copy
 import weakref
 
 import numpy as np
@@ -196,3 +197,59 @@ def test_gradients_have_the_memory_of_those_before_them():
             given = [spare.array is not None for spare in step.plans[0].buffers.spare if spare is not None]
             assert given and all(given)
     assert alive == [False, False] and len(set(places[2:])) == 1
+
+
+def test_a_copy_of_a_recorded_module_has_its_own_parameters():
+    model = md.record(network())
+    x = md.Tensor(batch()[0])
+    with model.inference():
+        for _ in range(4):
+            model(x)
+        twin = copy.deepcopy(model)
+        twin[9].bias.data = twin[9].bias.data + 1
+        for _ in range(4):
+            assert np.allclose(twin(x).data, twin.forward.function(x).data, atol=1e-5)
+            assert np.allclose(twin(x).data, model(x).data + 1, atol=1e-5)
+
+
+def test_arrays_around_a_step_are_read_when_it_runs():
+    weight = np.ones(3)
+    step = md.record(lambda x: md.Tensor(x) * (md.Tensor(weight) * 2))
+    for i in range(6):
+        weight[...] = i
+        assert np.array_equal(step(np.ones(3)).data, np.full(3, 2.0 * i))
+
+
+def test_a_class_out_of_range_is_still_refused_and_the_next_step_is_right():
+    model = network()
+    step = md.record(training_step(model, optim.SGD(model.parameters(), lr=0.0)))
+    x, target = batch()
+    for _ in range(5):
+        expected = step(x, target)["loss"].item()
+    with pytest.raises(IndexError, match="target 10 at position"):
+        step(x, np.array([0, 10, 1, 2]))
+    model.train()
+    assert step(x, target)["loss"].item() == expected
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda model, optimiser, ema: optim.clip_grad_norm(model.parameters(), 1.0), "reads numbers"),
+        (lambda model, optimiser, ema: setattr(optimiser, "lr", 0.5), "sets a learning rate"),
+        (lambda model, optimiser, ema: ema.update(), "averages of weights"),
+        (lambda model, optimiser, ema: F.relu(md.Tensor(model[9].weight.data)), "takes the array of 9.weight"),
+        (lambda model, optimiser, ema: md.checkpoint(model, md.Tensor(batch()[0])), "checkpoint"),
+    ],
+)
+def test_what_has_effects_of_its_own_is_refused(act, message):
+    model = network()
+    optimiser, ema = optim.SGD(model.parameters(), lr=0.1), optim.EMA(model)
+
+    @md.record
+    def step(x, target):
+        act(model, optimiser, ema)
+        F.cross_entropy(model(md.Tensor(x)), target).backward()
+
+    with pytest.raises(RecordError, match=message):
+        step(*batch())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..program import Instruction, Program
+import numpy as np
+
+from ..program import Instruction, Program, leaves
 from .dead import used
 
 
@@ -12,9 +14,17 @@ def unchanging(program: Program) -> set[int]:
         return set()
     found: set[int] = set()
     for instruction in program.instructions:
-        if found.issuperset(instruction.reads()):
+        if found.issuperset(instruction.reads()) and not _reads_what_may_change(instruction):
             found.update(instruction.writes())
     return found
+
+
+def _reads_what_may_change(instruction: Instruction) -> bool:
+    """Does it read an array from outside that somebody may write into?"""
+    if instruction.is_load:
+        return False  # that is looked up
+    given = leaves((instruction.inputs, instruction.parameters))
+    return any(isinstance(x, np.ndarray) and x.flags.writeable for x in given)
 
 
 def compute_once(program: Program) -> Program:
