@@ -18,12 +18,15 @@ def matmul_along_axis(x: Any, *, axis: int, matrix: Any) -> Any:
     x, axis = x.transpose(order), order.index(axis)
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     xp = namespace([x])
-    multiply = product if xp is np else xp.matmul
     matrix = xp.asarray(matrix, dtype=x.dtype)
     if after == 1:  # one large product rather than many small ones
-        y = multiply(x.reshape(before, x.shape[axis]), matrix.T)  # (B, I) @ (I, O)
+        left, right = x.reshape(before, x.shape[axis]), matrix.T  # (B, I) @ (I, O)
     else:
-        y = multiply(xp.broadcast_to(matrix, (before, *matrix.shape)), x.reshape(before, x.shape[axis], after))
+        left, right = matrix, x.reshape(before, x.shape[axis], after)  # (O, I) @ (B, I, A)
+    if xp is np:
+        y = product(np.broadcast_to(left, (*right.shape[:-2], *left.shape[-2:])), right)
+    else:
+        y = xp.matmul(left, right)
     return y.reshape(*x.shape[:axis], matrix.shape[0], *x.shape[axis + 1 :]).transpose(inverse(order))
 
 
