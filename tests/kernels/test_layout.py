@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
+from minidl.kernels.cpu import layout
 from minidl.kernels.cpu.layout import channels_first, channels_last, inverse, is_channels_last, memory_order, shaped_as
 
 FUNCTIONS = {
@@ -94,3 +95,19 @@ def test_memory_order(order, length):
     y = shaped_as(x, [n + 1 for n in x.shape], np.empty)
     assert memory_order(y) == tuple(order) and y.shape == tuple(n + 1 for n in x.shape)
     assert y.transpose(order).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 8, 5, 6), (2, 3, 5, 6), (1, 8, 1, 1), (2, 16, 1, 7), (3, 1, 4, 4), (2, 9, 4, 4, 3), (4, 8)]
+)
+def test_joined_arrays_lie_as_numpy_has_them(shape):
+    rng = np.random.default_rng(0)
+    for axis in range(len(shape)):
+        a, b = (rng.normal(size=shape) for _ in range(2))
+        for pair in ((a, b), (layout.laid_out(a), layout.laid_out(b)), (a, layout.laid_out(b))):
+            y, expected = layout.concatenate(*pair, axis=axis), np.concatenate(pair, axis)
+            if y is not NotImplemented:
+                assert np.array_equal(y, expected)
+                long = [i for i, n in enumerate(y.shape) if n > 1]
+                assert [y.strides[i] for i in long] == [expected.strides[i] for i in long]
+        assert layout.concatenate(a, a, axis=axis) is not NotImplemented

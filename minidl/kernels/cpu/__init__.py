@@ -13,6 +13,7 @@ KERNELS = {
     "sum_of_squares": "cpu.reduce.sum_of_squares",
     "matmul": "cpu.product.product",
     "put": "indexing.put",
+    "concat": "cpu.layout.concatenate",
     "take": "resample.take",
     "matmul_along_axis": "resample.matmul_along_axis",
     "conv": "cpu.convolution.convolve",

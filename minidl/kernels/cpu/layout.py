@@ -42,6 +42,21 @@ def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     return shaped_as(x, x.shape, partial(memory.empty, dtype=dtype or x.dtype))
 
 
+def concatenate(*arrays: np.ndarray, axis: int) -> np.ndarray:
+    """Arrays of one dtype, one after another along an axis, all in C order, or channels last and joined by channels."""
+    first = arrays[0]
+    shape = [*first.shape[:axis], sum([a.shape[axis] for a in arrays]), *first.shape[axis + 1 :]]
+    if any(a.dtype != first.dtype for a in arrays):
+        return NotImplemented
+    if all(a.flags.c_contiguous for a in arrays):
+        y = memory.empty(shape, first.dtype)
+    elif axis == 1 and all(is_channels_last(a) and not a.flags.c_contiguous for a in arrays):
+        y = channels_first(memory.empty((shape[0], *shape[2:], shape[1]), first.dtype))
+    else:
+        return NotImplemented
+    return np.concatenate(arrays, axis, out=y)
+
+
 def laid_out(x: Any) -> Any:
     """x (N, C, *size) if it lies as `empty` has it, else a copy that does; a weight (F, C, *kernel) is F samples.
 
