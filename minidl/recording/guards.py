@@ -8,21 +8,23 @@ import numpy as np
 
 from ..core.context import Context
 from ..core.tensor import Tensor
+from .contents import NUMBERS, contents
 from .trace import Trace
 
-PLAIN = (bool, int, float, str, tuple, type(None))  # told apart by value; all else by identity
 MISSING = object()
 
 
 class Guards:
-    """The attributes of the modules that ran, and what the parameters are like."""
+    """The attributes of the modules that ran, and what the parameters are like: as a step left them, so the next one
+    may change them for a while."""
 
     def __init__(self, trace: Trace):
         self.modules = [
-            (module, len(attributes), {n: v for n, v in attributes.items() if n not in module.buffer_names})
-            for module, attributes in trace.modules.items()
+            (module, len(vars(module)), [(n, x, contents(x)) for n, x in vars(module).items() if n not in names])
+            for module in trace.modules
+            for names in [module.buffer_names]
         ]
-        self.parameters = [(p, needs, p.dtype, p.shape, p.data.strides) for p, needs in trace.parameters.items()]
+        self.parameters = [(p, p.node is not None, p.dtype, p.shape, p.data.strides) for p in trace.parameters]
         self.without_gradient: list[bool] | None = None  # of each parameter, before the step
 
     def look_at_gradients(self) -> list[bool]:
@@ -33,9 +35,9 @@ class Guards:
             now = vars(module)
             if len(now) != size:
                 return False
-            for name, value in attributes.items():
+            for name, value, then in attributes:
                 other = now.get(name, MISSING)
-                if other is not value and not (type(other) in PLAIN and type(other) is type(value) and other == value):
+                if (other is not value or type(other) in (list, dict)) and contents(other) != then:
                     return False
         for p, needs, dtype, shape, strides in self.parameters:
             array = p.data
@@ -72,7 +74,7 @@ def key_of(structure: Any, arrays: list[Any]) -> Any:
     if type(structure).__module__.partition(".")[0] == "cupy":
         raise TypeError("arrays on a GPU are not recorded")
     hash(structure)
-    return type(structure), structure
+    return type(structure), repr(structure) if isinstance(structure, NUMBERS) else structure
 
 
 def distinct(arrays: list[Any]) -> list[Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .contents import NUMBERS
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -88,6 +90,15 @@ class Program:
         """The values that outlive the program: of the result."""
         return {ref.number for ref in refs(self.result)}
 
+    def read_outside(self) -> Iterator[np.ndarray]:
+        """The arrays that it reads and did not make: of parameters, gradients and buffers, and constants."""
+        for instruction in self.instructions:
+            if instruction.is_load:
+                owner, name = instruction.origin
+                array = getattr(owner, name)
+                yield getattr(array, "data", array) if name == "grad" else array
+            yield from (x for x in leaves((instruction.inputs, instruction.parameters)) if isinstance(x, np.ndarray))
+
     def uses(self) -> list[int]:
         """How often each value is read, by instructions and by the result."""
         counts = [0] * len(self.values)
@@ -159,4 +170,4 @@ def same(x: Any, y: Any) -> bool:
         return True
     if type(x) is not type(y) or isinstance(x, np.ndarray):
         return False
-    return bool(x == y) or (x != x and y != y)
+    return repr(x) == repr(y) if isinstance(x, NUMBERS) else bool(x == y)

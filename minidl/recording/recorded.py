@@ -95,18 +95,20 @@ class Recorded:
 
     def _recorded(self, attempt: Attempt, arrays: list[Any], arguments: tuple, options: dict) -> Any:
         """Run the step as it is, and note what it does."""
-        trace = Trace(arrays, self.strict)
+        trace = Trace(arrays, self.strict, attempt.program)
         before = [] if attempt.guards is None else attempt.guards.look_at_gradients()
         with setting(trace=trace):
             if self.module is not None:
                 trace.enter(self.module)
             result = self.function(*arguments, **options)
             program = trace.program(result)
+            guards, difference = Guards(trace), None
+            if not (attempt.guards is None or attempt.guards.hold()):
+                trace.refuse("it changes attributes of modules, or which parameters require a gradient")
         self.refusal = trace.refusal
         if self.refusal is not None:
             self._tell()
             return result
-        guards, difference = Guards(trace), None
         if attempt.program is not None:
             guards.without_gradient = before if trace.touches_gradients else None
             difference = first_difference(attempt.program, program)

@@ -31,7 +31,8 @@ def compiled(program: Program) -> Callable:
 
     last = {number: i for i, ins in enumerate(program.instructions) for number in (*ins.reads(), *ins.writes())}
     kept = program.kept()
-    given = [ref.number for ref in program.arguments] + program.from_once()
+    computed = program.from_once()  # these stay, so a copy is given away
+    given = [ref.number for ref in program.arguments] + computed
     lines = [f"def program({', '.join(f'v{number}' for number in given)}):"]
     for i, instruction in enumerate(program.instructions):
         names[f"f{i}"] = instruction.run
@@ -43,7 +44,8 @@ def compiled(program: Program) -> Callable:
 
     def returned(ref: Any) -> str:
         if type(ref) is Ref:
-            return f"Tensor(v{ref.number})" if ref.number in program.tensors else f"v{ref.number}"
+            value = f"v{ref.number}.copy()" if ref.number in computed else f"v{ref.number}"
+            return f"Tensor({value})" if ref.number in program.tensors else value
         return constant(ref)
 
     lines.append(f"    return {written(program.result, returned)}")

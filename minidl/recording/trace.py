@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,12 @@ import numpy as np
 
 from ..core.anomaly import calling_line
 from ..core.array_function import ArrayFunction
-from ..core.context import setting
+from ..core.context import current, setting
 from ..core.tensor import Parameter, Placeholder, Tensor
+from .contents import PLAIN, contents
 from .program import Form, Instruction, Program, Ref, Value, leaves, mapped
+
+RANDOM = (np.random.Generator, np.random.RandomState)  # to draw from one changes it
 
 
 class RecordError(RuntimeError):
@@ -26,29 +30,43 @@ class Trace:
 
     strict: raise RecordError where something is met that a program cannot repeat; otherwise `refusal` says what it was,
     and the step goes on as if nobody looked.
+    before: what was recorded at the call before: what that one read must stay as it is until it is read.
     """
 
-    def __init__(self, arguments: Iterable[np.ndarray], strict: bool):
+    def __init__(self, arguments: Iterable[np.ndarray], strict: bool, before: Program | None = None):
         self.strict = strict
         self.refusal: str | None = None
         self.values: list[Value] = []
         self.instructions: list[Instruction] = []
         self.known: dict[int, tuple[Callable, Ref]] = {}  # id of an array -> (weak reference to it, what it is)
         self.storages: dict[int, tuple[Callable, int]] = {}  # id of the array that owns the memory -> its number
-        self.modules: dict[Any, dict[str, Any]] = {}  # their attributes when they were first called
+        self.marks: dict[int, tuple[Callable, tuple]] = {}  # id of an array -> (weak reference, what it held)
+        self.modules: dict[Any, None] = {}  # those that were called
         self.paths: dict[Any, str] = {}
-        self.parameters: dict[Parameter, bool] = {}  # those that were met, and whether they required a gradient
+        self.parameters: dict[Parameter, None] = {}  # those that were met
         self.gradients: dict[Parameter, Callable] = {}  # a weak reference to that of each when it was first met
         self.with_new_gradient: dict[Parameter, None] = {}  # those whose gradient the step has set
         self.touches_gradients = False
         self.buffers: dict[int, tuple[Any, str]] = {}
         self.arguments = [self.new(array) for array in arguments]
         self.given = {ref.number for ref in self.arguments}
+        self.options: list[tuple[Any, Any]] = []  # of optimisers, when the step began
+        self.began_with: list[tuple[Any, str, Any]] = []  # buffers: their module, name and array
+        if before is not None:
+            for array in before.read_outside():
+                self._mark(array)
+            origins = [instruction.origin for instruction in before.instructions]
+            loads = [origin for origin in origins if type(origin) is tuple and not isinstance(origin[0], Parameter)]
+            self.began_with = [(*load, getattr(*load)) for load in loads]
+            optimisers = [origin for origin in origins if hasattr(origin, "param_groups")]
+            self.options = [(optimiser, options_of(optimiser)) for optimiser in optimisers]
 
     # --- what the engine calls
 
     def call(self, function: ArrayFunction, xp: Any, arrays: Any, parameters: dict) -> Any:
         """Run an array function, and note that."""
+        if current().algorithm is not None:
+            self.refuse("it sets an algorithm; do that around the step")
         inputs = tuple([self.ref(a) for a in arrays])
         held = mapped(self.ref, parameters)
         with setting(trace=None):
@@ -61,8 +79,11 @@ class Trace:
                 run = function.kernel(xp)  # it is imported by now
         if isinstance(y, np.generic):  # of an array without axes
             y, run = np.asarray(y), _as_array(run)
+        if y is None:  # it has changed what it was given
+            mapped(self._mark, (list(arrays), parameters))
         output = mapped(lambda a: self.new(a) if isinstance(a, np.ndarray) else a, y)
-        self.note(function.name, run, inputs, held, output, effect=y is None, origin=function)
+        draws = any(isinstance(x, RANDOM) for x in leaves((inputs, held)))
+        self.note(function.name, run, inputs, held, output, effect=y is None or draws, origin=function)
         return y
 
     def meet(self, inputs: Iterable[Any]) -> None:
@@ -79,12 +100,14 @@ class Trace:
     def enter(self, module: Any) -> None:
         """A module is about to run."""
         if module not in self.modules:
-            self.modules[module] = dict(vars(module))
+            self.modules[module] = None
             if module not in self.paths:  # the outermost one names all below it
                 self.paths |= {part: path for path, part in module.named_modules()}
                 dict(module.named_parameters())
         for name in module.buffer_names:
             if (array := getattr(module, name)) is not None:
+                if id(array) not in self.marks:
+                    self._mark(array)
                 self.buffers[id(array)] = (module, name)
 
     def assigned(self, p: Tensor, value: Any) -> None:
@@ -105,7 +128,8 @@ class Trace:
             self.note("zero_grad", clear_gradients, (p,), {}, None, effect=True)
 
     def _know(self, p: Parameter) -> None:
-        self.parameters.setdefault(p, p.requires_grad)
+        self._check(p.data)
+        self.parameters[p] = None
         self.gradients.setdefault(p, type(None) if p.grad is None else weakref.ref(p.grad))
 
     def update(self, optimiser: Any) -> None:
@@ -113,11 +137,11 @@ class Trace:
         grads = [(p, None if p.grad is None else self.ref(p.grad.data)) for p in optimiser.parameters]
         for p, _ in grads:
             self._know(p)
-            self.known.pop(id(p.data), None)
         with setting(trace=None):
             optimiser.step()
         for p, _ in grads:
             self.known.pop(id(p.data), None)  # who reads it from here on reads it anew
+            self._mark(p.data)
         of_each = tuple([g for _, g in grads])
         run = partial(step, optimiser, [p for p, _ in grads])
         self.note(type(optimiser).__name__, run, of_each, {}, None, effect=True, retains=True, origin=optimiser)
@@ -136,7 +160,18 @@ class Trace:
         ref = Ref(len(self.values))
         self.values.append(Value(array.shape, array.dtype, array.strides, self._storage(array)))
         self.known[id(array)] = weakref.ref(array), ref
+        self._mark(array)
         return ref
+
+    def _mark(self, array: Any) -> None:
+        """From here on it must stay as it is: what writes into it is no operation, and not repeated."""
+        if isinstance(array, np.ndarray):
+            self.marks[id(array)] = weakref.ref(array), digest(array)
+
+    def _check(self, array: np.ndarray) -> None:
+        found = self.marks.get(id(array))
+        if found is not None and found[0]() is array and found[1] != digest(array):
+            self.refuse(f"something other than an operation writes into {described(array)}")
 
     def ref(self, x: Any) -> Any:
         """What an input or a parameter of a call is: a Ref for an array that comes from this program, else itself."""
@@ -144,6 +179,7 @@ class Trace:
             if type(x).__module__.partition(".")[0] == "cupy":
                 self.refuse("arrays on a GPU are not recorded")
             return x
+        self._check(x)
         if (ref := self._lookup(x)) is not None:
             return ref
         if Placeholder.is_form(x):
@@ -183,6 +219,15 @@ class Trace:
 
     def program(self, result: Any) -> Program:
         """What was noted, and what the step gave: Tensors and arrays that came from it, or constants."""
+        for reference, _ in list(self.marks.values()):
+            if (array := reference()) is not None:
+                self._check(array)
+        if any(id(getattr(*owner)) != number for number, owner in self.buffers.items()) or any(
+            getattr(module, name) is not array for module, name, array in self.began_with
+        ):
+            self.refuse("it assigns a buffer of a module")
+        if any(options_of(optimiser) != then for optimiser, then in self.options):
+            self.refuse("it changes options of an optimiser; do that between the steps")
         new = [p for p in self.parameters if p in self.with_new_gradient or p.grad is not self.gradients[p]()]
         given = [p for p in new if p.grad is not None]
         self.touches_gradients |= bool(new)
@@ -206,8 +251,9 @@ class Trace:
     def _result(self, tensors: set[int], x: Any) -> Any:
         if not isinstance(x, Tensor):
             ref = self.ref(x)
-            if type(ref) in (int, float, complex) or hasattr(ref, "dtype"):
-                self.refuse(f"it gives {described(x)} that no operation of the step made")
+            if type(ref) is not Ref and not isinstance(x, (str, type(None))):
+                what = described(x) if type(x) in PLAIN or isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+                self.refuse(f"it gives {what} that no operation of the step made")
             return ref
         if isinstance(x, Parameter):
             return x
@@ -247,8 +293,20 @@ def step(optimiser: Any, parameters: list[Parameter], *gradients: np.ndarray | N
     optimiser.step()
 
 
+def options_of(optimiser: Any) -> Any:
+    return contents([{**group, "params": None} for group in optimiser.param_groups])
+
+
 def described(x: Any) -> str:
     return f"an array {x.dtype} {x.shape}" if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
+
+
+def digest(array: np.ndarray) -> tuple:
+    """What changes, in all likelihood, with any write into the array: the sum of its bytes as numbers, in the time of
+    reading it once, and a checksum of the first ones, which goes by their order, too."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    words = len(flat) // 8 * 8
+    return int(flat[:words].view(np.uint64).sum()), zlib.crc32(flat[:65536]), zlib.crc32(flat[words:])
 
 
 def _as_array(run: Callable) -> Callable:

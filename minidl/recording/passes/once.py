@@ -9,7 +9,8 @@ from .dead import used
 
 
 def unchanging(program: Program) -> set[int]:
-    """The values that do not depend on the arguments; none in a program that changes anything, as training does."""
+    """The values that do not depend on the arguments, nor on arrays that others may write into; none in a program that
+    changes anything, as training does."""
     if any(instruction.effect for instruction in program.instructions):
         return set()
     found: set[int] = set()
