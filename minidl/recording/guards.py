@@ -24,11 +24,17 @@ class Guards:
             for module in trace.modules
             for names in [module.buffer_names]
         ]
+        self.absent = [(m, n, getattr(m, n) is None) for m in trace.modules for n in m.buffer_names]
         self.parameters = [(p, p.node is not None, p.dtype, p.shape, p.data.strides) for p in trace.parameters]
         self.without_gradient: list[bool] | None = None  # of each parameter, before the step
 
     def look_at_gradients(self) -> list[bool]:
         return [p.node is None or p.node.grad is None for p, *_ in self.parameters]
+
+    def other_gradients(self) -> list[bool]:
+        """What is to be seen of them, if it is not what it was before the step."""
+        now = self.look_at_gradients() if self.without_gradient is not None else None
+        return [] if now == self.without_gradient else now
 
     def hold(self) -> bool:
         for module, size, attributes in self.modules:
@@ -39,13 +45,16 @@ class Guards:
                 other = now.get(name, MISSING)
                 if (other is not value or type(other) in (list, dict)) and contents(other) != then:
                     return False
+        for module, name, absent in self.absent:
+            if (getattr(module, name) is None) is not absent:
+                return False
         for p, needs, dtype, shape, strides in self.parameters:
             array = p.data
             if (p.node is not None) is not needs or type(array) is not np.ndarray:
                 return False
             if array.dtype != dtype or array.shape != shape or array.strides != strides:
                 return False
-        return self.without_gradient is None or self.without_gradient == self.look_at_gradients()
+        return True
 
 
 def recordable(now: Context) -> bool:

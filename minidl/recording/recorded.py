@@ -82,6 +82,9 @@ class Recorded:
         except TypeError as error:
             return self._refuse(f"an argument is no array, number or text: {error}", arguments, options)
         attempt = self.attempts.get(key)
+        while attempt is not None and attempt.guards is not None and (others := attempt.guards.other_gradients()):
+            key = (key, *others)  # where gradients add up, there is a plan for the first step and one for the others
+            attempt = self.attempts.get(key)
         if attempt is None or not (attempt.guards is None or attempt.guards.hold()):
             self.attempts.pop(key, None)
             if len(self.attempts) >= PLANS:

@@ -169,3 +169,32 @@ def test_random_numbers_are_drawn_anew_where_nothing_else_changes(used):
     for _ in range(6):
         x = np.ones((4, 3), "f")
         assert np.array_equal(step(layers[0], x).data, recorded(layers[1], x).data)
+
+
+def test_gradients_that_add_up_over_two_steps_have_two_plans():
+    models = [nn.Linear(3, 2, rng=0) for _ in range(2)]
+
+    def backward(model, x):
+        loss = (model(md.Tensor(x)) ** 2).sum()
+        loss.backward()
+        return loss
+
+    recorded = md.record(lambda x: backward(models[1], x))
+    for i in range(12):
+        x = RNG.normal(size=(4, 3)).astype("f")
+        backward(models[0], x), recorded(x)
+        for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            assert np.array_equal(p.grad.data, q.grad.data)
+        if i % 2:
+            [model.zero_grad() for model in models]
+    assert len(recorded.plans) == 2
+
+
+def test_a_batch_norm_that_loses_its_averages_is_recorded_anew():
+    norm = nn.BatchNorm1d(3)
+    step = md.record(lambda x: norm(md.Tensor(x)).detach())
+    for i in range(8):
+        if i == 4:
+            norm.running_mean = norm.running_var = None
+        x = RNG.normal(size=(4, 3)).astype("f")
+        assert step(x).data.tobytes() == norm(md.Tensor(x)).data.tobytes()
