@@ -75,7 +75,7 @@ def key_of(structure: Any, arrays: list[Any]) -> Any:
     if isinstance(structure, np.ndarray):
         first = next((i for i, a in enumerate(arrays) if a is structure), len(arrays))
         arrays.append(structure)
-        return first, structure.shape, structure.dtype, structure.strides
+        return first, type(structure), structure.shape, structure.dtype, structure.strides
     if isinstance(structure, (tuple, list)):
         return (type(structure), *[key_of(part, arrays) for part in structure])
     if isinstance(structure, dict):

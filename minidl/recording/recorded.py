@@ -96,13 +96,18 @@ class Recorded:
             return attempt.plan.run(*distinct(arrays))
         return self._recorded(attempt, distinct(arrays), arguments, options)
 
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        """A recorded method: its object is the first argument."""
+        return self if owner is None else functools.partial(self, owner)
+
     def _recorded(self, attempt: Attempt, arrays: list[Any], arguments: tuple, options: dict) -> Any:
         """Run the step as it is, and note what it does."""
         trace = Trace(arrays, self.strict, attempt.program)
         before = [] if attempt.guards is None else attempt.guards.look_at_gradients()
         with setting(trace=trace):
-            if self.module is not None:
-                trace.enter(self.module)
+            for x in (self.module, *arguments, *options.values()):
+                if isinstance(x, Module):
+                    trace.enter(x)
             result = self.function(*arguments, **options)
             program = trace.program(result)
             guards, difference = Guards(trace), None

@@ -106,6 +106,9 @@ class Trace:
                 dict(module.named_parameters())
         for name in module.buffer_names:
             if (array := getattr(module, name)) is not None:
+                ref = self._lookup(array)
+                if ref is not None and ref.number in self.given:
+                    self.refuse(f"{name} of {type(module).__name__} is also an argument of the step")
                 if id(array) not in self.marks:
                     self._mark(array)
                 self.buffers[id(array)] = (module, name)
@@ -304,6 +307,8 @@ def described(x: Any) -> str:
 def digest(array: np.ndarray) -> tuple:
     """What changes, in all likelihood, with any write into the array: the sum of its bytes as numbers, in the time of
     reading it once, and a checksum of the first ones, which goes by their order, too."""
+    if array.dtype.hasobject:
+        return ()
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     words = len(flat) // 8 * 8
     return int(flat[:words].view(np.uint64).sum()), zlib.crc32(flat[:65536]), zlib.crc32(flat[words:])

@@ -198,3 +198,30 @@ def test_a_batch_norm_that_loses_its_averages_is_recorded_anew():
             norm.running_mean = norm.running_var = None
         x = RNG.normal(size=(4, 3)).astype("f")
         assert step(x).data.tobytes() == norm(md.Tensor(x)).data.tobytes()
+
+
+def test_a_method_is_recorded_with_its_module_as_an_argument():
+    class Net(nn.Module):
+        def __init__(self):
+            self.inner, self.scale = nn.Linear(3, 2), 2.0
+
+        @md.record
+        def predict(self, x):
+            return (self.inner(md.Tensor(x)) * self.scale).detach()
+
+    nets, x = [Net(), Net()], np.ones((2, 3), "f")
+    for i in range(8):
+        for net in nets:
+            if i == 4:
+                net.scale = 3.0
+            assert np.array_equal(net.predict(x).data, Net.predict.function(net, x).data)
+    assert len(Net.predict.plans) == 2
+
+
+def test_arguments_of_other_kinds():
+    step = md.record(lambda x, other: md.Tensor(np.asarray(x)) * 2)
+    for _ in range(4):
+        assert step(np.ones(3), np.array([None, "text"])).data[0] == 2
+    norm = nn.BatchNorm1d(3).eval()
+    with pytest.raises(RecordError, match="running_mean of BatchNorm1d is also an argument"):
+        md.record(lambda x, y: norm(md.Tensor(x)).detach() + md.Tensor(y))(np.ones((2, 3)), norm.running_mean)
