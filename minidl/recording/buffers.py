@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.cpu.memory import give_back, scratch, supply
-from .program import Instruction, Program, refs
+from .program import Instruction, Program, owner_of, refs
 from .replay import compiled
 
 ALIGNED = 64  # bytes: a line of the cache
@@ -128,8 +128,7 @@ def observed(program: Program, arguments: Sequence[np.ndarray]) -> tuple[Any, Bu
         return array
 
     def note(number: int, array: np.ndarray) -> None:
-        while isinstance(array.base, np.ndarray):
-            array = array.base
+        array = owner_of(array)
         found = owners.get(id(array))
         if found is not None and found[0]() is array:
             request_of[number] = found[1]

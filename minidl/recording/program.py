@@ -119,6 +119,16 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     return function(structure)
 
 
+def owner_of(array: np.ndarray) -> np.ndarray:
+    """The array whose memory this is a view of; `as_strided` puts an object in between that is no array."""
+    while True:
+        base = array.base
+        base = base if isinstance(base, np.ndarray) else getattr(base, "base", None)
+        if not isinstance(base, np.ndarray):
+            return array
+        array = base
+
+
 def refs(structure: Any) -> Iterator[Ref]:
     """The Refs in a structure, in order."""
     if type(structure) is Ref:

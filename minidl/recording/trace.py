@@ -16,7 +16,7 @@ from ..core.array_function import ArrayFunction
 from ..core.context import current, setting
 from ..core.tensor import Parameter, Placeholder, Tensor
 from .contents import PLAIN, contents
-from .program import Form, Instruction, Program, Ref, Value, leaves, mapped
+from .program import Form, Instruction, Program, Ref, Value, leaves, mapped, owner_of
 
 RANDOM = (np.random.Generator, np.random.RandomState)  # to draw from one changes it
 
@@ -205,8 +205,7 @@ class Trace:
         return found[1] if found is not None and found[0]() is array else None
 
     def _storage(self, array: np.ndarray) -> int:
-        while isinstance(array.base, np.ndarray):
-            array = array.base
+        array = owner_of(array)
         found = self.storages.get(id(array))
         if found is None or found[0]() is not array:
             found = self.storages[id(array)] = weakref.ref(array), len(self.values)

@@ -6,13 +6,15 @@ import tracemalloc
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
 from minidl.kernels.cpu.layout import laid_out
-from minidl.kernels.cpu.memory import release_memory
-from minidl.recording.buffers import Request, overlap, placed
+from minidl.kernels.cpu.memory import release_memory, supply
+from minidl.recording.buffers import Request, observed, overlap, placed
+from minidl.recording.program import Instruction, Program, Ref, Value
 
 REQUESTS = st.lists(
     st.tuples(st.integers(1, 60), st.integers(0, 9), st.integers(0, 3)).map(
@@ -93,3 +95,15 @@ def test_programs_share_their_memory():
                 assert np.array_equal(run(x).data, net(md.Tensor(x)).data)
     memories = {id(plan.buffers.memory.base) for plan in run.plans}
     assert len(run.plans) == 3 and len(memories) <= 3
+
+
+def test_memory_is_needed_as_long_as_windows_over_it():
+    def made(x):
+        y = supply.take(x.shape, x.dtype)
+        y[...] = x
+        return y
+
+    calls = [(made, 0), (lambda x: sliding_window_view(x, 2), 1), (made, 0), (np.sum, 2)]
+    instructions = [Instruction("call", run, (Ref(read),), {}, Ref(i + 1)) for i, (run, read) in enumerate(calls)]
+    program = Program([Value((4,), np.dtype("f"), (4,), i) for i in range(5)], [Ref(0)], instructions, Ref(4))
+    assert [r.last for r in observed(program, [np.ones(4, "f")])[1].requests] == [3, 2]
