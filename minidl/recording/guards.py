@@ -24,6 +24,7 @@ class Guards:
             for module in trace.modules
             for names in [module.buffer_names]
         ]
+        self.containers = [(x, then) for _, _, own in self.modules for _, x, then in own if type(x) in (list, dict)]
         self.absent = [(m, n, getattr(m, n) is None) for m in trace.modules for n in m.buffer_names]
         self.parameters = [(p, p.node is not None, p.dtype, p.shape, p.data.strides) for p in trace.parameters]
         self.without_gradient: list[bool] | None = None  # of each parameter, before the step
@@ -43,8 +44,11 @@ class Guards:
                 return False
             for name, value, then in attributes:
                 other = now.get(name, MISSING)
-                if (other is not value or type(other) in (list, dict)) and contents(other) != then:
+                if other is not value and contents(other) != then:
                     return False
+        for container, then in self.containers:
+            if contents(container) != then:
+                return False
         for module, name, absent in self.absent:
             if (getattr(module, name) is None) is not absent:
                 return False
