@@ -44,7 +44,9 @@ def record(step: Callable, *, passes: Iterable[Pass] | None = None) -> Any:
 
     passes: those of `minidl.recording.PASSES` that are to improve the program; all by default.
     Raises RecordError, naming the place, if the step reads the value of a tensor (``if loss > 1``, ``loss.item()``),
-    assigns a parameter, returns a tensor with a graph, or if two calls differ in more than their arguments.
+    assigns a parameter or a buffer, writes into an array (``p.grad.data *= 0.5``), changes attributes of modules or
+    options of optimisers, returns a tensor with a graph or anything but tensors, arrays and text in tuples, lists and
+    dicts, or if two calls differ in more than their arguments.
     """
     if isinstance(step, Module):
         step.forward = RecordedForward(step, passes)
