@@ -192,7 +192,8 @@ def test_pixels_of_a_segmentation_are_explained_by_pixels_near_them():
     assert coarse.shape == (2, 20, 20)
     both = METHODS["gradient"](net, x, pixel_score([2, 0], np.stack([mask, ~mask]), "sum"), batch_size=1)
     np.testing.assert_allclose(both.full[0], 6 * found.full[0], rtol=1e-4, atol=1e-7)
-    assert METHODS["occlusion"](net, x[:1], target, patch=20).values[0, 30, 5] == 0
+    far = METHODS["occlusion"](net, x[:1], target, patch=20).values[0, 30, 5]
+    assert abs(far) <= 4 * np.finfo("f").eps * abs(logits).max()  # 0; equal copies in a batch round differently
 
 
 def test_a_box_of_a_detector():
