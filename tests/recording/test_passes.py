@@ -167,3 +167,23 @@ def test_few_positions_take_winograd_where_kernels_stay():
                 got = recorded(x).data
         assert ("kernels" in recorded.plans[0].program.instructions[-1].parameters) is taken
         assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class Reversed(Residual):
+    """The shortcut is what comes first."""
+
+    def forward(self, x):
+        return F.relu(x + self.norm(self.conv(x)))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_shortcut_in_another_layout_leaves_that_of_the_result(norm):
+    """The sums that follow are added in its order: the bits depend on it."""
+    md.manual_seed(0)
+    net = Reversed(16, 3, True, norm, True, True)
+    x, strides = np.random.default_rng(0).normal(size=(2, 16, 17, 40)).astype("f"), []  # in C order
+    for passes in ((), PASSES):
+        recorded = md.record(lambda x: net(md.Tensor(x)), passes=passes)
+        with md.no_grad():
+            strides.append([recorded(x).data.strides for _ in range(4)])
+    assert strides[0] == strides[1]

@@ -44,12 +44,12 @@ def _group(matcher: Matcher, last: Instruction) -> tuple[Instruction, set[int]] 
     members |= {id(at)}
     ndim = len(matcher.form(at.output).shape)
     for y, other in (at.inputs, at.inputs[::-1]):
-        if (bias := matcher.per_channel(other, ndim)) is not None and matcher.alike(y, at.output):
+        if (bias := matcher.per_channel(other, ndim)) is not None and matcher.stands_for(y, at.output):
             conv = matcher.only_for_this(y, "conv")
             return _joined(last, conv, {**parts, "bias": bias}, members) if conv is not None else None
     for y, other in (at.inputs, at.inputs[::-1]):
-        if not (matcher.alike(y, at.output) and matcher.alike(other, at.output)):
-            return None
+        if not (matcher.stands_for(y, at.output) and matcher.alike(other, at.output)):
+            continue
         conv, inner = matcher.only_for_this(y, "conv"), matcher.only_for_this(y, "add")
         if conv is not None:
             return _joined(last, conv, {**parts, "residual": other}, members)

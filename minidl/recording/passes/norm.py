@@ -41,7 +41,7 @@ def join_shortcut(program: Program) -> Program:
             norm = matcher.only_for_this(x, "batch_norm")
             if norm is None or norm.run is not batch_norm.training or norm.parameters["relu"]:
                 continue
-            if not matcher.alike(x, add.output) or not matcher.alike(shortcut, add.output):
+            if not matcher.stands_for(x, add.output) or not matcher.alike(shortcut, add.output):
                 continue
             more = {"relu": last is not add, "shortcut": shortcut}
             changes[id(last)] = [replace(norm, parameters={**norm.parameters, **more}, output=last.output)]
