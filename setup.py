@@ -11,8 +11,10 @@ TASKS = [
     "threadpoolctl>=3.2",
     "tqdm>=4.66",
 ]
+ONNX = ["onnx>=1.19"]  # reads and writes the files; nothing of it runs a network
 TEST = [
     *TASKS,
+    *ONNX,
     "hypothesis>=6.100",
     "playwright>=1.40",  # drives a browser that is installed; it brings none
     "pycocotools>=2.0.8",
@@ -34,6 +36,7 @@ setup(
     extras_require={
         "tasks": TASKS,
         "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores
+        "onnx": ONNX,
         "test": TEST,
         "reference": ["torch==2.13.0", "torchvision==0.28.0"],
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],

@@ -32,6 +32,7 @@ LAZY = {  # names that are imported when they are first asked for, and where fro
     "convmatrix": "study.convmatrix:convmatrix",
     "explain": "study.explain:explain",
     "gradcheck": "study.gradient_report:gradcheck",
+    "load_onnx": "onnx.module:load_onnx",
     "load_weights": "files.weights:load_weights",
     "manual_seed": "nn.init:manual_seed",
     "record": "recording.recorded:record",

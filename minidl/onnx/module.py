@@ -1,0 +1,81 @@
+"""`load_onnx`: a network from elsewhere as a Module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Parameter, Tensor, as_tensor
+from ..nn.module import Module
+from .graph import Graph
+from .operators import refusals
+from .parse import read
+from .run import Program, weights_of
+
+
+def load_onnx(source: Any) -> OnnxModule:
+    """The network of an ONNX file as a Module whose operations are minidl's primitives.
+
+        model = md.load_onnx("resnet18.onnx")
+        model.inputs                      # (Value(name='x', dtype=float32, shape=('batch', 3, 224, 224)),)
+        y = model(x)                      # it runs, can be trained, differentiated to any order, explained, recorded
+
+    source: a path (data that the file keeps beside it is found there), an open binary file, bytes, or an
+    `onnx.ModelProto`. Opsets 7 to 25. What convolutions, matrix products, normalisations and recurrent layers take from
+    the file are Parameters, under the names that the file gives them; other floating-point arrays are buffers. The
+    graph says what is computed: `train()` and `eval()` change nothing.
+
+    Raises ImportError without the `onnx` package, OSError and ValueError for a file that cannot be read; and before
+    anything runs a ValueError that names each operator that is not supported, with its opset and node.
+    """
+    return OnnxModule(read(source))
+
+
+class OnnxModule(Module):
+    """A graph that runs: made by `load_onnx`. `inputs` and `outputs` are its Values: name, dtype, shape."""
+
+    def __init__(self, graph: Graph):
+        if lines := refusals(graph.all_nodes()):
+            found = "\n  ".join(lines)
+            raise ValueError(f"{len(lines)} of {len([*graph.all_nodes()])} nodes are not supported:\n  {found}")
+        self.graph = graph
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.program = Program(graph, weights_of(graph), self._adopt, vars(self))
+
+    def _adopt(self, name: str, array: np.ndarray, is_weight: bool) -> str:
+        """Make an array of the file a parameter or a buffer; the attribute that holds it."""
+        while hasattr(self, name):
+            name += "_"
+        if is_weight:
+            setattr(self, name, Parameter(array.copy(), name=name))
+        else:
+            self.register_buffer(name, array)
+        return name
+
+    def forward(self, *inputs: Any, values: Sequence[str] = (), **named: Any) -> Any:
+        """The outputs of the graph for its inputs, in its order or by their names; a tuple if there are several.
+
+        values: names of other values in the graph, a tuple of which is then given in place of the outputs.
+        """
+        given = self._given(inputs, named)
+        found = tuple(map(as_tensor, self.program.run({}, *given, keep=tuple(values))))
+        return found if values or len(found) != 1 else found[0]
+
+    def _given(self, inputs: tuple, named: dict[str, Any]) -> list[Tensor]:
+        names = [value.name for value in self.inputs]
+        given = dict(zip(names, inputs)) | named
+        if len(inputs) + len(named) != len(names) or given.keys() != {*names}:
+            raise TypeError(
+                f"the graph takes {len(names)} inputs, {' and '.join(map(str, self.inputs))}; "
+                f"got {len(inputs)} and {', '.join(named) or 'none'} by name"
+            )
+        given = {name: as_tensor(x) for name, x in given.items()}
+        for value in self.inputs:
+            if value.shape is not None and given[value.name].ndim != len(value.shape):
+                raise ValueError(f"the input {value} was given the shape {given[value.name].shape}")
+        return [given[name] for name in names]
+
+    def extra_repr(self) -> str:
+        return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"

@@ -1,0 +1,144 @@
+"""Runs the nodes of a graph one after another; each value is freed after its last use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..core.context import setting
+from ..core.tensor import Tensor
+from .graph import Graph, Node
+from .operators import find
+
+Scope = dict[str, Any]  # the values that there are, by name: Tensors, and arrays for what no input decides
+
+
+class Step:
+    """A node with what computes it. Called with a scope, it reads its inputs there and writes its outputs."""
+
+    def __init__(self, node: Node, branches: Mapping[str, Program]):
+        self.node, self.branches = node, branches
+        entry = find(node)
+        attributes = {name: value for name, value in node.attributes.items() if name in entry.keywords}
+        if "count" in entry.keywords:
+            attributes["count"] = len(node.outputs)
+        self.run: Callable = partial(entry.run, **attributes) if attributes else entry.run
+        self.plain = entry.plain
+        self.last: tuple[str, ...] = ()  # the values that nobody reads after this node
+
+    def __call__(self, scope: Scope) -> None:
+        values = [scope[name] if name else None for name in self.node.inputs]
+        try:
+            if self.branches:
+                branches = {name: partial(program.run, scope) for name, program in self.branches.items()}
+                found = self.run(*self._arguments(values), **branches)
+            elif any(isinstance(x, Tensor) for x in values):
+                found = self.run(*self._arguments(values))
+            else:  # arithmetic of shapes: not recorded, NumPy's arrays in and out
+                with setting(recording=False, trace=None):
+                    found = self.run(*self._arguments(values))
+                found = tuple(map(_plain, found)) if isinstance(found, tuple) else _plain(found)
+        except (ValueError, TypeError, IndexError) as error:
+            raise type(error)(f"{self.node.operator} {self.node.name!r}: {error}") from error
+        outputs = self.node.outputs
+        for name, value in zip(outputs, found if isinstance(found, tuple) else (found,)):
+            if name:
+                scope[name] = value
+
+    @property
+    def computed_with(self) -> set[str]:
+        """The inputs that are no shapes, axes or the like."""
+        return {name for i, name in enumerate(self.node.inputs) if i not in self.plain}
+
+    def _arguments(self, values: list[Any]) -> list[Any]:
+        """The inputs as the operator takes them: arrays where they are annotated Plain, else Tensors."""
+        return [
+            x if x is None else _plain(x) if i in self.plain else x if isinstance(x, Tensor) else Tensor(x)
+            for i, x in enumerate(values)
+        ]
+
+
+def _plain(x: Any) -> Any:
+    return x.numpy() if isinstance(x, Tensor) else x
+
+
+class Program:
+    """The steps of a graph, and of its branches.
+
+    adopt: is given a constant's name, its value, and whether it is a weight, and gives the name of the attribute of
+    `state` that holds it from then on. around: the constants of the graph around this one. What follows from constants
+    alone is computed at once.
+    """
+
+    def __init__(
+        self, graph: Graph, weights: Collection[str], adopt: Callable[[str, np.ndarray, bool], str],
+        state: Mapping[str, Any], around: Mapping[str, np.ndarray] | None = None,
+    ):  # fmt: skip
+        self.graph, self.state = graph, state
+        self.slots = {
+            name: adopt(name, array, True)
+            for name, array in graph.constants.items()
+            if name in weights and _is_data(array)
+        }
+        constants = {name: array for name, array in graph.constants.items() if name not in self.slots}
+        known = {**(around or {}), **constants}
+        self.steps: list[Step] = []
+        for node in graph.nodes:
+            branches = {
+                name: Program(branch, weights, adopt, state, known) for name, branch in node.branches.items()
+            }
+            step = Step(node, branches)
+            if branches or not node.reads <= known.keys():
+                self.steps.append(step)
+            else:
+                step(known)
+        read = {name for step in self.steps for name in step.node.reads} | {value.name for value in graph.outputs}
+        self.constants = {n: a for n, a in known.items() if n in read and n not in (around or {})}
+        for name in {name for step in self.steps for name in step.computed_with} & self.constants.keys():
+            if _is_data(self.constants[name]):
+                self.slots[name] = adopt(name, self.constants.pop(name), False)
+        self._plan_last()
+
+    def _plan_last(self) -> None:
+        """Note with each step which values are needed no more after it."""
+        made = {name for step in self.steps for name in step.node.outputs if name}
+        later = {value.name for value in self.graph.outputs}
+        for step in reversed(self.steps):
+            touched = step.node.reads | {*step.node.outputs}
+            step.last = tuple(sorted((touched & made) - later))
+            later |= touched
+
+    def run(self, around: Scope, *inputs: Any, keep: Collection[str] = ()) -> tuple:
+        """The outputs, or the values that `keep` names; `around` holds what the graph reads from around it."""
+        scope = {name: around[name] for name in self.graph.outer} if self.graph.outer else {}
+        scope |= {name: self.state[attribute] for name, attribute in self.slots.items()}
+        scope |= self.constants
+        scope |= zip((value.name for value in self.graph.inputs), inputs)
+        for step in self.steps:
+            step(scope)
+            for name in step.last:
+                if name not in keep:
+                    scope.pop(name, None)
+        return tuple([scope[name] for name in keep or (value.name for value in self.graph.outputs)])
+
+
+def weights_of(graph: Graph) -> set[str]:
+    """The names in whose place a constant is a weight: what convolutions and the like learn, directly or by way of
+    nodes that only rearrange it."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        entry = find(node)
+        found |= {name for i, name in enumerate(node.inputs) if i in entry.learns}
+        if entry.passes and found & {*node.outputs}:
+            found |= {*node.inputs[: entry.passes]}
+        for branch in node.branches.values():
+            found |= weights_of(branch)
+    return found - {""}
+
+
+def _is_data(array: np.ndarray) -> bool:
+    """Is it more than a number that stands in a formula, such as the 3 and the 6 of hard swish?"""
+    return array.dtype.kind == "f" and (array.ndim > 1 or array.size > 1)
