@@ -30,7 +30,8 @@ EXAMPLES = f"""examples:
   {PROGRAM} --model retinanet --out runs/retinanet
       a detector of one stage
   {PROGRAM} --data annotations.json --images FOLDER --check
-      look for faults in annotations of your own, as COCO has them; --data FOLDER for PASCAL VOC's
+      look for faults in annotations of your own, as COCO has them; --data FOLDER for those of PASCAL VOC, YOLO or
+      labelme, --data boxes.csv for a table with a row per box
   {PROGRAM} --data annotations.json --images FOLDER --out runs/mine
       train on them: a fifth is kept to test on
   {PROGRAM} --checkpoint runs/detect/{CHECKPOINT}

@@ -196,8 +196,10 @@ def wrong_format(catalogue: Catalogue, sizes: list[tuple[int, int] | None]) -> s
 
     The numbers of a box, a, b, c, d, are read in the file's format and in the other: if a fifth of the boxes, and at
     least two, make no sense as they are read, and all make sense in the other, the other was meant. And numbers that
-    all lie within 0 and 1 are shares of the picture's sides.
+    all lie within 0 and 1 are shares of the picture's sides. Where shares are the format, the reader has looked.
     """
+    if catalogue.form == "shares":
+        return None
     records = [
         (thing, size)
         for picture, size in zip(catalogue.pictures, sizes)

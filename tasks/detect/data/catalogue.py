@@ -14,6 +14,8 @@ from ...faults import Fault
 from .outlines import masked
 from .records import Target
 
+PARTS = {"train": "train", "training": "train", "val": "test", "valid": "test", "validation": "test", "test": "test"}
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -31,19 +33,24 @@ class Thing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A file with an image, its (height, width) as the annotations have it (None if they do not), and its objects."""
+    """A file with an image, its (height, width) as the annotations have it (None if they do not), and its objects.
+
+    part: "train" or "test" if the data set says so, else empty.
+    """
 
     where: str
     path: Path
     size: tuple[int, int] | None
     things: list[Thing] = field(default_factory=list)
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """``catalogue[i]`` is an image, float32 (3, H, W) in [0, 1], read on access, and its `Target`.
 
-    classes: their names; a label is the position in them. form: what the boxes are in the file, "xywh" or "xyxy".
+    classes: their names; a label is the position in them. form: what the boxes are in the file, "xywh", "xyxy" or
+    "shares" of the picture's sides.
     points: the names of the keypoints, empty if there are none. strays: objects of pictures that are not listed.
     faults: records that could not be read and so are not here, and what else the reader found.
     bits: of pictures deeper than bytes. upright: whether boxes are on pictures as EXIF says that they are shown, not on
@@ -111,6 +118,14 @@ class Catalogue:
             replace(self, pictures=[self.pictures[i] for i in part])
             for part in data.split(len(self), fractions, seed=seed)
         ]
+
+    def stated_parts(self) -> dict[str, Catalogue] | None:
+        """The pictures to train on and to test on, if the data set has both; those of no part are trained on."""
+        parts = {
+            name: replace(self, pictures=[p for p in self.pictures if (p.part or "train") == name])
+            for name in ("train", "test")
+        }
+        return parts if any(p.part == "train" for p in self.pictures) and len(parts["test"]) else None
 
 
 def _points(thing: Thing, count: int) -> np.ndarray:

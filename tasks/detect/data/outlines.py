@@ -46,6 +46,20 @@ def filled_runs(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     return np.repeat(inside, counts).reshape(width, height).T
 
 
+def as_runs(mask: np.ndarray) -> dict:
+    """Bool (H, W) as COCO's run lengths, not compressed: {"counts": ..., "size": [H, W]}; `masked` undoes it."""
+    flat = np.concatenate([[False], mask.T.ravel(), [True]])  # down the columns
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], ends, [mask.size]]))
+    return {"counts": counts[: len(counts) - (counts[-1] == 0)].tolist(), "size": list(mask.shape)}
+
+
+def bounds(polygons: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
+    """The box x1, y1, x2, y2 around the corners x, y, x, y, ... of all polygons."""
+    corners = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])
+    return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+
+
 def _numbers(text: str | bytes) -> list[int]:
     """COCO's text for run lengths, 6 bits a character from "0": 5 of the number, lowest first, and one if more follow.
 

@@ -22,11 +22,10 @@ from ...options import Above
 from ...own_pictures import OwnPictures
 from .annotations import anchor_coverage, examine, require_none, show_first
 from .catalogue import Catalogue
-from .coco import read_coco
+from .formats import read_annotations
 from .letterbox import SIDE, framed, framed_target
 from .records import Target
 from .textures import Pictures
-from .voc import read_voc
 
 STRIDE = 16  # of the coarsest map that all small detectors have
 SMALLEST = 48
@@ -43,10 +42,10 @@ class Source(OwnPictures):
     """
 
     # data of your own
-    data: str | None = None  # a COCO json, or a PASCAL VOC folder with Annotations/ and JPEGImages/
-    images: str | None = None  # where the pictures of a COCO json are (its own folder)
+    data: str | None = None  # a json of COCO; a folder of PASCAL VOC, YOLO or labelme; a data.yaml; a .csv of boxes
+    images: str | None = None  # where the pictures are, if not with the annotations
     classes: tuple[str, ...] = ()  # the names that may occur, in this order (those in the data)
-    split: Annotated[float, Above(0)] = 0.2  # share that is tested on
+    split: Annotated[float, Above(0)] = 0.2  # share that is tested on, where the data do not say
     size: int = SIDE  # side of the square that pictures fill, in pixels
     as_stored: bool = False  # boxes are on the pixels as files store them, not on what EXIF turns them into
 
@@ -88,15 +87,7 @@ class Source(OwnPictures):
     @cached_property
     def catalogue(self) -> Catalogue:
         """The annotations, read at the first access."""
-        path = Path(self.data)
-        if path.is_dir():
-            if self.images:
-                raise UsageError(f"{path} is a VOC folder, which has its JPEGImages: leave --images out")
-            found = read_voc(path)
-        elif path.is_file():
-            found = read_coco(path, self.images or path.parent)
-        else:
-            raise FileNotFoundError(2, "no such file or folder", self.data)
+        found = read_annotations(self.data, self.images, self.classes, upright=not self.as_stored)
         found = found.boxes_alone() if self.boxes_alone else found
         return replace(found, classes=self.classes or found.classes, bits=self.bits, upright=not self.as_stored)
 
@@ -166,10 +157,13 @@ class Own:
 
 
 def divided(catalogue: Catalogue, share: float, seed: int) -> dict[str, Catalogue]:
-    """The pictures to train on and to test on: shuffled by the seed, `share` of them (rounded) to test on.
+    """The pictures to train on and to test on: as the data set has them, else shuffled by the seed, `share` of them
+    (rounded) to test on.
 
     Raises ValueError if one part has none.
     """
+    if stated := catalogue.stated_parts():
+        return stated
     train, test = catalogue.split((1 - share, share), seed)
     if not len(train) or not len(test):
         raise ValueError(

@@ -243,17 +243,21 @@ def test_classes_that_were_not_asked_for_are_errors(tmp_path, capsys):
 @pytest.mark.parametrize("argv, code, message", [
     (("--check",), 2, "--check looks at data of your own: name it with --data"),
     (("--data", "nowhere"), 1, "nowhere: no such file or folder"),
-    (("--data", "."), 1, "lists no pictures; looked for Annotations/*.xml"),
-    (("--data", ".", "--images", "."), 2, "leave --images out"),
+    (("--data", "."), 1, "not annotations in COCO's format"),
+    (("--data", "empty"), 1, "empty: it holds no files; what can be read is a json of COCO, a folder of PASCAL VOC"),
+    (("--data", "voc"), 1, "lists no pictures; looked for Annotations/*.xml"),
+    (("--data", "voc", "--images", "."), 2, "leave --images out"),
     (("--data", "text.json"), 1, "not annotations in COCO's format"),
 ])  # fmt: skip
 def test_data_that_cannot_be_read_are_one_line(argv, code, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "voc" / "Annotations").mkdir(parents=True)
     assert run(*argv) == code
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["text.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"text.json", "empty", "voc"}
 
 
 def test_pictures_without_objects_are_refused(file, capsys):
@@ -306,7 +310,7 @@ def test_detections_are_in_pixels_of_the_picture_and_need_no_data(finished, tmp_
     out, file = finished
     big = np.asarray(Image.open(file.parent / "pictures" / "3.png")).repeat(5, axis=0).repeat(5, axis=1)
     Image.fromarray(big).save(tmp_path / "big.png")
-    monkeypatch.setattr(own, "read_coco", None)
+    monkeypatch.setattr(own, "read_annotations", None)
     boxes = np.float32([[6, 12, 30, 24], [0, 40, 48, 48]])  # the second lies in the gray below the picture
 
     def detect(self, images, **_):
