@@ -16,6 +16,7 @@ TEST = [
     *TASKS,
     *ONNX,
     "hypothesis>=6.100",
+    "nibabel>=5.2",  # an oracle for our reader of NIfTI
     "playwright>=1.40",  # drives a browser that is installed; it brings none
     "pycocotools>=2.0.8",
     "pytest>=8.0",

@@ -73,7 +73,13 @@ def read_image(
     White is as above; `bits`, of pictures of more than 8, are as a rule the `bit_depth` of all files of a data set,
     0 as None. Raises ValueError in one line.
     """
-    values = read_pixels(path, upright=upright).values
+    return shares(read_pixels(path, upright=upright).values, path, gray=gray, bits=bits)
+
+
+def shares(
+    values: np.ndarray, path: str | os.PathLike, *, gray: bool = False, bits: int | None = None
+) -> np.ndarray:
+    """Pixels (H, W, 1) or (H, W, 3) as `read_image` gives them: float32 (C, H, W), from black at 0 to white at 1."""
     white = white_of(values, bits, path)
     if gray and values.shape[2] == 3:
         values = _luma(values)
@@ -82,8 +88,8 @@ def read_image(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
 
 
-def bit_depth(files: Iterable[str | os.PathLike]) -> int:
-    """The bits that the brightest pixel of all needs, at least 8, in files of more than bytes.
+def bit_depth(files: Iterable[str | os.PathLike | np.ndarray]) -> int:
+    """The bits that the brightest pixel of all needs, at least 8, in files, or arrays, of more than bytes.
 
     0 if there are none, or all are of floats that do not count. Files that cannot be read are passed over: reading them
     says why. Raises ValueError if integers of more than bytes and floats are mixed, which have no common range.
@@ -92,10 +98,11 @@ def bit_depth(files: Iterable[str | os.PathLike]) -> int:
     brightest = 0.0
     for path in files:
         try:
-            values = deep_pixels(path)
+            values = path if isinstance(path, np.ndarray) else deep_pixels(path)
         except (OSError, ValueError):
             continue
-        if values is not None and values.size:
+        if values is not None and values.size and values.dtype != np.uint8:
+            path = "an array" if isinstance(path, np.ndarray) else path
             kinds.setdefault("floats" if values.dtype.kind == "f" else "integers of more than 8 bits", path)
             brightest = max(brightest, float(values.max()))
     if len(kinds) > 1:

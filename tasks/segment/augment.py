@@ -6,9 +6,13 @@ Source: Ronneberger et al., "U-Net", MICCAI 2015, sections 3 and 3.1.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+FAR = 10  # sigmas from a cell beyond which its term is less than half a unit of the last place of a weight
+
 
 # --- the weight map
 
@@ -29,9 +33,12 @@ def border_weights(cells: np.ndarray, *, w0: float = 10.0, sigma: float = 5.0) -
     numbers = np.unique(cells[inside])
     if len(numbers) > 1:
         nearest = np.full((2, *cells.shape), np.inf)  # d1 and d2
-        for number in numbers:
-            distance = ndimage.distance_transform_edt(cells != number)
-            nearest = np.sort(np.stack([*nearest, distance]), axis=0)[:2]
+        far = math.ceil(FAR * sigma)
+        for number, area in enumerate(ndimage.find_objects(cells), 1):
+            if area is not None:
+                around = tuple(slice(max(side.start - far, 0), side.stop + far) for side in area)
+                distance = ndimage.distance_transform_edt(cells[around] != number)
+                nearest[:, *around] = np.sort(np.stack([*nearest[:, *around], distance]), axis=0)[:2]
         weights += ~inside * w0 * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2))
     return weights.astype(np.float32)
 

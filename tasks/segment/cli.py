@@ -29,7 +29,9 @@ EXAMPLES = f"""examples:
       segment a picture with what was trained
 
 The coins come with scikit-image; each one's outline was fitted by eye as a circle: --draw-truth shows them.
-Masks hold class numbers 0, 1, 2, ..., or 0 and one other value (255); with more classes 255 means unknown."""
+Masks hold class numbers 0, 1, 2, ..., or 0 and one other value (255); with more classes 255 means unknown. Or they
+number objects, as those of StarDist and Cellpose: these are counted. Besides images/ and masks/, the layouts of
+Cellpose and nnU-Net are known, and .npz; pictures may be TIFF stacks, .npy, .nii, .nii.gz."""
 
 
 class Segment(Task):
@@ -80,7 +82,7 @@ class Segment(Task):
     def train(self, job: Job, data: MaskDataset) -> nn.ModuleDict:
         """The network of the settings; where borders weigh, also one without that, from the same initial weights."""
         models = {OURS: train(job, data)}
-        if job.settings.border:
+        if job.settings.border and job.settings.data is None:
             out = writable(str(job.out / PLAIN_RUN))
             again = job.resume and (out / CHECKPOINT).exists()
             plain = replace(job, settings=replace(job.settings, border=0.0), out=out, resume=again)
@@ -112,7 +114,7 @@ def check(settings: Settings, quiet: bool) -> None:
 
 def examined(settings: Settings, quiet: bool) -> folder.Checkup:
     """What is found in the folder of the settings."""
-    names = ("patch", "seed", "ignore", "bits", "skip_bad", "as_stored")
+    names = ("patch", "seed", "ignore", "bits", "skip_bad", "as_stored", "masks")
     return folder.checked(settings.data, quiet=quiet, **{name: getattr(settings, name) for name in names})
 
 

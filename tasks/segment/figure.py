@@ -48,7 +48,8 @@ def _score(matrix: np.ndarray) -> str:
 
 def cells(
     path: str | os.PathLike, test: MaskPart, masks: Mapping[str, Sequence[np.ndarray]],
-    probabilities: Mapping[str, Sequence[np.ndarray]], matches: Mapping[str, Matching], title: str,
+    probabilities: Mapping[str, Sequence[np.ndarray]], matches: Mapping[str, Matching],
+    dataset: MaskDataset, title: str,
 ) -> None:  # fmt: skip
     """A row per test picture: image, true cells, the probability of each network, the cells that each method counts."""
     rows, columns = min(ROWS, len(test.names)), 2 + len(probabilities) + len(masks)
@@ -58,7 +59,7 @@ def cells(
         axes.set_title(text, fontsize=11)
     for i, axes in enumerate(grid):
         show(axes[0], test.images[i])
-        show(axes[1], coloured(test.instances[i]), f"{len(np.unique(test.instances[i])) - 1} cells")
+        show(axes[1], coloured(test.instances[i]), f"{len(np.unique(test.instances[i])) - 1} {dataset.classes[1]}s")
         places = iter(axes[2:])
         for each in probabilities.values():
             show(next(places), each[i][1])
@@ -66,7 +67,7 @@ def cells(
             pieces = components(each[i])
             total = f"; F1 of all {matches[name].f1:.3f}" if i == rows - 1 else ""
             show(next(places), coloured(pieces), f"{pieces.max()} found{total}")
-    figure.suptitle(f"cells: test pictures, each connected piece in a colour of its own\n{title}", fontsize=12)
+    figure.suptitle(f"{dataset.name}: test pictures, each connected piece in a colour of its own\n{title}", fontsize=12)
     save(figure, path)
 
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from minidl import data
-
 from ..command import each, progress
 from ..faults import LEFT_OUT
-from .data import MaskDataset, MaskPart
-from .pairs import PARTS, Checkup, Pair, by_name, examine, read_values
+from ..stacks import read_picture
+from .augment import separated
+from .data import IGNORED, MaskDataset, MaskPart
+from .numbering import judged, numbers_of, renumbered
+from .pairs import PARTS, Checkup, Pair, examine, pairs, read_values
 
 
 def checked(folder: str, *, quiet: bool, **how: Any) -> Checkup:
     """What is found in a folder; how: the arguments of `examine`."""
-    count = len(by_name(Path(folder) / "images", Checkup(folder)))
+    count = len(pairs(Path(folder), Checkup(folder)))
     with progress(f"checking {count} pictures", count, quiet) as show:
         return examine(folder, show=show, **how)
 
@@ -51,9 +52,29 @@ def _part(pairs: list[Pair], checkup: Checkup, show: Callable) -> MaskPart:
     part = MaskPart([], [], [])
     for pair in each(pairs, show):
         part.names.append(str(pair.image))
-        part.images.append(data.read_image(pair.image, gray=checkup.gray, bits=checkup.bits, upright=checkup.upright))
-        part.labels.append(classes(read_values(pair.mask), checkup.table))
+        part.images.append(read_picture(pair.image, gray=checkup.gray, bits=checkup.bits, upright=checkup.upright))
+        values = read_values(pair.mask)
+        if checkup.instances:
+            part.instances.append(separated(renumbered(values, checkup.ignore)))
+            labels = (part.instances[-1] > 0).astype(np.uint8)
+            part.labels.append(np.where(values == checkup.ignore, np.uint8(IGNORED), labels))
+        else:
+            part.labels.append(classes(values, checkup.table))
     return part
+
+
+def numbering(folder: str) -> str:
+    """What the numbers in the masks of a folder seem to be: "instances" or "classes"."""
+    numbers = []
+    try:
+        for pair in pairs(Path(folder), Checkup(folder)):
+            try:
+                numbers.append(numbers_of(read_values(pair.mask)))
+            except (ValueError, OSError):  # the checkup says what is wrong
+                continue
+    except FileNotFoundError:
+        return "classes"
+    return "instances" if judged(numbers) == "instances" else "classes"
 
 
 def classes(values: np.ndarray, table: dict[int, int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A folder of pictures and masks: paired, checked, understood, divided. Each fault is one line that names the file.
 
-images/ and masks/ hold files of equal names; the endings may differ. A mask holds class numbers 0, 1, 2, ..., or 0 and
-one other value for two classes (0 and 255 is common); with more classes, 255 is where nothing is known.
+A mask holds class numbers 0, 1, 2, ..., or 0 and one other value for two classes (0 and 255 is common); with more
+classes, 255 is where nothing is known. Or it numbers objects: see numbering.py. Which files: see layouts.py.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import data
-from minidl.data import IMAGE_ENDINGS
-from minidl.files.pictures import visible
-from minidl.files.pixels import opened, orientation
+from minidl.files.pixels import deep_pixels, opened, orientation
 
 from ..faults import LEFT_OUT, Fault
+from ..stacks import Page, as_pages, read_picture
 from .data import IGNORED
+from .layouts import found_pairs
+from .numbering import CLASSES, Numbers, judged, numbers_of
 
-CLASSES = 64  # at most; more values than that are shades
 PARTS = ("training", "validation", "test")
 SHARES = (0.7, 0.15, 0.15)
 
@@ -32,22 +32,25 @@ SHARES = (0.7, 0.15, 0.15)
 class Pair(NamedTuple):
     """A picture, its mask, and the part of the data that they fall into."""
 
-    image: Path
-    mask: Path
+    image: Path | Page
+    mask: Path | Page
     part: str = ""
 
 
 class Content(NamedTuple):
-    """What a pair of files holds: is it gray, the digest of the picture, each value in the mask and its pixels."""
+    """What a pair of files holds: is it gray, the digest of the picture (none of a blank one), each value in the mask
+    and its pixels, and whether these could be the numbers of objects."""
 
     gray: bool
-    digest: str
+    digest: str | None
     values: dict[int, int]
+    numbers: Numbers
 
 
 @dataclass
 class Checkup:
-    """What was found. table: for each value in the masks the class that it means, IGNORED where nothing is known."""
+    """What was found. table: for each value in the masks the class that it means, IGNORED where nothing is known;
+    none where masks number objects (`instances`)."""
 
     folder: str
     faults: list[Fault] = field(default_factory=list)
@@ -56,40 +59,46 @@ class Checkup:
     gray: bool = True
     bits: int | None = None
     upright: bool = True  # pictures are turned as their EXIF says
+    instances: bool = False
+    ignore: int | None = None
 
     @property
     def classes(self) -> int:
+        if self.instances:
+            return 2
         known = [c for c in self.table.values() if c != IGNORED]
         return max([1, *known]) + 1
 
     def count(self, kind: str) -> int:
         return sum(fault.kind == kind for fault in self.faults)
 
-    def add(self, kind: str, file: Path | str, text: str) -> None:
+    def add(self, kind: str, file: Path | Page | str, text: str) -> None:
         """A fault of one file, or, for a string, of the folder."""
-        self.faults.append(Fault(kind, f"{file}: {text}", file if isinstance(file, Path) else None))
+        self.faults.append(Fault(kind, f"{file}: {text}", None if isinstance(file, str) else file))
 
     def summary(self) -> str:
         parts = Counter(pair.part for pair in self.pairs)
         split = ", ".join(f"{parts[name]} {name}" for name in PARTS)
         skipped = self.count(LEFT_OUT)
+        what = "objects numbered" if self.instances else f"{self.classes} classes"
         return (
-            f"{self.folder}: {len(self.pairs)} pictures with masks ({split}), {self.classes} classes; "
+            f"{self.folder}: {len(self.pairs)} pictures with masks ({split}), {what}; "
             f"{self.count('error')} errors, {self.count('warning')} warnings" + f", {skipped} left out" * bool(skipped)
         )
 
 
 def examine(
     folder: str | os.PathLike, *, patch: int, seed: int, ignore: int | None = None, bits: int | None = None,
-    skip_bad: bool = False, as_stored: bool = False, show: Callable = lambda: None,
+    skip_bad: bool = False, as_stored: bool = False, masks: str = "classes", show: Callable = lambda: None,
 ) -> Checkup:  # fmt: skip
-    """Look through a folder. patch: what no picture may be smaller than; bits: see `minidl.data.read_image`.
+    """Look through a folder. patch: what no picture may be smaller than; bits: see `minidl.data.read_image`; masks:
+    what their numbers are, "classes" or "instances".
 
     skip_bad: files with errors are left out, with their pairs. as_stored: masks are on the pixels as the files of the
     pictures store them, not as EXIF turns them. ``show()`` is called after each pair.
     Raises FileNotFoundError if the folder, or one of the two in it, is not there.
     """
-    checkup = Checkup(str(folder), bits=bits, upright=not as_stored)
+    checkup = Checkup(str(folder), bits=bits, upright=not as_stored, instances=masks == "instances", ignore=ignore)
     found = pairs(Path(folder), checkup)
     contents: dict[Pair, Content] = {}
     for pair in found:
@@ -97,24 +106,31 @@ def examine(
             contents[pair] = content
         show()
     checkup.faults = [fault.skipped() if skip_bad and fault.skippable else fault for fault in checkup.faults]
-    judged = judge(checkup, contents, seed, ignore)
+    judged = judge(checkup, contents, seed)
     while skip_bad and (bad := [fault for fault in judged.faults if fault.skippable]):
         checkup.faults += [fault.skipped() for fault in bad]
         files = {fault.record for fault in bad}
         contents = {pair: content for pair, content in contents.items() if not files & {pair.image, pair.mask}}
-        judged = judge(checkup, contents, seed, ignore)
+        judged = judge(checkup, contents, seed)
     return judged
 
 
-def judge(checkup: Checkup, contents: dict[Pair, Content], seed: int, ignore: int | None) -> Checkup:
+def judge(checkup: Checkup, contents: dict[Pair, Content], seed: int) -> Checkup:
     """The checkup with its pairs divided, the values in the masks understood, and what is wrong with all together."""
-    parts = zip(contents, split(len(contents), seed))
+    parts = zip(contents, divided(list(contents), seed))
     checkup = replace(checkup, faults=list(checkup.faults), pairs=[pair._replace(part=part) for pair, part in parts])
     if len(contents) < len(PARTS):
         few = f"{len(contents)} usable pairs; 3 are the least: to train, to validate, to test"
         checkup.add("error", checkup.folder, few)
     checkup.gray = all(content.gray for content in contents.values())
-    understand({pair.mask: content.values for pair, content in contents.items()}, ignore, checkup)
+    values = {pair.mask: content.values for pair, content in contents.items()}
+    if checkup.instances:
+        counted([content.numbers for content in contents.values()], values, checkup)
+    else:
+        understand(values, checkup)
+        if contents and judged([content.numbers for content in contents.values()]) == "unclear":
+            text = "the values in the masks may number objects: if so, say --masks instances"
+            checkup.add("warning", checkup.folder, text)
     leaks(checkup, {pair.image: content.digest for pair, content in contents.items()})
     return checkup
 
@@ -129,35 +145,24 @@ def split(n: int, seed: int) -> list[str]:
     return list(parts)
 
 
+def divided(pairs: list[Pair], seed: int) -> list[str]:
+    """The part of each pair: the pages of a file are in one part; of one or two files, neighbours are."""
+    files = list(dict.fromkeys(pair.image.path if isinstance(pair.image, Page) else pair.image for pair in pairs))
+    if len(files) == len(pairs):
+        return split(len(pairs), seed)
+    if len(files) >= len(PARTS):
+        part = dict(zip(files, split(len(files), seed)))
+        return [part[pair.image.path if isinstance(pair.image, Page) else pair.image] for pair in pairs]
+    few = max(1, round(SHARES[1] * len(pairs)))
+    return ([PARTS[0]] * (len(pairs) - 2 * few) + [PARTS[1]] * few + [PARTS[2]] * few)[: len(pairs)]
+
+
 # --- files
 
 
 def pairs(folder: Path, checkup: Checkup) -> list[Pair]:
-    """Pictures and masks of equal names."""
-    images, masks = (by_name(folder / name, checkup) for name in ("images", "masks"))
-    for name in sorted(images.keys() - masks.keys()):
-        near = f"{folder / 'masks' / name}.png"
-        checkup.add("error", images[name], f"has no mask: add {near}, or take the picture away")
-    for name in sorted(masks.keys() - images.keys()):
-        checkup.add("warning", masks[name], f"has no picture in {folder / 'images'}: left out")
-    return [Pair(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
-
-
-def by_name(folder: Path, checkup: Checkup) -> dict[str, Path]:
-    """The image files in a folder by their names without ending."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; --data needs images/ and masks/ with files of equal names")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not visible(path, folder) or not path.is_file():
-            continue
-        if path.suffix.lower() not in IMAGE_ENDINGS:
-            checkup.add("warning", path, "no image by its ending: left out")
-        elif path.stem in files:
-            checkup.add("error", path, f"has the name of {files[path.stem].name}: keep one of them")
-        else:
-            files[path.stem] = path
-    return files
+    """Pictures and their masks, as the folder lays them out."""
+    return [Pair(image, mask) for image, mask in found_pairs(folder, checkup.add)]
 
 
 def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
@@ -166,7 +171,7 @@ def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     before = checkup.count("error")
     pixels = labels = None
     try:
-        pixels = data.read_image(image, bits=checkup.bits, upright=checkup.upright)
+        pixels = read_picture(image, bits=checkup.bits, upright=checkup.upright)
     except (ValueError, OSError) as error:
         checkup.add("error", image, _cause(image, error))
     try:
@@ -176,8 +181,7 @@ def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     if pixels is None or labels is None:
         return None
     height, width = pixels.shape[1:]
-    with opened(image) as file:
-        turned = orientation(file) != 1
+    turned = _turned(image)
     shown = "as it is shown" if checkup.upright else "as it is stored"
     otherwise = "--as-stored if it is on the pixels as stored" if checkup.upright else "it turns without --as-stored"
     if labels.shape != (height, width):
@@ -195,16 +199,30 @@ def look(pair: Pair, patch: int, checkup: Checkup) -> Content | None:
     if checkup.count("error") > before:
         return None
     values = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True))))
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    return Content(bool((pixels == pixels[:1]).all()), digest, values)
+    blank = pixels.min() == pixels.max()
+    digest = None if blank else hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return Content(bool((pixels == pixels[:1]).all()), digest, values, numbers_of(labels))
 
 
-def read_values(path: Path) -> np.ndarray:
+def _turned(image: Path | Page) -> bool:
+    """Whether EXIF says that a picture is to be turned."""
+    if isinstance(image, Page):
+        return False
+    with opened(image) as file:
+        return orientation(file) != 1
+
+
+def read_values(path: Path | Page) -> np.ndarray:
     """The value of each pixel of a mask, (H, W): gray values, or the numbers of a palette. Raises ValueError."""
-    with opened(path) as file:
-        if file.mode == "1":
-            return np.asarray(file).astype(np.uint8)
-        pixels, bands = np.asarray(file), file.getbands()
+    if isinstance(path, Page):
+        pixels, bands = as_pages(path.path, "mask")[path.number], "L"
+    elif path.suffix.lower() in (".tif", ".tiff") and (deep := deep_pixels(path)) is not None:
+        pixels, bands = deep, "RGB"[: deep.shape[2]]
+    else:
+        with opened(path) as file:
+            if file.mode == "1":
+                return np.asarray(file).astype(np.uint8)
+            pixels, bands = np.asarray(file), file.getbands()
     if pixels.ndim == 3:
         colours = pixels[..., : 3 if len(bands) >= 3 else 1]  # without alpha
         if (colours != colours[..., :1]).any():
@@ -225,8 +243,23 @@ def _cause(path: Path, error: Exception) -> str:
 # --- what the values mean
 
 
-def understand(values: dict[Path, dict[int, int]], ignore: int | None, checkup: Checkup) -> None:
+def counted(numbers: list[Numbers], values: dict[Path | Page, dict[int, int]], checkup: Checkup) -> None:
+    """Say how masks that number objects are used; warn of those without any."""
+    checkup.table = {}
+    most = max((len(mask.values) for mask in numbers), default=0)
+    use = "trained on as foreground, with lines of background between those that touch, and counted"
+    text = f"masks number objects, up to {most} in a picture: they are {use}; --masks classes if they are classes"
+    checkup.add("note", checkup.folder, text)
+    for mask, found in zip(values, numbers):
+        if not found.values:
+            checkup.add("warning", mask, "empty: every pixel is background")
+    if values and not most:
+        checkup.add("error", checkup.folder, "all masks are empty: there is nothing to learn")
+
+
+def understand(values: dict[Path | Page, dict[int, int]], checkup: Checkup) -> None:
     """Find the class of each value; name the masks with values that mean none, and those with one class only."""
+    ignore = checkup.ignore
     shades = {mask: len(v) for mask, v in values.items() if len(v) > CLASSES}
     for mask, count in shades.items():
         jpeg = "a JPEG" if mask.suffix.lower() in (".jpg", ".jpeg") else "smoothed, or once a JPEG"
@@ -245,7 +278,7 @@ def understand(values: dict[Path, dict[int, int]], ignore: int | None, checkup: 
     one_sided({mask: values[mask] for mask, present in plain.items() if present <= accepted.keys()}, checkup)
 
 
-def meaning(masks: dict[Path, set[int]], checkup: Checkup) -> dict[int, int]:
+def meaning(masks: dict[Path | Page, set[int]], checkup: Checkup) -> dict[int, int]:
     """The class of each value that most masks have: 0, 1, 2, ...; two values 0 and v; 255 for the unknown."""
     common = Counter(value for present in masks.values() for value in present)
     large = {v for v in common if v >= CLASSES}
@@ -269,7 +302,7 @@ def _binary(common: Counter, large: set[int], checkup: Checkup) -> dict[int, int
     return {0: 0, value: 1}
 
 
-def _note_unknown(masks: dict[Path, set[int]], checkup: Checkup) -> None:
+def _note_unknown(masks: dict[Path | Page, set[int]], checkup: Checkup) -> None:
     """Say that 255 is ignored, unless some masks are of 0 and 1 and others of 0 and 255."""
     both = any({1, 255} <= present for present in masks.values())
     top = max(v for present in masks.values() for v in present if v < CLASSES)
@@ -280,7 +313,7 @@ def _note_unknown(masks: dict[Path, set[int]], checkup: Checkup) -> None:
         checkup.add("note", checkup.folder, "the value 255 is taken for unknown: such pixels count for nothing")
 
 
-def one_sided(values: dict[Path, dict[int, int]], checkup: Checkup) -> None:
+def one_sided(values: dict[Path | Page, dict[int, int]], checkup: Checkup) -> None:
     """Warn of masks without background, or without anything else; an error if all are empty."""
     empty = 0
     for mask, pixels in values.items():
@@ -301,10 +334,12 @@ def _few(accepted: dict[int, int]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
 
 
-def leaks(checkup: Checkup, digests: dict[Path, str]) -> None:
+def leaks(checkup: Checkup, digests: dict[Path | Page, str | None]) -> None:
     """Name pictures that are there twice: an error if one is trained on and the other tested."""
     first: dict[str, Pair] = {}
     for pair in checkup.pairs:
+        if digests[pair.image] is None:
+            continue
         other = first.setdefault(digests[pair.image], pair)
         if other is pair:
             continue

@@ -58,7 +58,7 @@ def report(models: Mapping[str, UNet], job: Job, dataset: MaskDataset, *, averag
     job.table(text)
     job.write_json("scores.json", scores(matrices, matches))
     if matches:
-        figure.cells(out / "figure.png", test, masks, probabilities, matches, about)
+        figure.cells(out / "figure.png", test, masks, probabilities, matches, dataset, about)
     else:
         figure.comparison(out / "figure.png", test, masks, probabilities[OURS], matrices, dataset, about)
     written = ["table.txt", "scores.json", "figure.png"]
@@ -160,7 +160,14 @@ def segment_picture(model: UNet, job: Job, file: str, names: Sequence[str], *, a
     figure.picture(out / f"{stem}-figure.png", image, probability, stem)
     shares = np.bincount(mask.ravel(), minlength=len(probability)) / mask.size
     print("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares)) + " of the pixels")
-    print(f"in {out}: {stem}-mask.png ({'0 and 255' if binary else 'class numbers'}), {stem}-figure.png")
+    written = [f"{stem}-mask.png ({'0 and 255' if binary else 'class numbers'})", f"{stem}-figure.png"]
+    if job.settings.counts:
+        pieces = components(mask == 1)
+        print(f"{pieces.max()} objects, as connected pieces of at least {SPECK} pixels")
+        with replacing(out / f"{stem}-objects.png") as file:
+            Image.fromarray(pieces.astype(np.uint16)).save(file, "PNG")
+        written.insert(1, f"{stem}-objects.png (their numbers)")
+    print(f"in {out}: {', '.join(written)}")
 
 
 def class_names(checkpoint: str | Path, count: int) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,14 +15,17 @@ from minidl.device import to_device
 
 from ..command import UsageError
 from ..options import Above, Among, AtLeast
-from ..own_pictures import OwnPictures, images_below
+from ..own_pictures import OwnPictures
 from ..run import Job, load_state, read_state
-from . import metrics
+from ..stacks import as_pages, pages
+from . import folder, metrics
 from .data import IGNORED, WEIGHTS, MaskDataset, MaskPart, Patches
 from .inference import segment
 from .losses import LOSSES
+from .pairs import Checkup, pairs
 from .unet import UNet
 
+BORDER = 10.0  # w0 of the paper
 WEIGHTED = ("cross-entropy", "cross-entropy+dice")  # losses that take a weight per pixel
 
 
@@ -32,7 +35,8 @@ class Settings(OwnPictures):
 
     # data
     dataset: Annotated[str, Among(("coins", "cells"))] = "coins"  # real coins, or generated cells that touch
-    data: str | None = None  # your own: images/ and masks/ with files of equal names
+    data: str | None = None  # your own: images/ and masks/ with files of equal names, or as others lay them out
+    masks: Annotated[str, Among(("auto", "classes", "instances"))] = "auto"  # what the numbers in your own masks are
     ignore: Annotated[int | None, AtLeast(0)] = None  # value in the masks of pixels that count for nothing
     as_stored: bool = False  # masks are on the pixels as files store them, not on what EXIF turns them into
     elastic: float = 4.0  # pixels that patches deform
@@ -40,7 +44,7 @@ class Settings(OwnPictures):
     base: int = 16  # maps of the first level
     depth: int = 3  # levels below it
     loss: Annotated[str, Among(LOSSES)] = "cross-entropy+dice"  # of each pixel
-    border: float | None = None  # cells: weight of borders (w0 of the weight map); 0: train without only
+    border: float | None = None  # objects: weight of borders (w0 of the weight map); 0: train without only
     # training
     steps: int = 500  # of Adam
     batch: int = 8  # patches per step
@@ -51,7 +55,7 @@ class Settings(OwnPictures):
 
     own: ClassVar = {
         "coins": {"elastic": 1.5},  # their truth is circles, which strong deformation would undo
-        "cells": {"loss": "cross-entropy", "border": 10.0, "steps": 300},
+        "cells": {"loss": "cross-entropy", "border": BORDER, "steps": 300},
         "folder": {"steps": 1000},
     }
 
@@ -71,8 +75,10 @@ class Settings(OwnPictures):
 
     def __post_init__(self) -> None:
         kind = self.kind(vars(self))
-        if self.border is not None and kind != "cells":
-            raise UsageError("--border is for --dataset cells, which has cells that touch")
+        if self.border is not None and (kind == "coins" or self.masks == "classes"):
+            raise UsageError("--border is for --dataset cells, which has cells that touch, and for --masks instances")
+        if self.masks != "auto" and kind != "folder":
+            raise UsageError("--masks is for the masks in a folder: name it with --data")
         if self.border is not None and self.loss not in WEIGHTED:
             raise UsageError(f"--border weighs pixels: --loss {self.loss} does not, {' and '.join(WEIGHTED)} do")
         if self.ignore is not None and kind != "folder":
@@ -84,8 +90,28 @@ class Settings(OwnPictures):
             near = max(period, self.patch // period * period)
             raise UsageError(f"--patch {self.patch} is no multiple of {period}, 2^depth; {near} is")
 
-    def picture_files(self) -> list[Path]:
-        return images_below(None if self.data is None else f"{self.data}/images")
+    def picture_files(self) -> Iterator[Path | np.ndarray]:
+        try:
+            found = pairs(Path(self.data), Checkup(self.data)) if self.data is not None else []
+        except FileNotFoundError:  # what is missing is reported where it is read
+            return
+        for image in dict.fromkeys(getattr(pair.image, "path", pair.image) for pair in found):
+            yield as_pages(image) if pages(image) else image
+
+    def completed(self) -> Self:
+        """With what the masks of a folder number, and the weight of borders where that is objects."""
+        full = super().completed()
+        if self.kind(vars(full)) != "folder":
+            return full
+        if full.masks == "auto":
+            full = replace(full, masks=folder.numbering(full.data) if full.border is None else "instances")
+        weighted = full.masks == "instances" and full.border is None and full.loss in WEIGHTED
+        return replace(full, border=BORDER) if weighted else full
+
+    @property
+    def counts(self) -> bool:
+        """Whether objects are told apart and counted."""
+        return self.masks == "instances" or self.kind(vars(self)) == "cells"
 
     def build(self, in_channels: int, num_classes: int) -> UNet:
         """The padded U-Net with batch norm, with its initial weights."""

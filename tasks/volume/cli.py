@@ -22,8 +22,9 @@ EXAMPLES = f"""examples:
   {PROGRAM} --seeds 3 --out runs/three
       the same three times, with other volumes and other weights
   {PROGRAM} --data FOLDER --out runs/mine
-      on your own volumes: FOLDER/images/NAME.npy with FOLDER/masks/NAME.npy, or FOLDER/NAME.npz with "image" and
-      "mask"; (D, H, W) numbers, and 0, 1 (small organ) or 2 (large organ); a fifth of them is kept for the test
+      on your own volumes: FOLDER/images/NAME with FOLDER/masks/NAME (or imagesTr, labelsTr), as .npy, NIfTI (.nii,
+      .nii.gz) or TIFF stacks, or FOLDER/NAME.npz with "image" and "mask"; (D, H, W) numbers, and 0, 1 (small organ)
+      or 2 (large organ); a fifth of them is kept for the test
   {PROGRAM} --memory --size 64 --factor 4
       the memory that one step of training takes"""
 

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from minidl import data
+from minidl.files.pictures import visible
 
 from ..command import each
+from ..formats import named
+from ..stacks import ending, read_array, stem
 from .pipeline import ORGANS
 from .speckle import Volume, generate, standard_scores
 
 TRAIN, TEST, WEIGHTS, ORDER, FLIPS = range(5)  # keep the draws for each purpose apart
+FOLDERS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))  # of volumes, and of their labels
+ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".tif", ".tiff")
 SHARE = 0.8  # of a user's volumes that is trained on
 
 
@@ -23,15 +28,34 @@ def generated(seed: int, purpose: int, count: int, size: int, show: Callable[[],
 
 
 def volume_files(folder: str) -> list[Path]:
-    """What --data FOLDER names: images/NAME.npy with masks/NAME.npy, or NAME.npz with an "image" and a "mask"."""
+    """The volumes that --data FOLDER names: files of FOLDERS[0], each with a mask, or NAME.npz that hold both."""
     root = Path(folder)
-    files = sorted(root.glob("images/*.npy")) + sorted(root.glob("*.npz"))
+    names = {name for name, _ in FOLDERS}
+    inside = (file for name in sorted(names) for file in sorted(root.glob(f"{name}/*")) if ending(file) in ENDINGS)
+    files = [file for file in (*inside, *sorted(root.glob("*.npz"))) if visible(file, root)]
     if len(files) < 2:
-        raise FileNotFoundError(
-            f"{len(files)} volumes in {folder}, at least 2 are needed, to train and to test; looked for "
-            'images/NAME.npy with masks/NAME.npy, and for NAME.npz with the arrays "image" and "mask"'
+        looked = (
+            f"{len(files)} volumes in {folder}, at least 2 are needed, to train and to test; looked for images/NAME "
+            'with masks/NAME, as .npy, .nii, .nii.gz or .tif, and for NAME.npz with the arrays "image" and "mask"'
         )
+        other = next((named(file) for file in sorted(root.rglob("*")) if file.is_file() and named(file)), None)
+        raise FileNotFoundError(looked + (f"; there is {other}" if not files and other else ""))
     return files
+
+
+def mask_of(file: Path) -> Path:
+    """The file with the labels of a volume: of its name, in any format, in a folder of labels; without _0000, which
+    nnU-Net adds to images. Raises FileNotFoundError."""
+    if ending(file) == ".npz" and file.parent.name not in dict(FOLDERS):
+        return file
+    name = stem(file)
+    places = [file.parent.parent / labels for images, labels in FOLDERS if images == file.parent.name]
+    for place in places:
+        for other in (name, name.removesuffix("_0000")):
+            for kind in (ending(file), *ENDINGS):
+                if (mask := place / f"{other}{kind}").exists():
+                    return mask
+    raise FileNotFoundError(2, f"no such mask, which {file} needs", str(places[0] / file.name))
 
 
 def read_volumes(files: Sequence[Path], multiple: int, show: Callable[[], object] = lambda: None) -> list[Volume]:
@@ -41,16 +65,11 @@ def read_volumes(files: Sequence[Path], multiple: int, show: Callable[[], object
 
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask, as they are in the files."""
+    mask = mask_of(file)
     try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return arrays["image"], arrays["mask"]
-        mask = file.parent.parent / "masks" / file.name
-        if not mask.exists():
-            raise FileNotFoundError(2, f"no such mask, which {file} needs", str(mask))
-        return np.load(file, allow_pickle=False), np.load(mask, allow_pickle=False)
-    except (ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{file}: not a volume ({error})") from None
+        return read_array(file, "image"), read_array(mask, "mask")
+    except ValueError as error:
+        raise ValueError(f"{file}: not a volume ({str(error).removeprefix(f'{file}: ')})") from None
 
 
 def checked(file: Path, image: np.ndarray, mask: np.ndarray) -> Volume:

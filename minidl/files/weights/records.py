@@ -175,12 +175,15 @@ def _subclass(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
 
 
 class ArrayRecord:
-    """What numpy's _reconstruct makes: an array whose entries come later, in BUILD. None if they are no numbers."""
+    """What numpy's _reconstruct makes: an array whose entries come later, in BUILD. None if they are no numbers, but
+    `objects`."""
 
     array: np.ndarray | None = None
+    objects: Any = None
 
     def set_state(self, version: int, shape: tuple, dtype: Any, fortran: bool, raw: Any) -> None:
         if isinstance(dtype, Opaque):
+            self.objects = raw
             return
         raw = _bytes(raw)
         if count(shape) * dtype.dtype.itemsize != len(raw):

@@ -346,7 +346,7 @@ def bad(name, argv, code, message):
         bad("no checkpoint", ["--checkpoint", "{tmp}/none.npz"], 1, "no such checkpoint"),
         bad("not a checkpoint", ["--checkpoint", "{tmp}/text.png"], 1, "neither .npz"),
         bad("no picture", ["--image", "{tmp}/none.png"], 1, "none.png: no such file"),
-        bad("no folder", ["--data", "{tmp}/none"], 1, "none/images: no such folder"),
+        bad("no folder", ["--data", "{tmp}/none"], 1, "none: no such folder"),
         bad("large patches", ["--patch", "400"], 1, "left half is smaller than a patch of 400x400"),
         bad("out is a file", ["--out", "{tmp}/text.png"], 1, "text.png: File exists"),
     ],

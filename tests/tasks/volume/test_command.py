@@ -5,9 +5,11 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 
 import tasks.__main__ as frame
 from tasks.volume import cli, data, memory, report, train
+from tests.support.nifti import write_nifti
 
 TINY = ("--size", 16, "--factor", 2, "--width", 2, "--first-steps", 2, "--steps", 2, "--volumes", 3, "--test", 1)
 
@@ -78,6 +80,34 @@ def test_own_volumes_of_different_sizes(tmp_path, capsys):
     assert shapes == [(16, 16, 16), (16, 16, 16), (16, 16, 16)]
     one, other = data.split(list(range(10)), 0)
     assert sorted(one + other) == list(range(10)) and len(other) == 2
+
+
+@pytest.mark.parametrize("kind", ["nii", "tif", "labels"])
+def test_own_volumes_as_nifti_and_stacks(kind, tmp_path):
+    names = ("imagesTr", "labelsTr") if kind == "nii" else ("images", kind if kind == "labels" else "masks")
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1, 2], 40).reshape(4, 5, 6)
+    volumes = [(rng.integers(0, 500, labels.shape), labels[::step]) for step in (1, -1)]
+    for i, volume in enumerate(volumes):
+        for name, array, end in zip(names, volume, ("_0000" if kind == "nii" else "", "")):
+            (tmp_path / name).mkdir(exist_ok=True)
+            file = tmp_path / name / f"{i}{end}"
+            if kind == "nii":
+                write_nifti(file.with_name(f"{file.name}.nii"), array.astype(np.int16))
+            elif kind == "tif":
+                tifffile.imwrite(f"{file}.tif", array.astype(np.uint16), photometric="minisblack")
+            else:
+                np.save(f"{file}.npy", array)
+    files = data.volume_files(str(tmp_path))
+    for (image, mask), found in zip(volumes, data.read_volumes(files, 1), strict=True):
+        np.testing.assert_allclose(found.image, (image - image.mean()) / image.std(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(found.labels, mask)
+
+
+def test_a_format_that_is_not_read_is_named(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(FileNotFoundError, match="there is DICOM: convert the series with dcm2niix"):
+        data.volume_files(str(tmp_path))
 
 
 def spoil(name, value):
