@@ -231,7 +231,7 @@ def anchors_of(model: nn.Module, side: int) -> Callable[[tuple[int, int]], np.nd
     anchors = getattr(getattr(model, "rpn", model), "anchors", None)
     if anchors is None:
         return None
-    boxes, _ = anchors.boxes([(math.ceil(side / stride),) * 2 for stride in anchors.strides])
+    boxes, _ = anchors.boxes([(math.ceil(side / stride),) * 2 for stride in anchors.strides], (side, side))
     return lambda size: boxes * (max(size) / side)
 
 

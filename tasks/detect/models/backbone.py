@@ -5,7 +5,7 @@ A backbone has `channels` and `strides`, one number per map; ``backbone(images)`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,26 +13,38 @@ from minidl import Tensor, nn
 from minidl import functional as F
 
 from ...models.initial import redraw, stream
-from ...models.resnet import BasicBlock, ResNet, resnet50
+from ...models.resnet import BasicBlock, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from ...models.vgg import CONVOLUTIONS, VGG
 from ...models.vgg import MAPS as VGG_MAPS
 
-EXTRAS = ("none", "pool", "convolutions")
+RESNETS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
+MORE = {"none": 0, "pool": 1, "convolutions": 2, "convolutions of P5": 2}  # levels that a pyramid has on top
+Norm = Callable[[int], nn.Module]  # a normalisation of so many channels
 
 
-class Stages(nn.Module):
+def unit(
+    inputs: int, outputs: int, kernel: int, norm: Norm | None = None, *, stride: int = 1, relu: bool = True,
+    rng: Any = None,
+) -> nn.Sequential:  # fmt: skip
+    """A convolution, padded by half its kernel; a normalisation, if given, in the place of its bias; relu."""
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm is None, rng=rng)]
+    layers += [norm(outputs)] if norm else []
+    return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
+
+
+class Stages(nn.Sequential):
     """A chain of named layers; the maps are what those named in `outputs` give. Layers after the last are left out."""
 
     def __init__(
         self, layers: Mapping[str, nn.Module], outputs: Sequence[str], channels: Sequence[int], strides: Sequence[int]
     ):
         names = list(layers)
-        self.body = nn.Sequential({name: layers[name] for name in names[: names.index(outputs[-1]) + 1]})
+        super().__init__({name: layers[name] for name in names[: names.index(outputs[-1]) + 1]})
         self.outputs, self.channels, self.strides = tuple(outputs), tuple(channels), tuple(strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = []
-        for name, layer in self.body.named_children():
+        for name, layer in self.named_children():
             x = layer(x)
             if name in self.outputs:
                 maps.append(x)
@@ -61,53 +73,71 @@ def _last_convolution(stage: nn.Module) -> nn.Conv2d:
     return last
 
 
-class FPN(nn.Module):
-    """A pyramid: maps of equal width, each with what the coarser ones know.
+class Pyramid(nn.Module):
+    """Out of maps of these channels, finest first, as many of `width`, each with what the coarser ones know.
 
-    Each map of `bottom` goes through a 1x1 convolution to `width` maps; the sum of coarser levels, its size brought to
-    the finer one's by nearest neighbours, is added; a 3x3 convolution makes the output. No activations.
+    Each map goes through a 1x1 convolution to `width` maps; the sum of coarser levels, its size brought to the finer
+    one's by nearest neighbours, is added; a 3x3 convolution makes the output. No activations.
     extra: "pool" adds a level of every other cell of the coarsest; "convolutions" two, 3x3 of stride 2 with a relu
-    between (RetinaNet's P6 and P7); "none" no more.
+    between (RetinaNet's P6 and P7), the first of the coarsest map that comes in, or, "convolutions of P5", of the
+    coarsest that goes out; "none" no more. norm: after every convolution but these, in the place of its bias.
     Source: Lin et al., "Feature pyramid networks for object detection", CVPR 2017, section 3, and footnote 2.
     """
 
-    def __init__(self, bottom: Stages, width: int = 256, extra: str = "pool", rng: Any = None):
-        if extra not in EXTRAS:
-            raise ValueError(f"FPN: extra {extra!r} is unknown: one of {', '.join(EXTRAS)}")
-        rng = stream(rng)
-        self.bottom, self.extra = bottom, extra
-        self.inner = nn.ModuleList(nn.Conv2d(c, width, 1, rng=rng) for c in bottom.channels)
-        self.layer = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, rng=rng) for _ in bottom.channels)
-        self.higher = nn.ModuleList()
-        if extra == "convolutions":
-            self.higher.extend(nn.Conv2d(c, width, 3, 2, padding=1, rng=rng) for c in (bottom.channels[-1], width))
-        more = {"none": 0, "pool": 1, "convolutions": 2}[extra]
-        self.strides = (*bottom.strides, *(bottom.strides[-1] * 2 ** (i + 1) for i in range(more)))
-        self.channels = (width,) * len(self.strides)
-        for part in (self.inner, self.layer, self.higher):
-            redraw(part, nn.Conv2d, partial(nn.init.kaiming_uniform, a=1), rng, bias=0)
+    def __init__(
+        self, channels: Sequence[int], width: int = 256, extra: str = "pool", norm: Norm | None = None, rng: Any = None
+    ):
+        if extra not in MORE:
+            raise ValueError(f"FPN: extra {extra!r} is unknown: one of {', '.join(MORE)}")
+        self.extra = extra
+        plain = {"norm": norm, "relu": False, "rng": rng}
+        self.inner_blocks = nn.ModuleList(unit(c, width, 1, **plain) for c in channels)
+        self.layer_blocks = nn.ModuleList(unit(width, width, 3, **plain) for _ in channels)
+        if MORE[extra] == 2:
+            into = channels[-1] if extra == "convolutions" else width
+            p6, p7 = (nn.Conv2d(c, width, 3, 2, padding=1, rng=rng) for c in (into, width))
+            self.extra_blocks = nn.ModuleDict({"p6": p6, "p7": p7})
+        redraw(self, nn.Conv2d, partial(nn.init.kaiming_uniform, a=1), rng, bias=0)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.bottom(x)
-        sides = [conv(m) for conv, m in zip(self.inner, maps)]
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        sides = [conv(m) for conv, m in zip(self.inner_blocks, maps)]
         for i in range(len(sides) - 2, -1, -1):
             sides[i] = sides[i] + F.interpolate(sides[i + 1], size=sides[i].shape[2:])
-        pyramid = [conv(m) for conv, m in zip(self.layer, sides)]
+        levels = [conv(m) for conv, m in zip(self.layer_blocks, sides)]
         if self.extra == "pool":
-            pyramid.append(pyramid[-1][:, :, ::2, ::2])
-        elif self.extra == "convolutions":
-            sixth = self.higher[0](maps[-1])
-            pyramid += [sixth, self.higher[1](F.relu(sixth))]
-        return pyramid
+            levels.append(levels[-1][:, :, ::2, ::2])
+        elif MORE[self.extra]:
+            sixth = self.extra_blocks["p6"]((maps if self.extra == "convolutions" else levels)[-1])
+            levels += [sixth, self.extra_blocks["p7"](F.relu(sixth))]
+        return levels
+
+
+class FPN(nn.Module):
+    """The maps of `body`, and a `Pyramid` of them, whose arguments these are."""
+
+    def __init__(
+        self, body: Stages, width: int = 256, extra: str = "pool", norm: Norm | None = None, rng: Any = None
+    ):
+        self.body, self.fpn = body, Pyramid(body.channels, width, extra, norm, stream(rng))
+        self.strides = (*body.strides, *(body.strides[-1] * 2 ** (i + 1) for i in range(MORE[extra])))
+        self.channels = (width,) * len(self.strides)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.fpn(self.body(x))
 
 
 # --- the papers', and small ones
 
 
-def resnet50_fpn(width: int = 256, extra: str = "pool", first: int = 1, rng: Any = None) -> FPN:
-    """ResNet-50 with a pyramid of strides 4 to 32 (from 8 on with `first` = 2), and the extra levels."""
+def resnet_fpn(
+    depth: int, width: int = 256, extra: str = "pool", first: int = 1, norm: Norm | None = None, rng: Any = None
+) -> FPN:
+    """A ResNet of this depth with a pyramid of strides 4 to 32 (from 8 on with `first` = 2), and the extra levels."""
     rng = stream(rng)
-    return FPN(resnet_stages(resnet50(1, rng=rng), first), width, extra, rng)
+    return FPN(resnet_stages(RESNETS[depth](1, rng=rng), first), width, extra, norm, rng)
+
+
+resnet50_fpn = partial(resnet_fpn, 50)
 
 
 def vgg16_map(rng: Any = None) -> Stages:
@@ -124,8 +154,9 @@ def resnet_small_stages(
     max pooling (He et al., "Bag of tricks for image classification", CVPR 2019, figure 2b).
     """
     rng, inputs = stream(rng), width // 2
-    stem = [*layer(in_channels, inputs, 3, 2, rng), *layer(inputs, inputs, 3, 1, rng), nn.MaxPool2d(2)]
-    layers: dict[str, nn.Module] = {"stem": nn.Sequential(*stem)}
+    first = unit(in_channels, inputs, 3, nn.BatchNorm2d, stride=2, rng=rng)
+    second = unit(inputs, inputs, 3, nn.BatchNorm2d, rng=rng)
+    layers: dict[str, nn.Module] = {"stem": nn.Sequential(first, second, nn.MaxPool2d(2))}
     for i, count in enumerate(counts):
         maps, blocks = width * (i + 1), []
         for j in range(count):
@@ -138,19 +169,13 @@ def resnet_small_stages(
     return stages
 
 
-def layer(inputs: int, outputs: int, kernel: int, stride: int, rng: Any) -> list[nn.Module]:
-    """Convolution, batch norm, relu."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False, rng=rng)
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
 def resnet_small_fpn(
     width: int = 48, pyramid: int = 48, counts: Sequence[int] = (1, 1, 1), extra: str = "none", in_channels: int = 3,
     rng: Any = None,
 ) -> FPN:  # fmt: skip
     """`resnet_small_stages` with a pyramid of `pyramid` maps on each level."""
     rng = stream(rng)
-    return FPN(resnet_small_stages(width, counts, in_channels, rng), pyramid, extra, rng)
+    return FPN(resnet_small_stages(width, counts, in_channels, rng), pyramid, extra, rng=rng)
 
 
 def vgg_small_map(width: int = 16, in_channels: int = 3, rng: Any = None) -> Stages:

@@ -18,11 +18,24 @@ from ...models.initial import stream
 from ..data.records import Detections, Target, require_targets
 from ..losses.terms import Terms
 from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, AnchorOutputs, Anchors
-from .backbone import resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
-from .detector import Detector
-from .heads import PAPER_HEAD, SMALL_HEAD, BoxHead, BoxLoss, Chosen, Crop, HeadSettings, Regions, choose, with_image
-from .keypoints import KeypointHead, KeypointLoss, grown, keypoints_of
-from .masks import MaskHead, MaskLoss, paste
+from .backbone import Norm, resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
+from .convention import OURS, Convention
+from .detector import Detector, View, views_of
+from .heads import (
+    BOX_BINS,
+    PAPER_HEAD,
+    SMALL_HEAD,
+    BoxLoss,
+    Chosen,
+    Crop,
+    HeadSettings,
+    box_head,
+    box_loss,
+    choose,
+    with_image,
+)  # fmt: skip
+from .keypoints import KeypointLoss, grown, keypoint_head, keypoint_loss, keypoints_of
+from .masks import MASK_BINS, MaskLoss, mask_head, mask_loss, paste
 from .rpn import PAPER_RPN, RPN, SMALL_RPN, RPNLoss, RPNSettings
 from .suppression import Candidates
 
@@ -61,30 +74,36 @@ class FasterRCNN(Detector):
     """Backbone, region proposal network, box head; with a mask head or a keypoint head it is Mask R-CNN.
 
     backbone: see backbone.py. sizes: of the anchors on each of its maps, see anchors.py. levels: how many maps regions
-    are cropped from, the finest (all). canonical, method: see `heads.Crop`. hidden: units of the box head. masks,
+    are cropped from, the finest (all). canonical, method: see `heads.Crop`. rpn_depth: of its head. hidden: units of
+    the box head, norm: makes its first layers convolutions, and follows these and those of the mask head. masks,
     num_keypoints: with these heads, `mask_width` and `keypoint_width` maps in each of their layers (mask_layers,
-    keypoint_layers); keypoint_margin: see `KeypointHead`. Labels are 0 to num_classes - 1.
+    keypoint_layers); keypoint_margin: regions for the keypoints are cut out larger on each side by this share of their
+    sides, for points that lie on their borders; the paper has 0. Labels are 0 to num_classes - 1. In `roi_heads` are
+    the modules of the second stage.
     """
 
     def __init__(
         self, backbone: nn.Module, num_classes: int, *, sizes: Sequence[Sequence[float]],
         rpn: RPNSettings = PAPER_RPN, head: HeadSettings = PAPER_HEAD, levels: int | None = None,
-        canonical: float = 224, method: str = "align", hidden: int = 1024, masks: bool = False, num_keypoints: int = 0,
-        mask_width: int = 256, mask_layers: int = 4, keypoint_width: int = 512, keypoint_layers: int = 8,
-        keypoint_margin: float = 0.0, rng: Any = None,
+        canonical: float = 224, method: str = "align", rpn_depth: int = 1, hidden: int = 1024,
+        norm: Norm | None = None, masks: bool = False, num_keypoints: int = 0, mask_width: int = 256,
+        mask_layers: int = 4, keypoint_width: int = 512, keypoint_layers: int = 8, keypoint_margin: float = 0.0,
+        convention: Convention = OURS, rng: Any = None,
     ):  # fmt: skip
         rng = stream(rng)
         channels = backbone.channels[0]
-        self.num_classes, self.backbone = num_classes, backbone
-        self.rpn = RPN(backbone.channels, Anchors.of(sizes, backbone.strides), rpn, rng)
-        self.crop = Crop(backbone.strides[:levels], canonical, method)
-        self.head = BoxHead(channels, num_classes, head, hidden=hidden, rng=rng)
-        self.mask = self.keypoint = None
+        self.num_classes, self.settings, self.convention = num_classes, head, convention
+        self.backbone, self.keypoint_margin = backbone, keypoint_margin
+        anchors = Anchors.of(sizes, backbone.strides, convention=convention)
+        self.rpn = RPN(backbone.channels, anchors, rpn, rpn_depth, rng)
+        self.crop = Crop(backbone.strides[:levels], canonical, method, aligned=convention.aligned)
+        parts = box_head(channels, num_classes, hidden, norm=norm, convention=convention, rng=rng)
         if masks:
-            self.mask = MaskHead(channels, num_classes, width=mask_width, layers=mask_layers, rng=rng)
+            parts |= mask_head(channels, num_classes, mask_width, mask_layers, norm, convention, rng)
         if num_keypoints:
-            options = {"width": keypoint_width, "layers": keypoint_layers, "margin": keypoint_margin}
-            self.keypoint = KeypointHead(channels, num_keypoints, **options, rng=rng)
+            parts |= keypoint_head(channels, num_keypoints, keypoint_width, keypoint_layers, rng)
+        self.masks, self.num_keypoints = masks, num_keypoints
+        self.roi_heads = nn.ModuleDict(parts)
 
     def training_pass(
         self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
@@ -98,61 +117,78 @@ class FasterRCNN(Detector):
         targets = require_targets(targets, images, self.num_classes)
         if rng is None:
             raise ValueError("FasterRCNN trains on samples: losses(images, targets, rng) needs a numpy Generator")
-        maps = self.backbone(images)
-        found = self.rpn(maps)
+        maps, size = self.backbone(images), images.shape[2:]
+        found = self.rpn(maps, size)
         first = self.rpn.loss(found, targets, rng)
-        proposals = self.rpn.proposals(found, images.shape[2:], True)
+        proposals = self.rpn.proposals(found, [size] * len(images), True)
         boxes = [p.boxes[p.kept] for p in proposals]
-        chosen = choose(boxes, targets, self.num_classes, self.crop, self.head.settings, rng)
-        regions = chosen.regions
-        second = self.head.loss(*self.head(self.crop(maps, regions.boxes, self.head.size)), regions, targets)
-        more = (self._loss(head, maps, regions, targets) for head in (self.mask, self.keypoint))
-        return TwoStagePass(found, first, proposals, chosen, second, *more)
+        chosen = choose(boxes, targets, self.num_classes, self.crop, self.settings, rng)
+        regions, mask, keypoint = chosen.regions, None, None
+        second = box_loss(*self.box_outputs(maps, regions.boxes), regions, targets, self.settings)
+        positive = regions.boxes[regions.positive]
+        if self.masks:
+            mask = mask_loss(self.mask_outputs(maps, positive), regions, targets)
+        if self.num_keypoints:
+            logits = self.keypoint_outputs(maps, grown(positive, self.keypoint_margin))
+            keypoint = keypoint_loss(logits, regions, targets, self.keypoint_margin)
+        return TwoStagePass(found, first, proposals, chosen, second, mask, keypoint)
 
-    def _loss(
-        self, head: MaskHead | KeypointHead | None, maps: list[Tensor], regions: Regions, targets: Sequence[Target]
-    ) -> MaskLoss | KeypointLoss | None:
-        if head is None:
-            return None
-        boxes = grown(regions.boxes[regions.positive], head.margin)
-        return head.loss(head(self.crop(maps, boxes, head.size)), regions, targets)
+    def box_outputs(self, maps: Sequence[Tensor], regions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The logits (R, C + 1), the background's last, and steps (R, C, 4) of regions (R, 5)."""
+        return self.roi_heads["box_predictor"](self.roi_heads["box_head"](self.crop(maps, regions, BOX_BINS)))
+
+    def mask_outputs(self, maps: Sequence[Tensor], regions: np.ndarray) -> Tensor:
+        """The logits of the masks (R, C, 28, 28) of regions (R, 5)."""
+        logits = self.roi_heads["mask_predictor"](self.roi_heads["mask_head"](self.crop(maps, regions, MASK_BINS)))
+        return logits[:, 1:] if self.convention.background_first else logits
+
+    def keypoint_outputs(self, maps: Sequence[Tensor], regions: np.ndarray) -> Tensor:
+        """The logits of the keypoints (R, P, 56, 56) of regions (R, 5)."""
+        features = self.crop(maps, regions, MASK_BINS)
+        return self.roi_heads["keypoint_predictor"](self.roi_heads["keypoint_head"](features))
 
     def predict(
-        self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int = 100
-    ) -> TwoStagePrediction:
+        self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int | None = None,
+        views: Sequence[View] | None = None,
+    ) -> TwoStagePrediction:  # fmt: skip
         """See `detect`; the boxes are the proposals, each refined for each class."""
-        s = self.head.settings
-        score, nms = s.score if score is None else score, s.nms if nms is None else nms
+        s, score, nms, limit = self.settings, *self.thresholds(score, nms, limit)
+        views = views_of(images, views)
+        sizes = [view.size for view in views]
         with self.inference():
-            maps, size = self.backbone(images), images.shape[2:]
-            proposals = self.rpn.proposals(self.rpn(maps), size, False)
+            maps = self.backbone(images)
+            proposals = self.rpn.proposals(self.rpn(maps, images.shape[2:]), sizes, False)
             regions = with_image([p.boxes[p.kept] for p in proposals])
             regions = regions[np.argsort(self.crop.level(regions[:, 1:]), kind="stable")]
-            logits, deltas = self.head(self.crop(maps, regions, self.head.size))
-            boxes = F.decode_boxes(Tensor(deltas.numpy()), regions[:, None, 1:], s.weights)  # (R, C, 4)
-            probabilities, boxes = F.softmax(logits, axis=1).numpy(), F.clip_boxes(boxes, size).data
+            logits, deltas = self.box_outputs(maps, regions)
+            boxes = F.decode_boxes(Tensor(deltas.numpy()), regions[:, None, 1:], s.weights).data  # (R, C, 4)
+            for n, size in enumerate(sizes):
+                of_image = regions[:, 0] == n
+                boxes[of_image] = F.clip_boxes(boxes[of_image], size).data
+            probabilities = F.softmax(logits, axis=1).numpy()
             likely = (probabilities[:, :-1] > score) & np.isfinite(boxes).all(axis=-1)
+            if s.smallest:
+                likely &= (boxes[..., 2:] - boxes[..., :2] >= s.smallest).all(axis=-1)
             candidates = []
             for n in range(len(images)):
                 region, label = (likely & (regions[:, :1] == n)).nonzero()
                 best = boxes[region, label], probabilities[region, label]
                 candidates.append(Candidates.suppressed(region, label, *best, nms, limit))
-            detections = [self._described(n, maps, one, size) for n, one in enumerate(candidates)]
-        return TwoStagePrediction(proposals, regions, probabilities, boxes, candidates, detections)
+            found = [self._described(n, maps, *each) for n, each in enumerate(zip(candidates, views))]
+        return TwoStagePrediction(proposals, regions, probabilities, boxes, candidates, found)
 
-    def _described(self, n: int, maps: list[Tensor], candidates: Candidates, size: Sequence[int]) -> Detections:
+    def _described(self, n: int, maps: list[Tensor], candidates: Candidates, view: View) -> Detections:
         """What is kept in image n, with masks and keypoints where there are such heads."""
         kept = candidates.kept
-        boxes, labels = candidates.boxes[kept], candidates.group[kept]
-        regions = np.insert(boxes, 0, n, axis=1)
-        masks = points = None
-        if self.mask is not None:
-            logits = self.mask(self.crop(maps, regions, self.mask.size)).numpy()[np.arange(len(kept)), labels]
-            masks = paste(1 / (1 + np.exp(-logits)), boxes, size)
-        if self.keypoint is not None:
-            regions = grown(regions, self.keypoint.margin)
-            logits = self.keypoint(self.crop(maps, regions, self.keypoint.size)).numpy()
-            points = keypoints_of(logits, regions[:, 1:])
+        labels, regions = candidates.group[kept], np.insert(candidates.boxes[kept], 0, n, axis=1)
+        boxes, masks, points = view.outside(candidates.boxes[kept]), None, None
+        if self.masks:
+            logits = self.mask_outputs(maps, regions).numpy()[np.arange(len(kept)), labels]
+            masks = paste(1 / (1 + np.exp(-logits)), boxes, view.picture, convention=self.convention)
+        if self.num_keypoints:
+            regions = grown(regions, self.keypoint_margin)
+            points = keypoints_of(self.keypoint_outputs(maps, regions).numpy(), regions[:, 1:], self.convention)
+            points[..., :2] = view.outside(points[..., :2])
         return Detections(boxes, labels, candidates.scores[kept], masks, points)
 
 

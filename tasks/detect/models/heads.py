@@ -6,6 +6,7 @@ CVPR 2017, equation 1. Boxes and labels are NumPy's, on the host.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,11 @@ from ..data.records import Target
 from ..losses.matching import Drawn, Match, Positives, draw, gathered, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
+from .backbone import Norm, unit
+from .convention import OURS, Convention, background_last
 
 METHODS = ("align", "pool")
+BOX_BINS = 7  # along a side of a region's features, for its class and box
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class HeadSettings:
     weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # that steps are multiplied by
     score: float = 0.05  # in inference: what scores less is left out
     nms: float = 0.5
+    limit: int = 100  # detections of an image
+    smallest: float = 0.0  # side of a detection
 
 
 PAPER_HEAD = HeadSettings()
@@ -47,27 +53,33 @@ SMALL_HEAD = HeadSettings(sample=64)  # for pictures of about 96 pixels
 
 @dataclass(frozen=True)
 class Crop:
-    """Regions out of maps of these strides, each 2 times the one before, as (R, C, size, size).
+    """Regions out of maps of these strides, each 2 times the one before or as large, as (R, C, size, size).
 
     A region of area `canonical`^2 comes from the map of stride 16, one of half that side from the map of stride 8, and
-    so on, as far as there are maps. method: "align" (`F.roi_align`, sampling^2 samples a bin) or "pool" (`F.roi_pool`).
+    so on, as far as there are maps. method: "align" (`F.roi_align`, sampling^2 samples a bin, and its `aligned`) or
+    "pool" (`F.roi_pool`).
     """
 
     strides: tuple[int, ...]
     canonical: float = 224
     method: str = "align"
     sampling: int = 2
+    aligned: bool = True
 
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"Crop: method {self.method!r} is unknown: one of {', '.join(METHODS)}")
 
     def level(self, boxes: np.ndarray) -> np.ndarray:
-        """The map of each box (R, 4): floor(4 + log2(sqrt(w h) / canonical)), 4 being the level of stride 2^4 = 16."""
+        """The map of each box (R, 4): floor(4 + log2(sqrt(w h) / canonical)), 4 being the level of stride 2^4 = 16.
+
+        A millionth is added before rounding down, so that a side that is a power of 2 does not depend on its rounding.
+        """
         sides = (boxes[:, 2:] - boxes[:, :2]).clip(0)
         side = np.sqrt(sides.prod(axis=1)).clip(1e-6)
-        level = np.floor(4 + np.log2(side / self.canonical)) - np.log2(self.strides[0])
-        return level.clip(0, len(self.strides) - 1).astype(np.int64)
+        first, last = (round(math.log2(self.strides[i])) for i in (0, -1))
+        level = np.floor(4 + np.log2(side / self.canonical) + 1e-6)
+        return (level.clip(first, last) - first).astype(np.int64)
 
     def __call__(self, maps: Sequence[Tensor], regions: np.ndarray, size: int) -> Tensor:
         """The features of regions (R, 5), image, x1, y1, x2, y2 each, in their order; cheapest if sorted by level."""
@@ -82,7 +94,9 @@ class Crop:
         scale = 1 / self.strides[i]
         if self.method == "pool":
             return F.roi_pool(x, regions, size, spatial_scale=scale)
-        return F.roi_align(x, regions, size, spatial_scale=scale, sampling_ratio=self.sampling)
+        return F.roi_align(
+            x, regions, size, spatial_scale=scale, sampling_ratio=self.sampling, aligned=self.aligned
+        )
 
 
 class Regions(NamedTuple):
@@ -147,42 +161,78 @@ class BoxLoss(NamedTuple):
     terms: dict[str, Terms]
 
 
-class BoxHead(nn.Module):
-    """Two hidden layers, then a logit per class and one for the background (the last), and four steps per class.
+class TwoLayers(nn.Module):
+    """Two hidden layers with relu: features (R, channels, size, size) -> (R, hidden)."""
 
-    Features (R, channels, size, size) give logits (R, C + 1) and steps (R, C, 4). The hidden layers start
-    from He's initialisation, the last ones from N(0, 0.01^2) and N(0, 0.001^2) (Fast R-CNN, section 3), biases at 0.
-    """
-
-    def __init__(
-        self, channels: int, num_classes: int, settings: HeadSettings = PAPER_HEAD, *, hidden: int = 1024,
-        size: int = 7, rng: Any = None,
-    ):  # fmt: skip
-        rng = stream(rng)
-        self.num_classes, self.settings, self.size = num_classes, settings, size
+    def __init__(self, channels: int, hidden: int, size: int, rng: Any = None):
         self.fc6 = nn.Linear(channels * size**2, hidden, rng=rng)
         self.fc7 = nn.Linear(hidden, hidden, rng=rng)
-        self.classes = nn.Linear(hidden, num_classes + 1, rng=rng)
-        self.deltas = nn.Linear(hidden, 4 * num_classes, rng=rng)
-        for layer in (self.fc6, self.fc7):
-            redraw(layer, nn.Linear, partial(nn.init.kaiming_normal, nonlinearity="relu"), rng, bias=0)
-        for layer, std in ((self.classes, 0.01), (self.deltas, 0.001)):
-            redraw(layer, nn.Linear, partial(nn.init.normal, std=std), rng, bias=0)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor) -> Tensor:
         x = features.reshape(len(features), self.fc6.in_features)
-        x = F.relu(self.fc7(F.relu(self.fc6(x))))
-        return self.classes(x), self.deltas(x).reshape(len(x), self.num_classes, 4)
+        return F.relu(self.fc7(F.relu(self.fc6(x))))
 
-    def loss(self, logits: Tensor, deltas: Tensor, regions: Regions, targets: Sequence[Target]) -> BoxLoss:
-        """Over the regions sampled in all images: "class", the mean cross entropy; "box", the smooth L1 losses of the
-        positive ones' steps for their own class, summed, by the number of regions SAMPLED."""
-        at, count, s = regions.positive, max(len(regions.label), 1), self.settings
-        yes = Positives.of(regions.image[at], at, regions.truth[at], targets)
-        steps = Steps.of(yes, regions.boxes[at, 1:], deltas[at, regions.label[at]], s.beta, s.weights)
-        entropy = F.cross_entropy(logits, regions.label, reduction="none")
-        terms = {
-            "class": Terms(entropy / count, regions.image, np.arange(len(regions.label))),
-            "box": Terms(steps.losses() / count, yes.image, at),
-        }
-        return BoxLoss(logits, steps, terms)
+
+def convolutions_and_layer(
+    channels: int, hidden: int, size: int, norm: Norm, depth: int = 4, rng: Any = None
+) -> nn.Sequential:
+    """`depth` 3x3 convolutions with normalisation and relu in the place of the first hidden layer of `TwoLayers`.
+
+    Source: Wu and He, "Group normalization", ECCV 2018, section 4.2.
+    """
+    convs = [unit(channels, channels, 3, norm, rng=rng) for _ in range(depth)]
+    return nn.Sequential(*convs, nn.Flatten(), nn.Linear(channels * size**2, hidden, rng=rng), nn.ReLU())
+
+
+class BoxPredictor(nn.Module):
+    """A logit per class and one for the background, which is the last, and four steps per class.
+
+    Hidden units (R, hidden) give logits (R, C + 1) and steps (R, C, 4).
+    """
+
+    def __init__(self, hidden: int, num_classes: int, convention: Convention = OURS, rng: Any = None):
+        steps = num_classes + convention.background_first
+        self.convention, self.steps = convention, steps
+        self.cls_score = nn.Linear(hidden, num_classes + 1, rng=rng)
+        self.bbox_pred = nn.Linear(hidden, 4 * steps, rng=rng)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        deltas = self.bbox_pred(x).reshape(len(x), self.steps, 4)
+        return background_last(self.cls_score(x), self.convention), deltas[:, int(self.convention.background_first) :]
+
+
+def box_head(
+    channels: int, num_classes: int, hidden: int = 1024, size: int = BOX_BINS, norm: Norm | None = None,
+    convention: Convention = OURS, rng: Any = None,
+) -> dict[str, nn.Module]:  # fmt: skip
+    """The "box_head", hidden layers, and the "box_predictor" behind them, of regions (R, channels, size, size).
+
+    The hidden layers start from He's initialisation, the last ones from N(0, 0.01^2) and N(0, 0.001^2) (Fast R-CNN,
+    section 3), biases at 0. norm: with it the first are `convolutions_and_layer`.
+    """
+    rng = stream(rng)
+    if norm:
+        head = convolutions_and_layer(channels, hidden, size, norm, rng=rng)
+    else:
+        head = TwoLayers(channels, hidden, size, rng)
+    predictor = BoxPredictor(hidden, num_classes, convention, rng)
+    redraw(head, nn.Linear | nn.Conv2d, partial(nn.init.kaiming_normal, nonlinearity="relu"), rng, bias=0)
+    for layer, std in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
+        redraw(layer, nn.Linear, partial(nn.init.normal, std=std), rng, bias=0)
+    return {"box_head": head, "box_predictor": predictor}
+
+
+def box_loss(
+    logits: Tensor, deltas: Tensor, regions: Regions, targets: Sequence[Target], settings: HeadSettings
+) -> BoxLoss:
+    """Over the regions sampled in all images: "class", the mean cross entropy; "box", the smooth L1 losses of the
+    positive ones' steps for their own class, summed, by the number of regions SAMPLED."""
+    at, count, s = regions.positive, max(len(regions.label), 1), settings
+    yes = Positives.of(regions.image[at], at, regions.truth[at], targets)
+    steps = Steps.of(yes, regions.boxes[at, 1:], deltas[at, regions.label[at]], s.beta, s.weights)
+    entropy = F.cross_entropy(logits, regions.label, reduction="none")
+    terms = {
+        "class": Terms(entropy / count, regions.image, np.arange(len(regions.label))),
+        "box": Terms(steps.losses() / count, yes.image, at),
+    }
+    return BoxLoss(logits, steps, terms)

@@ -14,7 +14,11 @@ from minidl import functional as F
 from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.terms import Terms
+from .backbone import Norm, unit
+from .convention import OURS, Convention
 from .heads import Regions
+
+MASK_BINS = 14  # along a side of a region's features, for masks and keypoints
 
 
 class MaskLoss(NamedTuple):
@@ -25,42 +29,42 @@ class MaskLoss(NamedTuple):
     terms: dict[str, Terms]
 
 
-class MaskHead(nn.Module):
-    """Four 3x3 convolutions, a 2x2 transposed one that doubles the size, a 1x1 one to a map of logits for each class.
+def mask_head(
+    channels: int, num_classes: int, width: int = 256, layers: int = 4, norm: Norm | None = None,
+    convention: Convention = OURS, rng: Any = None,
+) -> dict[str, nn.Module]:  # fmt: skip
+    """The "mask_head", `layers` 3x3 convolutions with relu, and the "mask_predictor" behind it, a 2x2 transposed one
+    that doubles the size and a 1x1 one to a map of logits for each class (and, by the convention, the background).
 
     Features (R, channels, 14, 14) give (R, C, 28, 28). Weights start from He's initialisation (by fan-out), those of
     the last layer from N(0, 0.001^2), biases at 0.
     """
+    rng = stream(rng)
+    head = nn.Sequential(*(unit(width if i else channels, width, 3, norm, rng=rng) for i in range(layers)))
+    predictor = nn.Sequential(
+        {
+            "conv5_mask": nn.ConvTranspose2d(width, width, 2, stride=2, rng=rng),
+            "relu": nn.ReLU(),
+            "mask_fcn_logits": nn.Conv2d(width, num_classes + convention.background_first, 1, rng=rng),
+        }
+    )
+    kinds = nn.Conv2d | nn.ConvTranspose2d
+    for part in (head, predictor):
+        redraw(part, kinds, partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu"), rng, bias=0)
+    redraw(predictor.mask_fcn_logits, nn.Conv2d, partial(nn.init.normal, std=0.001), rng)
+    return {"mask_head": head, "mask_predictor": predictor}
 
-    size = 14  # of a region's features
-    margin = 0.0  # by which regions are cut out larger
 
-    def __init__(self, channels: int, num_classes: int, *, width: int = 256, layers: int = 4, rng: Any = None):
-        rng = stream(rng)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(width if i else channels, width, 3, padding=1, rng=rng) for i in range(layers)
-        )
-        self.up = nn.ConvTranspose2d(width, width, 2, stride=2, rng=rng)
-        self.logits = nn.Conv2d(width, num_classes, 1, rng=rng)
-        kinds = nn.Conv2d | nn.ConvTranspose2d
-        redraw(self, kinds, partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu"), rng, bias=0)
-        redraw(self.logits, nn.Conv2d, partial(nn.init.normal, std=0.001), rng)
-
-    def forward(self, features: Tensor) -> Tensor:
-        for conv in self.convs:
-            features = F.relu(conv(features))
-        return self.logits(F.relu(self.up(features)))
-
-    def loss(self, logits: Tensor, regions: Regions, targets: Sequence[Target]) -> MaskLoss:
-        """The mean binary cross entropy over the pixels of the positive regions (logits: theirs alone), in the map of
-        their own class; other classes' maps are not trained by them."""
-        at = regions.positive
-        image = regions.image[at]
-        logits = logits[np.arange(len(at)), regions.label[at]]  # (P, 28, 28)
-        target = mask_targets(targets, image, regions.truth[at], regions.boxes[at, 1:], logits.shape[-1])
-        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        value = entropy.mean(axis=(1, 2)) / max(len(at), 1)
-        return MaskLoss(target, logits, {"mask": Terms(value, image, at)})
+def mask_loss(logits: Tensor, regions: Regions, targets: Sequence[Target]) -> MaskLoss:
+    """The mean binary cross entropy over the pixels of the positive regions (logits: theirs alone), in the map of
+    their own class; other classes' maps are not trained by them."""
+    at = regions.positive
+    image = regions.image[at]
+    logits = logits[np.arange(len(at)), regions.label[at]]  # (P, 28, 28)
+    target = mask_targets(targets, image, regions.truth[at], regions.boxes[at, 1:], logits.shape[-1])
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    value = entropy.mean(axis=(1, 2)) / max(len(at), 1)
+    return MaskLoss(target, logits, {"mask": Terms(value, image, at)})
 
 
 def mask_targets(
@@ -85,13 +89,33 @@ def mask_targets(
     return (cut >= 0.5).astype(np.float32)
 
 
-def paste(masks: np.ndarray, boxes: np.ndarray, size: Sequence[int], threshold: float = 0.5) -> np.ndarray:
+def paste(
+    masks: np.ndarray, boxes: np.ndarray, size: Sequence[int], threshold: float = 0.5, convention: Convention = OURS
+) -> np.ndarray:
     """Probabilities (K, M, M) within boxes as masks of the picture: bool (K, height, width).
 
-    The centre of each pixel in the box is sampled bilinearly, held to the outermost cells; outside is False.
+    The centre of each pixel in the box is sampled bilinearly, held to the outermost cells; outside is False. By the
+    convention of whole pixels, a border of zeros is put around first, and the box is that of all pixels it touches.
     """
+    if convention.whole_pixels:
+        masks, boxes = bordered(masks, boxes)
     rows, columns = (_weights(boxes[:, k], boxes[:, k + 2], masks.shape[-1], size[1 - k]) for k in (1, 0))
-    return rows @ masks @ columns.swapaxes(1, 2) >= threshold  # (K, H, M) @ (K, M, M) @ (K, M, W)
+    pasted = np.empty((len(masks), *size), bool)
+    for mask, row, column, out in zip(masks, rows, columns, pasted):
+        np.greater_equal(row @ mask @ column.T, threshold, out=out)  # (H, M) @ (M, M) @ (M, W)
+    return pasted
+
+
+def bordered(masks: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with a cell of zeros around them, and their boxes, as much larger, from the pixel of x1, y1 to that of
+    x2, y2, each rounded towards 0."""
+    cells = masks.shape[-1]
+    half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32((cells + 2) / cells)
+    middle = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+    corners = np.trunc(np.concatenate([middle - half, middle + half], axis=1))
+    low = corners[:, :2]
+    high = low + (corners[:, 2:] - low + 1).clip(1, None)
+    return np.pad(masks, ((0, 0), (1, 1), (1, 1))), np.concatenate([low, high], axis=1)
 
 
 def _weights(low: np.ndarray, high: np.ndarray, cells: int, pixels: int) -> np.ndarray:

@@ -27,7 +27,8 @@ from ..losses.matching import IGNORED, Positives, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import resnet50_fpn, resnet_small_fpn
+from .backbone import Norm, resnet50_fpn, resnet_small_fpn, unit
+from .convention import OURS, Convention
 from .single import AnchorPass, Scored, SingleStage
 
 OCTAVE = tuple(2 ** (i / 3) for i in range(3))  # section 4: three sizes to each level
@@ -47,6 +48,7 @@ class RetinaNetSettings:
     score: float = 0.05  # in inference: what scores less is left out
     before: int = 1000  # of each level into the suppression
     nms: float = 0.5
+    limit: int = 100  # detections of an image
 
 
 PAPER_RETINANET = RetinaNetSettings()
@@ -63,7 +65,8 @@ class RetinaNet(SingleStage):
 
     def __init__(
         self, backbone: nn.Module, anchors: Anchors, num_classes: int, depth: int = 4, std: float | None = 0.01,
-        settings: RetinaNetSettings = PAPER_RETINANET, rng: Any = None,
+        settings: RetinaNetSettings = PAPER_RETINANET, norm: Norm | None = None, convention: Convention = OURS,
+        rng: Any = None,
     ):  # fmt: skip
         if len(set(backbone.channels)) > 1 or len(set(anchors.per_cell)) > 1:
             raise ValueError(
@@ -73,10 +76,12 @@ class RetinaNet(SingleStage):
         rng = stream(rng)
         width, each = backbone.channels[0], anchors.per_cell[0]
         self.backbone, self.anchors, self.num_classes, self.settings = backbone, anchors, num_classes, settings
-        self.classes = subnet(width, depth, each * num_classes, std, rng)
-        self.boxes = subnet(width, depth, each * 4, std, rng)
+        self.convention = convention
+        classes = subnet(width, depth, "cls_logits", each * num_classes, std, norm, rng)
+        boxes = subnet(width, depth, "bbox_reg", each * 4, std, norm, rng)
+        self.head = nn.ModuleDict({"classification_head": classes, "regression_head": boxes})
         if current().drawing:
-            self.classes[-1].bias.data[...] = -math.log((1 - settings.prior) / settings.prior)
+            classes.cls_logits.bias.data[...] = -math.log((1 - settings.prior) / settings.prior)
 
     @classmethod
     def resnet50(cls, num_classes: int, rng: Any = None) -> RetinaNet:
@@ -95,8 +100,8 @@ class RetinaNet(SingleStage):
 
     def forward(self, images: Tensor) -> AnchorOutputs:
         maps = self.backbone(images)
-        logits, deltas = [self.classes(m) for m in maps], [self.boxes(m) for m in maps]
-        return self.anchors.outputs(logits, deltas, self.num_classes)
+        logits, deltas = ([subnet(m) for m in maps] for subnet in self.head.values())
+        return self.anchors.outputs(logits, deltas, self.num_classes, images.shape[2:])
 
     def training_pass(
         self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
@@ -128,19 +133,19 @@ class RetinaNet(SingleStage):
         return Scored(boxes, F.sigmoid(found.logits).numpy(), found.level)
 
 
-def subnet(width: int, depth: int, outputs: int, std: float | None, rng: Any) -> nn.Sequential:
-    """`depth` 3x3 convolutions with relu that keep the width, then one to the outputs; biases 0.
+def subnet(
+    width: int, depth: int, name: str, outputs: int, std: float | None, norm: Norm | None, rng: Any
+) -> nn.Sequential:
+    """"conv", `depth` 3x3 convolutions with relu that keep the width, then one of this name to the outputs; biases 0.
 
     Weights N(0, std^2); without a std, the last's N(0, 0.01^2), the others' after He.
     """
-    layers: list[nn.Module] = []
-    for _ in range(depth):
-        layers += [nn.Conv2d(width, width, 3, padding=1, rng=rng), nn.ReLU()]
-    layers.append(nn.Conv2d(width, outputs, 3, padding=1, rng=rng))
-    net = nn.Sequential(*layers)
+    layers = nn.Sequential(*(unit(width, width, 3, norm, rng=rng) for _ in range(depth)))
+    last = nn.Conv2d(width, outputs, 3, padding=1, rng=rng)
+    net = nn.Sequential({"conv": layers, name: last})
     draw = partial(nn.init.kaiming_normal, nonlinearity="relu") if std is None else partial(nn.init.normal, std=std)
     redraw(net, nn.Conv2d, draw, rng, bias=0)
-    redraw(net[-1], nn.Conv2d, partial(nn.init.normal, std=std or 0.01), rng)
+    redraw(last, nn.Conv2d, partial(nn.init.normal, std=std or 0.01), rng)
     return net
 
 

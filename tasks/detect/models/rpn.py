@@ -25,6 +25,7 @@ from ..losses.matching import Drawn, Match, Positives, draw, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
+from .backbone import unit
 from .suppression import Candidates, best_of_each
 
 
@@ -41,6 +42,7 @@ class RPNSettings:
     after: tuple[int, int] = (2000, 1000)  # boxes of an image that are proposed
     nms: float = 0.7
     smallest: float = 1e-3  # side of a proposal
+    score: float = 0.0  # probability of an object in a proposal, at least, in inference
 
 
 PAPER_RPN = RPNSettings()
@@ -56,31 +58,43 @@ class RPNLoss(NamedTuple):
     terms: dict[str, Terms]
 
 
+class RPNHead(nn.Module):
+    """`depth` 3x3 convolutions with relu, and 1x1 convolutions to one logit and four steps per anchor."""
+
+    def __init__(self, width: int, anchors: int, depth: int = 1, rng: Any = None):
+        self.conv = nn.Sequential(*(unit(width, width, 3, rng=rng) for _ in range(depth)))
+        self.cls_logits = nn.Conv2d(width, anchors, 1, rng=rng)
+        self.bbox_pred = nn.Conv2d(width, 4 * anchors, 1, rng=rng)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.conv(x)
+        return self.cls_logits(x), self.bbox_pred(x)
+
+
 class RPN(nn.Module):
-    """A 3x3 convolution with relu, and 1x1 convolutions to one logit and four steps per anchor, shared by all levels.
+    """The same head on all levels.
 
     Weights start from N(0, 0.01^2), biases at 0. Raises ValueError if levels differ in channels or anchors per cell.
     """
 
-    def __init__(self, channels: Sequence[int], anchors: Anchors, settings: RPNSettings = PAPER_RPN, rng: Any = None):
+    def __init__(
+        self, channels: Sequence[int], anchors: Anchors, settings: RPNSettings = PAPER_RPN, depth: int = 1,
+        rng: Any = None,
+    ):  # fmt: skip
         if len(set(channels)) > 1 or len(set(anchors.per_cell)) > 1:
             raise ValueError(
                 "one RPN serves all levels: they need as many channels and as many anchors per cell, "
                 f"got channels {tuple(channels)} and anchors {anchors.per_cell}"
             )
         rng = stream(rng)
-        width, each = channels[0], anchors.per_cell[0]
         self.anchors, self.settings = anchors, settings
-        self.conv = nn.Conv2d(width, width, 3, padding=1, rng=rng)
-        self.objectness = nn.Conv2d(width, each, 1, rng=rng)
-        self.deltas = nn.Conv2d(width, 4 * each, 1, rng=rng)
+        self.head = RPNHead(channels[0], anchors.per_cell[0], depth, rng)
         redraw(self, nn.Conv2d, partial(nn.init.normal, std=0.01), rng, bias=0)
 
-    def forward(self, maps: Sequence[Tensor]) -> AnchorOutputs:
-        """With logits (N, A): there is one question for each anchor."""
-        hidden = [F.relu(self.conv(m)) for m in maps]
-        logits, deltas = ([conv(h) for h in hidden] for conv in (self.objectness, self.deltas))
-        found = self.anchors.outputs(logits, deltas, 1)
+    def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> AnchorOutputs:
+        """For images of `size` (height, width); with logits (N, A): there is one question for each anchor."""
+        logits, deltas = zip(*(self.head(m) for m in maps))
+        found = self.anchors.outputs(logits, deltas, 1, size)
         return found._replace(logits=found.logits[:, :, 0])
 
     def loss(self, found: AnchorOutputs, targets: Sequence[Target], rng: np.random.Generator) -> RPNLoss:
@@ -100,22 +114,26 @@ class RPN(nn.Module):
         }
         return RPNLoss(matches, drawn, steps, terms)
 
-    def proposals(self, found: AnchorOutputs, size: Sequence[int], training: bool) -> list[Candidates]:
+    def proposals(
+        self, found: AnchorOutputs, sizes: Sequence[Sequence[int]], training: bool
+    ) -> list[Candidates]:
         """The boxes of each image, level by level, that are kept for the second stage; they carry no gradient.
 
         The best anchors of each level are decoded, cut off at the border of the image (height, width), those without
         a side are dropped, and so are those that a better one of their level suppresses.
         """
-        scores, deltas = found.logits.numpy(), found.deltas.numpy()
-        return [self._proposed(*pair, found, size, 0 if training else 1) for pair in zip(scores, deltas)]
+        each = zip(found.logits.numpy(), found.deltas.numpy(), sizes, strict=True)
+        return [self._proposed(*one, found, training) for one in each]
 
     def _proposed(
-        self, scores: np.ndarray, deltas: np.ndarray, found: AnchorOutputs, size: Sequence[int], use: int
+        self, scores: np.ndarray, deltas: np.ndarray, size: Sequence[int], found: AnchorOutputs, training: bool
     ) -> Candidates:
-        s = self.settings
+        s, use = self.settings, 0 if training else 1
         chosen = best_of_each(scores, found.level, s.before[use])
         with no_grad():
             boxes = F.clip_boxes(F.decode_boxes(deltas[chosen], found.anchors[chosen]), size).data
         sound = np.isfinite(scores[chosen]) & ((boxes[:, 2:] - boxes[:, :2]) >= s.smallest).all(axis=1)
+        if s.score and not training:
+            sound &= F.sigmoid(Tensor(scores[chosen])).data >= s.score
         chosen = chosen[sound]
         return Candidates.suppressed(chosen, found.level[chosen], boxes[sound], scores[chosen], s.nms, s.after[use])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from ..losses.matching import Match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs
-from .detector import Detector
+from .convention import OURS
+from .detector import Detector, View, views_of
 from .suppression import Candidates, best_of_each
 
 
@@ -47,35 +49,40 @@ class OneStagePrediction(NamedTuple):
 
 
 class SingleStage(Detector):
-    """A detector that scores a fixed set of boxes. It has `settings` with score, nms and before."""
+    """A detector that scores a fixed set of boxes. Its `settings` have `before`, too: so many boxes of each level, or
+    of each class if `by_class`, go into the suppression."""
 
-    settings: Any
+    convention = OURS
+    by_class = False
 
     def scored(self, images: Tensor) -> Scored:
         """Every box with its class scores, images (N, 3, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} defines no scored(self, images)")
 
     def predict(
-        self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int = 100
-    ) -> OneStagePrediction:
-        """See `detect`; only the best `settings.before` of each level go into the suppression."""
-        s = self.settings
-        score, nms = s.score if score is None else score, s.nms if nms is None else nms
+        self, images: Tensor, score: float | None = None, nms: float | None = None, limit: int | None = None,
+        views: Sequence[View] | None = None,
+    ) -> OneStagePrediction:  # fmt: skip
+        """See `detect`."""
+        thresholds, views = self.thresholds(score, nms, limit), views_of(images, views)
         with self.inference():
             scored = self.scored(images)
-            boxes = F.clip_boxes(scored.boxes, images.shape[2:]).data
-        ranked = [self._candidates(*each, scored.level, score, nms, limit) for each in zip(boxes, scored.scores)]
-        return OneStagePrediction(
-            scored, ranked, [Detections(c.boxes[c.kept], c.group[c.kept], c.scores[c.kept]) for c in ranked]
-        )
+            boxes = [F.clip_boxes(each, view.size).data for each, view in zip(scored.boxes, views)]
+        ranked = [self._candidates(*each, scored.level, *thresholds) for each in zip(boxes, scored.scores)]
+        found = [
+            Detections(view.outside(c.boxes[c.kept]), c.group[c.kept], c.scores[c.kept])
+            for c, view in zip(ranked, views)
+        ]
+        return OneStagePrediction(scored, ranked, found)
 
     def _candidates(
         self, boxes: np.ndarray, scores: np.ndarray, level: np.ndarray, score: float, nms: float, limit: int
     ) -> Candidates:
         """Of boxes (A, 4) with scores (A, C)."""
-        sound = (boxes[:, 2:] > boxes[:, :2]).all(axis=1, keepdims=True)
-        item, label = ((scores > score) & sound).nonzero()
+        sound = np.isfinite(boxes) if self.convention.empty else boxes[:, 2:] > boxes[:, :2]
+        item, label = ((scores > score) & sound.all(axis=1, keepdims=True)).nonzero()
         if item.size:
-            best = best_of_each(scores[item, label], level[item], self.settings.before)
+            group = label if self.by_class else level[item]
+            best = best_of_each(scores[item, label], group, self.settings.before)
             item, label = item[best], label[best]
         return Candidates.suppressed(item, label, boxes[item], scores[item, label], nms, limit)

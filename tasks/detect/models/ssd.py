@@ -10,8 +10,9 @@ Source: Liu et al., "SSD: single shot multibox detector", ECCV 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from ..losses.matching import POSITIVE, Positives, hard_negatives, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import Stages, layer, resnet_small_stages
+from .backbone import Stages, resnet_small_stages, unit
+from .convention import OURS, Convention, background_last
 from .single import AnchorPass, Scored, SingleStage
 
 
@@ -40,10 +42,13 @@ class SSDSettings:
     score: float = 0.01  # in inference: what scores less is left out
     before: int = 400  # of each map into the suppression
     nms: float = 0.45
+    limit: int = 100  # detections of an image
+    by_class: bool = False  # `before` counts the boxes of each class, not of each map
 
 
 PAPER_SSD = SSDSettings()
 SMALL_SSD = SSDSettings(score=0.05, before=100)  # for pictures of about 96 pixels
+CONVOLUTION = partial(nn.Conv2d, kernel_size=3, padding=1)  # of channels and outputs
 FOUR, SIX = (1.0, 2.0, 1 / 2), (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width / height
 
 
@@ -71,18 +76,18 @@ def default_boxes(
 class Extended(nn.Module):
     """A backbone and more maps behind its last, each of half the size: 1x1 to half the width, 3x3 of stride 2."""
 
-    def __init__(self, bottom: Stages, widths: Sequence[int], rng: Any = None):
+    def __init__(self, body: Stages, widths: Sequence[int], rng: Any = None):
         rng = stream(rng)
-        self.bottom, self.extra, inputs = bottom, nn.ModuleList(), bottom.channels[-1]
+        self.body, self.extra, inputs = body, nn.ModuleList(), body.channels[-1]
         for width in widths:
-            layers = [*layer(inputs, width // 2, 1, 1, rng), *layer(width // 2, width, 3, 2, rng)]
-            self.extra.append(nn.Sequential(*layers))
+            narrow = unit(inputs, width // 2, 1, nn.BatchNorm2d, rng=rng)
+            self.extra.append(nn.Sequential(narrow, unit(width // 2, width, 3, nn.BatchNorm2d, stride=2, rng=rng)))
             inputs = width
-        self.channels = (*bottom.channels, *widths)
-        self.strides = (*bottom.strides, *(bottom.strides[-1] * 2 ** (i + 1) for i in range(len(widths))))
+        self.channels = (*body.channels, *widths)
+        self.strides = (*body.strides, *(body.strides[-1] * 2 ** (i + 1) for i in range(len(widths))))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.bottom(x)
+        maps = self.body(x)
         for step in self.extra:
             maps.append(step(maps[-1]))
         return maps
@@ -99,25 +104,27 @@ class SSDPass(AnchorPass):
 class SSD(SingleStage):
     """Two 3x3 convolutions on each map, to the logits and to the steps of its default boxes.
 
-    The paper's backbone is VGG-16, without batch norm; any will do that gives maps. Raises ValueError unless there are
-    default boxes for as many maps.
+    The paper's backbone is VGG-16, without batch norm; any will do that gives maps. predictor: what makes the layers on
+    a map, of its channels and the outputs, in the place of the convolution. Raises ValueError unless there are default
+    boxes for as many maps.
     """
 
     def __init__(
         self, backbone: nn.Module, anchors: Anchors, num_classes: int, settings: SSDSettings = PAPER_SSD,
-        rng: Any = None,
+        predictor: Callable[..., nn.Module] = CONVOLUTION,
+        convention: Convention = OURS, rng: Any = None,
     ):  # fmt: skip
         if backbone.strides != anchors.strides:
             raise ValueError(f"SSD: maps of strides {backbone.strides}, default boxes for strides {anchors.strides}")
         rng = stream(rng)
         self.backbone, self.anchors, self.num_classes, self.settings = backbone, anchors, num_classes, settings
-        heads = [
-            nn.ModuleList(nn.Conv2d(c, k * entries, 3, padding=1, rng=rng) for c, k in zip(backbone.channels, each))
-            for each in [anchors.per_cell]
-            for entries in (num_classes + 1, 4)
-        ]
-        self.classes, self.boxes = heads
-        for head in heads:
+        self.convention, self.by_class = convention, settings.by_class
+        self.head = nn.ModuleDict()
+        for name, entries in (("classification_head", num_classes + 1), ("regression_head", 4)):
+            pairs = zip(backbone.channels, anchors.per_cell)
+            layers = nn.ModuleList(predictor(channels, each * entries, rng=rng) for channels, each in pairs)
+            self.head[name] = nn.ModuleDict({"module_list": layers})
+        for head in self.head.values():
             redraw(head, nn.Conv2d, nn.init.xavier_uniform, rng, bias=0)
 
     @classmethod
@@ -130,8 +137,10 @@ class SSD(SingleStage):
 
     def forward(self, images: Tensor) -> AnchorOutputs:
         maps = self.backbone(images)
-        logits, deltas = ([conv(m) for conv, m in zip(convs, maps)] for convs in (self.classes, self.boxes))
-        return self.anchors.outputs(logits, deltas, self.num_classes + 1)
+        each = (head["module_list"] for head in self.head.values())
+        logits, deltas = ([conv(m) for conv, m in zip(convs, maps)] for convs in each)
+        found = self.anchors.outputs(logits, deltas, self.num_classes + 1, images.shape[2:])
+        return found._replace(logits=background_last(found.logits, self.convention))
 
     def training_pass(
         self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None

@@ -46,6 +46,7 @@ class YOLOSettings:
     score: float = 0.05  # in inference: what scores less is left out
     before: int = 400  # into the suppression
     nms: float = 0.5
+    limit: int = 100  # detections of an image
 
 
 PAPER_YOLO = YOLOSettings()

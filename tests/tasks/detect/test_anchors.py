@@ -35,7 +35,7 @@ def test_shapes_have_the_area_of_their_size_and_the_ratio_height_by_width():
 def test_anchors_are_centred_on_the_cells_in_the_order_of_the_maps():
     anchors = Anchors.of(((8,), (16, 32)), (4, 8), (1.0, 4.0))
     assert anchors.per_cell == (2, 4)
-    boxes, level = anchors.boxes([(2, 3), (1, 2)])
+    boxes, level = anchors.boxes([(2, 3), (1, 2)], (8, 12))
     expected = []
     for (h, w), stride, sizes in (((2, 3), 4, (8,)), ((1, 2), 8, (16, 32))):
         for i in range(h):
@@ -52,7 +52,7 @@ def test_anchors_are_centred_on_the_cells_in_the_order_of_the_maps():
 
 def test_the_papers_anchors():
     single = Anchors.of(SINGLE_MAP, (16,))
-    boxes, _ = single.boxes([(38, 63)])  # a picture of 600 x 1000: "about 20,000 anchors" (Ren et al., section 3.1.1)
+    boxes, _ = single.boxes([(38, 63)], (600, 1000))  # "about 20,000 anchors" (Ren et al., section 3.1.1)
     assert single.per_cell == (9,) and len(boxes) == 38 * 63 * 9
     pyramid = Anchors.of(PYRAMID, (4, 8, 16, 32, 64))
     assert pyramid.per_cell == (3,) * 5
@@ -64,7 +64,7 @@ def test_channels_of_a_map_become_entries_in_the_order_of_the_anchors():
     found = per_anchor(Tensor(x), e).data
     for i, j, a in np.ndindex(h, w, k):
         np.testing.assert_array_equal(found[:, (i * w + j) * k + a], x[:, a * e : (a + 1) * e, i, j])
-    assert len(grid((h, w), 4, shapes((8,)))) == h * w * k
+    assert len(grid((h, w), (4, 4), shapes((8,)))) == h * w * k
 
 
 # --- matching, against naive loops in exact arithmetic

@@ -21,7 +21,7 @@ from tasks.detect.instances import cli
 from tasks.detect.instances.settings import Settings
 from tasks.detect.losses.terms import summed
 from tasks.detect.models.heads import Regions
-from tasks.detect.models.keypoints import KeypointHead, grown
+from tasks.detect.models.keypoints import grown, keypoint_loss
 from tasks.detect.show import figure, report
 from tasks.run import read_state
 from tests.support.annotations import changed, coco, voc
@@ -53,9 +53,9 @@ def test_settings_are_filled_in_and_come_back_from_a_file():
 def test_the_network_has_the_heads_that_the_data_has_and_the_same_weights_again():
     model, again = (Settings(seed=3).completed().build() for _ in range(2))
     assert all(np.array_equal(array, again.state_dict()[key]) for key, array in model.state_dict().items())
-    assert model.mask is not None and model.keypoint.up.weight.shape[1] == 4
+    assert model.masks and model.num_keypoints == 4
     only = Settings(heads=("keypoints",), points=(2, 2, 2)).build()
-    assert only.mask is None and only.keypoint.up.weight.shape[1] == 2
+    assert only.num_keypoints == 2 and list(only.roi_heads)[2:] == ["keypoint_head", "keypoint_predictor"]
 
 
 def test_shapes_to_train_on_are_those_of_the_seed_and_one_set_is_tested_on():
@@ -84,9 +84,8 @@ def test_a_point_outside_its_box_is_learnt_where_regions_are_cut_larger(margin, 
     """The box is 20 wide and high; the point one pixel above the middle of its upper side."""
     target = Target([[10, 10, 30, 30]], [0], keypoints=[[[20, 9, 2]]])
     regions = Regions(np.float32([[0, 10, 10, 30, 30]]), np.array([0]), np.array([0]), np.array([0]))
-    head = KeypointHead(4, 1, width=4, layers=1, margin=margin)
     logits = np.random.default_rng(0).normal(size=(1, 1, 56, 56))
-    computed = head.loss(Tensor(logits), regions, [target])
+    computed = keypoint_loss(Tensor(logits), regions, [target], margin)
     loss = summed(computed.terms)["keypoint"].item()
     assert len(computed.cell) == trained
     if not trained:
@@ -220,8 +219,8 @@ def test_own_data_decide_the_heads(tmp_path, outlines, points):
     kept, parameters = json.loads((out / "settings.json").read_text()), read_state(out / "checkpoint.npz")
     heads = [name for name, there in (("masks", outlines), ("keypoints", points)) if there]
     assert kept["heads"] == heads and kept["points"] == ([2, 2] if points else [])
-    assert any(key.startswith("mask.") for key in parameters) is outlines
-    assert any(key.startswith("keypoint.") for key in parameters) is points
+    assert any(key.startswith("roi_heads.mask_") for key in parameters) is outlines
+    assert any(key.startswith("roi_heads.keypoint_") for key in parameters) is points
     tables = (out / "table.txt").read_text().split("\n\n")
     assert len(tables) == 1 + len(heads)
     assert run("--resume", "--out", out, "--steps", 3, "--quiet") == 0

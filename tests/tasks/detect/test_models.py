@@ -23,9 +23,9 @@ from tasks.detect.models.anchors import (
     AnchorOutputs,
     Anchors,
 )
-from tasks.detect.models.heads import BoxHead, Crop, HeadSettings, Regions, choose, with_image
-from tasks.detect.models.keypoints import KeypointHead, keypoint_cells, keypoints_of
-from tasks.detect.models.masks import MaskHead, mask_targets, paste
+from tasks.detect.models.heads import Crop, HeadSettings, Regions, box_loss, choose, with_image
+from tasks.detect.models.keypoints import keypoint_cells, keypoint_loss, keypoints_of
+from tasks.detect.models.masks import mask_loss, mask_targets, paste
 from tasks.detect.models.rpn import RPN
 
 
@@ -70,7 +70,6 @@ def test_the_two_losses_of_the_first_stage_by_hand():
 
 
 def test_the_two_losses_of_the_second_stage_by_hand():
-    head = BoxHead(1, 2, hidden=3)
     regions = Regions(
         float32([0, 0, 0, 10, 20], [0, 50, 50, 60, 60], [1, 0, 0, 8, 8]),
         np.array([1, 2, 0]),  # class 1, background, class 0
@@ -84,7 +83,7 @@ def test_the_two_losses_of_the_second_stage_by_hand():
     # region 0: x moves by 0.1 widths, times 10: 1; missed by 0.2: 0.2 - 1/18
     # region 2: x by 1/2 width, times 10: 5; width doubles: 5 log 2, missed by 1/18 < 1/9: (1/18)^2 / (2/9) = 1/72
     deltas[2, 0] = [5, 0, 5 * LOG2 - 1 / 18, 0]
-    terms = head.loss(Tensor(logits), Tensor(deltas), regions, targets).terms
+    terms = box_loss(Tensor(logits), Tensor(deltas), regions, targets, HeadSettings()).terms
     losses = summed(terms)
     assert losses["class"].item() == pytest.approx((LOG2 + math.log(4 / 3) + math.log(5)) / 3)
     assert losses["box"].item() == pytest.approx((0.2 - 1 / 18 + 1 / 72) / 3, rel=1e-5)
@@ -97,7 +96,7 @@ def test_the_mask_loss_by_hand():
     regions = Regions(float32([0, 0, 0, 8, 8], [0, 0, 0, 1, 1]), np.array([1, 2]), np.array([0, 0]), np.array([0]))
     logits = np.full((1, 2, 4, 4), 5.0)  # the map of class 0 counts for nothing
     logits[0, 1] = math.log(3)
-    loss = MaskHead(1, 2, width=2).loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], [1], masks=masks)])
+    loss = mask_loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], [1], masks=masks)])
     # sigmoid(log 3) = 3/4: log(4/3) on the object's eight cells, log 4 on the others
     assert summed(loss.terms)["mask"].item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
@@ -109,8 +108,7 @@ def test_the_keypoint_loss_by_hand():
     logits[0, 0, 0, 0] = math.log(17)  # (1, 1) is in cell row 0, column 0: 17 / (17 + 15)
     logits[0, 1, 2, 3] = math.log(5)  # (7, 5) in row 2, column 3: 5 / (5 + 15)
     logits[1, 0, 0, 0] = math.log(15)  # 15 / (15 + 15); (7, 5) lies outside of the second region
-    head = KeypointHead(1, 3, width=2, layers=1)
-    loss = head.loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], keypoints=points)])
+    loss = keypoint_loss(Tensor(logits), regions, [target([[0, 0, 8, 8]], keypoints=points)])
     assert summed(loss.terms)["keypoint"].item() == pytest.approx((math.log(32 / 17) + math.log(4) + LOG2) / 3)
 
 
@@ -235,12 +233,12 @@ def test_a_pyramid_adds_what_coarser_maps_know():
     net = resnet_small_fpn(2, 3, extra="pool", rng=0).eval()
     x = Tensor(rng.standard_normal((1, 3, 40, 40), dtype=np.float32))  # maps of 10, 5 and 3 cells
     fine, middle, coarse, last = (m.data[0] for m in net(x))
-    sides = [conv(m).data[0] for conv, m in zip(net.inner, net.bottom(x))]
+    sides = [conv(m).data[0] for conv, m in zip(net.fpn.inner_blocks, net.body(x))]
     for k in (1, 0):
         size = sides[k].shape[1]
         index = np.minimum((np.arange(size) * sides[k + 1].shape[1] / size).astype(int), 4)
         sides[k] = sides[k] + sides[k + 1][:, index][:, :, index]
-    for conv, side, found in zip(net.layer, sides, (fine, middle, coarse)):
+    for conv, side, found in zip(net.fpn.layer_blocks, sides, (fine, middle, coarse)):
         np.testing.assert_allclose(conv(Tensor(side[None])).data[0], found, atol=1e-5)
     np.testing.assert_array_equal(last, coarse[:, ::2, ::2])
 
@@ -248,7 +246,8 @@ def test_a_pyramid_adds_what_coarser_maps_know():
 def test_the_papers_networks_have_their_sizes():
     with nn.init.undrawn():
         model = faster_rcnn_vgg16(20)
-    assert model.rpn.anchors.per_cell == (9,) and model.crop.method == "pool" and model.head.fc6.in_features == 25088
-    assert model.rpn.settings == RPNSettings() and model.head.settings == HeadSettings()
+    assert model.rpn.anchors.per_cell == (9,) and model.crop.method == "pool"
+    assert model.roi_heads["box_head"].fc6.in_features == 25088
+    assert model.rpn.settings == RPNSettings() and model.settings == HeadSettings()
     with pytest.raises(ValueError, match="as many anchors"):
         RPN((4, 4), Anchors.of(((8,), (8, 16)), (4, 8)))

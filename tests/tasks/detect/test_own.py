@@ -156,7 +156,7 @@ def test_anchors_are_those_that_the_detector_uses_in_pixels_of_the_picture(name)
     model = train.Settings(model=name).build().eval()
     with no_grad():
         images = Tensor(np.zeros((1, 3, 96, 96), np.float32))
-        found = model.rpn(model.backbone(images)) if name == "faster_rcnn" else model(images)
+        found = model.rpn(model.backbone(images), images.shape[2:]) if name == "faster_rcnn" else model(images)
     anchors = anchors_of(model, 96)
     np.testing.assert_array_equal(anchors((96, 50)), found.anchors)
     np.testing.assert_allclose(anchors((48, 192)), 2 * found.anchors, rtol=1e-6)
@@ -330,7 +330,7 @@ def test_a_stopped_run_on_own_data_is_resumed_to_the_same_bits(tmp_path):
     argv = ("--data", root, "--model", "faster_rcnn", "--size", 48, "--batch", 1, "--quiet", "--test", 1)
     assert run(*argv, "--steps", 4, "--lr", 1e-3, "--out", tmp_path / "straight") == 0
     whole = states(tmp_path / "straight")
-    assert whole["head.classes.weight"].shape[0] == 3  # two classes and the background
+    assert whole["roi_heads.box_predictor.cls_score.weight"].shape[0] == 3  # two classes and the background
     assert math.isfinite(sum(float(abs(array).sum()) for array in whole.values()))
     fit, out = run_of.fit, tmp_path / "stopped"
 

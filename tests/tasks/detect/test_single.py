@@ -196,7 +196,7 @@ def test_hard_negatives_are_counted_by_image():
 def test_the_default_boxes_of_ssd_300():
     strides, maps = (8, 16, 32, 64, 100, 300), [(n, n) for n in (38, 19, 10, 5, 3, 1)]
     anchors = default_boxes(300, strides, ratios=(FOUR, SIX, SIX, SIX, FOUR, FOUR))
-    assert len(anchors.boxes(maps)[0]) == 8732  # section 3.1 and the usual name of the network's output
+    assert len(anchors.boxes(maps, (300, 300))[0]) == 8732  # section 3.1 and the usual name of the network's output
     # s_k = 0.2, 0.34, ... 0.9: map 1 has squares of 60 and of sqrt(60 * 102); its wide box is twice as wide as high
     np.testing.assert_allclose(anchors.shapes[0][0], [60, 60])
     np.testing.assert_allclose(anchors.shapes[0][1], [60 * np.sqrt(2), 60 / np.sqrt(2)])
@@ -212,9 +212,9 @@ def test_the_paper_s_retinanet():
     sides = np.sqrt(np.concatenate(model.anchors.shapes).prod(axis=1))
     assert np.isclose(sides.min(), 32) and np.isclose(sides.max(), 512 * 2 ** (2 / 3))
     # section 4.1: four 3x3 convolutions of 256 maps, then 9 * 80 and 9 * 4 outputs
-    weights = [p.shape for name, p in model.classes.named_parameters() if name.endswith("weight")]
+    weights = [p.shape for name, p in model.head["classification_head"].named_parameters() if name.endswith("weight")]
     assert weights == [(256, 256, 3, 3)] * 4 + [(720, 256, 3, 3)]
-    assert model.boxes[-1].weight.shape == (36, 256, 3, 3)
+    assert model.head["regression_head"].bbox_reg.weight.shape == (36, 256, 3, 3)
 
 
 def test_the_prior_is_what_retinanet_says_at_first():

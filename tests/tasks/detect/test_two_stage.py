@@ -91,21 +91,22 @@ def test_the_same_seed_gives_the_same_bits():
 def test_proposals_carry_no_gradient_and_lie_in_the_picture():
     model = tiny()
     images, _ = batch("some", "some")
-    found = model.rpn(model.backbone(images))
-    for proposed in model.rpn.proposals(found, (64, 64), True):
+    found = model.rpn(model.backbone(images), (64, 64))
+    for proposed in model.rpn.proposals(found, [(64, 64)] * 2, True):
         boxes = proposed.boxes[proposed.kept]
         assert isinstance(boxes, np.ndarray) and 0 < len(boxes) <= model.rpn.settings.after[0]
         assert (boxes >= 0).all() and (boxes <= 64).all() and (boxes[:, 2:] > boxes[:, :2]).all()
         by = suppression(proposed, model.rpn.settings.nms).by
         assert (by[proposed.kept] == -1).all() and (np.diff(proposed.scores[proposed.kept]) <= 0).all()
     broken = found._replace(logits=found.logits * np.nan)
-    assert [len(proposed.kept) for proposed in model.rpn.proposals(broken, (64, 64), True)] == [0, 0]
+    assert [len(proposed.kept) for proposed in model.rpn.proposals(broken, [(64, 64)] * 2, True)] == [0, 0]
 
 
 def test_detections_agree_with_loops_over_what_the_network_predicts():
     model = tiny(masks=True, num_keypoints=2)
     images, _ = batch("some", "none")
-    model.head.classes.weight.data = model.head.classes.weight.data * 300  # so that classes differ
+    scores = model.roi_heads["box_predictor"].cls_score
+    scores.weight.data = scores.weight.data * 300  # so that classes differ
     model.train()
     predicted = model.predict(images, score=0.2, nms=0.4, limit=7)
     found = predicted.detections
@@ -196,4 +197,4 @@ def test_a_small_model_learns_one_scene_by_heart():
 
 
 def test_a_model_is_a_module():
-    assert isinstance(tiny(), FasterRCNN) and tiny().mask is None and tiny().keypoint is None
+    assert isinstance(tiny(), FasterRCNN) and list(tiny().roi_heads) == ["box_head", "box_predictor"]

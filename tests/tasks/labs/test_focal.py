@@ -71,9 +71,10 @@ def test_shares_are_parts_of_the_loss():
         parts = focal.shares(focal.detector(kind, focal.QUICK, 0).eval(), *pictures)
         assert np.isclose(sum(parts.values()), 1) and min(parts.values()) >= 0
     model = focal.detector("cross entropy", focal.QUICK, 0).eval()
-    for layer in (model.classes[-1], model.boxes[-1]):
+    last = model.head["classification_head"].cls_logits, model.head["regression_head"].bbox_reg
+    for layer in last:
         layer.weight.data[...] = 0
-    model.classes[-1].bias.data[...] = -np.log(99)  # every box says 0.01, as the paper has it at the start
+    last[0].bias.data[...] = -np.log(99)  # every box says 0.01, as the paper has it at the start
     images, targets = pictures
     numbers = focal.imbalance(model, replace(focal.QUICK, tested=2), focal.Pictures(focal.QUICK, "test", 0))
     easy, positive = numbers["negative"] * -np.log(0.99), numbers["positive"] * np.log(100)

@@ -40,7 +40,7 @@ def keypoints(case: Case, part: str) -> Stage:
     loss, regions, terms = case.training.keypoint, case.training.chosen.regions, case.terms["keypoint"]
     count, logits = len(loss.cell), loss.logits.numpy().astype(float)
     side = int(np.sqrt(logits.shape[1])) if count else 0
-    places = grown(regions.boxes, case.model.keypoint.margin)[:, 1:]
+    places = grown(regions.boxes, case.model.keypoint_margin)[:, 1:]
     rows = []
     for n in np.argsort(-terms.value, kind="stable")[:MOST]:
         r, point, cell = (int(each[n]) for each in (terms.item, loss.point, loss.cell))

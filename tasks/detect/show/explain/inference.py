@@ -181,7 +181,7 @@ def single(case: Case, start: np.ndarray, name: str, way: str, formulas: Sequenc
 
 def two_stage(case: Case) -> list[Stage]:
     """Inference of Faster R-CNN."""
-    s, predicted = case.model.head.settings, case.prediction
+    s, predicted = case.model.settings, case.prediction
     first, count = predicted.proposals[0], len(predicted.candidates[0].boxes)
     words = (
         "In inference there is no truth and nothing is sampled. The first stage proposes "

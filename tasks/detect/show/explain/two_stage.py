@@ -10,7 +10,7 @@ from minidl import functional as F
 from minidl import no_grad
 
 from ...losses.steps import ONES
-from ...models.heads import Crop
+from ...models.heads import BOX_BINS, Crop
 from . import anchors as anchored
 from . import inference
 from .anchors import LABELS, TRUTH, compared, decoding, matched
@@ -100,7 +100,7 @@ def _origin(case: Case, r: int) -> str:
 
 def regions(case: Case) -> Stage:
     """The regions that the second stage is trained on."""
-    s, (matches, drawn, chosen) = case.model.head.settings, case.training.chosen
+    s, (matches, drawn, chosen) = case.model.settings, case.training.chosen
     iou, positive = matches[0].iou[drawn.box], drawn.positive
     rows = []
     for r in np.lexsort((-iou, ~positive)):
@@ -125,7 +125,7 @@ def regions(case: Case) -> Stage:
 
 def crops(case: Case) -> Stage:
     """Which map each region is cut from, and where its features are read."""
-    crop, boxes, size = case.model.crop, case.training.chosen.regions.boxes[:, 1:], case.model.head.size
+    crop, boxes, size = case.model.crop, case.training.chosen.regions.boxes[:, 1:], BOX_BINS
     levels, rows = crop.level(boxes), []
     for r, (box, level) in enumerate(zip(boxes, levels)):
         stride, (width, height) = crop.strides[level], box[2:] - box[:2]
