@@ -38,6 +38,7 @@ LAZY = {  # names that are imported when they are first asked for, and where fro
     "record": "recording.recorded:record",
     "receptive_field": "study.receptive_field:receptive_field",
     "release_memory": "kernels.cpu.memory:release_memory",
+    "save_onnx": "onnx.save.file:save_onnx",
     "save_weights": "files.weights:save_weights",
     "summary": "nn.summary:summary",
 }

@@ -197,7 +197,7 @@ def max_unpool(
             f"max_unpool: indices run from {indices.min()} to {indices.max()}, a map of {size} has positions 0 to "
             f"{cells - 1}; give output_size= as it was before pooling"
         )
-    indices = indices.astype("int64")
+    indices = indices.astype("int64", copy=False)
     last = _is_last(namespace([x.data]), indices, cells)
     if not last.all():
         x = x * Tensor(last.astype(x.dtype))

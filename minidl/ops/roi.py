@@ -11,6 +11,7 @@ from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_array, as_tensor
 from ..device import namespace, to_device
+from .shape import cast
 from .window import per_axis
 
 
@@ -284,7 +285,7 @@ def _checked(name: str, x: Tensor, boxes: Any, output_size: Any, spatial_scale: 
         raise ValueError(f"{name} needs boxes of shape (R, 5), image, x1, y1, x2, y2 each, got {boxes.shape}")
     if not 0 < spatial_scale < float("inf"):
         raise ValueError(f"{name}: spatial_scale={spatial_scale} must be a positive number: cells per unit of a box")
-    boxes = to_device(boxes, x.device).astype(np.float64)
+    boxes = cast(to_device(boxes, x.device), dtype=np.float64)
     xp, image = namespace([boxes]), boxes[:, 0]
     wrong = (image < 0) | (image >= len(x)) | (image != xp.floor(image)) | ~xp.isfinite(boxes).all(axis=1)
     if bool(wrong.any()):
