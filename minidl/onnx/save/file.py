@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18  # the first in which all that is used is there
+THRESHOLD = 1024  # bytes: smaller arrays stay in the graph
 LARGEST = 2**31 - 2**20  # bytes of arrays in one file: a protocol buffer ends at 2 GiB
 
 
@@ -56,7 +57,7 @@ def save_onnx(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         part, data = Path(folder, path.name), f"{path.name}.data"
         if size > LARGEST:
-            onnx.save_model(made, part, save_as_external_data=True, location=data, size_threshold=1024)
+            onnx.save_model(made, part, save_as_external_data=True, location=data, size_threshold=THRESHOLD)
         else:
             onnx.save_model(made, part)
         onnx.checker.check_model(os.fspath(part), full_check=True)
@@ -106,12 +107,11 @@ def _package() -> Any:
 
 
 def _node(onnx: Any, node: Node) -> Any:
-    """A node is called as its first output, without the number that told it apart from others."""
     attributes = {
         name: onnx.helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
         for name, value in node.attributes.items()
     }
-    return onnx.helper.make_node(node.operator, node.inputs, node.outputs, name=node.outputs[0], **attributes)
+    return onnx.helper.make_node(node.operator, node.inputs, node.outputs, name=node.name, **attributes)
 
 
 def _form(onnx: Any, value: Value) -> Any:

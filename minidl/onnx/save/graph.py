@@ -31,6 +31,7 @@ class Value:
 
 @dataclass
 class Node:
+    name: str
     operator: str
     inputs: list[str]
     outputs: list[str]
@@ -70,7 +71,8 @@ class Graph:
         while names and not names[-1]:
             names.pop()
         results = [self.unique(self._named(operator)) for _ in range(outputs)]
-        self.nodes.append(Node(operator, names, results, {k: v for k, v in attributes.items() if v is not None}))
+        attributes = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(Node(results[0], operator, names, results, attributes))
         dtypes = (np.dtype(dtype or GIVES.get(operator, given)), *[INT] * (outputs - 1))  # second ones are positions
         values = tuple(map(Value, results, dtypes))
         return values[0] if outputs == 1 else values

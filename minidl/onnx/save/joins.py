@@ -17,7 +17,7 @@ Found = tuple[Instruction, list[Instruction]]  # what takes the place of the las
 def joined(program: Program) -> Program:
     """The program with all groups joined, without what nobody reads."""
     program = drop_unused(program)
-    for group in (with_bias, product_with_bias, mean, window_mean, held, parametric_relu):
+    for group in (with_bias, product, product_with_bias, mean, window_mean, held, parametric_relu):
         program = drop_unused(_each(program, group))
     return program
 
@@ -45,25 +45,25 @@ def with_bias(matcher: Matcher, last: Instruction) -> Found | None:
     return replace(conv, parameters={**conv.parameters, "bias": bias}, output=last.output), [conv]
 
 
+def product(matcher: Matcher, last: Instruction) -> Found | None:
+    """``x @ w.T`` of matrices: Gemm takes the weight (O, I) as it is."""
+    if last.name != "matmul" or len(matcher.form(last.output).shape) != 2:
+        return None
+    weight = matcher.made_by(last.inputs[1], "transpose")
+    if weight is None or type(last.inputs[0]) is not Ref or type(weight.inputs[0]) is not Ref:
+        return None
+    return replace(last, name="linear", inputs=(last.inputs[0], weight.inputs[0])), []
+
+
 def product_with_bias(matcher: Matcher, last: Instruction) -> Found | None:
-    """``x @ w.T + b`` and ``x @ w.T`` of matrices: Gemm takes the weight (O, I) as it is."""
-    y = last.inputs[0] if last.name == "add" else last.output
-    product = matcher.only_for_this(y, "matmul") if last.name == "add" else last if last.name == "matmul" else None
-    if product is None or len(matcher.form(product.output).shape) != 2:
+    """``x @ w.T + b``, if the product is read once."""
+    linear = matcher.only_for_this(last.inputs[0], "linear") if last.name == "add" else None
+    if linear is None:
         return None
-    weight = matcher.made_by(product.inputs[1], "transpose")
-    if weight is None or type(product.inputs[0]) is not Ref or type(weight.inputs[0]) is not Ref:
-        return None
-    inputs = (product.inputs[0], weight.inputs[0])
-    if last is product:
-        following = [i for i in matcher.program.instructions if last.output.number in i.reads()]
-        if len(following) == 1 and following[0].name == "add":  # it is joined with that
-            return None
-        return replace(product, name="linear", inputs=inputs), []
-    bias, form = matcher.form(last.inputs[1]), matcher.form(product.output)
+    bias, form = matcher.form(last.inputs[1]), matcher.form(linear.output)
     if bias is None or bias.shape != form.shape[1:] or bias.dtype != form.dtype:
         return None
-    return replace(product, name="linear", inputs=(*inputs, last.inputs[1]), output=last.output), [product]
+    return replace(linear, inputs=(*linear.inputs, last.inputs[1]), output=last.output), [linear]
 
 
 def mean(matcher: Matcher, last: Instruction) -> Found | None:
