@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -80,31 +78,6 @@ def convolve_and_finish(
 
 def transform_kernels_once(program: Program) -> Program:
     """Winograd's transform of kernels that stay is an instruction of its own, which `compute_once` takes out."""
-    return _transforming(program, lambda way, *shape: way == "winograd")
-
-
-def take_winograd(program: Program) -> Program:
-    """3x3 convolutions of few positions take Winograd's algorithm, too, if their kernels need no transform in a replay.
-
-    A sum of other products: it errs by less than 1e-5 of the largest output (kernels/cpu/winograd.py). Only in float32.
-    """
-    return _transforming(program, lambda way, *shape: way == "im2col" and winograd_is_cheaper(*shape))
-
-
-OPERATIONS = 10  # of a matrix product, in the time in which a byte of the kernels is read
-
-
-def winograd_is_cheaper(n: int, inputs: int, outputs: int, window: Any) -> bool:
-    """By bytes read and operations for each pair of channels: 9 products a position and 36 bytes of a kernel, or 36
-    products a tile of 16 positions and 144 bytes."""
-    if min(inputs, outputs) < winograd.CHANNELS:
-        return False
-    positions, tiles = n * window.positions, n * math.prod(-(-length // winograd.TILE) for length in window.output)
-    return 2 * 36 * tiles / OPERATIONS + 144 < 2 * 9 * positions / OPERATIONS + 36
-
-
-def _transforming(program: Program, suits: Callable[..., bool]) -> Program:
-    """With Winograd's kernels as values of their own, where the way and the shape of a convolution suit."""
     constant = unchanging(program)
     matcher, changes = Matcher(program), {}
     for conv in program.instructions:
@@ -115,9 +88,7 @@ def _transforming(program: Program, suits: Callable[..., bool]) -> Program:
         if x is None or conv.inputs[1].number not in constant or live_taps(window)[1] is not window:
             continue
         dtype = np.result_type(x.dtype, w.dtype)
-        shape = x.shape[0], x.shape[1], w.shape[0], window
-        way = convolution.choose(*shape[:3], dtype, window, groups)
-        if winograd.can(dtype, window, groups) and suits(way, *shape):
+        if convolution.choose(x.shape[0], x.shape[1], w.shape[0], dtype, window, groups) == "winograd":
             kernels = matcher.new_value((36, w.shape[1], w.shape[0]), w.dtype)
             transform = Instruction("transformed", winograd.transformed, (conv.inputs[1],), {}, kernels)
             parameters = {**conv.parameters, "kernels": kernels}
