@@ -36,7 +36,8 @@ What makes the comparison fair:
 - "of GEMM" is minidl's multiply-adds per second, counted by formula, over those of a float32 product of 1024 x 1024
   matrices measured in the same rounds, by NumPy or by torch, whichever is faster. A fast algorithm can exceed 100 %.
 - MiB: the peak of a few calls above what is in use when the library has run the row once at a tiny shape (its code is
-  loaded then, its threads are there), and model and input are there.
+  loaded then, its threads are there), and model and input are there. Of minidl that of replayed steps, and under
+  "first" that of all, with the four in which the step is recorded; those hold the graph, as an unrecorded step does.
 
 With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing.
 """

@@ -5,7 +5,8 @@
 A row's step (zero_grad, forward, loss, backward, update; or inference) runs as it is, recorded with all passes, and
 recorded without one of them, in turns; a number is the time of that way over the time with all passes: above 1, the
 pass brings something. `calls` are Python calls of a step as it is, and of a replay. All ways must give the same bits,
-but for `fold_batch_norm`, for which it is 1e-4 of the largest output.
+but for `fold_batch_norm`, for which it is 1e-4 of the largest output. The last columns are of `compute_again`, which is
+not taken by default: the time with it over the time without, and MiB that are planned without and with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 import minidl as md
 from minidl.recording import PASSES
+from minidl.recording.passes import compute_again
 
 from .harness.libraries import library
 from .harness.measure import attempt
@@ -42,6 +44,7 @@ def ways_of(job: Job) -> dict[str, Callable[[], Any]]:
         return y
 
     choices = {"all": PASSES, "none": ()} | {n: [p for p in PASSES if p.__name__ != n] for n in NAMES}
+    choices["again"] = (*PASSES, compute_again)
     return {"as it is": step} | {name: md.record(step, passes=passes) for name, passes in choices.items()}
 
 
@@ -78,8 +81,9 @@ def measure(row: Row, rounds: int, tiny: bool) -> dict[str, Any]:
             for name, way in ways.items():
                 seconds[name].append(timed(way))
         calls = [python_calls(ways[name]) for name in ("as it is", "all")]
+    planned = [ways[name].plans[0].buffers.size for name in ("all", "again")]
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    return {"row": row.name, "seconds": medians, "calls": calls}
+    return {"row": row.name, "seconds": medians, "calls": calls, "planned": planned}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,12 +94,14 @@ def main(arguments: list[str] | None = None) -> None:
         return
     found, failures = attempt({r.name: lambda r=r: measure(r, options.rounds, options.quick) for r in options.chosen})
     about = machine(cores())
-    head = ["row", "all ms", "as it is", "none", *NAMES, "calls", "replay"]
+    head = ["row", "all ms", "as it is", "none", *NAMES, "calls", "replay", "again", "MiB", "again"]
     lines = [head]
     for result in found:
         seconds = result["seconds"]
         ratios = [number(seconds[name] / seconds["all"]) for name in ("as it is", "none", *NAMES)]
-        lines.append([result["row"], number(1e3 * seconds["all"]), *ratios, *map(str, result["calls"])])
+        planned = [number(size / 2**20) for size in result["planned"]]
+        again = number(seconds["again"] / seconds["all"]), *planned
+        lines.append([result["row"], number(1e3 * seconds["all"]), *ratios, *map(str, result["calls"]), *again])
     print(in_a_line(about))
     print(as_markdown(lines) if options.markdown else as_text(lines))
     save({"machine": about, "quick": options.quick, "rows": found, "failures": failures}, options.json)

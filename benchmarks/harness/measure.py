@@ -36,6 +36,7 @@ class Result:
     macs: int
     seconds: dict[str, list[list[float]]]  # of each call, round by round
     memory: dict[str, int]
+    step_memory: dict[str, int]  # when a step has been recorded
     gemm: dict[str, list[float]] = field(default_factory=dict)
     differences: dict[str, dict[str, float]] = field(default_factory=dict)  # from minidl, of outputs and gradients
     kernels: dict[str, str] = field(default_factory=dict)  # the instruction set and the BLAS that ran
@@ -54,7 +55,7 @@ class Result:
         return statistics.median(self.ratios(column)) if column in self.seconds else None
 
     def memory_ratio(self) -> float | None:
-        ours, theirs = self.memory["minidl"], self.memory.get("torch")
+        ours, theirs = self.step_memory["minidl"], self.step_memory.get("torch")
         return theirs / ours if ours and theirs else None
 
     def share_of_gemm(self) -> float | None:
@@ -74,6 +75,7 @@ class Result:
             "ratio_quartiles": {c: quartiles(self.ratios(c)) for c in self.seconds},
             "ratio_of_medians": {c: self.median(c) / self.median("minidl") for c in self.seconds},
             "peak_bytes": self.memory,
+            "step_peak_bytes": self.step_memory,
             "gemm_gflops": {c: statistics.median(rates) / 1e9 for c, rates in self.gemm.items()},
             "share_of_gemm": self.share_of_gemm(),
             "differences": self.differences,
@@ -108,6 +110,7 @@ def measure(
             except Unsupported as why:
                 unsupported[column] = str(why)
                 del workers[column]
+        step_memory = {column: worker.ask("step_memory") for column, worker in workers.items()}
         outputs = {column: worker.ask("results") for column, worker in workers.items()}
         differences = require_agreement(outputs, tolerances)
         shape, macs = row.tiny if tiny else row.shape, workers["minidl"].ask("macs")
@@ -118,7 +121,9 @@ def measure(
         also(workers)
     seconds = dict(zip(workers, measured))
     gemm = {c: [*chain(*rates)] for c, rates in zip(products, measured[len(workers) :])}
-    return Result(row.name, row.group, shape, macs, seconds, memory, gemm, differences, kernels, unsupported)
+    return Result(
+        row.name, row.group, shape, macs, seconds, memory, step_memory, gemm, differences, kernels, unsupported
+    )  # fmt: skip
 
 
 Turn = Callable[[], list[float]]  # measures something several times

@@ -54,6 +54,18 @@ class Clock:
         call()
         return peak_memory() - before
 
+    def memory_of_parts(self, run: Run, calls: int) -> tuple[int, int]:
+        """The same of what a run does before its first mark, and of the calls after it."""
+        before, early = reset_peak(), []
+
+        def mark() -> None:
+            if not early:
+                early.append(peak_memory())
+                reset_peak()
+
+        run(calls, mark)
+        return early[0] - before, peak_memory() - before
+
     def taken(self) -> int:
         return peak_memory()
 

@@ -25,12 +25,13 @@ def comparison(
     others = [c for c in columns if c != "minidl"]
     head = ["row", "input", "minidl ms", *(f"{c} ms" for c in others), *(f"{c}/minidl" for c in others)]
     more = more or [[]] * (1 + len(results))
-    lines = [[*head, *more[0], "of GEMM", "minidl MiB", "torch MiB"]]
+    lines = [[*head, *more[0], "of GEMM", "minidl MiB", "first", "torch MiB"]]
     for r, cells in zip(results, more[1:], strict=True):
         times = [number(1e3 * r.median(c)) if c in r.seconds else "-" for c in ["minidl", *others]]
         ratios = [number(r.ratio(c)) for c in others]
         share = "-" if (s := r.share_of_gemm()) is None else f"{s:.0%}"
-        mib = [number(r.memory[c] / 2**20) if c in r.memory else "-" for c in ("minidl", "torch")]
+        peaks = r.step_memory.get("minidl"), r.memory.get("minidl"), r.step_memory.get("torch")
+        mib = ["-" if peak is None else number(peak / 2**20) for peak in peaks]
         lines.append([r.row, "x".join(map(str, r.shape)), *times, *ratios, *cells, share, *mib])
     return as_markdown(lines) if markdown else as_text(lines)
 

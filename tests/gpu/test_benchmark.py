@@ -140,7 +140,8 @@ def test_results_of_all_rows_are_kept_under_the_name_of_the_device():
 
 def fake(row, ours=2e-3, theirs=1e-3):
     seconds, memory = {"minidl": [[ours]], "torch": [[theirs]]}, {"minidl": 2**20, "torch": 3 * 2**20}
-    return measure.Result(row.name, row.group, (1, 2), 10**6, seconds, memory, {"minidl": [2e9], "torch": [1e9]})
+    rates = {"minidl": [2e9], "torch": [1e9]}
+    return measure.Result(row.name, row.group, (1, 2), 10**6, seconds, memory, memory, rates)
 
 
 def test_the_table_says_what_was_measured():

@@ -9,7 +9,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
 from minidl.recording import PASSES
-from minidl.recording.passes import fold_batch_norm
+from minidl.recording.passes import compute_again, fold_batch_norm
 
 
 class Residual(nn.Module):
@@ -48,13 +48,13 @@ def batch(model, seed=0):
     return rng.normal(size=(2, 1, 17, 18)).astype(model[0].weight.dtype), rng.integers(0, 3, 2)
 
 
-@given(networks(), st.sampled_from([*PASSES, "all"]))
+@given(networks(), st.sampled_from([*PASSES, compute_again, "all"]))
 @settings(max_examples=40, deadline=None)
 def test_a_training_step_has_the_same_bits(model, improve):
     copy = nn.Module.__new__(nn.Sequential)
     copy = _copied(model)
     losses = []
-    for net, passes in ((model, ()), (copy, PASSES if improve == "all" else (improve,))):
+    for net, passes in ((model, ()), (copy, (*PASSES, compute_again) if improve == "all" else (improve,))):
         optimiser = optim.SGD(net.parameters(), lr=0.1)
 
         def step(x, target, net=net, optimiser=optimiser):
@@ -169,3 +169,39 @@ def test_a_shortcut_in_another_layout_leaves_that_of_the_result(norm):
         with md.no_grad():
             strides.append([recorded(x).data.strides for _ in range(4)])
     assert strides[0] == strides[1]
+
+
+def plan_of_training(model, *more):
+    optimiser, x = optim.SGD(model.parameters(), lr=0.1), md.Tensor(np.ones((4, 8, 32, 32), np.float32))
+
+    def step(x):
+        optimiser.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    recorded = md.record(step, passes=[*PASSES, *more])
+    for _ in range(3):
+        recorded(x)
+    return recorded.plans[0]
+
+
+def test_what_waits_for_the_backward_pass_is_computed_again():
+    """Of each layer the result of the convolution is held, and not that of the normalisation as well."""
+    md.manual_seed(0)
+    layers = [[nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()] for _ in range(6)]
+    model = nn.Sequential(*[part for layer in layers for part in layer])
+    plain, shorter = plan_of_training(model), plan_of_training(model, compute_again)
+    names = [[ins.name for ins in plan.program.instructions] for plan in (plain, shorter)]
+    again = names[1].count("batch_norm") - names[0].count("batch_norm")
+    assert again >= 4
+    assert shorter.buffers.size <= plain.buffers.size - 4 * (4 * 8 * 32 * 32 * 4)
+
+
+def test_nothing_is_computed_again_from_what_has_gone():
+    """A relu's argument is not held for the backward pass: its result is."""
+    md.manual_seed(0)
+    model = nn.Sequential(*[part for _ in range(4) for part in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())])
+    plans = plan_of_training(model), plan_of_training(model, compute_again)
+    assert len(plans[0].program.instructions) == len(plans[1].program.instructions)
