@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +64,8 @@ class Graph:
         read = {name for node in self.nodes for name in node.reads} | {value.name for value in self.outputs}
         return read - own
 
-    def all_nodes(self) -> Iterator[Node]:
-        """The nodes, those of branches after the node that has them."""
-        for node in self.nodes:
-            yield node
-            for branch in node.branches.values():
-                yield from branch.all_nodes()
+    @property
+    def operators(self) -> set[str]:
+        """The names of the operators in it, those of its branches included."""
+        of_branches = [branch.operators for node in self.nodes for branch in node.branches.values()]
+        return {node.operator for node in self.nodes}.union(*of_branches)

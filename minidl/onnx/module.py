@@ -10,7 +10,7 @@ import numpy as np
 from ..core.tensor import Parameter, Tensor, as_tensor
 from ..nn.module import Module
 from .graph import Graph
-from .operators import refusals
+from .operators import OPERATORS, refusals
 from .parse import read
 from .run import Program, weights_of
 
@@ -30,16 +30,15 @@ def load_onnx(source: Any) -> OnnxModule:
     Raises ImportError without the `onnx` package, OSError and ValueError for a file that cannot be read; and before
     anything runs a ValueError that names each operator that is not supported, with its opset and node.
     """
-    return OnnxModule(read(source))
+    return OnnxModule(read(source, OPERATORS))
 
 
 class OnnxModule(Module):
     """A graph that runs: made by `load_onnx`. `inputs` and `outputs` are its Values: name, dtype, shape."""
 
     def __init__(self, graph: Graph):
-        if lines := refusals(graph.all_nodes()):
-            found = "\n  ".join(lines)
-            raise ValueError(f"{len(lines)} of {len([*graph.all_nodes()])} nodes are not supported:\n  {found}")
+        if lines := refusals(graph):
+            raise ValueError("\n  ".join([f"the graph {graph.name!r} cannot run here:", *lines]))
         self.graph = graph
         self.inputs, self.outputs = graph.inputs, graph.outputs
         self.program = Program(graph, weights_of(graph), self._adopt, vars(self))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,12 @@ def onnx_package() -> Any:
     return onnx
 
 
-def read(source: Any) -> Graph:
+def read(source: Any, known: Collection[str] = ()) -> Graph:
     """The graph of a file (its path, or an open binary file), of the bytes of one, or of an `onnx.ModelProto`.
 
-    Data that the file keeps outside of it, beside it, is read; functions that it defines are written out where they
-    are called. Raises ValueError, with the path, for a file that is no ONNX graph.
+    Data that the file keeps outside of it, beside it, is read. Functions are written out where they are called: those
+    that the file defines, and those that ONNX itself defines by simpler operators, the `known` ones excepted. Raises
+    ValueError, with the path, for a file that is no ONNX graph.
     """
     onnx = onnx_package()
     model = source if isinstance(source, onnx.ModelProto) else _loaded(onnx, source)
@@ -37,6 +39,20 @@ def read(source: Any) -> Graph:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
+    graph = _parsed(onnx, model)
+    if graph.operators <= {*known}:
+        return graph
+    from onnx.inliner import inline_selected_functions
+
+    with suppress(RuntimeError):  # ONNX's inliner does not know a type that it needs
+        own = [("", name) for name in known]
+        model = inline_selected_functions(model, own, exclude=True, inline_schema_functions=True)
+        written_out = _parsed(onnx, model)
+        graph = written_out if written_out.operators <= {*known} else graph
+    return graph
+
+
+def _parsed(onnx: Any, model: onnx.ModelProto) -> Graph:
     opsets = {"" if entry.domain in OWN else entry.domain: entry.version for entry in model.opset_import}
     return _Reader(onnx, opsets or {"": 1}).graph(model.graph)
 
@@ -70,7 +86,7 @@ class _Reader:
         constants |= {sparse.values.name: self.dense(sparse) for sparse in proto.sparse_initializer}
         nodes = []
         for node in map(self.node, proto.node):
-            if node.operator == "Constant":
+            if node.operator == "Constant" and node.attributes:
                 constants[node.outputs[0]] = constant(node.attributes)
             else:
                 nodes.append(node)
@@ -90,6 +106,8 @@ class _Reader:
 
     def attribute(self, proto: onnx.AttributeProto) -> Any:
         value = self.onnx.helper.get_attribute_value(proto)
+        if proto.name in ("to", "dtype"):
+            return self.onnx.TensorProto.DataType.Name(value).lower()
         match value:
             case bytes():
                 return value.decode("utf-8", "replace")
@@ -105,11 +123,8 @@ class _Reader:
         return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
 
     def array(self, proto: onnx.TensorProto) -> np.ndarray:
-        """Dtypes that NumPy has not (bfloat16, float8, 4 bits) become float32 or int8."""
         array = self.onnx.numpy_helper.to_array(proto)
-        if array.dtype.kind in "fciubO" and type(array.dtype.type(0)).__module__ == "numpy":
-            return array
-        return array.astype(np.float32 if "float" in array.dtype.name else np.int8)
+        return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
     def dense(self, proto: onnx.SparseTensorProto) -> np.ndarray:
         values, indices = self.array(proto.values), self.array(proto.indices)

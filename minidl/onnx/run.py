@@ -28,41 +28,60 @@ class Step:
         self.run: Callable = partial(entry.run, **attributes) if attributes else entry.run
         self.plain = entry.plain
         self.last: tuple[str, ...] = ()  # the values that nobody reads after this node
+        self.before: tuple[list, tuple] = ([None], ())  # the arrays of the last call, and what it gave
 
     def __call__(self, scope: Scope) -> None:
         values = [scope[name] if name else None for name in self.node.inputs]
         try:
-            if self.branches:
-                branches = {name: partial(program.run, scope) for name, program in self.branches.items()}
-                found = self.run(*self._arguments(values), **branches)
-            elif any(isinstance(x, Tensor) for x in values):
-                found = self.run(*self._arguments(values))
-            else:  # arithmetic of shapes: not recorded, NumPy's arrays in and out
-                with setting(recording=False, trace=None):
-                    found = self.run(*self._arguments(values))
-                found = tuple(map(_plain, found)) if isinstance(found, tuple) else _plain(found)
+            found = self._found(values, scope)
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.node.operator} {self.node.name!r}: {error}") from error
-        outputs = self.node.outputs
-        for name, value in zip(outputs, found if isinstance(found, tuple) else (found,)):
+        for name, value in zip(self.node.outputs, found):
             if name:
                 scope[name] = value
+
+    def _found(self, values: list[Any], scope: Scope) -> tuple:
+        if self.branches:
+            run = partial(self.run, **{name: partial(b.run, scope) for name, b in self.branches.items()})
+            return _as_tuple(run(*self._arguments(values)))
+        if any(isinstance(x, Tensor) for x in values):
+            return tuple([self._known(y) for y in _as_tuple(self.run(*self._arguments(values)))])
+        arrays, found = self.before  # arithmetic of shapes, the same as long as the shapes are
+        if len(arrays) != len(values) or any(a is not b for a, b in zip(arrays, values)):
+            with setting(recording=False, trace=None):
+                found = tuple(map(plain, _as_tuple(self.run(*self._arguments(values)))))
+            self.before = values, found
+        return found
+
+    def _known(self, y: Any) -> Any:
+        """An array that follows from shapes is the same object as long as it has the same values."""
+        if isinstance(y, Tensor):
+            return y
+        _, found = self.before
+        if not (found and found[0].dtype == y.dtype and np.array_equal(found[0], y)):
+            self.before = [None], (y,)
+        return self.before[1][0]
+
+    def _arguments(self, values: list[Any]) -> list[Any]:
+        """The inputs as the operator takes them: arrays where they are annotated Plain, else Tensors."""
+        return [
+            x if x is None else plain(x) if i in self.plain else x if isinstance(x, Tensor) else Tensor(x)
+            for i, x in enumerate(values)
+        ]
 
     @property
     def computed_with(self) -> set[str]:
         """The inputs that are no shapes, axes or the like."""
         return {name for i, name in enumerate(self.node.inputs) if i not in self.plain}
 
-    def _arguments(self, values: list[Any]) -> list[Any]:
-        """The inputs as the operator takes them: arrays where they are annotated Plain, else Tensors."""
-        return [
-            x if x is None else _plain(x) if i in self.plain else x if isinstance(x, Tensor) else Tensor(x)
-            for i, x in enumerate(values)
-        ]
 
-
-def _plain(x: Any) -> Any:
+def plain(x: Any) -> Any:
+    """A NumPy array; a recorded step cannot repeat that it is looked at."""
     return x.numpy() if isinstance(x, Tensor) else x
+
+
+def _as_tuple(found: Any) -> tuple:
+    return found if isinstance(found, tuple) else (found,)
 
 
 class Program:

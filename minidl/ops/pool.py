@@ -257,13 +257,13 @@ def window_spread_x(g, y, x, *, window):
 
 
 def avg_pool(
-    x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0,
+    x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: float | None = None,
 ) -> Tensor:
     """The mean of each window: (N, C, *size) -> (N, C, *output); the stride is the kernel size unless given.
 
-    Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + k - padding]) / count``, zero outside of x. `count` is
-    the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window of
+    Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + dilation*k - padding]) / count``, zero outside of x. `count`
+    is the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window of
     `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
     Raises ValueError as `Window.of`, and if a window covers padding only.
     """
@@ -271,16 +271,15 @@ def avg_pool(
     x = widened(given)
     require_spatial("avg_pool", x)
     stride = kernel_size if stride is None else stride
-    window = Window.of(
-        x.shape[2:], kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode, function="avg_pool"
-    )
+    sizes = {"stride": stride, "padding": padding, "dilation": dilation}
+    window = Window.of(x.shape[2:], kernel_size, **sizes, ceil_mode=ceil_mode, function="avg_pool")
     if divisor_override is not None:
         if not divisor_override:
             raise ValueError("avg_pool: divisor_override must not be 0")
         return narrowed(window_sum(x, window=window) / divisor_override, given)
     counted = window
     if count_include_pad:  # the padding asked for counts as input, what ceil_mode added does not
-        asked = Window.read(x.shape[2:], kernel_size, stride, padding, 1)
+        asked = Window.read(x.shape[2:], kernel_size, stride, padding, dilation)
         beyond = tuple((0, high - given) for (_, high), (_, given) in zip(window.padding, asked.padding))
         counted = Window(asked.padded, window.kernel, window.stride, window.dilation, beyond)
     _require_cells("avg_pool", window)

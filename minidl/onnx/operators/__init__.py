@@ -9,7 +9,20 @@ names and with ONNX's defaults. So a signature says what is supported, and what 
 before anything runs.
 """
 
-from . import arithmetic
+from . import (  # each fills the table
+    activation,
+    arithmetic,
+    control,
+    detection,
+    gather,
+    loss,
+    matrix,
+    norm,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    window,
+)
 from .table import OPERATORS, Operator, find, operator, refusals
-
-__all__ = ["OPERATORS", "Operator", "arithmetic", "find", "operator", "refusals"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from ..graph import Node
+from ...core.array_function import ArrayFunction
+from ...core.tensor import Tensor
+from ..graph import Graph, Node
 
 Plain = np.ndarray  # the annotation of an input that the function reads: a shape, axes, pads
 MANY = 1 << 16
@@ -26,6 +29,7 @@ class Operator:
     required: int
     plain: frozenset[int]  # those that arrive as NumPy arrays, whatever they are
     keywords: frozenset[str]  # the attributes that the function takes, and "count" if it asks for that
+    needed: frozenset[str]  # those without which it cannot run
     ignores: frozenset[str]  # attributes that change nothing here
     learns: frozenset[int]  # the inputs in whose place a constant is a weight
     passes: int  # how many of its inputs it hands on, rearranged at most: weights may come through these
@@ -39,6 +43,8 @@ class Operator:
             return f"an input {given[-1] + 1}"
         if missing := [i for i in range(self.required) if i not in given]:
             return f"no input {missing[0] + 1}"
+        if missing := sorted(self.needed - {*node.attributes}):
+            return f"no attribute {', '.join(missing)}"
         if unknown := sorted({*node.attributes} - self.keywords - self.ignores):
             return f"the attribute {', '.join(unknown)}"
         for name, values in self.only.items():
@@ -67,7 +73,7 @@ def operator(
     def register(function: Callable) -> Callable:
         parameters = inspect.signature(function).parameters.values()
         inputs = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         places = {p.name: i for i, p in enumerate(inputs)}
         many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         entry = Operator(
@@ -75,7 +81,9 @@ def operator(
             inputs=MANY if many else len(inputs),
             required=sum(p.default is p.empty for p in inputs),
             plain=frozenset(i for i, p in enumerate(inputs) if p.annotation == "Plain"),
-            keywords=frozenset(keywords), ignores=frozenset(ignores),
+            keywords=frozenset(p.name for p in keywords),
+            needed=frozenset(p.name for p in keywords if p.default is p.empty) - {"count"},
+            ignores=frozenset(ignores),
             learns=frozenset(places[name] for name in learns),
             passes=passes, macs=macs, only=only or {},
         )  # fmt: skip
@@ -90,12 +98,34 @@ def find(node: Node) -> Operator | None:
     return next((o for o in OPERATORS.get(node.operator, ()) if o.since <= node.opset), None)
 
 
-def refusals(nodes: Any) -> list[str]:
-    """A line for each node that cannot run: its operator and opset, its name, and why."""
-    lines = []
-    for node in nodes:
+def refusals(graph: Graph) -> list[str]:
+    """A line for each thing in a graph that cannot run: of a node its operator, its opset, its name, and why."""
+    lines = [f"the input {v}: no such dtype here" for v in graph.inputs if v.dtype is not None and not _known(v.dtype)]
+    lines += [f"the constant {n!r}: no dtype {a.dtype} here" for n, a in graph.constants.items() if not _known(a.dtype)]
+    for node in graph.nodes:
         entry = find(node)
         why = "no such operator here" if entry is None else entry.refusal(node)
         if why is not None:
             lines.append(f"{node.operator} (opset {node.opset}) of node {node.name!r}: {why}")
+        for branch in node.branches.values():
+            lines += refusals(branch)
     return lines
+
+
+def _known(dtype: np.dtype) -> bool:
+    """Is it one of NumPy's own, for numbers? Not bfloat16, float8, int4, text."""
+    return dtype.kind in "fiub" and type(dtype).__module__.startswith("numpy")
+
+
+def without_derivative(function: Callable) -> Callable:
+    """Decorator: a function of arrays ``f(xp, *arrays, **parameters)`` as one of Tensors, which gives a constant."""
+    on_arrays = ArrayFunction(function)
+
+    @wraps(function)
+    def call(*inputs: Any, **parameters: Any) -> Any:
+        found = on_arrays(*[x.data if isinstance(x, Tensor) else x for x in inputs], **parameters)
+        return tuple(map(Tensor, found)) if isinstance(found, tuple) else Tensor(found)
+
+    signature = inspect.signature(function)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])
+    return call
