@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
+OLDEST = 7  # the opset from which on values broadcast as NumPy's; the onnx package rewrites older files
 
 
 def onnx_package() -> Any:
@@ -39,6 +40,13 @@ def read(source: Any, known: Collection[str] = ()) -> Graph:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
+    if any(entry.domain in OWN and entry.version < OLDEST for entry in model.opset_import):
+        from onnx.version_converter import convert_version
+
+        try:
+            model = convert_version(model, OLDEST)
+        except RuntimeError as error:
+            raise ValueError(f"an opset before {OLDEST}, which the onnx package cannot rewrite: {error}") from None
     graph = _parsed(onnx, model)
     if graph.operators <= {*known}:
         return graph
@@ -106,7 +114,7 @@ class _Reader:
 
     def attribute(self, proto: onnx.AttributeProto) -> Any:
         value = self.onnx.helper.get_attribute_value(proto)
-        if proto.name in ("to", "dtype"):
+        if proto.name in ("to", "dtype", "output_dtype"):
             return self.onnx.TensorProto.DataType.Name(value).lower()
         match value:
             case bytes():

@@ -262,9 +262,9 @@ def avg_pool(
 ) -> Tensor:
     """The mean of each window: (N, C, *size) -> (N, C, *output); the stride is the kernel size unless given.
 
-    Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + dilation*k - padding]) / count``, zero outside of x. `count`
-    is the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window of
-    `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
+    Definition: ``y[n,c,o] = (sum over k of x[n,c, stride*o + dilation*k - padding]) / count``, zero outside of x.
+    `count` is the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window
+    of `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
     Raises ValueError as `Window.of`, and if a window covers padding only.
     """
     given = as_float(x)

@@ -31,12 +31,12 @@ def test_constants_where_weights_stand_are_parameters_under_their_names():
 
 
 def test_all_that_is_not_supported_is_named_before_anything_runs():
-    nodes = [("Bernoulli", "x", "a", {"name": "draw"}), ("Relu", "a", "b", {"slope": 1.0}), ("Loop", "b", "y", {})]
+    nodes = [("Bernoulli", "x", "a", {"name": "draw"}), ("Relu", "a", "b", {"slope": 1.0}), ("Det", "b", "y", {})]
     with pytest.raises(ValueError, match="the graph 'test' cannot run here") as caught:
         load(nodes, {"x": [2]})
     lines = str(caught.value).splitlines()
     assert lines[1:] == [
         "  Bernoulli (opset 21) of node 'draw': no such operator here",
         "  Relu (opset 21) of node 'Relu_1': the attribute slope",
-        "  Loop (opset 21) of node 'Loop_2': no such operator here",
+        "  Det (opset 21) of node 'Det_2': no such operator here",
     ]

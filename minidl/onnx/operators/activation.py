@@ -19,7 +19,9 @@ def leaky_relu(x, *, alpha=0.01):
 
 @operator("PRelu", learns=("slope",))
 def prelu(x, slope):
-    return F.where(x > 0, x, slope * x)  # the slope broadcasts against x from the last axis on
+    if slope.ndim == 1 and slope.size == x.shape[1] != x.shape[-1]:  # of each channel, as before opset 7
+        return F.prelu(x, slope)
+    return F.where(x > 0, x, slope * x)  # it broadcasts
 
 
 @operator("Elu")
