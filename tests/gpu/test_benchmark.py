@@ -146,7 +146,7 @@ def fake(row, ours=2e-3, theirs=1e-3):
 
 def test_the_table_says_what_was_measured():
     lines = gpu.table([gpu.Measured("float32", fake(gpu.ROWS[0]), 5e-4)], markdown=False).splitlines()
-    assert lines[1].split() == ["denoiser", "1x2", "2.00", "1.00", "0.50", "0.50", "25%", "50%", "1.00", "3.00"]
+    assert lines[1].split() == ["denoiser", "1x2", "2.00", "1.00", "0.50", "0.50", "25%", "50%", "1.00", "1.00", "3.00"]
     unknown = gpu.table([gpu.Measured("float32", fake(gpu.ROWS[0]), None)], markdown=True).splitlines()[-1]
     assert [cell.strip() for cell in unknown.strip("|").split("|")][5:7] == ["-", "-"]
 
