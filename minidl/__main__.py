@@ -8,6 +8,7 @@ from .study.terminal import Commands
 
 TOOLS = {
     "explain": "minidl.study.explain.__main__",
+    "run": "minidl.torch.run",
     "check": "minidl.study.gradient_report.rules",
     "quiz": "minidl.study.quiz.__main__",
     "doctor": "minidl.study.doctor",

@@ -2,6 +2,7 @@
 
 from .ops.activation import gelu, hardsigmoid, hardswish, hardtanh, mish, relu6, selu, silu
 from .ops.arithmetic import maximum, minimum
+from .ops.attention import multi_head_attention, scaled_dot_product_attention
 from .ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, generalized_box_iou, nms
 from .ops.conv import conv, conv_transpose
 from .ops.cross_entropy import cross_entropy, nll_loss
@@ -30,8 +31,10 @@ from .ops.elementwise import (
     sqrt,
     tanh,
 )
+from .ops.embedding import embedding
 from .ops.gather import gather, masked_fill, one_hot, scatter, scatter_add
 from .ops.grid import affine_grid, grid_sample
+from .ops.hook import hooked
 from .ops.indexing import concat, flip, pad, stack, where
 from .ops.layer_norm import instance_norm, layer_norm, rms_norm
 from .ops.likelihood import binary_cross_entropy, kl_div
@@ -53,7 +56,7 @@ from .ops.reduce import all, any, cumsum, log_softmax, logsumexp, softmax, std
 from .ops.resample import interpolate
 from .ops.roi import roi_align, roi_pool
 from .ops.rounding import ceil, floor, round, sign, trunc
-from .ops.special import erf, erfc, expm1, log1p
+from .ops.special import arctan, erf, erfc, expm1, log1p
 from .ops.window import fold, unfold
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -15,6 +15,7 @@ DOORS = ("minidl/__init__.py", "minidl/__main__.py")  # the lazy names and the c
 WALLS = [
     ("minidl/", ("minidl/study/", "tasks/", "benchmarks/", "tests/"), (*DOORS, "minidl/study/")),
     ("minidl/study/", ("tasks/", "benchmarks/", "tests/"), ()),
+    ("minidl/", ("minidl/torch/",), ("minidl/torch/",)),
     ("minidl/core/", ("minidl/",), ("minidl/core/", "minidl/device.py")),
     ("minidl/ops/", ("minidl/kernels/", "minidl/nn/", "minidl/optim/", "minidl/training/", "minidl/check/"), ()),
     ("minidl/kernels/", ("minidl/nn/", "minidl/optim/", "minidl/training/", "minidl/check/"), ()),

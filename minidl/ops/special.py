@@ -1,4 +1,5 @@
-"""Functions of one tensor, entry by entry, whose value other formulas would round away: erf, expm1, log1p."""
+"""Functions of one tensor, entry by entry, that others are made of or whose value others would
+round away: erf, expm1, log1p, arctan."""
 
 from __future__ import annotations
 
@@ -60,3 +61,14 @@ def log1p(xp, x):
 @log1p.rule("x", formula="g / (1 + x)")
 def log1p_x(g, y, x):
     return g / (1 + x)
+
+
+@primitive(formula="arctan(x)", elementwise=True, saves=("x",), floats=True)
+def arctan(xp, x):
+    """The angle, between -pi/2 and pi/2, whose tangent is x."""
+    return xp.arctan(x)
+
+
+@arctan.rule("x", formula="g / (1 + x**2)")
+def arctan_x(g, y, x):
+    return g / (1 + x * x)

@@ -13,7 +13,7 @@ update keeps its numbers: only where nobody has taken the array are the new numb
 """
 
 from ..kernels import attach
-from .adaptive import Adagrad, NAdam, RAdam, RMSprop
+from .adaptive import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
 from .clipping import clip_grad_norm
 from .ema import EMA
 from .lbfgs import LBFGS

@@ -1,4 +1,4 @@
-"""RMSprop, Adagrad, NAdam and RAdam: formulas on arrays, as in `rules`, and the classes with their options."""
+"""RMSprop, Adagrad, Adadelta, Adamax, NAdam and RAdam: formulas on arrays, as in `rules`, and the classes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def adagrad(
     g = weight_decay * w + g
     total = state.get("sum", initial_accumulator_value) + g * g
     return w - lr / (1 + (state["step"] - 1) * lr_decay) * (g / (xp.sqrt(total) + eps)), {"sum": total}
+
+
+@Rule
+def adadelta(
+    xp: Any, w: Any, g: Any, state: Mapping[str, Any], *, lr: float, rho: float, eps: float, weight_decay: float
+) -> Result:
+    g = weight_decay * w + g
+    v = rho * state.get("square_avg", 0) + (1 - rho) * (g * g)
+    before = state.get("acc_delta")
+    before = xp.zeros_like(w) if before is None else before
+    step = xp.sqrt(before + eps) / xp.sqrt(v + eps) * g
+    return w - lr * step, {"square_avg": v, "acc_delta": rho * before + (1 - rho) * (step * step)}
+
+
+@Rule
+def adamax(
+    xp: Any, w: Any, g: Any, state: Mapping[str, Any], *, lr: float, betas: tuple[float, float], eps: float,
+    weight_decay: float,
+) -> Result:  # fmt: skip
+    (b1, b2), t = betas, state["step"]
+    g = weight_decay * w + g
+    m = b1 * state.get("exp_avg", 0) + (1 - b1) * g
+    u = xp.maximum(b2 * state.get("exp_inf", 0), abs(g) + eps)
+    return w - lr / (1 - b1**t) * (m / u), {"exp_avg": m, "exp_inf": u}
 
 
 def _decayed(w: Any, g: Any, lr: float, weight_decay: float, decoupled: bool) -> tuple[Any, Any]:
@@ -119,6 +143,39 @@ class Adagrad(Optimiser):
             params, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay,
             initial_accumulator_value=initial_accumulator_value, eps=eps, maximize=maximize,
         )  # fmt: skip
+
+
+class Adadelta(Optimiser):
+    """Steps as long as the last ones, scaled by a running average of the squared gradient: no rate needs to be chosen.
+
+    g := g + weight_decay * w;  v := rho v + (1 - rho) g^2;  u := sqrt(d + eps) / sqrt(v + eps) * g;
+    d := rho d + (1 - rho) u^2;  w := w - lr * u. v and d begin at 0.
+    Source: Zeiler, "ADADELTA: an adaptive learning rate method", arXiv:1212.5701, algorithm 1.
+    """
+
+    rule = adadelta
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, *,
+        maximize: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize)
+
+
+class Adamax(Optimiser):
+    """Adam with a running maximum of |g| in the place of the root of the average of g^2.
+
+    m as in Adam;  u := max(b2 u, |g| + eps);  w := w - lr / (1 - b1^t) * m / u.
+    Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 2.
+    """
+
+    rule = adamax
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0, *, maximize: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize)
 
 
 class NAdam(Optimiser):

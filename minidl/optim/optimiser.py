@@ -15,7 +15,8 @@ from ..device import namespace, to_device
 from .forgotten import optimisers, warn_of_parameters_without_optimiser, warn_of_plain_containers
 
 AT_LEAST_ZERO = (
-    "lr", "weight_decay", "momentum", "alpha", "eps", "lr_decay", "initial_accumulator_value", "momentum_decay"
+    "lr", "weight_decay", "momentum", "alpha", "eps", "lr_decay", "initial_accumulator_value", "momentum_decay",
+    "rho",
 )  # fmt: skip
 
 

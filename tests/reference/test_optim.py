@@ -42,7 +42,9 @@ CASES += [
 DECOUPLED = combinations(betas=[(0.9, 0.99), (0.5, 0.9)], weight_decay=[0.0, 0.1], decoupled_weight_decay=[False, True])
 CASES += [(name, {"lr": 0.05, **o}) for name in ("NAdam", "RAdam") for o in DECOUPLED]
 CASES += [("NAdam", {"momentum_decay": 0.1})]
-NAMES = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "RAdam")
+CASES += [("Adadelta", o) for o in combinations(lr=[0.5], rho=[0.9, 0.5], weight_decay=[0.0, 0.1])]
+CASES += [("Adamax", o) for o in combinations(lr=[0.05], betas=[(0.9, 0.99), (0.5, 0.9)], weight_decay=[0.0, 0.1])]
+NAMES = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam")
 CASES += [(name, options) for name in NAMES for options in ({}, {"maximize": True, "weight_decay": 0.1})]
 
 

@@ -8,12 +8,23 @@ import numpy as np
 
 from ...core.first_primitives import identity, stack_p
 from ...ops import indexing, shape
+from ...ops.hook import hooked_p
 from . import Sample, samples
 
 
 def entries(x: np.ndarray) -> list:
     """The entries in C order."""
     return [x[i] for i in np.ndindex(x.shape)]
+
+
+@samples(hooked_p, oracle=lambda x, *, hook: x)
+def hooked_samples(rng):
+    yield Sample((rng.normal(size=(2, 3)),), {"hook": _looks})
+    yield Sample((rng.normal(size=()),), {"hook": _looks})
+
+
+def _looks(g):
+    """A hook that leaves the gradient as it is."""
 
 
 @samples(identity, oracle=lambda x: x)

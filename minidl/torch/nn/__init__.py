@@ -1,0 +1,24 @@
+"""torch.nn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import advice
+from ..tensor import Parameter
+from . import functional, init, modules, parameter, utils
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .layers import LAYERS
+from .module import Module
+
+globals().update(LAYERS)
+Container = Module
+__all__ = [
+    *LAYERS, "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterDict", "ParameterList", "Sequential",
+    "functional",
+    "init", "modules", "parameter", "utils",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(advice.unknown(f"torch.nn.{name}", name))

@@ -1,0 +1,180 @@
+"""torch's layers: the engine's of the same names, and those that are a function with options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ... import nn as engine
+from .. import losses
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module, layer
+
+OF_ENGINE = (  # layers whose arguments are torch's
+    *(f"{name}{rank}d" for rank in (1, 2, 3) for name in (
+        "Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "AvgPool", "MaxUnpool", "AdaptiveAvgPool",
+        "AdaptiveMaxPool", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad", "ZeroPad",
+    )),
+    "Linear", "Flatten", "Unflatten", "LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "PReLU", "Fold",
+    "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "PixelShuffle", "PixelUnshuffle",
+    "ChannelShuffle", "CosineSimilarity", "PairwiseDistance", "MultiheadAttention", "RNN", "LSTM", "GRU", "RNNCell",
+    "LSTMCell", "GRUCell",
+)  # fmt: skip
+LAYERS: dict[str, type] = {name: layer(getattr(engine, name)) for name in OF_ENGINE}
+
+
+class Applied(Module):
+    """A function of one tensor and options: what activations, pooling and dropout are as modules."""
+
+    function: Callable
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *arguments: Any, **options: Any):
+        name = type(self).__name__
+        if len(arguments) > len(self.options) or set(options) - set(self.options):
+            raise TypeError(f"{name} takes {', '.join(self.options) or 'no options'}; got {arguments}, {options}")
+        given = {**self.options, **dict(zip(self.options, arguments)), **options}
+        if missing := [n for n, value in given.items() if value is REQUIRED]:
+            raise TypeError(f"{name} needs {', '.join(missing)}")
+        for option, value in given.items():
+            setattr(self, option, value)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return type(self).function(input, **{name: getattr(self, name) for name in self.options})
+
+    def extra_repr(self) -> str:
+        shown = {n: getattr(self, n) for n in self.options}
+        return ", ".join(f"{n}={v}" for n, v in shown.items() if n != "inplace" or v)
+
+
+class Dropped(Applied):
+    """Dropout: it asks whether the module trains."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return type(self).function(input, self.p, self.training, self.inplace)
+
+
+REQUIRED = object()
+INPLACE = {"inplace": False}
+DROPOUT = {"p": 0.5, "inplace": False}
+POOL = {
+    "kernel_size": REQUIRED,
+    "stride": None,
+    "padding": 0,
+    "dilation": 1,
+    "return_indices": False,
+    "ceil_mode": False,
+}
+LP = {"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mode": False}
+APPLIED: dict[str, tuple[str, dict[str, Any]]] = {  # class -> function, options with their defaults
+    **{name: (name.lower(), INPLACE) for name in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardsigmoid", "Hardswish")},
+    **{name: (name.lower(), {}) for name in ("Sigmoid", "Tanh", "LogSigmoid", "Softsign", "Tanhshrink")},
+    **{f"MaxPool{r}d": (f"max_pool{r}d", POOL) for r in (1, 2, 3)},
+    **{f"LPPool{r}d": (f"lp_pool{r}d", LP) for r in (1, 2, 3)},
+    "ELU": ("elu", {"alpha": 1.0, **INPLACE}),
+    "CELU": ("celu", {"alpha": 1.0, **INPLACE}),
+    "GELU": ("gelu", {"approximate": "none"}),
+    "GLU": ("glu", {"dim": -1}),
+    "LeakyReLU": ("leaky_relu", {"negative_slope": 0.01, **INPLACE}),
+    "RReLU": ("rrelu", {"lower": 1 / 8, "upper": 1 / 3, **INPLACE}),
+    "Hardtanh": ("hardtanh", {"min_val": -1.0, "max_val": 1.0, **INPLACE}),
+    "Hardshrink": ("hardshrink", {"lambd": 0.5}),
+    "Softshrink": ("softshrink", {"lambd": 0.5}),
+    "Softplus": ("softplus", {"beta": 1.0, "threshold": 20.0}),
+    "Threshold": ("threshold", {"threshold": REQUIRED, "value": REQUIRED, **INPLACE}),
+    "Softmax": ("softmax", {"dim": None}),
+    "Softmin": ("softmin", {"dim": None}),
+    "LogSoftmax": ("log_softmax", {"dim": None}),
+}
+for _name, (_function, _options) in APPLIED.items():
+    _members = {"function": staticmethod(getattr(F, _function)), "options": _options, "__module__": "torch.nn"}
+    LAYERS[_name] = type(_name, (Applied,), _members)
+for _name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"):
+    _function = {"AlphaDropout": "alpha_dropout"}.get(_name, _name.lower())
+    _members = {"function": staticmethod(getattr(F, _function)), "options": DROPOUT, "__module__": "torch.nn"}
+    LAYERS[_name] = type(_name, (Dropped,), _members)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmax(input, -3)
+
+
+class Identity(Module):
+    """What goes in; any arguments are taken and ignored."""
+
+    def forward(self, input: Any) -> Any:
+        return input
+
+
+class Embedding(layer(engine.Embedding)):
+    """Rows of a learned table."""
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: Any = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, **options: Any,
+    ):  # fmt: skip
+        if max_norm is not None or scale_grad_by_freq:
+            raise NotImplementedError(
+                "Embedding: max_norm and scale_grad_by_freq are not there; renormalise the weight"
+            )
+        super().__init__(num_embeddings, embedding_dim, padding_idx, **options)
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        table = cls(*embeddings.shape, padding_idx)
+        table.weight.data = embeddings.detach().clone()
+        table.weight.requires_grad_(not freeze)
+        return table
+
+
+class Bilinear(Module):
+    """``y_o = x1^T W_o x2 + b_o``."""
+
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True):
+        from ..creation import empty
+        from ..tensor import Parameter
+
+        bound = in1_features**-0.5
+        self.weight = Parameter(empty(out_features, in1_features, in2_features).uniform_(-bound, bound))
+        self.bias = Parameter(empty(out_features).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+
+class _Loss(Module):
+    """A loss of torch.nn.functional with its options."""
+
+    names: tuple[str, ...] = ()
+    function: Callable
+
+    def __init__(self, *arguments: Any, **options: Any):
+        given = {**dict(zip(self.names, arguments)), **options}
+        if unknown := set(given) - set(self.names):
+            raise TypeError(
+                f"{type(self).__name__} has no option {', '.join(unknown)}: its are {', '.join(self.names)}"
+            )
+        old = given.pop("size_average", None), given.pop("reduce", None)
+        given["reduction"] = losses._reduction(given.get("reduction", "mean"), *old)
+        self.given = tuple(given)
+        for name, value in given.items():
+            if name in losses.BUFFERS:
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
+        for name in set(self.names) - set(given) - {"size_average", "reduce"}:
+            setattr(self, name, DEFAULTS.get(name))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return type(self).function(*inputs, **{name: getattr(self, name) for name in self.given})
+
+
+DEFAULTS = {"ignore_index": -100, "label_smoothing": 0.0, "margin": 1.0, "beta": 1.0, "delta": 1.0, "p": 2.0}
+for _name, (_function, _names) in losses.MODULES.items():
+    _members = {"function": staticmethod(getattr(F, _function.__name__)), "names": _names, "__module__": "torch.nn"}
+    LAYERS[_name] = type(_name, (_Loss,), _members)
+LAYERS |= {c.__name__: c for c in (Softmax2d, Identity, Embedding, Bilinear)}

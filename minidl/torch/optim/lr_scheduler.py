@@ -1,0 +1,319 @@
+"""torch.optim.lr_scheduler: the engine's schedules, functions from a step to a rate, over an optimizer's groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ... import optim as engine
+from .. import advice
+
+Schedule = Callable[[int], float]
+
+
+class LRScheduler:
+    """``step()`` after each epoch sets the learning rate of each group. Subclasses define ``get_lr``."""
+
+    def __init__(self, optimizer: Any, last_epoch: int = -1, verbose: Any = None):
+        self.optimizer, self.last_epoch = optimizer, last_epoch
+        for group in optimizer.param_groups:
+            if last_epoch == -1:
+                group["initial_lr"] = group["lr"]
+            elif "initial_lr" not in group:
+                raise KeyError("param 'initial_lr' is not specified in param_groups when resuming an optimizer")
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self._step_count = 0
+        self.step()
+
+    def get_lr(self) -> list[float]:
+        """The rates at `last_epoch`, one for each group."""
+        raise NotImplementedError
+
+    def get_last_lr(self) -> list[float]:
+        return self._last_lr
+
+    def step(self, epoch: int | None = None) -> None:
+        self._step_count += 1
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr()):
+            group["lr"] = lr
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {n: v for n, v in vars(self).items() if n != "optimizer" and not callable(v)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        vars(self).update(state_dict)
+
+
+_LRScheduler = LRScheduler
+
+
+class OfSchedule(LRScheduler):
+    """A schedule of the engine for each group, from its first rate."""
+
+    def schedule(self, lr: float) -> Schedule:
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        return [self.schedule(lr)(self.last_epoch) for lr in self.base_lrs]
+
+
+class LambdaLR(LRScheduler):
+    def __init__(self, optimizer: Any, lr_lambda: Any, last_epoch: int = -1, verbose: Any = None):
+        several = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda] * len(optimizer.param_groups)
+        self.lr_lambdas = list(several)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self.base_lrs)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {n: v for n, v in super().state_dict().items() if n != "lr_lambdas"}
+
+
+class MultiplicativeLR(LambdaLR):
+    def get_lr(self) -> list[float]:
+        groups = self.optimizer.param_groups
+        if self.last_epoch == 0:
+            return [group["lr"] for group in groups]
+        return [group["lr"] * f(self.last_epoch) for f, group in zip(self.lr_lambdas, groups)]
+
+
+class StepLR(OfSchedule):
+    def __init__(self, optimizer: Any, step_size: int, gamma: float = 0.1, last_epoch: int = -1, verbose: Any = None):
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.step_decay(lr, self.step_size, self.gamma)
+
+
+class MultiStepLR(OfSchedule):
+    def __init__(
+        self, optimizer: Any, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1, verbose: Any = None
+    ):
+        self.milestones, self.gamma = list(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.step_decay(lr, self.milestones, self.gamma)
+
+
+class ConstantLR(OfSchedule):
+    def __init__(
+        self, optimizer: Any, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1, verbose: Any = None
+    ):
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.constant(lr, self.factor, self.total_iters)
+
+
+class LinearLR(OfSchedule):
+    def __init__(
+        self, optimizer: Any, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
+        last_epoch: int = -1, verbose: Any = None,
+    ):  # fmt: skip
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.linear(lr, self.total_iters, self.start_factor, self.end_factor)
+
+
+class ExponentialLR(OfSchedule):
+    def __init__(self, optimizer: Any, gamma: float, last_epoch: int = -1, verbose: Any = None):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.exponential(lr, self.gamma)
+
+
+class PolynomialLR(OfSchedule):
+    def __init__(
+        self, optimizer: Any, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1, verbose: Any = None
+    ):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def schedule(self, lr: float) -> Schedule:
+        return engine.polynomial(lr, self.total_iters, self.power)
+
+
+class CosineAnnealingLR(LRScheduler):
+    def __init__(self, optimizer: Any, T_max: int, eta_min: float = 0.0, last_epoch: int = -1, verbose: Any = None):
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2  # it rises again after T_max
+        return [self.eta_min + (lr - self.eta_min) * share for lr in self.base_lrs]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    def __init__(
+        self, optimizer: Any, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1, verbose: Any = None
+    ):
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        at, period = self.last_epoch, self.T_0
+        while at >= period:
+            at, period = at - period, period * self.T_mult
+        share = (1 + math.cos(math.pi * at / period)) / 2
+        return [self.eta_min + (lr - self.eta_min) * share for lr in self.base_lrs]
+
+
+class CyclicLR(LRScheduler):
+    def __init__(
+        self, optimizer: Any, base_lr: float, max_lr: float, step_size_up: int = 2000,
+        step_size_down: int | None = None, mode: str = "triangular",
+        gamma: float = 1.0, cycle_momentum: bool = True, last_epoch: int = -1, **options: Any,
+    ):  # fmt: skip
+        self.base_lr, self.max_lr, self.mode, self.gamma = base_lr, max_lr, mode, gamma
+        self.up, self.down = step_size_up, step_size_down or step_size_up
+        super().__init__(optimizer, last_epoch)
+        self.base_lrs = [base_lr] * len(self.base_lrs)
+
+    def get_lr(self) -> list[float]:
+        length = self.up + self.down
+        cycle, at = divmod(self.last_epoch, length)
+        share = at / self.up if at <= self.up else (length - at) / self.down
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**self.last_epoch}[self.mode]
+        return [self.base_lr + (self.max_lr - self.base_lr) * share * scale] * len(self.optimizer.param_groups)
+
+
+class OneCycleLR(LRScheduler):
+    """Smith and Topin, "Super-convergence", 2018: up, down, and the momentum the other way."""
+
+    def __init__(
+        self, optimizer: Any, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
+        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
+        cycle_momentum: bool = True, base_momentum: float = 0.85, max_momentum: float = 0.95, div_factor: float = 25.0,
+        final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1, verbose: Any = None,
+    ):  # fmt: skip
+        self.total_steps = total_steps or epochs * steps_per_epoch
+        most = max_lr if isinstance(max_lr, list | tuple) else [max_lr] * len(optimizer.param_groups)
+        first = [lr / div_factor for lr in most]
+        last = [lr / final_div_factor for lr in first]
+        turn = pct_start * self.total_steps - 1
+        self.phases = [(turn, first, most, max_momentum, base_momentum)]
+        if three_phase:
+            self.phases.append((2 * turn + 1, most, first, base_momentum, max_momentum))
+        self.phases.append((self.total_steps - 1, self.phases[-1][2], last, self.phases[-1][4], max_momentum))
+        self.cosine, self.cycle_momentum = anneal_strategy == "cos", cycle_momentum
+        for group, lr in zip(optimizer.param_groups, first):
+            group["lr"] = group["initial_lr"] = lr
+        super().__init__(optimizer, last_epoch)
+
+    def _between(self, a: float, b: float, share: float) -> float:
+        return b + (a - b) / 2 * (math.cos(math.pi * share) + 1) if self.cosine else (b - a) * share + a
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch > self.total_steps:
+            raise ValueError(f"Tried to step {self.last_epoch} times. The total number of steps is {self.total_steps}")
+        ends = [0.0, *(phase[0] for phase in self.phases)]
+        i = next((i for i, end in enumerate(ends[1:]) if self.last_epoch <= end), len(self.phases) - 1)
+        share = (self.last_epoch - ends[i]) / (ends[i + 1] - ends[i])
+        _, first, last, momentum, then = self.phases[i]
+        if self.cycle_momentum:
+            for group in self.optimizer.param_groups:
+                value = self._between(momentum, then, share)
+                if "betas" in group:
+                    group["betas"] = (value, *group["betas"][1:])
+                else:
+                    group["momentum"] = value
+        return [self._between(a, b, share) for a, b in zip(first, last)]
+
+
+class SequentialLR(LRScheduler):
+    def __init__(
+        self, optimizer: Any, schedulers: Sequence[Any], milestones: Sequence[int], last_epoch: int = -1, **more: Any
+    ):
+        self._schedulers, self.milestones, self.optimizer = list(schedulers), list(milestones), optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        for scheduler in self._schedulers:
+            scheduler.last_epoch -= 1
+        self._schedulers[0].step()
+        self.last_epoch, self._last_lr = last_epoch + 1, self._schedulers[0].get_last_lr()
+
+    def step(self, epoch: int | None = None) -> None:
+        self.last_epoch += 1
+        i = sum(self.last_epoch >= m for m in self.milestones)
+        if i and self.milestones[i - 1] == self.last_epoch:
+            self._schedulers[i].step(0)
+        else:
+            self._schedulers[i].step()
+        self._last_lr = self._schedulers[i].get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_epoch": self.last_epoch, "_schedulers": [s.state_dict() for s in self._schedulers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.last_epoch = state_dict["last_epoch"]
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"]):
+            scheduler.load_state_dict(state)
+
+
+class ChainedScheduler(LRScheduler):
+    def __init__(self, schedulers: Sequence[Any], optimizer: Any = None):
+        self._schedulers, self.optimizer = list(schedulers), optimizer or schedulers[0].optimizer
+
+    def step(self, epoch: int | None = None) -> None:
+        for scheduler in self._schedulers:
+            scheduler.step()
+
+    def get_last_lr(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+class ReduceLROnPlateau:
+    def __init__(
+        self, optimizer: Any, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+        threshold_mode: str = "rel", cooldown: int = 0, min_lr: Any = 0, eps: float = 1e-8, verbose: Any = None,
+    ):  # fmt: skip
+        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        self.min_lrs = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * len(optimizer.param_groups)
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
+        self._last_lr = self.get_last_lr()
+
+    def is_better(self, a: float, best: float) -> bool:
+        sign = 1 if self.mode == "max" else -1
+        if self.threshold_mode == "rel":
+            return (
+                sign * a > sign * best * (1 + sign * self.threshold) if math.isfinite(best) else sign * a > sign * best
+            )
+        return sign * a > sign * best + self.threshold
+
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
+        self.last_epoch += 1
+        if self.is_better(float(metrics), self.best):
+            self.best, self.num_bad_epochs = float(metrics), 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group, least in zip(self.optimizer.param_groups, self.min_lrs):
+                lr = max(group["lr"] * self.factor, least)
+                group["lr"] = lr if group["lr"] - lr > self.eps else group["lr"]
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lr = self.get_last_lr()
+
+    def get_last_lr(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    state_dict, load_state_dict = LRScheduler.state_dict, LRScheduler.load_state_dict
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(advice.unknown(f"torch.optim.lr_scheduler.{name}", name))

@@ -1,0 +1,5 @@
+"""torch.optim.optimizer."""
+
+from . import Optimizer
+
+__all__ = ["Optimizer"]
