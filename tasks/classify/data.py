@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl import data
 from minidl.files.pictures import visible
+from minidl.files.pixels import image_size
 
 from ..command import progress
 from ..models.googlenet import MEAN, STD
@@ -18,7 +19,7 @@ from ..own_pictures import images_below, readable
 
 WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
 SHARE = 0.75  # of each class, to train on, where the data do not say
-SIDE = 64  # of pictures from a folder, unless --size says otherwise
+SIDE = 64  # of pictures from a folder, unless all are square and smaller, or --size says otherwise
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TEST_FOLDERS = ("test", "val")
 
@@ -70,7 +71,8 @@ def read(
         names, load = list(CIFAR10), data.cifar10
     else:
         bits = data.bit_depth(images_below(folder)) if bits is None else bits
-        return _folders(root, Reader(side or SIDE, side or SIDE, bits, skip_bad, partial(progress, quiet=quiet)))
+        side = side or common_side(images_below(folder)) or SIDE
+        return _folders(root, Reader(side, side, bits, skip_bad, partial(progress, quiet=quiet)))
     train, test = (load(root, train=training) for training in (True, False))
     return Dataset(root.name, names, *(Part(resized(images, side), labels) for images, labels in (train, test)))
 
@@ -90,17 +92,37 @@ def digits(side: int | None = None) -> Dataset:
 
 
 def _folders(root: Path, reader: Reader) -> Dataset:
-    """A folder per class, in root, or in its folders train and test (or val)."""
+    """A folder per class, in root, or in its folders train and test (or val); in one channel if all are gray."""
     held_out = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or held_out is None:
         part, names = reader.folder(root)
-        return _split(root.name, names, part)
+        return _split(root.name, names, *gray_alone(part))
     train, names = reader.folder(root / "train")
     test, others = reader.folder(held_out)
     if names != others:
         odd = sorted(set(names) ^ set(others))
         raise ValueError(f"{root}: train and {held_out.name} have different classes: {', '.join(odd[:5])} in one only")
-    return Dataset(root.name, names, train, test)
+    return Dataset(root.name, names, *gray_alone(train, test))
+
+
+def common_side(files: Sequence[Path]) -> int | None:
+    """The side of square pictures, at most SIDE, if all that can be read have it: small ones are not made larger."""
+    side = None
+    for file in files:
+        try:
+            height, width = image_size(file)
+        except (OSError, ValueError):
+            continue
+        if height != width or width > SIDE or side not in (None, width):
+            return None
+        side = width
+    return side
+
+
+def gray_alone(*parts: Part) -> tuple[Part, ...]:
+    """The parts with one channel of three if these are the same in every picture of all parts."""
+    gray = all((part.images == part.images[:, :1]).all() for part in parts)
+    return tuple(Part(part.images[:, :1], part.labels) for part in parts) if gray else parts
 
 
 @dataclass(frozen=True)
@@ -128,6 +150,12 @@ class Reader:
         if blank := set(range(len(names))) - set(labels[kept].tolist()):
             raise ValueError(f"{root / names[min(blank)]}: no picture in it can be read")
         return Part(images[: len(kept)], labels[kept]), names
+
+
+def sampled(part: Part, most: int) -> Part:
+    """The part, or `most` pictures of it, the same ones every time."""
+    n = len(part.labels)
+    return part if n <= most else part[np.sort(data.split(n, (1,), seed=0)[0][:most])]
 
 
 def _split(name: str, classes: list[str], part: Part) -> Dataset:

@@ -40,7 +40,7 @@ def curve(axes: Any, log: Sequence[Mapping[str, float]], what: str, label: str) 
     lines = [line for line in log if line.get(what) is not None]
     if lines:
         plot.curve(axes, lines, what, "training batches, mean of {} steps")
-        plot.watched(axes, lines, f"test_{what}", markersize=4, label="test images, never trained on")
+        plot.watched(axes, lines, f"test_{what}", markersize=4, label="test images, a sample if many, never trained on")
         axes.legend(loc="best")
     if what == "loss":
         axes.set_yscale("log")

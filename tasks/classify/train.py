@@ -22,9 +22,11 @@ from ..models.pretrained import dimensions
 from ..options import Above, Among, AtLeast, in_words
 from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
-from .data import WEIGHTS, Dataset, Part, PictureBatches
+from .data import WEIGHTS, Dataset, Part, PictureBatches, sampled
 from .evaluate import tested
 
+LEAST = 512  # test pictures that are looked at while training, if there are so many,
+WATCHED = 64  # or one for so many that are trained on: 20 times, at a third of the work, that is a tenth of a run
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
 AUXILIARY = 0.3  # weight of GoogLeNet's other heads: Szegedy et al., "Going deeper with convolutions", section 5
 
@@ -39,7 +41,7 @@ class Settings(OwnPictures):
     width: int | None = None  # maps that a small net begins with; a dense net's growth
     # data
     data: str | None = None  # a folder per class, or the files of MNIST or CIFAR-10; not the digits
-    size: Annotated[int | None, AtLeast(4)] = None  # side of the pictures (the data's own; of a folder 64)
+    size: Annotated[int | None, AtLeast(4)] = None  # side of the pictures (the data's own; of a folder 64, or less)
     mirror: bool = False  # mirror every other picture: not for digits and letters
     shift: Annotated[int | None, AtLeast(0)] = None  # move pictures by up to N pixels (an eighth of the side)
     # training
@@ -111,6 +113,7 @@ def train(job: Job, dataset: Dataset) -> nn.Module:
     settings, device = job.settings, job.device
     model = settings.build(len(dataset.classes), dataset.channels).to(device)
     shift = dataset.side // 8 if settings.shift is None else settings.shift
+    looked_at = sampled(dataset.test, max(LEAST, settings.steps * settings.batch // WATCHED))
     job.begin()
     job.write_classes(dataset.classes)
     return job.fit(
@@ -120,7 +123,7 @@ def train(job: Job, dataset: Dataset) -> nn.Module:
         PictureBatches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed),
         warmup=settings.warmup,
         parts=20,
-        evaluate=lambda step: watch(model, dataset.test, device),
+        evaluate=lambda step: watch(model, looked_at, device),
     )
 
 

@@ -152,6 +152,31 @@ def photographs(folder, counts, side=20):
     return folder
 
 
+def test_small_gray_pictures_in_folders_keep_their_size_and_one_channel(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        for name in "01":
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (28, 28), dtype=np.uint8)
+                Image.fromarray(pixels).convert("L" if i else "RGB").save(tmp_path / part / name / f"{i}.png")
+    found = data.read(str(tmp_path))
+    assert found.train.images.shape == (8, 1, 28, 28) and found.test.images.shape == (4, 1, 28, 28)
+    assert np.array_equal(found.test.images[-1, 0], pixels)
+    assert data.read(str(tmp_path), 20).train.images.shape == (8, 1, 20, 20)
+    red = pixels[..., None] * np.array([1, 0, 0], np.uint8)
+    Image.fromarray(red[:, :27]).save(tmp_path / "test" / "1" / "0.png")
+    assert data.read(str(tmp_path)).train.images.shape == (8, 3, 64, 64)
+
+
+def test_of_many_pictures_the_same_sample_is_looked_at(tmp_path):
+    part = data.Part(np.arange(50)[:, None, None, None], np.arange(50))
+    assert data.sampled(part, 50) is part
+    few, again = data.sampled(part, 7), data.sampled(part, 7)
+    assert len(set(few.labels)) == 7 and np.array_equal(few.labels, again.labels)
+    assert np.array_equal(few.images[:, 0, 0, 0], few.labels)
+
+
 def test_a_folder_per_class_is_split_or_has_its_own_test_part(tmp_path):
     found = data.read(str(photographs(tmp_path / "one", {"red": 4, "blue": 8})), 16)
     assert found.classes == ["blue", "red"] and found.train.images.shape == (9, 3, 16, 16)

@@ -10,10 +10,10 @@ from PIL import Image
 
 import tasks.__main__ as frame
 from minidl.data import read_nifti
-from tasks.segment import baselines, folder, pairs
+from tasks.segment import baselines, data, folder, pairs
 from tasks.segment.augment import border_weights
 from tasks.segment.numbering import Numbers, judged, numbers_of, renumbered
-from tasks.segment.train import Settings
+from tasks.segment.train import Settings, first_pictures
 from tasks.stacks import as_pages, read_array
 from tests.support.nifti import write_nifti
 
@@ -165,6 +165,11 @@ def test_a_folder_of_an_unknown_format_is_named(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(FileNotFoundError, match=r"it holds 1 \.h5; HDF5: read it with h5py"):
         pairs.examine(tmp_path, patch=32, seed=0)
+
+
+def test_as_many_pictures_are_watched_as_have_so_many_pixels():
+    part = data.MaskPart(list("abc"), [np.zeros((1, 4, 4))] * 3, [np.zeros((4, 4), np.uint8)] * 3)
+    assert [first_pictures(part, most).names for most in (0, 33, 48)] == [["a"], ["a", "b"], ["a", "b", "c"]]
 
 
 def test_border_weights_look_at_each_cell_alone_and_give_the_bits_of_the_formula():
