@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,28 @@ FLOAT8 = {"float8_e4m3fn": (3, 7, [127, 255]), "float8_e4m3fnuz": (3, 8, [128]),
 
 class WeightsError(ValueError):
     """A file of weights is damaged, hostile, or not a file of weights. The message is one line."""
+
+
+class Entry(NamedTuple):
+    """An array in a file: its shape, its dtype by the file's own name, and how to read it, as a fresh array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+
+    def rearranged(self, axes: tuple[int, ...], split: tuple[int, ...] = (), shape: tuple[int, ...] = ()) -> Entry:
+        """The entry reshaped to `split` (if given), its axes in another order, then reshaped to `shape` (if given)."""
+        whole = split or self.shape
+        found = shape or tuple(whole[axis] for axis in axes)
+        return Entry(found, self.dtype, lambda: self._in_order(whole, axes, found))
+
+    def _in_order(self, split: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+        return np.array(self.read().reshape(split).transpose(axes), order="C").reshape(shape)
+
+
+def held(array: np.ndarray) -> Entry:
+    """The entry of an array that is in memory already."""
+    return Entry(array.shape, str(array.dtype), lambda: array)
 
 
 class Budget:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minidl as md
-from minidl.files.weights import torch_file
+from minidl.files.weights import contents
 
 in_a_folder = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -123,7 +123,7 @@ def test_other_files_are_recognised(tmp_path):
         (b"", "empty"),
         (b"<!DOCTYPE html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        (b"\x93NUMPY\x01\x00", "without a name"),
+        (b"\x93NUMPY\x01\x00", "declares a header"),
         (b"hello, these are no weights", "neither"),
         (b"PK\x03\x04", "truncated or damaged"),
         (pickle.dumps([1, "a", None]), None),
@@ -382,7 +382,7 @@ def test_no_pickle_is_ever_run(tmp_path, container, protocol):
     ],
 )  # fmt: skip
 def test_strange_pickles(tmp_path, monkeypatch, pickled, match):
-    monkeypatch.setattr(torch_file, "VISITS_LIMIT", 20_000)  # a million takes a second
+    monkeypatch.setattr(contents, "VISITS_LIMIT", 20_000)  # a million takes a second
     for container in (torch_zip, bytes):
         (tmp_path / "w").write_bytes(container(pickled))
         if match:

@@ -4,6 +4,7 @@ import argparse
 import collections
 import io
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -217,11 +218,53 @@ def test_hostile_pickle_is_refused_and_not_run(tmp_path, zipped, place):
     assert marker.exists()
 
 
-def test_whole_model_is_refused_with_advice(tmp_path):
+class Network(torch.nn.Module):
+    """Shared, lazy and non-persistent parts, and an attribute of a class that is nowhere else."""
+
+    def __init__(self):
+        super().__init__()
+        block = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.PReLU())
+        self.body, self.again = torch.nn.ModuleList([block, torch.nn.Dropout()]), block
+        self.scale = torch.nn.ParameterDict({"a": torch.nn.Parameter(torch.ones(2))})
+        self.register_buffer("mean", torch.arange(3.0))
+        self.register_buffer("left_out", torch.arange(3.0), persistent=False)
+        self.register_parameter("none", None)
+        self.half, self.settings = torch.nn.Linear(2, 2).bfloat16(), argparse.Namespace(lr=0.1)
+
+    def forward(self, x):
+        return self.body[0](x) * self.mean[0]
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_whole_models_give_their_state_dict(tmp_path, protocol):
+    """Written with their classes, read without them; the names and the order are those of state_dict()."""
+    path, model = tmp_path / "model.pt", torch.nn.DataParallel(Network())
     for zipped in (True, False):
-        torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
-        with pytest.raises(md.WeightsError, match=r"torch\.nn\.modules\.linear\.Linear.*save model\.state_dict\(\)"):
-            md.load_weights(tmp_path / "model.pt")
+        torch.save(model, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+        assert_same(model.state_dict(), md.load_weights(path))
+        torch.save({"net": model, "epoch": 3}, path, _use_new_zipfile_serialization=zipped)
+        assert_same(model.module.state_dict(), md.load_weights(path, "net.module"))
+    with open(path, "wb") as file:
+        pickle.dump(model, file, protocol)
+    assert_same(model.state_dict(), md.load_weights(path))
+
+
+def test_torchscript_gives_its_tensors(tmp_path):
+    model = Network().eval()
+    model.half = model.settings = None
+    torch.jit.trace(model, torch.ones(1, 2, 5, 5)).save(tmp_path / "m.pt")
+    loaded = md.load_weights(tmp_path / "m.pt")
+    theirs = torch.jit.load(tmp_path / "m.pt").state_dict()
+    assert theirs and set(theirs) <= set(loaded)
+    assert all(np.array_equal(loaded[name], tensor) for name, tensor in theirs.items())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_state_dicts_pickled_without_torch_save(tmp_path, protocol):
+    state = {"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(3).half(), "b": torch.ones(2, dtype=torch.bfloat16)}
+    for tree in (state, collections.OrderedDict(state), {"a": {"w": torch.nn.Parameter(torch.ones(2))}}):
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps(tree, protocol))
+        assert_same(tree if "w" in tree else {"a.w": tree["a"]["w"]}, md.load_weights(tmp_path / "w.pkl"))
 
 
 def test_other_kinds_of_tensors_are_refused_by_name(tmp_path):
@@ -233,7 +276,6 @@ def test_other_kinds_of_tensors_are_refused_by_name(tmp_path):
         (quantised, r"_rebuild_qtensor.*dequantize|QInt8Storage.*dequantize"),
         (torch.ones(2, device="meta"), "without values"),
         (torch.ones(2, dtype=torch.uint8).view(torch.bits8), r"torch\.bits8, which is not read"),
-        (torch.nn.Linear(2, 2), "whole pickled model.*save its state_dict"),
     ):
         for zipped in (True, False):
             torch.save({"w": tensor, "b": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)

@@ -16,12 +16,13 @@ import pickletools
 from typing import Any, BinaryIO
 
 from ..reading import WeightsError
-from .records import Opaque, StorageRecord, call, find, pairs, set_state, storage
+from .records import InlineArray, Opaque, StorageRecord, call, find, pairs, set_state, storage
 
 INSTRUCTIONS_LIMIT = 10_000_000
 LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8",
+    "INT", "LONG", "FLOAT", "STRING", "UNICODE",
 }  # fmt: skip
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
@@ -42,9 +43,9 @@ def load(file: BinaryIO, storages: dict[str, StorageRecord] | None = None) -> An
         elif name == "MARK":
             marks.append(stack)
             stack = []
-        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE", "PUT"):
             memo[len(memo) if argument is None else argument] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(memo[argument])
         elif name == "POP":
             stack.pop()
@@ -77,6 +78,8 @@ def load(file: BinaryIO, storages: dict[str, StorageRecord] | None = None) -> An
             stack.append(call(stack.pop(), arguments, options))
         elif name == "BUILD":
             set_state(state=stack.pop(), target=stack[-1])
+            if isinstance(stack[-1], InlineArray):
+                stack[-1].read(file)
         elif name == "BINPERSID":
             record = storage(*stack.pop())
             known = storages is not None and isinstance(record, StorageRecord)
@@ -91,8 +94,8 @@ def load(file: BinaryIO, storages: dict[str, StorageRecord] | None = None) -> An
 
 
 def _set(items: Any = ()) -> Opaque:
-    """A set, whose members no tensor is among."""
-    return Opaque("builtins.set")
+    """A set: no tensor is among its members."""
+    return Opaque("builtins.set", members=items)
 
 
 def _fill(target: Any, items: list) -> None:
@@ -100,5 +103,7 @@ def _fill(target: Any, items: list) -> None:
         target.extend(items)
     elif isinstance(target, dict):
         target.update(pairs(items))
-    elif not isinstance(target, Opaque):
+    elif isinstance(target, Opaque):
+        target.members.extend(items)
+    else:
         raise WeightsError(f"the pickle fills a {type(target).__name__}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from ..reading import DTYPES, WeightsError, brief, count
 
 # Nothing is run in any case. A file that asks for these is no file of weights, and its user should know.
 PROGRAMS = {"os", "posix", "nt", "subprocess", "pty", "sys", "shutil", "socket", "ctypes", "importlib", "runpy"}
-NOTHING_IS_RUN = (
-    "only tensors are read, nothing is run. If it is a whole pickled model, save model.state_dict() instead"
-)
+NOTHING_IS_RUN = "only tensors are read, nothing is run; save model.state_dict() instead"
 
 
 class Dtype(NamedTuple):
@@ -29,10 +27,14 @@ class Dtype(NamedTuple):
 
 
 class Opaque:
-    """Something that is not a tensor, or a tensor that cannot be read (`why` says it): a name, never the object."""
+    """Something that is not a tensor, or a tensor that cannot be read (`why` says it): a name, never the object.
 
-    def __init__(self, name: str, why: str = ""):
-        self.name, self.why = name, why
+    members: what is in it, if it is a set. parts: the named tensors and modules in it, if it is a module.
+    """
+
+    def __init__(self, name: str, why: str = "", members: Iterable[Any] = ()):
+        self.name, self.why, self.members = name, why, list(members)
+        self.parts: dict[str, Any] | None = None
 
     @property
     def itemsize(self) -> int:
@@ -41,11 +43,13 @@ class Opaque:
 
 @dataclass(frozen=True)
 class StorageRecord:
-    """`numel` entries that lie elsewhere in the file, under `key`."""
+    """`numel` entries that lie elsewhere in the file, under `key`, or are `data`; a part of them from `start` on."""
 
     key: str
     dtype: Dtype | Opaque
     numel: int
+    start: int = field(default=0, compare=False)
+    data: bytes | memoryview | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,19 +93,38 @@ def call(function: Any, arguments: Any, options: Any = None) -> Any:
 
 def set_state(target: Any, state: Any) -> None:
     """What stands for setting the attributes of an object."""
-    if isinstance(target, (ArrayRecord, DtypeRecord)):
+    if isinstance(target, InlineArray):
+        target.describe(**state)
+    elif isinstance(target, (ArrayRecord, DtypeRecord)):
         target.set_state(*state)
     elif isinstance(target, Opaque):
-        if isinstance(state, dict) and _is_module(state):
-            target.why = f"is a whole pickled model, {target.name!r}; save its state_dict() instead"
+        if isinstance(state, dict):
+            target.parts = _module(state) if "_parameters" in state else _script(target.name, state)
+        elif target.name.startswith("__torch__.torch.classes.quantized"):
+            target.why = f"is quantised ({target.name}); save the model before its conversion"
     elif not isinstance(target, (dict, TensorRecord)):  # attributes, such as the _metadata of a state_dict, are left
         raise WeightsError(f"the pickle sets the state of a {type(target).__name__}")
 
 
-def _is_module(state: dict) -> bool:
-    """Whether these are the attributes of a torch.nn.Module that has parameters, buffers or parts."""
-    parts = [state.get(name) for name in ("_parameters", "_buffers", "_modules")]
-    return any(value is not None for part in parts if isinstance(part, dict) for value in part.values())
+def _module(state: dict) -> dict[str, Any]:
+    """The state_dict of a torch.nn.Module out of its attributes, by torch's rule: parameters, buffers, modules."""
+    parameters, buffers, modules = (state.get(name) or {} for name in ("_parameters", "_buffers", "_modules"))
+    members = getattr(state.get("_non_persistent_buffers_set"), "members", ())
+    left_out = {member for member in members if isinstance(member, str)}
+    kept = {name: value for name, value in buffers.items() if name not in left_out}
+    return {name: value for name, value in {**parameters, **kept, **modules}.items() if value is not None}
+
+
+def _script(name: str, state: dict) -> dict[str, Any] | None:
+    """The tensors and modules among the attributes of a TorchScript module; None for an object of another kind."""
+    if not name.startswith("__torch__."):
+        return None
+    return {name: value for name, value in state.items() if _has_tensors(value)}
+
+
+def _has_tensors(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return any(isinstance(entry, (TensorRecord, Opaque)) for entry in inner)
 
 
 def _getattr(target: Any, name: Any) -> Opaque:
@@ -131,10 +154,11 @@ def storage(tag: str, dtype: Any, key: str, location: str = "", numel: int = 0, 
     """What a persistent id stands for: ("storage", dtype, key, location, numel), or ("module", class, file, source)."""
     if tag == "module":
         return dtype
-    if tag != "storage" or view is not None or not isinstance(dtype, Dtype | Opaque) or not isinstance(key, str):
-        raise WeightsError("the pickle refers to a storage as torch before 0.4 did; save it again with a newer one")
-    count((numel,))
-    return StorageRecord(key, dtype, numel)
+    if tag != "storage" or not isinstance(dtype, Dtype | Opaque) or not isinstance(key, str):
+        raise WeightsError(f"the pickle refers to {brief(tag)}, which is no storage")
+    start = view[1] if isinstance(view, tuple) and len(view) == 3 else 0  # before torch 0.4: (key, offset, size)
+    count((numel, start))
+    return StorageRecord(key, dtype, numel, start)
 
 
 def _tensor(storage: StorageRecord, offset: int, size: tuple, stride: tuple, *rest: Any) -> TensorRecord | Opaque:
@@ -163,6 +187,7 @@ def _view(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, metadat
         raise WeightsError(f"a tensor of size {size} has stride {stride}: one stride per axis")
     bits = metadata if isinstance(metadata, dict) else {}
     conjugate, negative = bool(bits.get("conj")), bool(bits.get("neg"))
+    offset += storage.start
     return TensorRecord(storage, dtype, offset, tuple(size), tuple(stride), conjugate, negative)
 
 
@@ -175,21 +200,42 @@ def _subclass(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
 
 
 class ArrayRecord:
-    """What numpy's _reconstruct makes: an array whose entries come later, in BUILD. None if they are no numbers, but
-    `objects`."""
+    """What numpy's _reconstruct makes: an array whose entries come later, in BUILD.
+
+    `array` is None if they are no numbers; if they are Python objects, those are `objects`, as a list.
+    """
 
     array: np.ndarray | None = None
-    objects: Any = None
+    objects: list | None = None
 
     def set_state(self, version: int, shape: tuple, dtype: Any, fortran: bool, raw: Any) -> None:
         if isinstance(dtype, Opaque):
-            self.objects = raw
+            self.objects = raw if isinstance(raw, list) else None
             return
         raw = _bytes(raw)
         if count(shape) * dtype.dtype.itemsize != len(raw):
             raise WeightsError(f"the pickle has an array {dtype.dtype}{list(shape)} of {len(raw)} bytes")
         entries = np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if fortran else "C")
         self.array = entries.astype(dtype.dtype.newbyteorder("="), order="C")
+
+
+class InlineArray(ArrayRecord):
+    """An array as joblib dumps it: its entries follow in the file, after the instruction that describes it.
+
+    Source: joblib/numpy_pickle.py, NumpyArrayWrapper.
+    """
+
+    def describe(self, shape: tuple, order: str, dtype: Any, numpy_array_alignment_bytes: Any = None, **rest: Any):
+        self.shape, self.fortran, self.dtype, self.aligned = shape, order == "F", dtype, numpy_array_alignment_bytes
+
+    def read(self, file: BinaryIO) -> None:
+        """Take the entries from the file."""
+        if not isinstance(self.dtype, DtypeRecord):
+            raise WeightsError("the file has a joblib array of Python objects, which are not read")
+        if self.aligned is not None:
+            file.read(file.read(1)[0])  # padding, after its length
+        size = count(self.shape) * self.dtype.dtype.itemsize
+        self.set_state(1, self.shape, self.dtype, self.fortran, file.read(size))
 
 
 class DtypeRecord:
@@ -228,6 +274,8 @@ GLOBALS: dict[str, Any] = {
     "collections.OrderedDict": Function(lambda items=(): pairs([part for pair in items for part in pair])),
     "collections.defaultdict": Function(lambda factory=None: {}),
     "builtins.bytes": Function(lambda: b""),
+    "builtins.set": Function(lambda items=(): Opaque("builtins.set", members=items)),
+    "joblib.numpy_pickle.NumpyArrayWrapper": Function(lambda *arguments: InlineArray()),
     "builtins.complex": Function(lambda real, imaginary: complex(real, imaginary)),
     "builtins.getattr": Function(_getattr),
     "_codecs.encode": Function(lambda text, encoding: text.encode("latin-1")),
@@ -238,6 +286,8 @@ GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_tensor_v3": Function(_tensor_of_dtype),
     "torch._tensor._rebuild_from_type_v2": Function(_subclass),
     "torch.storage.UntypedStorage": Dtype("bytes"),
+    "torch.nn.parameter.Parameter": Function(lambda tensor, *rest: tensor),  # as torch before 0.4 wrote them
+    "torch.autograd.variable.Variable": Function(lambda tensor, *rest: tensor),
     "numpy.dtype": Function(_dtype),
 }
 for _wrapper in (
@@ -254,8 +304,9 @@ for _kind, (_is, _advice) in {
 }.items():
     _name = f"torch._utils._rebuild_{_kind}"
     GLOBALS[_name] = Opaque(_name, f"is {_is} ({_name}); save {_advice}")
-_name = "torch.storage._load_from_bytes"
-GLOBALS[_name] = Opaque(_name, f"was pickled without torch.save ({_name}); save the state_dict with torch.save")
+for _list in ("intlist", "doublelist", "boollist", "tensorlist"):
+    GLOBALS[f"torch.jit._pickle.build_{_list}"] = Function(lambda values: values)
+GLOBALS["torch.jit._pickle.restore_type_tag"] = Function(lambda value, kind: value)
 for _package in ("numpy.core", "numpy._core"):
     GLOBALS[f"{_package}.multiarray._reconstruct"] = Function(lambda *arguments: ArrayRecord())
     GLOBALS[f"{_package}.multiarray.scalar"] = Function(_scalar)

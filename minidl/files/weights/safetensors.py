@@ -10,7 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..reading import DTYPES, Budget, WeightsError, count, numbers
+from ..reading import DTYPES, Budget, Entry, WeightsError, brief, count, numbers
+from ..source import Source
+from .contents import Contents
 
 NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",
@@ -23,19 +25,20 @@ CODES = {np.dtype(name): code for code, name in NAMES.items() if not name.starts
 HEADER_LIMIT = 100_000_000  # the format's own
 
 
-def read(data: bytes, budget: Budget) -> dict[str, np.ndarray]:
+def read(source: Source) -> Contents:
     """Every tensor of a safetensors file, in the order of its header."""
-    length = int.from_bytes(data[:8], "little")
+    data, length = source.data, int.from_bytes(source.data[:8], "little")
     if length > min(len(data) - 8, HEADER_LIMIT):
         raise WeightsError(f"a header of {length} bytes in a file of {len(data)}: truncated, or not safetensors")
-    header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_without_duplicates)
-    body = memoryview(data)[8 + length :]
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    arrays = {name: _tensor(name, entry, body, budget) for name, entry in entries.items()}
-    places = sorted(entry["data_offsets"] for entry in entries.values())
+    header = json.loads(bytes(data[8 : 8 + length]).decode("utf-8"), object_pairs_hook=_without_duplicates)
+    body = data[8 + length :]
+    metadata = header.pop("__metadata__", None)
+    entries = [(name, _tensor(name, entry, body, source.budget)) for name, entry in header.items()]
+    places = sorted(entry["data_offsets"] for entry in header.values())
     if [0, *(end for _, end in places)] != [*(begin for begin, _ in places), len(body)]:
         raise WeightsError(f"the tensors do not fill the {len(body)} bytes after the header: truncated or damaged")
-    return arrays
+    others = [(str(name), brief(value)) for name, value in metadata.items()] if isinstance(metadata, dict) else []
+    return Contents("safetensors", entries, others=others)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _tensor(name: str, entry: dict, body: memoryview, budget: Budget) -> np.ndarray:
+def _tensor(name: str, entry: dict, body: memoryview, budget: Budget) -> Entry:
     code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if code not in NAMES:
         raise WeightsError(f"tensor {name!r} has dtype {str(code)[:20]}; one of {', '.join(NAMES)} is read")
@@ -57,7 +60,8 @@ def _tensor(name: str, entry: dict, body: memoryview, budget: Budget) -> np.ndar
             "truncated or damaged"
         )
     budget.spend(size, f"tensor {name!r}")
-    return numbers(np.frombuffer(body[begin:end], dtype).reshape(shape), NAMES[code])
+    raw = np.frombuffer(body[begin:end], dtype).reshape(shape)
+    return Entry(tuple(shape), NAMES[code], lambda: numbers(raw, NAMES[code]))
 
 
 def write(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
