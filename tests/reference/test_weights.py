@@ -261,7 +261,7 @@ def test_torchscript_gives_its_tensors(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_state_dicts_pickled_without_torch_save(tmp_path, protocol):
-    state = {"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(3).half(), "b": torch.ones(2, dtype=torch.bfloat16)}
+    state = {"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(3).half(), "b": torch.ones(2).bfloat16()}
     for tree in (state, collections.OrderedDict(state), {"a": {"w": torch.nn.Parameter(torch.ones(2))}}):
         (tmp_path / "w.pkl").write_bytes(pickle.dumps(tree, protocol))
         assert_same(tree if "w" in tree else {"a.w": tree["a"]["w"]}, md.load_weights(tmp_path / "w.pkl"))

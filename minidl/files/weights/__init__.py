@@ -25,7 +25,7 @@ from . import forms, npz, safetensors
 from .contents import Contents, read_all
 from .names import without
 
-__all__ = ["WeightsError", "load_weights", "opened", "save_weights"]
+__all__ = ["Contents", "WeightsError", "examine", "load_weights", "save_weights"]
 
 WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
 
@@ -57,26 +57,34 @@ def load_weights(
     another kind, and for tensors that have no values here (quantised, sparse, meta); no file makes it use much more
     memory than its size.
     """
-    with opened(path, config) as contents:
-        arrays = read_all(contents.under(key))
+    with _one_line(path):
+        arrays = read_all(_read(path, config).under(key))
         return arrays if strip is None else without(arrays, strip)
 
 
-@contextmanager
-def opened(path: str | os.PathLike, config: str | os.PathLike | None = None) -> Iterator[Contents]:
-    """The contents of a file of weights, of which nothing is read yet but the names; usable inside the block.
+def examine(path: str | os.PathLike, config: str | os.PathLike | None = None) -> Contents:
+    """The contents of a file of weights: names, shapes and what lies beside; no array is read.
 
-    Raises what `load_weights` raises, for errors inside the block too.
+    Raises what `load_weights` raises.
     """
+    with _one_line(path):
+        return _read(path, config)
+
+
+def _read(path: str | os.PathLike, config: str | os.PathLike | None) -> Contents:
+    return forms.read(Path(path), None if config is None else Path(config))
+
+
+@contextmanager
+def _one_line(path: str | os.PathLike) -> Iterator[None]:
+    """Whatever a parser makes of bytes from anywhere, the file is at fault: a WeightsError in one line."""
     try:
-        yield forms.read(Path(path), None if config is None else Path(config))
+        yield
     except FileNotFoundError:
         raise
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    except ImportError as error:
-        raise WeightsError(f'{path}: {error}; pip install "minidl[weights]"') from None
-    except Exception as error:  # whatever a parser makes of bytes from anywhere: the file is at fault
+    except Exception as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         raise WeightsError(f"{path}: truncated or damaged ({reason})") from None
 
