@@ -45,6 +45,9 @@ class _Reader(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self.place
+
     def read(self, size: int = -1) -> bytes:
         end = None if size is None or size < 0 else self.place + size
         piece = bytes(self.data[self.place : end])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -48,8 +47,7 @@ def read_zip(archive: Archive, budget: Budget) -> Contents:
         return data
 
     script = prefix + "constants.pkl" in archive.members
-    with Source(Path(), archive.read(prefix + "data.pkl")).file() as file:
-        tree = pickles.load(file)
+    tree = pickles.load(io.BytesIO(archive.read(prefix + "data.pkl")))
     return contents("TorchScript, zip" if script else "PyTorch, zip", tree, storage, order, budget)
 
 
