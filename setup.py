@@ -39,7 +39,7 @@ setup(
         "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores
         "onnx": ONNX,
         "test": TEST,
-        "reference": ["torch==2.13.0", "torchvision==0.28.0"],
+        "reference": ["torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0"],
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     },
 )

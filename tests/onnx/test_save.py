@@ -189,3 +189,29 @@ def test_many_weights_go_to_a_file_of_their_own_and_replace_older_ones(net, tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
     assert np.array_equal(arrays_of(onnx.load(tmp_path / "net.onnx"))["block.weight"], net.block.weight.data)
     assert (tmp_path / "net.onnx.data").stat().st_size < 8192  # onnx.save alone would append
+
+def test_what_is_written_is_read_and_written_again_the_same(net, saved):
+    again = md.load_onnx(saved)
+    with net.inference():
+        np.testing.assert_allclose(again(md.Tensor(X)).data, net(md.Tensor(X)).data, rtol=1e-6, atol=1e-7)
+    copy = as_model(again, X)
+    for part in ("input", "output", "initializer"):
+        assert {x.name for x in getattr(copy.graph, part)} == {x.name for x in getattr(saved.graph, part)}
+    assert [n.op_type for n in copy.graph.node] == [n.op_type for n in saved.graph.node]
+
+
+def test_functions_that_reading_adds_are_written_as_what_was_read():
+    helper, x = onnx.helper, np.array([[1.5, np.inf, np.nan, -7.0]], np.float32)
+    nodes = [
+        helper.make_node("IsInf", ["x"], ["a"], detect_negative=0), helper.make_node("IsNaN", ["x"], ["b"]),
+        helper.make_node("Hardmax", ["x"], ["c"], axis=1), helper.make_node("Mod", ["x", "two"], ["d"], fmod=1),
+    ]  # fmt: skip
+    kinds = dict(zip("abcd", (onnx.TensorProto.BOOL,) * 2 + (onnx.TensorProto.FLOAT,) * 2))
+    graph = helper.make_graph(
+        nodes, "t", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info(name, kind, ["N", 4]) for name, kind in kinds.items()],
+        [onnx.numpy_helper.from_array(np.array([2.0], np.float32), "two")],
+    )  # fmt: skip
+    proto = as_model(md.load_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])), x)
+    assert [n.op_type for n in proto.graph.node] == ["IsInf", "IsNaN", "Hardmax", "Mod"]
+    assert [value.name for value in proto.graph.output] == list("abcd")

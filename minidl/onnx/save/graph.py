@@ -14,7 +14,8 @@ from .recording import BATCH, SaveError, Size
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 DTYPES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}  # sizes in bytes that ONNX has, by kind
 GIVES = {  # the dtype of what an operator gives, where it is not that of its first input
-    **dict.fromkeys(("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "IsInf", "And", "Or", "Not"), BOOL),
+    **dict.fromkeys(("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "IsInf", "IsNaN"), BOOL),
+    **dict.fromkeys(("And", "Or", "Not"), BOOL),
     **dict.fromkeys(("Shape", "ArgMax", "ArgMin"), INT),
 }
 SMALL = 64  # entries of a constant up to which equal ones are written once

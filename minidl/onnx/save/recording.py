@@ -17,6 +17,7 @@ from ...nn.module import Module, watch
 from ...ops.roi import Regions
 from ...recording.program import Instruction, Program, Ref, Value
 from ...recording.trace import RecordError, Trace, described
+from ..module import OnnxModule
 
 
 class SaveError(ValueError):
@@ -126,6 +127,8 @@ def record(
         traces.append(trace)
     program = _merged(programs, batches, traces[0].places, reasons)
     inputs = _input_names(model, len(arrays))
+    if isinstance(model, OnnxModule):
+        outputs = [value.name for value in model.outputs]
     return Recording(program, traces[0].places, _paths(model, program), inputs, outputs, dynamic)
 
 
@@ -147,7 +150,7 @@ def _recorded(model: Callable, batch: list[np.ndarray], whole: Mapping[str, Any]
         try:
             if root is not None:
                 trace.paths |= {module: path for path, module in root.named_modules()}
-            outputs = dict(_named(model(*map(Tensor, batch))))
+            outputs = dict(named(model(*map(Tensor, batch))))
             made = {name: x for name, x in outputs.items() if type(trace.ref(as_array(x))) is Ref}
             program = trace.program([x if isinstance(x, Tensor) else Tensor(x) for x in made.values()])
         except RecordError as error:
@@ -165,17 +168,17 @@ def _root(model: Callable) -> Module | None:
     return owner if isinstance(owner, Module) else None
 
 
-def _named(outputs: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def named(outputs: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The tensors and arrays in what a model gives, with names: of a dictionary, of fields, or by number."""
     if isinstance(outputs, Tensor | np.ndarray):
         yield name or "output", outputs
     elif isinstance(outputs, Mapping):
         for key, value in outputs.items():
-            yield from _named(value, f"{name}.{key}" if name else str(key))
+            yield from named(value, f"{name}.{key}" if name else str(key))
     elif isinstance(outputs, (tuple, list)):
         keys = getattr(outputs, "_fields", None) or [f"{name or 'output'}_{k}" for k in range(len(outputs))]
         for key, value in zip(keys, outputs):
-            yield from _named(value, key)
+            yield from named(value, key)
     elif not isinstance(outputs, str | int | float | None):  # these say something about the others
         raise SaveError(
             f"save_onnx: the model gives a {type(outputs).__name__}; a graph gives tensors, in tuples, lists and dicts"
@@ -183,7 +186,9 @@ def _named(outputs: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _input_names(model: Callable, count: int) -> list[str]:
-    """What the model's forward calls its first arguments."""
+    """What the model's forward calls its first arguments; a network that was read has the names of its file."""
+    if isinstance(model, OnnxModule):
+        return [value.name for value in model.inputs]
     parameters = list(inspect.signature(getattr(model, "forward", model)).parameters.values())
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:count]
     return names if len(names) == count else [f"input_{k}" for k in range(count)]

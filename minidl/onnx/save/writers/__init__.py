@@ -1,6 +1,6 @@
 """A writer for every primitive, and for the other array functions that forward passes call: one table."""
 
-from . import arithmetic, reduce, shape, window
+from . import arithmetic, read, reduce, shape, window
 from .table import CHECKS, COMPUTED, DEPENDENT, REASONS, WRITERS
 
-__all__ = ["CHECKS", "COMPUTED", "DEPENDENT", "REASONS", "WRITERS", "arithmetic", "reduce", "shape", "window"]
+__all__ = ["CHECKS", "COMPUTED", "DEPENDENT", "REASONS", "WRITERS", "arithmetic", "read", "reduce", "shape", "window"]
