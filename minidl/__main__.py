@@ -16,6 +16,7 @@ TOOLS = {
     "receptive-field": "minidl.study.receptive_field.command",
     "convmatrix": "minidl.study.convmatrix.command",
     "assignment": "minidl.study.assignment.__main__",
+    "onnx": "minidl.study.onnx_graph",
 }
 COMMANDS = Commands("minidl", "tool", TOOLS, "tasks")
 main = COMMANDS.main

@@ -12,7 +12,7 @@ from ..nn.module import Module
 from .graph import Graph
 from .operators import OPERATORS, refusals
 from .parse import read
-from .run import Program, weights_of
+from .run import Program, Run, weights_of
 
 
 def load_onnx(source: Any) -> OnnxModule:
@@ -41,7 +41,7 @@ class OnnxModule(Module):
             raise ValueError("\n  ".join([f"the graph {graph.name!r} cannot run here:", *lines]))
         self.graph = graph
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        self.program = Program(graph, weights_of(graph), self._adopt, vars(self))
+        self.program = Program(graph, weights_of(graph), self._adopt)
 
     def _adopt(self, name: str, array: np.ndarray, is_weight: bool) -> str:
         """Make an array of the file a parameter or a buffer; the attribute that holds it."""
@@ -59,7 +59,7 @@ class OnnxModule(Module):
         values: names of other values in the graph, a tuple of which is then given in place of the outputs.
         """
         given = self._given(inputs, named)
-        found = tuple(map(as_tensor, self.program.run({}, *given, keep=tuple(values))))
+        found = tuple(map(as_tensor, self.program.run(Run(vars(self)), {}, *given, keep=tuple(values))))
         return found if values or len(found) != 1 else found[0]
 
     def _given(self, inputs: tuple, named: dict[str, Any]) -> list[Tensor]:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import onnx
 
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
-OLDEST = 7  # the opset from which on values broadcast as NumPy's; the onnx package rewrites older files
 
 
 def onnx_package() -> Any:
@@ -40,13 +39,6 @@ def read(source: Any, known: Collection[str] = ()) -> Graph:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
-    if any(entry.domain in OWN and entry.version < OLDEST for entry in model.opset_import):
-        from onnx.version_converter import convert_version
-
-        try:
-            model = convert_version(model, OLDEST)
-        except RuntimeError as error:
-            raise ValueError(f"an opset before {OLDEST}, which the onnx package cannot rewrite: {error}") from None
     graph = _parsed(onnx, model)
     if graph.operators <= {*known}:
         return graph
@@ -148,8 +140,8 @@ class _Reader:
             dtype = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         shape = None
         if tensor.HasField("shape"):
-            lengths = {"dim_value": lambda axis: axis.dim_value, "dim_param": lambda axis: axis.dim_param or None}
-            shape = tuple(lengths.get(axis.WhichOneof("value"), lambda _: None)(axis) for axis in tensor.shape.dim)
+            axes = [(axis.dim_value if axis.HasField("dim_value") else -1, axis.dim_param) for axis in tensor.shape.dim]
+            shape = tuple(n if n >= 0 else name or None for n, name in axes)  # some programs write -1 for any length
         return Value(proto.name, dtype, shape)
 
 

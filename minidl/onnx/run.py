@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,14 @@ from .graph import Graph, Node
 from .operators import find
 
 Scope = dict[str, Any]  # the values that there are, by name: Tensors, and arrays for what no input decides
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all graphs of one run share: where the weights are, and who looks on."""
+
+    state: Mapping[str, Any]  # attributes of the module
+    look: Callable[[Node, list, tuple], None] | None = None  # is given each node, its inputs and its outputs
 
 
 class Step:
@@ -30,20 +39,22 @@ class Step:
         self.last: tuple[str, ...] = ()  # the values that nobody reads after this node
         self.before: tuple[list, tuple] = ([None], ())  # the arrays of the last call, and what it gave
 
-    def __call__(self, scope: Scope) -> None:
+    def __call__(self, run: Run, scope: Scope) -> None:
         values = [scope[name] if name else None for name in self.node.inputs]
         try:
-            found = self._found(values, scope)
+            found = self._found(values, run, scope)
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{self.node.operator} {self.node.name!r}: {error}") from error
         for name, value in zip(self.node.outputs, found):
             if name:
                 scope[name] = value
+        if run.look is not None:
+            run.look(self.node, values, found)
 
-    def _found(self, values: list[Any], scope: Scope) -> tuple:
+    def _found(self, values: list[Any], run: Run, scope: Scope) -> tuple:
         if self.branches:
-            run = partial(self.run, **{name: partial(b.run, scope) for name, b in self.branches.items()})
-            return _as_tuple(run(*self._arguments(values)))
+            branches = {name: partial(branch.run, run, scope) for name, branch in self.branches.items()}
+            return _as_tuple(self.run(*self._arguments(values), **branches))
         if any(isinstance(x, Tensor) for x in values):
             return tuple([self._known(y) for y in _as_tuple(self.run(*self._arguments(values)))])
         arrays, found = self.before  # arithmetic of shapes, the same as long as the shapes are
@@ -87,16 +98,16 @@ def _as_tuple(found: Any) -> tuple:
 class Program:
     """The steps of a graph, and of its branches.
 
-    adopt: is given a constant's name, its value, and whether it is a weight, and gives the name of the attribute of
-    `state` that holds it from then on. around: the constants of the graph around this one. What follows from constants
-    alone is computed at once.
+    adopt: is given a constant's name, its value, and whether it is a weight, and gives the name of the attribute that
+    holds it from then on. around: the constants of the graph around this one. What follows from constants alone is
+    computed at once.
     """
 
     def __init__(
         self, graph: Graph, weights: Collection[str], adopt: Callable[[str, np.ndarray, bool], str],
-        state: Mapping[str, Any], around: Mapping[str, np.ndarray] | None = None,
+        around: Mapping[str, np.ndarray] | None = None,
     ):  # fmt: skip
-        self.graph, self.state = graph, state
+        self.graph = graph
         self.slots = {
             name: adopt(name, array, True)
             for name, array in graph.constants.items()
@@ -106,19 +117,18 @@ class Program:
         known = {**(around or {}), **constants}
         self.steps: list[Step] = []
         for node in graph.nodes:
-            branches = {
-                name: Program(branch, weights, adopt, state, known) for name, branch in node.branches.items()
-            }
+            branches = {name: Program(branch, weights, adopt, known) for name, branch in node.branches.items()}
             step = Step(node, branches)
             if branches or not node.reads <= known.keys():
                 self.steps.append(step)
             else:
-                step(known)
+                step(Run({}), known)
         read = {name for step in self.steps for name in step.node.reads} | {value.name for value in graph.outputs}
         self.constants = {n: a for n, a in known.items() if n in read and n not in (around or {})}
-        for name in {name for step in self.steps for name in step.computed_with} & self.constants.keys():
-            if _is_data(self.constants[name]):
-                self.slots[name] = adopt(name, self.constants.pop(name), False)
+        computed_with = {name for step in self.steps for name in step.computed_with}
+        for name in [name for name in self.constants if name in computed_with]:
+            if _is_data(self.constants[name]):  # a weight may also come of constants: of one that was quantised, say
+                self.slots[name] = adopt(name, self.constants.pop(name), name in weights)
         self._plan_last()
 
     def _plan_last(self) -> None:
@@ -130,14 +140,14 @@ class Program:
             step.last = tuple(sorted((touched & made) - later))
             later |= touched
 
-    def run(self, around: Scope, *inputs: Any, keep: Collection[str] = ()) -> tuple:
+    def run(self, run: Run, around: Scope, *inputs: Any, keep: Collection[str] = ()) -> tuple:
         """The outputs, or the values that `keep` names; `around` holds what the graph reads from around it."""
         scope = {name: around[name] for name in self.graph.outer} if self.graph.outer else {}
-        scope |= {name: self.state[attribute] for name, attribute in self.slots.items()}
+        scope |= {name: run.state[attribute] for name, attribute in self.slots.items()}
         scope |= self.constants
         scope |= zip((value.name for value in self.graph.inputs), inputs)
         for step in self.steps:
-            step(scope)
+            step(run, scope)
             for name in step.last:
                 if name not in keep:
                     scope.pop(name, None)

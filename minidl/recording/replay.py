@@ -54,9 +54,10 @@ def compiled(program: Program) -> Callable:
 
 
 def attribute(instruction: Instruction, constant: Callable[[Any], str]) -> str:
-    """``v3 = owner.data``"""
+    """``v3 = owner.data``, or, where the name is none in Python, ``v3 = vars(owner)['conv1.weight']``"""
     owner, name = instruction.origin
-    return f"v{instruction.output.number} = {constant(owner)}.{name}"
+    value = f"{constant(owner)}.{name}" if name.isidentifier() else f"vars({constant(owner)})[{name!r}]"
+    return f"v{instruction.output.number} = {value}"
 
 
 def call(function: str, instruction: Instruction, constant: Callable[[Any], str]) -> str:

@@ -27,6 +27,8 @@ def test_every_array_function_is_in_one_of_the_tables():
     known = {**WRITERS, **REASONS, **dict.fromkeys(CHECKS), **dict.fromkeys(COMPUTED)}
     by_definition = {name for name, function in operations.items() if isinstance(function, Fused)}
     ours = {name for name, function in operations.items() if function.forward.__module__.startswith("minidl.")}
+    aside = ("minidl.onnx.", "minidl.optim.")  # of graphs that are read; of optimisers
+    ours -= {name for name in ours if operations[name].forward.__module__.startswith(aside)}
     assert ours - known.keys() - by_definition == set(), "give it a writer in minidl/onnx/save/writers, or a reason"
     assert known.keys() - operations.keys() == JOINED
     assert set(WRITERS) & set(REASONS) == set()

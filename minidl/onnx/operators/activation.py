@@ -41,7 +41,7 @@ def selu(x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)
 
 @operator("HardSigmoid")
 def hard_sigmoid(x, *, alpha=0.2, beta=0.5):
-    return F.hardtanh(alpha * x + beta, 0.0, 1.0)
+    return F.clip(alpha * x + beta, 0.0, 1.0)
 
 
 @operator("ThresholdedRelu")

@@ -48,6 +48,11 @@ def unrolled(step_of, x, states, lengths, hidden_size, direction, layout):
     return (y.transpose(2, 0, 1, 3), *(swapaxes(s, 0, 1) for s in last)) if layout else (y, *last)
 
 
+def macs(inputs, y):
+    x, w, r = inputs[:3]
+    return x.shape[0] * x.shape[1] * (w.size + r.size)
+
+
 def functions(names, usual, d):
     """The activations of direction d: those named, or the usual ones."""
     names = names[d * len(usual) : (d + 1) * len(usual)] if names else usual
@@ -63,7 +68,7 @@ def held(x, clip):
     return x if clip is None else F.clip(x, -clip, clip)
 
 
-@operator("LSTM", learns=LEARNS, only=ONLY)
+@operator("LSTM", learns=LEARNS, only=ONLY, macs=macs)
 def lstm(
     x, w, r, b=None, lengths: Plain = None, h=None, c=None, peepholes=None, *, hidden_size, direction="forward",
     layout=0, activations=None, clip=None, input_forget=0,
@@ -87,7 +92,7 @@ def lstm(
     return unrolled(step_of, x, [h, c], lengths, hidden_size, direction, layout)
 
 
-@operator("GRU", learns=LEARNS, only=ONLY)
+@operator("GRU", learns=LEARNS, only=ONLY, macs=macs)
 def gru(
     x, w, r, b=None, lengths: Plain = None, h=None, *, hidden_size, direction="forward", layout=0, activations=None,
     clip=None, linear_before_reset=0,
@@ -116,7 +121,7 @@ def gru(
     return unrolled(step_of, x, [h], lengths, hidden_size, direction, layout)
 
 
-@operator("RNN", learns=LEARNS, only=ONLY)
+@operator("RNN", learns=LEARNS, only=ONLY, macs=macs)
 def rnn(
     x, w, r, b=None, lengths: Plain = None, h=None, *, hidden_size, direction="forward", layout=0, activations=None,
     clip=None,

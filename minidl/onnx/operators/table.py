@@ -104,7 +104,11 @@ def refusals(graph: Graph) -> list[str]:
     lines += [f"the constant {n!r}: no dtype {a.dtype} here" for n, a in graph.constants.items() if not _known(a.dtype)]
     for node in graph.nodes:
         entry = find(node)
-        why = "no such operator here" if entry is None else entry.refusal(node)
+        if entry is None:
+            versions = OPERATORS.get(node.operator)
+            why = f"it is here from opset {versions[-1].since} on" if versions else "no such operator here"
+        else:
+            why = entry.refusal(node)
         if why is not None:
             lines.append(f"{node.operator} (opset {node.opset}) of node {node.name!r}: {why}")
         for branch in node.branches.values():
