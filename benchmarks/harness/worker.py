@@ -23,7 +23,7 @@ from .ceiling import Cost, costs
 from .interface import Library, Unsupported
 from .libraries import library
 from .meters import repeat
-from .rows import Job, Row, macs
+from .rows import STEP, Job, Row, macs
 
 GEMM = {"cpu": 1024, "gpu": 8192}  # side of the square product that measures the peak
 TINY_GEMM = 256
@@ -157,11 +157,11 @@ class Runner:
     def memory(self) -> int:
         """Bytes at the peak of a few calls, above those in use once the library, model and input are there."""
         early = self.library.recorded_steps
-        if early:
+        if early and self.row.group == STEP:
             parts = self.library.meter.memory_of_parts(partial(self.job.run, before=early), 2)
             self.in_a_step = parts[1]
             return max(parts)
-        self.in_a_step = self.library.meter.memory(lambda: self.job.run(2))
+        self.in_a_step = self.library.meter.memory(lambda: self.job.run(early + 2))
         return self.in_a_step
 
     def step_memory(self) -> int:
