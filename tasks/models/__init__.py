@@ -6,17 +6,53 @@ All take images (N, in_channels, H, W) and give logits (N, num_classes). Those t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .alexnet import AlexNet, alexnet, alexnet_small
+from .convnext import CONVNEXTS
 from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201, densenet_small
+from .efficientnet import EFFICIENTNETS
 from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_small
-from .resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152, resnet_small
+from .inception import InceptionOutputs, inception_v3
+from .mnasnet import MNASNETS
+from .mobilenet_v2 import mobilenet_v2
+from .mobilenet_v3 import MOBILENETS_V3
+from .regnet import REGNETS
+from .resnet import (
+    ResNet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnet_small,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from .shufflenet import SHUFFLENETS
+from .squeezenet import SQUEEZENETS
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 
 CONSTRUCTORS = (
-    alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, googlenet,
-    resnet18, resnet34, resnet50, resnet101, resnet152, densenet121, densenet161, densenet169, densenet201,
+    alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, googlenet, inception_v3,
+    resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, resnext101_32x8d, resnext101_64x4d,
+    wide_resnet50_2, wide_resnet101_2, densenet121, densenet161, densenet169, densenet201, mobilenet_v2,
     alexnet_small, vgg_small, googlenet_small, resnet_small, densenet_small,
 )  # fmt: skip
-MODELS = {constructor.__name__: constructor for constructor in CONSTRUCTORS}
+FAMILIES = (SQUEEZENETS, MOBILENETS_V3, MNASNETS, SHUFFLENETS, EFFICIENTNETS, REGNETS, CONVNEXTS)
+MODELS: dict[str, Callable] = {constructor.__name__: constructor for constructor in CONSTRUCTORS}
+for family in FAMILIES:
+    MODELS |= family
 
-__all__ = ["MODELS", "VGG", "AlexNet", "DenseNet", "GoogLeNet", "GoogLeNetOutputs", "ResNet", *MODELS]
+__all__ = ["MODELS", "VGG", "AlexNet", "DenseNet", "GoogLeNet", "GoogLeNetOutputs", "InceptionOutputs", "ResNet"]
+__all__ += MODELS
+
+
+def __getattr__(name: str) -> Callable:
+    """The networks that a table makes: ``from tasks.models import efficientnet_b0``."""
+    if name in MODELS:
+        return MODELS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

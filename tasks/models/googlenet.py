@@ -141,7 +141,7 @@ class GoogLeNet(nn.Module):
     def forward(self, x: Tensor) -> Any:
         heads = HEADS if self.training and self.aux_logits else {}
         logits = []
-        x = self.transformed(x) if self.transform_input else x
+        x = googles_colours(x) if self.transform_input else x
         for name, layer in self.named_children():
             if name not in HEADS.values():
                 x = layer(x)
@@ -149,11 +149,12 @@ class GoogLeNet(nn.Module):
                 logits.append(getattr(self, heads[name])(x))
         return GoogLeNetOutputs(x, *reversed(logits)) if heads else x
 
-    def transformed(self, x: Tensor) -> Tensor:
-        """From colours less ImageNet's MEAN by its STD, as torchvision's other networks take them, to (c - 0.5) / 0.5,
-        with which its weights of this one were trained."""
-        factor, offset = (v.reshape(1, 3, 1, 1).astype(x.dtype) for v in (STD / 0.5, (MEAN - 0.5) / 0.5))
-        return x * Tensor(factor).to(x.device) + Tensor(offset).to(x.device)
+
+def googles_colours(x: Tensor) -> Tensor:
+    """From colours less ImageNet's MEAN by its STD, as torchvision's other networks take them, to (c - 0.5) / 0.5,
+    with which its weights of the Inception networks were trained."""
+    factor, offset = (v.reshape(1, 3, 1, 1).astype(x.dtype) for v in (STD / 0.5, (MEAN - 0.5) / 0.5))
+    return x * Tensor(factor).to(x.device) + Tensor(offset).to(x.device)
 
 
 def googlenet(

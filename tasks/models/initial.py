@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minidl import nn
 from minidl.core.context import current
+
+he_fan_out = partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu")
+thin = partial(nn.init.normal, std=0.01)
 
 
 def stream(rng: Any) -> np.random.Generator | None:

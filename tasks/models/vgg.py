@@ -5,12 +5,11 @@ Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scal
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from minidl import nn
 
-from .initial import redraw, stream
+from .initial import he_fan_out, redraw, stream, thin
 
 MAPS = (64, 128, 256, 512, 512)  # of each block, which a 2x2 max pool ends
 CONVOLUTIONS = {  # in each block: Table 1, by its column
@@ -59,8 +58,8 @@ class VGG(nn.Sequential):
                 ),
             }
         )  # fmt: skip
-        redraw(self, nn.Conv2d, partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu"), rng, bias=0)
-        redraw(self, nn.Linear, partial(nn.init.normal, std=0.01), rng, bias=0)
+        redraw(self, nn.Conv2d, he_fan_out, rng, bias=0)
+        redraw(self, nn.Linear, thin, rng, bias=0)
 
 
 def vgg11(num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.5, rng: Any = None) -> VGG:
