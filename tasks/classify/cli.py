@@ -14,7 +14,7 @@ from minidl.nn.summary import Summary
 from .. import command
 from ..command import Parser, UsageError, progress
 from ..frame import Task, beside
-from ..models import MODELS, pretrained
+from ..models import MODELS, SMALL, pretrained
 from ..options import given
 from ..run import CHECKPOINT, CLASSES, Job
 from . import chart
@@ -39,7 +39,7 @@ EXAMPLES = f"""examples:
       accuracy, operations and parameters of the well-known networks
 
 models: {", ".join(MODELS)}.
-The small ones take pictures from 8x8 on, the others are made for 224x224."""
+{", ".join(SMALL)} take pictures from 8x8 on; the others are made for 224x224."""
 
 
 Data = tuple[Dataset, np.ndarray | None, list[str]]  # what is learnt, --image prepared for it, names of its classes
@@ -132,7 +132,7 @@ def classify_photographs(options: argparse.Namespace) -> None:
         raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
     if options.checkpoint or options.resume:
         raise UsageError("--weights are of another's network, --checkpoint and --resume of one trained here: give one")
-    images = pictures(options.image, 3, pretrained.SHORT, pretrained.SIDE, stated.get("bits"))
+    images = pictures(options.image, 3, bits=stated.get("bits"), **pretrained.preparation(stated["model"]))
     with progress(f"reading {options.weights}", 1, options.quiet):
         model = pretrained.load(stated["model"], options.weights, options.weights_key, options.strip)
     count = pretrained.dimensions_of(model)["num_classes"]
@@ -151,8 +151,8 @@ def print_rankings(model: nn.Module, images: np.ndarray, names: list[str] | None
 
 def summary(settings: Settings, quiet: bool) -> Summary:
     """Of the network on its data; of a large one without --data on ImageNet's 224x224 and 1000 classes."""
-    if settings.data is None and settings.size is None and not settings.model.endswith("_small"):
-        classes, channels, side = 1000, 3, pretrained.SIDE
+    if settings.data is None and settings.size is None and settings.model not in SMALL:
+        classes, channels, side = 1000, 3, pretrained.preparation(settings.model)["side"]
     else:
         dataset = read_data(settings, quiet)
         classes, channels, side = len(dataset.classes), dataset.channels, dataset.side

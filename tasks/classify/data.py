@@ -180,11 +180,11 @@ def stratified(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray
 # --- pixels
 
 
-def square(image: np.ndarray, short: int, side: int) -> np.ndarray:
+def square(image: np.ndarray, short: int, side: int, bicubic: bool = False) -> np.ndarray:
     """The central square of an image: float (C, H, W) in [0, 1] gives uint8 (C, side, side).
 
-    The shorter side is first made `short` pixels long, bilinear over all pixels that one of the result covers; the
-    longer one is rounded down, the crop's place to the nearest pixel: Resize and CenterCrop of torchvision.
+    The shorter side is first made `short` pixels long, bilinear (or `bicubic`) over all pixels that one of the result
+    covers; the longer one is rounded down, the crop's place to the nearest pixel: Resize and CenterCrop of torchvision.
     """
     from PIL import Image
 
@@ -193,7 +193,8 @@ def square(image: np.ndarray, short: int, side: int) -> np.ndarray:
     size = tuple(int(short * n / min(height, width)) for n in (width, height))
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     left, top = (round((n - side) / 2) for n in size)
-    picture = picture.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + side, top + side))
+    filtered = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    picture = picture.resize(size, filtered).crop((left, top, left + side, top + side))
     return np.asarray(picture).reshape(side, side, -1).transpose(2, 0, 1)  # (side, side, C) -> (C, side, side)
 
 
@@ -204,9 +205,12 @@ def resized(images: np.ndarray, side: int | None) -> np.ndarray:
     return np.stack([square(image.astype(np.float32) / 255, side, side) for image in images])
 
 
-def pictures(files: Sequence[str], channels: int, short: int, side: int, bits: int | None = None) -> np.ndarray:
+def pictures(
+    files: Sequence[str], channels: int, short: int, side: int, bits: int | None = None, bicubic: bool = False
+) -> np.ndarray:
     """A user's image files as pictures, uint8 (N, channels, side, side); bits: see `minidl.data.read_image`."""
-    return np.stack([square(data.read_image(file, gray=channels == 1, bits=bits), short, side) for file in files])
+    images = (data.read_image(file, gray=channels == 1, bits=bits) for file in files)
+    return np.stack([square(image, short, side, bicubic) for image in images])
 
 
 def like_imagenet(images: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from minidl import functional as F
 from minidl.device import to_device
 
 from ..command import UsageError
-from ..models import MODELS, GoogLeNetOutputs
+from ..models import MODELS, GoogLeNetOutputs, InceptionOutputs
 from ..models.pretrained import dimensions
 from ..options import Above, Among, AtLeast, in_words
 from ..own_pictures import OwnPictures, images_below
@@ -28,7 +28,7 @@ from .evaluate import tested
 LEAST = 512  # test pictures that are looked at while training, if there are so many,
 WATCHED = 64  # or one for so many that are trained on: 20 times, at a third of the work, that is a tenth of a run
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
-AUXILIARY = 0.3  # weight of GoogLeNet's other heads: Szegedy et al., "Going deeper with convolutions", section 5
+AUXILIARY = 0.3  # weight of the Inception networks' other heads: Szegedy et al., "Going deeper", section 5
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def terms(model: nn.Module, images: np.ndarray, labels: np.ndarray, device: str)
     """The loss of a batch, the cross entropy, and the share of it that is right."""
     labels = to_device(labels, device)
     outputs = model(Tensor(to_device(images, device)))
-    if isinstance(outputs, GoogLeNetOutputs):
+    if isinstance(outputs, GoogLeNetOutputs | InceptionOutputs):
         logits, *others = outputs
         loss = F.cross_entropy(logits, labels)
         for other in others:

@@ -1,7 +1,8 @@
 """The networks, under torchvision's names: its weights load into them as they stand. MODELS has each by its name.
 
-All take images (N, in_channels, H, W) and give logits (N, num_classes). Those that end in _small take pictures from
-8x8 pixels on. `rng`, a numpy Generator or a seed, decides the initial weights and what dropout drops.
+All take images (N, in_channels, H, W) and give logits (N, num_classes). Those in SMALL, which torchvision has not,
+take pictures from 8x8 pixels on. `rng`, a numpy Generator or a seed, decides the initial weights and what dropout
+drops.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .shufflenet import SHUFFLENETS
 from .squeezenet import SQUEEZENETS
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 
+SMALL = ("alexnet_small", "vgg_small", "googlenet_small", "resnet_small", "densenet_small")
 CONSTRUCTORS = (
     alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, googlenet, inception_v3,
     resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, resnext101_32x8d, resnext101_64x4d,
@@ -47,8 +49,10 @@ MODELS: dict[str, Callable] = {constructor.__name__: constructor for constructor
 for family in FAMILIES:
     MODELS |= family
 
-__all__ = ["MODELS", "VGG", "AlexNet", "DenseNet", "GoogLeNet", "GoogLeNetOutputs", "InceptionOutputs", "ResNet"]
-__all__ += MODELS
+__all__ = [
+    "MODELS", "SMALL", "VGG", "AlexNet", "DenseNet", "GoogLeNet", "GoogLeNetOutputs", "InceptionOutputs", "ResNet",
+    *MODELS,
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Callable:

@@ -13,6 +13,7 @@ from typing import Any
 from minidl import Tensor, nn
 
 from .blocks import SqueezeExcitation, StochasticDepth, conv_norm, multiple
+from .googlenet import googles_colours
 from .initial import he_fan_out, redraw, stream
 
 B0 = (  # Table 1: times wider within, kernel, stride, output maps, blocks
@@ -86,9 +87,10 @@ class EfficientNet(nn.Sequential):
 
     def __init__(
         self, rows: tuple, first: int, last: int, num_classes: int, in_channels: int, *, fused: int, dropout: float,
-        stochastic_depth: float, norm: Any, rng: Any,
+        stochastic_depth: float, transform_input: bool, norm: Any, rng: Any,
     ):  # fmt: skip
         rng = stream(rng)
+        self.transform_input = transform_input
         unit = partial(conv_norm, norm=norm, activation=nn.SiLU, rng=rng)
         features, maps = [unit(in_channels, first, 3, 2)], first
         total, done = sum(row[-1] for row in rows), 0
@@ -114,12 +116,18 @@ class EfficientNet(nn.Sequential):
         bound = num_classes**-0.5
         redraw(self, nn.Linear, partial(nn.init.uniform, low=-bound, high=bound), rng, bias=0)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(googles_colours(x) if self.transform_input else x)
+
 
 def efficientnet(
     version: str, num_classes: int = 1000, in_channels: int = 3, *, dropout: float | None = None,
-    stochastic_depth: float = 0.2, rng: Any = None,
+    stochastic_depth: float = 0.2, transform_input: bool = False, rng: Any = None,
 ) -> EfficientNet:  # fmt: skip
-    """EfficientNet `version`, "b0" to "b7": Table 1, scaled; "v2_s", "v2_m", "v2_l". `dropout`: the paper's."""
+    """EfficientNet `version`, "b0" to "b7": Table 1, scaled; "v2_s", "v2_m", "v2_l". `dropout`: the paper's.
+
+    torchvision's weights of v2_l need `transform_input=True`, as GoogLeNet's.
+    """
     if version in V2:
         rows, last, fused, norm = V2[version], 1280, FUSED, partial(nn.BatchNorm2d, eps=0.001)
         first, usual = rows[0][3], DROPOUT[version]
@@ -130,7 +138,7 @@ def efficientnet(
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01) if version >= "b5" else nn.BatchNorm2d
     return EfficientNet(
         rows, first, last, num_classes, in_channels, fused=fused, dropout=usual if dropout is None else dropout,
-        stochastic_depth=stochastic_depth, norm=norm, rng=rng,
+        stochastic_depth=stochastic_depth, transform_input=transform_input, norm=norm, rng=rng,
     )  # fmt: skip
 
 

@@ -16,6 +16,39 @@ from minidl.nn.loading import nestings
 from . import MODELS
 
 SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, as torchvision's weights are used
+SIZES = {  # of others; of each network's first weights, IMAGENET1K_V1
+    "inception_v3": (342, 299),
+    "efficientnet_b1": (256, 240),
+    "efficientnet_b2": (288, 288),
+    "efficientnet_b3": (320, 300),
+    "efficientnet_b4": (384, 380),
+    "efficientnet_b5": (456, 456),
+    "efficientnet_b6": (528, 528),
+    "efficientnet_b7": (600, 600),
+    "efficientnet_v2_s": (384, 384),
+    "efficientnet_v2_m": (480, 480),
+    "efficientnet_v2_l": (480, 480),
+    "regnet_y_128gf": (384, 384),
+    "convnext_tiny": (236, 224),
+    "convnext_small": (230, 224),
+    "convnext_base": (232, 224),
+    "convnext_large": (232, 224),
+    "mnasnet0_75": (232, 224),
+    "mnasnet1_3": (232, 224),
+    "shufflenet_v2_x1_5": (232, 224),
+    "shufflenet_v2_x2_0": (232, 224),
+    "resnext101_64x4d": (232, 224),
+}
+# beginnings of the names of those whose pictures are resized by the bicubic filter
+BICUBIC = ("efficientnet_b", "efficientnet_v2_l", "regnet_y_128gf")
+HEADS = {"googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": ""}  # whose input is transformed
+
+
+def preparation(name: str) -> dict[str, Any]:
+    """How pictures are made ready for a network's weights: the shorter side they are resized to and whether with the
+    bicubic filter, the side of the square cut then. Options of `tasks.classify.data.square`."""
+    short, side = SIZES.get(name, (SHORT, SIDE))
+    return {"short": short, "side": side, "bicubic": name.startswith(BICUBIC)}
 
 
 def dimensions(model: nn.Module, state: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -25,7 +58,7 @@ def dimensions(model: nn.Module, state: Mapping[str, np.ndarray]) -> dict[str, i
     """
     weights = [f"{path}.weight" for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     first, last = (np.shape(state.get(name)) for name in (weights[0], weights[-1]))
-    return {"num_classes": last[0], "in_channels": first[1]} if (len(first), len(last)) == (4, 2) else {}
+    return {"num_classes": last[0], "in_channels": first[1]} if len(first) == 4 and len(last) in (2, 4) else {}
 
 
 def dimensions_of(model: nn.Module) -> dict[str, int]:
@@ -44,10 +77,10 @@ def load(name: str, path: str | os.PathLike, key: str | None = None, strip: str 
     with nn.init.undrawn():
         model = make()  # before the file is read: its zeros lie in memory that was never used, and so take none
         state = load_weights(path, key, strip)
-        options = _options(name, state)
+        more = options(name, state)
         found = dimensions(model, state)
-        if options or found != dimensions_of(model):
-            model = make(**found, **options)
+        if more or found != dimensions_of(model):
+            model = make(**found, **more)
     try:
         model.load_state_dict(state)
     except ValueError as error:
@@ -72,17 +105,27 @@ def _way(way: tuple[str | None, str | None]) -> str:
     return f"{f'under {key!r}' if key else f'with {strip!r} in their names'}: add {' '.join(options)}"
 
 
-def _options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    if name != "googlenet":
+def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """What the constructor of a network needs, so that torchvision's weights `state` fit and see what they should."""
+    if name not in HEADS:
         return {}
-    return {"aux_logits": any(key.startswith("aux1.") for key in state), "transform_input": True}
+    heads = {"aux_logits": any(key.startswith(HEADS[name]) for key in state)} if HEADS[name] else {}
+    return {**heads, "transform_input": True}
+
+
+def leave_heads(model: nn.Module) -> None:
+    """Without the auxiliary heads, if it has them."""
+    for name, _ in list(model.named_children()):
+        if name in ("aux1", "aux2", "AuxLogits"):
+            model.aux_logits = False
+            setattr(model, name, None)
 
 
 def whose(state: Mapping[str, np.ndarray]) -> str | None:
     """The network of this package to which weights belong, by the names and the shapes of all but the last layer."""
     for name, make in MODELS.items():
         with nn.init.undrawn():
-            model = make(**_options(name, state))
+            model = make(**options(name, state))
         shapes = {key: p.shape for key, p in model.named_parameters()}
         same = [np.shape(state.get(key)) == shape for key, shape in shapes.items()]
         if sum(same) >= len(same) - 2 and set(shapes) <= set(state):

@@ -30,15 +30,15 @@ METHODS = {"scratch": "from scratch", "frozen": "frozen features", "finetune": "
 
 
 def head(model: nn.Module) -> tuple[nn.Module, str]:
-    """Where the last layer of a network of tasks.classify is: the module that has it, and its name there.
+    """Where the last layer of a network of tasks.models is: the module that has it, and its name there.
 
-    It is fc (ResNet, GoogLeNet), classifier (DenseNet), or the last of classifier (AlexNet, VGG).
+    Raises ValueError for a SqueezeNet, which has no linear layer.
     """
-    name = "fc" if hasattr(model, "fc") else "classifier"
-    last = getattr(model, name)
-    if isinstance(last, nn.Sequential):
-        return last, [child for child, _ in last.named_children()][-1]
-    return model, name
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(model).__name__} ends in a convolution, not in a linear layer: choose another network")
+    owner, _, name = linear[-1].rpartition(".")
+    return dict(model.named_modules())[owner], name
 
 
 def layer(model: nn.Module) -> nn.Linear:

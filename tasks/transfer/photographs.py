@@ -17,7 +17,7 @@ from ..classify import MODELS
 from ..classify.data import Part, PictureBatches, Reader
 from ..classify.evaluate import Result, tested
 from ..command import each
-from ..models import GoogLeNet, pretrained
+from ..models import SMALL, pretrained
 from ..options import Above, Among, AtLeast
 from ..own_pictures import OwnPictures, images_below
 from ..run import CLASSES, write_text
@@ -52,30 +52,30 @@ class Own(OwnPictures):
 
     @property
     def side(self) -> int:
-        return self.size or (32 if self.model.endswith("_small") else pretrained.SIDE)
+        return self.size or (32 if self.model in SMALL else pretrained.preparation(self.model)["side"])
 
     def pretrained(self) -> nn.Module:
         """The network with the weights of the file, or with random ones."""
         if self.weights is None:
             return self.build(2, data.generator(self.seed, WEIGHTS))
         model = pretrained.load(self.model, self.weights, self.weights_key, self.strip)
-        if isinstance(model, GoogLeNet):  # its other heads are for the old classes
-            model.aux_logits, model.aux1, model.aux2 = False, None, None
+        pretrained.leave_heads(model)  # they are for the old classes
         return model
 
     def build(self, classes: int, rng: Any) -> nn.Module:
         """The network with random weights, for photographs prepared as torchvision's networks need them."""
-        options = {"aux_logits": False, "transform_input": True} if self.model == "googlenet" else {}
-        return MODELS[self.model](num_classes=classes, rng=rng, **options)
+        return MODELS[self.model](num_classes=classes, rng=rng, **pretrained.options(self.model, {}))
 
 
 def read(own: Own, progress: Callable) -> tuple[Part, list[str]]:
     """The photographs in the folders of the data, cut to squares, and the names of the folders, which are the classes.
 
-    As torchvision prepares them: the shorter side to 256 pixels, the central 224 (in this proportion for other sizes).
+    As torchvision prepares them, for most networks: the shorter side to 256 pixels, the central 224; in its proportion
+    for other sizes.
     They are kept as bytes: 150 kB each at 224. Raises OSError or ValueError in one line that names folder or file.
     """
-    root, short = own.data, round(own.side * pretrained.SHORT / pretrained.SIDE)
+    usual = pretrained.preparation(own.model)
+    root, short = own.data, round(own.side * usual["short"] / usual["side"])
     _, labels, names = data.class_folders(root)
     if set(map(str.lower, names)) <= NOT_CLASSES:
         raise ValueError(f"{root}: {', '.join(names)} are parts, not classes; give --data {Path(root, names[0])}")

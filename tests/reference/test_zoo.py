@@ -1,5 +1,5 @@
-"""Every classifier of torchvision's: the same names, the same outputs with the same random weights, for some of them the
-same gradients and statistics in training."""
+"""Every classifier of torchvision's: the same names, the same outputs with the same random weights; of some the same
+gradients and statistics in training."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from .torchvision_models import torch, torchvision  # first: it skips where they
 import minidl as md  # isort: skip
 from minidl import functional as F  # isort: skip
 from minidl import nn  # isort: skip
-from tasks.models import MODELS  # isort: skip
+from tasks.models import MODELS, pretrained  # isort: skip
 
 pytestmark = pytest.mark.reference
 CLASSES = 10
@@ -110,3 +110,11 @@ def test_a_step_of_training_is_torchvisions(name):
     state = ours.state_dict()
     for key, array in theirs.state_dict().items():
         np.testing.assert_allclose(state[key], array.numpy(), rtol=1e-6, atol=1e-9, err_msg=key)
+
+
+def test_pictures_are_prepared_as_torchvision_does_for_its_first_weights():
+    for name in {*NAMES, *HUGE} & set(MODELS):
+        how = next(iter(torchvision.models.get_model_weights(name))).transforms()
+        bicubic = how.interpolation.value == "bicubic"
+        wanted = {"short": how.resize_size[0], "side": how.crop_size[0], "bicubic": bicubic}
+        assert pretrained.preparation(name) == wanted, name

@@ -13,8 +13,9 @@ from PIL import Image
 
 import tasks.__main__ as frame
 from tasks.classify import cli, data, evaluate, train
+from tasks.models import SMALL
 from tasks.run import read_state
-from tests.tasks.classify.test_classify import SMALL, run
+from tests.tasks.classify.test_classify import run
 from tests.tasks.classify.test_data import photographs
 
 # --- the command, from end to end

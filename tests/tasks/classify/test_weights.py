@@ -13,8 +13,8 @@ from PIL import Image
 import minidl as md
 from minidl import nn
 from tasks.classify import MODELS, data
-from tasks.models import pretrained
-from tests.tasks.classify.test_classify import SMALL, run
+from tasks.models import SMALL, pretrained
+from tests.tasks.classify.test_classify import run
 
 
 def randomised(model, seed=0):

@@ -18,7 +18,7 @@ from minidl import nn
 from tasks.classify import MODELS, evaluate
 from tasks.classify.data import Part, PictureBatches, like_imagenet
 from tasks.command import UsageError, progress
-from tasks.models import pretrained
+from tasks.models import SMALL, pretrained
 from tasks.transfer import METHODS, compare, features, freeze, head, learn, photographs, replace_head, source, thaw
 from tasks.transfer.methods import FeatureBatches, layer
 
@@ -57,8 +57,13 @@ def changed(before, model):
 
 # --- the head, and freezing the rest
 
+HEADS = [  # one of each family
+    *SMALL, "vgg11", "googlenet", "resnet18", "densenet121", "inception_v3", "mobilenet_v2", "mobilenet_v3_small",
+    "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny",
+]  # fmt: skip
 
-@pytest.mark.parametrize("name", MODELS)
+
+@pytest.mark.parametrize("name", HEADS)
 def test_the_head_of_every_network_is_the_layer_that_gives_its_logits(name):
     with nn.init.undrawn():
         model = MODELS[name](num_classes=7)
@@ -70,7 +75,9 @@ def test_the_head_of_every_network_is_the_layer_that_gives_its_logits(name):
     assert list(model.state_dict()) == names and layer(model).weight.shape == (3, inputs)
 
 
-SMALL = [name for name in MODELS if name.endswith("_small")]
+def test_a_network_that_ends_in_a_convolution_has_no_head():
+    with pytest.raises(ValueError, match="SqueezeNet ends in a convolution"):
+        head(MODELS["squeezenet1_1"](num_classes=7))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -307,13 +314,15 @@ def test_weights_of_a_file_are_kept_bit_for_bit_by_frozen_features(name, tmp_pat
     assert again(md.Tensor(np.zeros((1, 3, size, size), np.float32))).shape == (1, 2)
 
 
-def test_googlenets_other_heads_are_left_out_in_training(tmp_path):
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_other_heads_are_left_out_in_training(name, tmp_path):
     file = tmp_path / "weights.safetensors"
-    md.save_weights(file, MODELS["googlenet"](num_classes=5, rng=3).state_dict())
-    model = photographs.Own("x", "googlenet", str(file)).pretrained()
+    with nn.init.undrawn():
+        md.save_weights(file, MODELS[name](num_classes=5).state_dict())
+    model = photographs.Own("x", name, str(file)).pretrained()
     thaw(model)
-    assert model(md.Tensor(np.zeros((2, 3, 32, 32), np.float32))).shape == (2, 5)
-    assert not any(key.startswith("aux") for key in model.state_dict())
+    assert model(md.Tensor(np.zeros((2, 3, 75, 75), np.float32))).shape == (2, 5)
+    assert model.transform_input and not any(key.lower().startswith("aux") for key in model.state_dict())
 
 
 def test_parts_of_photographs_are_apart_and_have_every_class():
