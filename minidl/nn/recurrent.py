@@ -157,6 +157,9 @@ class Cell(Module):
         entering = F.linear(x, self.weight_ih, self.bias_ih)
         return self.kind.step(self, entering, state, self.weight_hh, self.bias_hh)
 
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
 
 class RNNCell(Cell):
     """See RNN."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_function import made_once
 from ..core.tensor import Tensor, as_tensor
+from ..device import to_device
 from .indexing import where
 from .linear import linear, matmul
 from .norm import dropout
@@ -34,12 +36,18 @@ def attention_weights(
     """The softmax, (..., L, S), of which `p` is dropped."""
     scores = matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), swapaxes(key, -1, -2))
     if causal:
-        scores = where(np.tri(*scores.shape[-2:], dtype=bool), scores, -math.inf)
+        scores = where(to_device(_past(*scores.shape[-2:]), scores.device), scores, -math.inf)
     if mask is not None:
         mask = as_tensor(mask)
         scores = where(mask, scores, -math.inf) if mask.dtype == bool else scores + mask
     weights = softmax(scores, -1)
     return dropout(weights, p, rng=rng) if p else weights
+
+
+@made_once
+def _past(rows: int, columns: int) -> np.ndarray:
+    """Which keys a query may look at: those before it, and its own."""
+    return np.tri(rows, columns, dtype=bool)
 
 
 def multi_head_attention(

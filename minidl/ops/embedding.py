@@ -7,6 +7,7 @@ from typing import Any
 from ..core.array_function import ArrayFunction
 from ..core.tensor import Tensor, as_array, as_tensor
 from .indexing import getitem_p, where
+from .shape import expand_dims
 
 
 def embedding(index: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -14,14 +15,14 @@ def embedding(index: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
 
     The row `padding_idx` gets no gradient. Raises IndexError for a number that is no row.
     """
-    index, weight = as_array(index), as_tensor(weight)
+    rows, index, weight = as_tensor(index), as_array(index), as_tensor(weight)
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: rows are numbered by integers, got {index.dtype}")
     require_rows(index, count=len(weight))
     y = getitem_p(weight, index=(index,))
     if padding_idx is None:
         return y
-    return where((index == padding_idx % len(weight))[..., None], Tensor(y.data), y)
+    return where(expand_dims(rows, -1) == padding_idx % len(weight), y.detach(), y)
 
 
 @ArrayFunction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.context import current
 from ..core.primitive import primitive
 from ..core.tensor import Tensor
 
@@ -24,4 +25,6 @@ def hooked_x(g, y, x, *, hook):
 def hooked(x: Tensor, hook: Callable[[Tensor], Any]) -> Tensor:
     """x itself. When a backward pass comes by, ``hook(g)`` is called with the cotangent g of what is made of this x;
     what it returns, unless None, goes on in its place: then the result is no longer a gradient."""
+    if (trace := current().trace) is not None:
+        trace.refuse("a hook looks at a gradient")
     return hooked_p(x, hook=hook)

@@ -183,16 +183,20 @@ def _of_values(func: Callable) -> Callable:
     return lambda *values: unwrap(func(*map(wrap, values)))
 
 
+def _cut(value: Value, create_graph: bool) -> Tensor:
+    return wrap(value) if create_graph else wrap(value.detach())
+
+
 class functional:
     """torch.autograd.functional, of functions of one tensor."""
 
     @staticmethod
     def jacobian(func: Callable, inputs: Tensor, create_graph: bool = False, **options: Any) -> Tensor:
-        return wrap(calculus.jacobian(_of_values(func), inputs.value))
+        return _cut(calculus.jacobian(_of_values(func), inputs.value), create_graph)
 
     @staticmethod
     def hessian(func: Callable, inputs: Tensor, create_graph: bool = False, **options: Any) -> Tensor:
-        return wrap(calculus.hessian(_of_values(func), inputs.value))
+        return _cut(calculus.hessian(_of_values(func), inputs.value), create_graph)
 
     @staticmethod
     def vjp(func: Callable, inputs: Tensor, v: Any = None, **options: Any) -> tuple:

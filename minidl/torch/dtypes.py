@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -167,9 +168,12 @@ class Size(tuple):
         return Size, (tuple(self),)
 
 
-def finfo(kind: Any = None) -> np.finfo:
+def finfo(kind: Any = None) -> SimpleNamespace:
     """The limits of a floating-point dtype."""
-    return np.finfo(_default if kind is None else np.dtype(kind))
+    limits = np.finfo(_default if kind is None else np.dtype(kind))
+    names = ("eps", "max", "min", "tiny", "smallest_normal", "resolution")
+    named = {name: float(getattr(limits, name)) for name in names}
+    return SimpleNamespace(**named, bits=limits.bits, dtype=limits.dtype.name)
 
 
 def iinfo(kind: Any) -> np.iinfo:

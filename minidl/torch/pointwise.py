@@ -125,7 +125,12 @@ def pow(input: Any, exponent: Any) -> Value:
             input = to_float(input)
         return input**exponent
     a, b = together(input, exponent)
-    return as_tensor(a) ** b if isinstance(b, Value) or isinstance(a, Value) else Value(np.asarray(a**b))
+    return a**b
+
+
+def float_power(input: Any, exponent: Any) -> Value:
+    a, b = (x.astype(np.float64) if isinstance(x, Value) else float(x) for x in (input, exponent))
+    return a**b
 
 
 def square(input: Value) -> Value:
@@ -254,7 +259,7 @@ def where(condition: Value, input: Any = None, other: Any = None) -> Any:
         return tuple([Value(i) for i in condition.data.nonzero()])
     kind = result_type(input, other)
     a, b = (x.astype(kind) if isinstance(x, Value) else np.asarray(x, kind) for x in (input, other))
-    return F.where(condition, a, b)
+    return F.where(condition, a, b).astype(kind)
 
 
 def lerp(input: Value, end: Any, weight: Any) -> Value:
@@ -347,7 +352,8 @@ TABLE: dict[str, Callable] = {
                                               "expm1", "log1p")},
     **{n: _also_of_integers(getattr(F, n)) for n in ("floor", "ceil", "trunc")},
     **{f.__name__: f for f in (
-        add, sub, rsub, mul, div, floor_divide, remainder, fmod, pow, square, rsqrt, reciprocal, neg, positive, exp2,
+        add, sub, rsub, mul, div, floor_divide, remainder, fmod, pow, float_power, square, rsqrt, reciprocal, neg,
+        positive, exp2,
         log2, log10, tan, sinh, cosh, asin, acos, atan, atan2, asinh, acosh, atanh, frac, logit, round, clamp,
         clamp_min,
         clamp_max, maximum, minimum, lerp, addcmul, addcdiv, hypot, logaddexp, xlogy, nan_to_num, deg2rad, rad2deg,

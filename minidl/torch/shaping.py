@@ -205,7 +205,7 @@ def _at_least(n: int) -> Callable:
         several = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
         found = []
         for x in several:
-            full = {1: (1,), 2: (1, x.size), 3: (1, *x.shape, 1) if x.ndim == 2 else (1, x.size, 1)}[n]
+            full = {1: (1,), 2: (1, x.size), 3: (*x.shape, 1) if x.ndim == 2 else (1, x.size, 1)}[n]
             found.append(x.reshape(full) if x.ndim < n else x)
         return found[0] if several is tensors and len(found) == 1 else tuple(found)
 

@@ -160,6 +160,15 @@ FUNCTIONS = {
     "pixel_shuffle": lambda t: F.pixel_shuffle(t(2, 8, 3, 2), 2),
     "pixel_unshuffle": lambda t: F.pixel_unshuffle(t(2, 3, 4, 6), 2),
     "einsum": lambda t: (F.einsum("bij,bkj->bik", t(2, 3, 4), t(2, 2, 4)), F.einsum("ii->i", t(3, 3))),
+    "arctan": lambda t: F.arctan(t(3, 4)),
+    "embedding": lambda t: F.embedding(t.ints(4, 3, 2), t(4, 5), 1),
+    "hooked": lambda t: F.hooked(t(3, 4), lambda g: 2 * g),
+    "scaled_dot_product_attention": lambda t: F.scaled_dot_product_attention(
+        t(2, 3, 4), t(2, 3, 4), t(2, 3, 5), causal=True
+    ),
+    "multi_head_attention": lambda t: F.multi_head_attention(
+        t(2, 3, 4), t(2, 5, 4), t(2, 5, 4), 2, t(12, 4), t(12), t(4, 4), t(4)
+    ),
     "gather": lambda t: F.gather(t(3, 4), 1, t.ints(4, 3, 2)),
     "scatter": lambda t: F.scatter(t(3, 4), 1, t.ints(4, 3, 2), t(3, 2)),
     "scatter_add": lambda t: F.scatter_add(t(3, 4), 1, t.ints(4, 3, 2), t(3, 2)),

@@ -17,6 +17,7 @@ REFUSED = {
     "F.dropout", "F.dropout1d", "F.dropout2d", "F.dropout3d",  # these cases make a generator in each call
     "F.batch_norm",  # makes parameters in each call
     "F.einsum",  # takes a diagonal
+    "F.hooked",  # calls what cannot be recorded
     "__getitem__",  # by a mask: a shape that depends on values
 }  # fmt: skip
 

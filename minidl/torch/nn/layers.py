@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ... import nn as engine
 from .. import losses
-from ..tensor import Tensor
+from ..creation import empty
+from ..tensor import Parameter, Tensor
 from . import functional as F
 from .module import Module, layer
 
@@ -45,7 +46,19 @@ class Applied(Module):
 
     def extra_repr(self) -> str:
         shown = {n: getattr(self, n) for n in self.options}
-        return ", ".join(f"{n}={v}" for n, v in shown.items() if n != "inplace" or v)
+        return ", ".join(f"{n}={v!r}" for n, v in shown.items() if n != "inplace" or v)
+
+
+class Pooled(Applied):
+    """Pooling: windows stand side by side unless a stride says otherwise."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.stride = self.kernel_size if self.stride is None else self.stride
+
+    def extra_repr(self) -> str:
+        shown = [n for n in self.options if n != "return_indices"]
+        return ", ".join(f"{n}={getattr(self, n)}" for n in shown)
 
 
 class Dropped(Applied):
@@ -53,6 +66,9 @@ class Dropped(Applied):
 
     def forward(self, input: Tensor) -> Tensor:
         return type(self).function(input, self.p, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 REQUIRED = object()
@@ -89,7 +105,7 @@ APPLIED: dict[str, tuple[str, dict[str, Any]]] = {  # class -> function, options
 }
 for _name, (_function, _options) in APPLIED.items():
     _members = {"function": staticmethod(getattr(F, _function)), "options": _options, "__module__": "torch.nn"}
-    LAYERS[_name] = type(_name, (Applied,), _members)
+    LAYERS[_name] = type(_name, (Pooled if "Pool" in _name else Applied,), _members)
 for _name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"):
     _function = {"AlphaDropout": "alpha_dropout"}.get(_name, _name.lower())
     _members = {"function": staticmethod(getattr(F, _function)), "options": DROPOUT, "__module__": "torch.nn"}
@@ -135,15 +151,17 @@ class Bilinear(Module):
     """``y_o = x1^T W_o x2 + b_o``."""
 
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True):
-        from ..creation import empty
-        from ..tensor import Parameter
-
         bound = in1_features**-0.5
+        self.text = f"in1_features={in1_features}, in2_features={in2_features}, "
+        self.text += f"out_features={out_features}, bias={bias}"
         self.weight = Parameter(empty(out_features, in1_features, in2_features).uniform_(-bound, bound))
         self.bias = Parameter(empty(out_features).uniform_(-bound, bound)) if bias else None
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return self.text
 
 
 class _Loss(Module):

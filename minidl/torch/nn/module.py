@@ -247,8 +247,18 @@ class Module(engine.Module):
             if isinstance(target, Tensor):
                 target = target.dtype
             if target is not None and not isinstance(target, str | int | bool):
-                super().to(as_numpy(target))
+                self._cast(as_numpy(target))
         return self
+
+    def _cast(self, kind: np.dtype) -> None:
+        for _, module, name, array in list(self._state()):
+            if array.dtype.kind == "f":
+                value = vars(module)[name]
+                if isinstance(value, EngineParameter):
+                    value.data = array.astype(kind)
+                    value.grad = None if value.grad is None else value.grad.astype(kind)
+                else:
+                    vars(module)[name] = array.astype(kind)
 
     def _apply(self, change: Callable) -> Module:
         for p in self.parameters():
