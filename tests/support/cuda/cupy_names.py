@@ -11,7 +11,8 @@ def _names(text: str) -> frozenset[str]:
 
 
 UFUNCS = _names("""
-    abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil conj conjugate copysign cos cosh divide equal exp
+    abs absolute add arctan
+    arctan2 bitwise_and bitwise_or bitwise_xor ceil conj conjugate copysign cos cosh divide equal exp
     exp2 expm1 floor floor_divide fmax fmin greater greater_equal hypot invert isfinite isinf isnan left_shift less
     less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative
     not_equal positive power reciprocal remainder right_shift rint sign sin sinh sqrt square subtract tan tanh
