@@ -15,6 +15,7 @@ ONNX = ["onnx>=1.19"]  # reads and writes the files; nothing of it runs a networ
 TEST = [
     *TASKS,
     *ONNX,
+    "h5py>=3.10",  # Keras's and MATLAB's files
     "hypothesis>=6.100",
     "nibabel>=5.2",  # an oracle for our reader of NIfTI
     "playwright>=1.40",  # drives a browser that is installed; it brings none
@@ -38,6 +39,7 @@ setup(
         "tasks": TASKS,
         "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores
         "onnx": ONNX,
+        "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
         "reference": ["torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0"],
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],

@@ -17,6 +17,7 @@ TOOLS = {
     "convmatrix": "minidl.study.convmatrix.command",
     "assignment": "minidl.study.assignment.__main__",
     "onnx": "minidl.study.onnx_graph",
+    "weights": "tasks.models.weights",  # which knows our networks: the program runs it, no module of ours imports it
 }
 COMMANDS = Commands("minidl", "tool", TOOLS, "tasks")
 main = COMMANDS.main

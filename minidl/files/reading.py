@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class WeightsError(ValueError):
     """A file of weights is damaged, hostile, or not a file of weights. The message is one line."""
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """An array in a file: its shape, its dtype by the file's own name, and how to read it, as a fresh array."""
 
     shape: tuple[int, ...]

@@ -14,6 +14,7 @@ from minidl import load_weights, nn
 from minidl.nn.loading import nestings
 
 from . import MODELS
+from .densenet import OLD_NAME
 
 SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, as torchvision's weights are used
 SIZES = {  # of others; of each network's first weights, IMAGENET1K_V1
@@ -69,7 +70,8 @@ def dimensions_of(model: nn.Module) -> dict[str, int]:
 def load(name: str, path: str | os.PathLike, key: str | None = None, strip: str | None = None) -> nn.Module:
     """The network `name` with the weights of a file of torchvision's, whatever its number of classes; in eval mode.
 
-    `key` and `strip` are those of `load_weights`, for a checkpoint with more in it and names with a prefix.
+    `key` and `strip` are those of `load_weights`, for a checkpoint with more in it and names with a prefix; without
+    them a prefix that all names have is found.
     GoogLeNet gets auxiliary heads if the file has them, and transforms its input, as torchvision's does with weights.
     Raises ValueError if the file holds the weights of another network: in one line if it is known which.
     """
@@ -77,6 +79,11 @@ def load(name: str, path: str | os.PathLike, key: str | None = None, strip: str 
     with nn.init.undrawn():
         model = make()  # before the file is read: its zeros lie in memory that was never used, and so take none
         state = load_weights(path, key, strip)
+        wanted = [path for path, _ in model.named_parameters()]
+        ways = [] if key or strip else list(nestings(older_names(state), wanted))
+        if len(ways) == 1 and wanted[0] not in state:
+            state = load_weights(path, *ways[0])
+        state = older_names(state)
         more = options(name, state)
         found = dimensions(model, state)
         if more or found != dimensions_of(model):
@@ -84,7 +91,7 @@ def load(name: str, path: str | os.PathLike, key: str | None = None, strip: str 
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        if ways := list(nestings(state, [key for key, _ in model.named_parameters()])):
+        if ways and wanted[0] not in state:
             raise ValueError(f"{path} holds the weights of {name} {' and '.join(map(_way, ways))}") from None
         if other := whose(state):
             raise ValueError(f"{path} holds the weights of {other}, not of {name}: use --model {other}") from None
@@ -103,6 +110,11 @@ def _way(way: tuple[str | None, str | None]) -> str:
     key, strip = way
     options = [f"--weights-key {key}"] * bool(key) + [f"--strip {strip}"] * bool(strip)
     return f"{f'under {key!r}' if key else f'with {strip!r} in their names'}: add {' '.join(options)}"
+
+
+def older_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of torchvision's files of DenseNet, norm.1, as its modules have them, norm1."""
+    return {OLD_NAME.sub(r"\1\2.", name): value for name, value in state.items()}
 
 
 def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:

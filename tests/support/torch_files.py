@@ -39,13 +39,17 @@ class Storage:
     dtype: Global
     key: str
     numel: int
+    view: tuple = ()
 
 
 class Tensor:
-    """Pickled as a torch tensor in C order, its entries in a storage of its own."""
+    """Pickled as a torch tensor in C order, its entries in a storage of its own; of the class `kind`, not by dtype.
 
-    def __init__(self, array):
-        self.array = np.array(array, order="C")
+    old: as torch before 0.4 wrote it, its storage a view of a larger one.
+    """
+
+    def __init__(self, array, kind=None, old=False):
+        self.array, self.kind, self.old = np.array(array, order="C"), kind, old
 
 
 class _Pickler(pickle._Pickler):
@@ -57,20 +61,25 @@ class _Pickler(pickle._Pickler):
         if isinstance(obj, Global):
             self.write(f"c{obj.module}\n{obj.name}\n".encode())
         elif isinstance(obj, Tensor):
-            self.save_tensor(obj.array)
+            self.save_tensor(obj)
         else:
             super().save(obj, save_persistent_id)
 
-    def save_tensor(self, a):
-        key = str(len(self.storages))
-        self.storages[key] = a
-        storage = Storage(Global("torch", STORAGES[a.dtype.str[1:]]), key, a.size)
+    def save_tensor(self, tensor):
+        a, key = tensor.array, str(len(self.storages))
+        kind = Global("torch", tensor.kind or STORAGES[a.dtype.str[1:]])
         strides = tuple(s // a.itemsize for s in a.strides)
-        arguments = (storage, 0, a.shape, strides, False, OrderedDict())
-        self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), arguments)
+        if tensor.old:
+            self.storages[key] = np.concatenate([[7, 7], a.ravel()]).astype(a.dtype)
+            storage = Storage(kind, key, a.size + 2, ((f"{key}v", 2, a.size),))
+            self.save_reduce(Global("torch._utils", "_rebuild_tensor"), (storage, 0, a.shape, strides))
+        else:
+            self.storages[key] = a
+            arguments = (Storage(kind, key, a.size), 0, a.shape, strides, False, OrderedDict())
+            self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), arguments)
 
     def persistent_id(self, obj):
-        return ("storage", obj.dtype, obj.key, "cpu", obj.numel) if isinstance(obj, Storage) else None
+        return ("storage", obj.dtype, obj.key, "cpu", obj.numel, *obj.view) if isinstance(obj, Storage) else None
 
 
 def torch_file(tree, legacy=False, protocol=2, crc=True):

@@ -31,9 +31,13 @@ class Contents:
     others: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def prefix_of(self, key: str | None) -> str:
+        """What the names under `key` begin with; without a key, those of the weights."""
+        return self.prefix if key is None else prefix_under((name for name, _ in self.entries), key)
+
     def under(self, key: str | None) -> dict[str, Entry]:
         """The entries whose names are under `key`, which is left out; without a key, the weights."""
-        prefix = self.prefix if key is None else prefix_under((name for name, _ in self.entries), key)
+        prefix = self.prefix_of(key)
         found: dict[str, Entry] = {}
         for name, entry in self.entries:
             if name.startswith(prefix):

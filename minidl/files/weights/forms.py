@@ -18,12 +18,14 @@ from .contents import Contents
 from .zips import Archive
 
 UNPACKED = {  # how files that one program of the standard library packed begin
-    b"\x1f\x8b": ("gzip", gzip.GzipFile),
+    b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
     b"\x78\x01": ("zlib", None), b"\x78\x5e": ("zlib", None), b"\x78\x9c": ("zlib", None), b"\x78\xda": ("zlib", None),
 }  # fmt: skip
 ZIP, PICKLE = (b"PK\x03\x04", b"PK\x05\x06"), re.compile(rb"\x80[\2-\5]|\([dl](p\d|q)|c[\w.]+\n\w+\n|[]}]q")
+
+PIECE = 1 << 20  # bytes that are unpacked at once
 
 # What is not read: how it begins (at a place), what it is, what to do.
 NAMED = [
@@ -158,11 +160,16 @@ def _read_shards(source: Source) -> Contents:
 
 def _unpacked(source: Source, program: str, opener: Callable | None) -> Source:
     """The bytes that a program packed, as long as they stay within the budget."""
-    most = source.budget.left
+    pieces: list[bytes] = []
     if opener is None:
-        data = zlib.decompressobj().decompress(source.data, most)
+        unpacker, left = zlib.decompressobj(), source.data
+        while len(left):
+            pieces.append(unpacker.decompress(left, PIECE))
+            left = unpacker.unconsumed_tail
+            source.budget.spend(len(pieces[-1]), f"what {program} packed")
     else:
         with opener(source.file()) as file:
-            data = file.read(most)
-    source.budget.spend(len(data) + (len(data) >= most), f"what {program} packed")
-    return Source(source.path, memoryview(data), source.budget, source.config)
+            while piece := file.read(PIECE):
+                pieces.append(piece)
+                source.budget.spend(len(piece), f"what {program} packed")
+    return Source(source.path, memoryview(b"".join(pieces)), source.budget, source.config)

@@ -84,19 +84,25 @@ def test_weights_of_another_network_are_named_in_one_line(tmp_path):
         pretrained.load("resnet34", tmp_path / "a.safetensors")
 
 
-def test_weights_with_something_before_their_names_say_what_to_add(tmp_path):
+def test_weights_with_something_before_their_names_are_found(tmp_path):
     with nn.init.undrawn():
         state = MODELS["alexnet_small"](num_classes=5).state_dict()
     path = tmp_path / "a.npz"
-    for names, message, options in (
-        ("module.{}", r"under 'module': add --weights-key module$", {"key": "module"}),
-        ("model.module.{}", r"add --weights-key model\.module$", {"key": "model", "strip": "module"}),
-    ):
+    for names, options in (("module.{}", {"key": "module"}), ("model.module.{}", {"key": "model", "strip": "module"})):
         md.save_weights(path, {names.format(name): array for name, array in state.items()} | {"other.epoch": 3})
-        with pytest.raises(ValueError, match=message) as caught:
-            pretrained.load("alexnet_small", path)
-        assert "\n" not in str(caught.value)
-        assert pretrained.dimensions_of(pretrained.load("alexnet_small", path, **options))["num_classes"] == 5
+        for given in ({}, options):
+            assert pretrained.dimensions_of(pretrained.load("alexnet_small", path, **given))["num_classes"] == 5
+
+
+def test_weights_that_are_there_twice_say_what_to_add(tmp_path):
+    with nn.init.undrawn():
+        state = MODELS["alexnet_small"](num_classes=5).state_dict()
+    path = tmp_path / "a.npz"
+    md.save_weights(path, {f"{part}.{name}": array for part in ("ema", "net") for name, array in state.items()})
+    with pytest.raises(ValueError, match=r"'ema': add --weights-key ema and under 'net': add --weights-key net$") as e:
+        pretrained.load("alexnet_small", path)
+    assert "\n" not in str(e.value)
+    assert pretrained.load("alexnet_small", path, "ema")
 
 
 def test_weights_of_no_known_network_are_shown_as_a_table(tmp_path):
