@@ -13,7 +13,7 @@ from ..frame import Task
 from ..models import MODELS, pretrained
 from ..options import given
 from ..run import CHECKPOINT, Job
-from . import picture
+from . import picture, unknown
 from .methods import METHODS
 from .model import Networks
 from .report import report
@@ -33,6 +33,8 @@ EXAMPLES = f"""examples:
       the filters of the first layer as colours, and what the maps of a layer answer to a photograph
   {PROGRAM} --weights runs/classify/{CHECKPOINT} --image digit.png
       a network that tasks classify has trained
+  {PROGRAM} --onnx network.onnx --image cat.jpg --mean 0.5 --std 0.5
+      a network of unknown origin; of one that reads text the letters light up
 
 methods: {", ".join(METHODS)}.
 models: {", ".join(MODELS)}."""
@@ -62,6 +64,7 @@ class Interpret(Task):
         add("--stride", type=whole(1), metavar="N", help="pixels from one such square to the next (half of it)")
         add("--filters", action="store_true", help="draw the filters of the first layer")
         add("--features", metavar="LAYER", help="draw the maps of this layer for --image")
+        unknown.add_options(top)
 
     def main(self, argv: list[str]) -> int:
         with warnings_as_lines():
@@ -69,14 +72,20 @@ class Interpret(Task):
 
     def instead(self, options: argparse.Namespace) -> bool:
         stated = given(Settings, options)
-        if options.weights:
+        if options.weights and options.onnx:
+            raise UsageError("--weights and --onnx are of one network each: give one of them")
+        others = ("model", "filters", "weights_key", "strip") if options.onnx else unknown.ABOUT
+        if wrong := [name for name in others if vars(options)[name] not in (None, False)]:
+            raise UsageError(f"--{wrong[0].replace('_', '-')} is for {'--weights' if options.onnx else '--onnx FILE'}")
+        if options.weights or options.onnx:
             options.seed = stated.pop("seed", 0)
             if idle := [f"--{name}" for name in stated]:
-                raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
-            picture.explain_picture(options)
+                kind = "--onnx" if options.onnx else "--weights"
+                raise UsageError(f"{kind} takes the network as it is: leave out {', '.join(idle)}")
+            (unknown.explain_unknown if options.onnx else picture.explain_picture)(options)
         elif asked := [name for name in ABOUT_PICTURES if vars(options)[name] not in (None, False)]:
-            raise UsageError(f"--{asked[0].replace('_', '-')} is about another network: name its --weights")
-        return options.weights is not None
+            raise UsageError(f"--{asked[0].replace('_', '-')} is about another network: name its --weights or --onnx")
+        return options.weights is not None or options.onnx is not None
 
     def train(self, job: Job, data: None) -> Networks:
         return train(job)

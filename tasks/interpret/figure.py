@@ -188,8 +188,9 @@ def picture(path: str | os.PathLike, image: np.ndarray, maps: Mapping[str, Map],
     """One photograph (C, H, W) in [0, 1], and its maps on the shared scale."""
     columns = min(4, len(maps) + 1)
     rows = -(-(len(maps) + 1) // columns)
-    figure = pyplot().figure(figsize=(3.3 * columns, 3.55 * rows + 1.2))
-    upper, lower = figure.add_gridspec(2, 1, height_ratios=(3.55 * rows, 0.12))
+    high = rows * (3.3 * image.shape[1] / image.shape[2] + 0.25)
+    figure = pyplot().figure(figsize=(3.3 * columns, high + 1.2))
+    upper, lower = figure.add_gridspec(2, 1, height_ratios=(high, 0.12))
     cells = iter(upper.subgridspec(rows, columns))
     axes = figure.add_subplot(next(cells))
     show(axes, image)

@@ -32,6 +32,18 @@ class Recorded(NamedTuple):
     maps: Tensor | None  # (N, K, h, w), what the layer gave that was asked for
 
 
+class ByValues(nn.Module):
+    """A network whose layers are no modules, such as a graph from a file: it gives any of its values by name."""
+
+    def with_value(self, x: Tensor, name: str) -> tuple[Any, Tensor]:
+        """The output, and the value of this name, on one graph. Raises ValueError if there is none."""
+        raise NotImplementedError(f"{type(self).__name__} defines no with_value(self, x, name)")
+
+    def last_maps(self, images: np.ndarray) -> str:
+        """What the last convolution gives whose maps have an extent. Raises ValueError if there is none."""
+        raise NotImplementedError(f"{type(self).__name__} defines no last_maps(self, images)")
+
+
 @contextmanager
 def observed(model: nn.Module) -> Iterator[None]:
     """Inside the block the model is in eval mode and its parameters are constants; after it all is as before.
@@ -91,6 +103,8 @@ def default_layer(model: nn.Module, images: Any) -> str:
 
     Raises ValueError if there is none.
     """
+    if isinstance(model, ByValues):
+        return model.last_maps(require_images(images)[:1])
     names = {module: name for name, module in model.named_modules()}
     pooled, last, found = None, "", ""
 
@@ -117,6 +131,10 @@ def activations(model: nn.Module, images: Any, layers: Sequence[str] | None = No
 
     layers: None means all whose output is one Tensor, containers included. All of it is held at once: few images.
     """
+    if isinstance(model, ByValues) and layers is not None:
+        with observed(model), md.no_grad():
+            x = placed(model, require_images(images))
+            return {name: model.with_value(x, name)[1].numpy() for name in layers}
     wanted = dict(model.named_modules()) if layers is None else {name: find_layer(model, name) for name in layers}
     names = {module: name for name, module in wanted.items() if name}
     found: dict[str, np.ndarray] = {}
@@ -181,22 +199,29 @@ def with_maps(model: nn.Module, x: Tensor, layer: str | None) -> tuple[Any, Tens
     """The output, and the maps of the layer's last run, which a gradient may be asked of; None without a layer."""
     if layer is None:
         return model(x), None
+    if isinstance(model, ByValues):  # the whole graph is kept: it has no place to begin in the middle
+        output, maps = model.with_value(x if x.requires_grad else Tensor(x.data, requires_grad=True), layer)
+        return output, _require_maps(layer, maps)
     module, maps = find_layer(model, layer), None
 
     def see(seen: nn.Module, inputs: tuple, output: Any) -> None:
         nonlocal maps
         if seen is module:
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                got = output.shape if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"layer {layer!r} gives {got}: maps (N, K, h, w) are needed; name another layer")
-            output.requires_grad = True  # a new leaf, unless the images are on the graph already
-            maps = output
+            maps = _require_maps(layer, output)
+            maps.requires_grad = True  # a new leaf, unless the images are on the graph already
 
     with nn.watch(see):
         output = model(x)
     if maps is None:
         raise _not_run(layer)
     return output, maps
+
+
+def _require_maps(layer: str, output: Any) -> Tensor:
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        got = output.shape if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"layer {layer!r} gives {got}: maps (N, K, h, w) are needed; name another layer")
+    return output
 
 
 def gradient(recorded: Recorded, wrt: Tensor, retain_graph: bool = False) -> np.ndarray:

@@ -24,7 +24,7 @@ from . import figure, layers
 from .filters import filter_grid, map_grid
 from .maps import Map
 from .methods import METHODS, applicable
-from .targets import class_score
+from .targets import Target, class_score
 
 TOGETHER = 4  # copies of a photograph in the network at once: memory stays bounded
 
@@ -53,7 +53,7 @@ def explain_picture(options: argparse.Namespace) -> None:
         written(out / f"{name}-features.png", map_grid(maps[0]), title)
     if options.method or not (options.filters or options.features):
         c, label = chosen_class(model, image, device, options)
-        maps = explained(model, image, c, options)
+        maps = explained(model, image, class_score(c), options)
         path = out / f"{name}-maps.png"
         figure.picture(path, pixels[0] / 255, maps, f"{Path(options.image).name}: what speaks for {label}")
         print(f"drawn: {path}")
@@ -104,7 +104,9 @@ def chosen_class(
     return c, f"class {c}" + (f", {names[c]}" if names else "") + f" ({probabilities[c]:.1%})"
 
 
-def explained(model: nn.Module, image: np.ndarray, c: int, options: argparse.Namespace) -> dict[str, Map]:
+def explained(
+    model: nn.Module, image: np.ndarray, target: Target, options: argparse.Namespace, together: int = TOGETHER
+) -> dict[str, Map]:
     """The map of each method that is asked for and can be used; prints the seconds each takes, or why it cannot."""
     asked = list(METHODS) if options.method in (None, "all") else [options.method]
     reasons = {name: applicable(name, model, image) for name in asked}
@@ -118,10 +120,10 @@ def explained(model: nn.Module, image: np.ndarray, c: int, options: argparse.Nam
         start = time.perf_counter()
         with counted(name, options.quiet) as count:
             maps[name] = METHODS[name](
-                model, image, class_score(c), layer=options.layer, rng=options.seed, progress=count,
-                batch_size=TOGETHER, **patch_of(name, image, options),
+                model, image, target, layer=options.layer, rng=options.seed, progress=count,
+                batch_size=together, **patch_of(name, image, options),
             )  # fmt: skip
-        empty = "; the map is zero everywhere: nothing speaks for the class" if maps[name].empty[0] else ""
+        empty = "; the map is zero everywhere: nothing speaks for the score" if maps[name].empty[0] else ""
         print(f"{name:<21}{time.perf_counter() - start:7.2f} s{empty}")
     return maps
 

@@ -205,7 +205,7 @@ def test_a_box_of_a_detector():
     np.testing.assert_allclose(found.full, expected.numpy(), rtol=1e-8, atol=1e-14)
     assert applicable("guided_backprop", net, x) is None
     assert "CAM needs" in applicable("cam", net, x)
-    assert METHODS["grad_cam"](net, x, target, layer="backbone.bottom.body.layer1").coarse.shape[0] == 1
+    assert METHODS["grad_cam"](net, x, target, layer="backbone.body.layer1").coarse.shape[0] == 1
     with pytest.raises(ValueError, match="'backbone' gives list: maps"):
         METHODS["grad_cam"](net, x, target, layer="backbone")
     fallen = METHODS["occlusion"](net, x, target, patch=32).coarse[0, 0, 0]

@@ -13,12 +13,12 @@ same_operator({
     "add": "Add", "subtract": "Sub", "negative": "Neg", "multiply": "Mul", "divide": "Div", "power": "Pow",
     "maximum": "Max", "minimum": "Min", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin", "cos": "Cos",
     "absolute": "Abs", "sign": "Sign", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softplus": "Softplus",
-    "erf": "Erf", "prelu": "PRelu", "matmul": "MatMul",
+    "erf": "Erf", "arctan": "Atan", "prelu": "PRelu", "matmul": "MatMul",
 })  # fmt: skip
 
 
-@writer("identity", "to", "copied")
-def identity(g: Any, x: Any, **where: Any) -> Any:
+@writer("identity", "to", "copied", "hooked")
+def identity(g: Any, x: Any, **options: Any) -> Any:
     return g.Identity(g.cast(x, g.out.dtype))
 
 
