@@ -59,4 +59,4 @@ REASONS: dict[str, str] = {
     "largest_of_bins": "the positions of the largest cells, which only a backward pass reads",
 }  # fmt: skip
 COMPUTED = ("listed", "nearest_channels")  # of numbers alone: what they give is a constant
-CHECKS = ("require_shares", "require_signs", "require_probabilities", "require_rows")  # raise, or do nothing: not written
+CHECKS = ("require_shares", "require_signs", "require_probabilities", "require_rows")  # raise, or nothing
