@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from . import functional, kernels
+from .core.advice import PACKAGE, missing
 from .core.anomaly import AnomalyError
 from .core.calculus import grad, hessian, hvp, jacobian, jvp, vjp
 from .core.checkpoint import checkpoint
@@ -46,7 +47,7 @@ LAZY = {  # names that are imported when they are first asked for, and where fro
 
 def __getattr__(name: str) -> Any:
     if name not in LAZY:
-        raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+        raise missing("minidl", name, PACKAGE)
     module, _, member = LAZY[name].partition(":")
     value = import_module(f".{module}", __name__)
     value = getattr(value, member) if member else value

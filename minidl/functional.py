@@ -1,5 +1,8 @@
 """The public list of functions: ``from minidl import functional as F``."""
 
+from typing import Any
+
+from .core.advice import FUNCTIONS, missing
 from .ops.activation import gelu, hardsigmoid, hardswish, hardtanh, mish, relu6, selu, silu
 from .ops.arithmetic import maximum, minimum
 from .ops.attention import multi_head_attention, scaled_dot_product_attention
@@ -59,4 +62,8 @@ from .ops.rounding import ceil, floor, round, sign, trunc
 from .ops.special import arctan, erf, erfc, expm1, log1p
 from .ops.window import fold, unfold
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name in dir() if not name.startswith("_") and name not in ("Any", "FUNCTIONS", "missing")]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("minidl.functional", name, FUNCTIONS)

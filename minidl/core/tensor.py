@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import device_of, to_device
+from .advice import TENSOR, missing
 from .array_function import ArrayFunction
 from .context import current
 
@@ -228,6 +229,9 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("tensors are immutable; build a new one with F.where, F.concat or F.stack")
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("a tensor", name, TENSOR)
 
     def __repr__(self) -> str:
         prefix = type(self).__name__.lower() + "("

@@ -1,5 +1,8 @@
 """Modules: functions with parameters, and the layers that networks are made of. Arguments and names are torch's."""
 
+from typing import Any
+
+from ..core.advice import LAYERS, missing
 from ..core.tensor import Parameter
 from . import init
 from .activation import (
@@ -98,3 +101,7 @@ from .recompute import recomputed
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .resample import Fold, Unfold, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from .shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("minidl.nn", name, LAYERS)

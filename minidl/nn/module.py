@@ -174,7 +174,7 @@ class Module:
         """(path, module, attribute, array) of each parameter and buffer; a shared one under each of its paths."""
         for path, module in self.named_modules(remove_duplicate=False):
             parameters = [(name, value.data) for name, value in vars(module).items() if isinstance(value, Parameter)]
-            buffers = [(name, getattr(module, name)) for name in module.buffer_names]
+            buffers = [(name, vars(module)[name]) for name in module.buffer_names]
             for name, array in parameters + buffers:
                 if array is not None:
                     yield _join(path, name), module, name, array

@@ -12,6 +12,9 @@ Keywords, defaults and equations are torch's. An array or a detached tensor that
 update keeps its numbers: only where nobody has taken the array are the new numbers written into it (this saves memory).
 """
 
+from typing import Any
+
+from ..core.advice import OPTIMISERS, missing
 from ..kernels import attach
 from .adaptive import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
 from .clipping import clip_grad_norm
@@ -35,3 +38,7 @@ from .schedules import (
 )
 
 attach()  # the kernels of the rules
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("minidl.optim", name, OPTIMISERS)

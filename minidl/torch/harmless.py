@@ -64,6 +64,13 @@ class Event:
     wait = synchronize = nothing
 
 
+class _ListOf:
+    """An annotation of TorchScript's: ``BroadcastingList2[int]``."""
+
+    def __getitem__(self, kind: Any) -> type:
+        return list
+
+
 def script(function: Any = None, *arguments: Any, **options: Any) -> Any:
     """The function or module itself."""
     return function if function is not None else lambda f: f
@@ -106,7 +113,10 @@ backends = module(
 jit = module(
     "jit", "Scripting gives back what it is given.", script=script, ignore=script, unused=script, export=script,
     is_scripting=lambda: False, is_tracing=lambda: False, trace=lambda model, *inputs, **options: model,
-    ScriptModule=type("ScriptModule", (), {}), annotate=lambda kind, value: value, interface=script,
+    annotations=module("jit.annotations", "", BroadcastingList1=_ListOf(), BroadcastingList2=_ListOf(),
+    BroadcastingList3=_ListOf()),
+    _overload_method=script, ScriptModule=type("ScriptModule", (), {}), annotate=lambda kind, value: value,
+    interface=script,
     script_method=script, _script_if_tracing=script, Final=Any, freeze=script, optimize_for_inference=script,
     load=_refused("jit.load", "a TorchScript file is a program; save the state_dict, or export ONNX and md.load_onnx"),
     save=_refused("jit.save", "torch.save(model.state_dict(), path) saves weights, md.save_onnx(...) the network"),
@@ -129,13 +139,18 @@ distributed = module(
     init_process_group=_refused("distributed.init_process_group", "fit(..., ranks='mpi') trains in several processes"),
 )  # fmt: skip
 hub = module(
-    "hub", "Nothing is downloaded.", set_dir=nothing, get_dir=lambda: os.path.expanduser("~/.cache/torch/hub"),
+    "hub", "Nothing is downloaded.", _get_torch_home=lambda: os.path.expanduser("~/.cache/torch"), set_dir=nothing,
+    get_dir=lambda: os.path.expanduser("~/.cache/torch/hub"),
     load=_refused("hub.load", "nothing is downloaded; build the model and torch.load its weights from a file"),
     load_state_dict_from_url=_refused(
         "hub.load_state_dict_from_url", "nothing is downloaded; fetch the file yourself and torch.load it"
     ),
 )  # fmt: skip
-fx = module("fx", "Nothing is traced.", wrap=script)
+fx = module(
+    "fx", "Nothing is traced.", wrap=script, Tracer=object, Graph=object, GraphModule=object, Node=object,
+    graph_module=module("fx.graph_module", "", _CodeOnlyModule=object, _copy_attr=nothing,
+                        _USER_PRESERVED_ATTRIBUTES_KEY="attributes"),
+)  # fmt: skip
 onnx = module(
     "onnx",
     "",
@@ -151,7 +166,10 @@ accelerator = module(
     "accelerator", "There is none.", is_available=lambda: False, current_accelerator=lambda *a, **o: device("cpu"),
     device_count=lambda: 0, synchronize=nothing,
 )  # fmt: skip
-_dynamo = module("_dynamo", "", disable=script, reset=nothing, config=module("_dynamo.config", ""))
+_dynamo = module(
+    "_dynamo", "", utils=module("_dynamo.utils", "", is_compile_supported=lambda kind: False), disable=script,
+    reset=nothing, config=module("_dynamo.config", ""),
+)
 _C = module("_C", "", _log_api_usage_once=nothing)
 profiler = module("profiler", "", record_function=lambda name: nullcontext(), profile=lambda **o: nullcontext())
 MODULES = (

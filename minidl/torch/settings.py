@@ -81,6 +81,11 @@ def set_default_tensor_type(kind: Any) -> None:
     dtypes.set_default_dtype(names[kind] if isinstance(kind, str) else kind)
 
 
+def _assert(condition: Any, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
 def compile(model: Any = None, **options: Any) -> Any:
     """The model itself: md.record is what makes a step a program here."""
     return model if model is not None else lambda f: f
@@ -110,7 +115,7 @@ def _of_type(kind: str) -> Any:
 FUNCTIONS = (
     is_tensor, numel, is_floating_point, is_complex, is_nonzero, result_type, promote_types, can_cast, broadcast_shapes,
     broadcast_tensors, set_num_threads, get_num_threads, use_deterministic_algorithms, set_float32_matmul_precision,
-    set_default_device, set_default_tensor_type, compile, typename, autocast,
+    set_default_device, set_default_tensor_type, compile, _assert, typename, autocast,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {f.__name__: f for f in FUNCTIONS}
 PUBLIC["set_num_interop_threads"] = set_num_threads
