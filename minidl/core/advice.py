@@ -114,8 +114,8 @@ PACKAGE = {
     **FUNCTIONS,
     **{name: f"F.{name}(...)" for name in (
         "concat", "stack", "where", "einsum", "matmul", "relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp",
-        "log", "sqrt", "sin", "cos", "argmax", "argmin", "sort", "topk", "gather", "scatter", "cumsum", "logsumexp", "norm",
-        "maximum", "minimum", "flip", "roll", "split", "chunk", "erf", "any", "all", "std",
+        "log", "sqrt", "sin", "cos", "argmax", "argmin", "sort", "topk", "gather", "scatter", "cumsum",
+        "logsumexp", "norm", "maximum", "minimum", "flip", "roll", "split", "chunk", "erf", "any", "all", "std",
     )},
     "zeros": "md.tensor(np.zeros(shape))",
     "ones": "md.tensor(np.ones(shape))",
