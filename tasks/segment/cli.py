@@ -6,14 +6,16 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from minidl import nn
+from minidl import data, nn
 
-from ..command import Parser, UsageError, writable
+from .. import command
+from ..command import Parser, UsageError, progress, writable
 from ..frame import Task
+from ..models import pretrained
 from ..run import CHECKPOINT, Job
-from . import figure, folder
+from . import figure, folder, others
 from .data import MaskDataset, bundled
-from .report import OURS, PLAIN, class_names, report, segment_picture
+from .report import OURS, PLAIN, class_names, leave_picture, report, segment_picture
 from .train import Settings, load, train
 
 PROGRAM = "python -m tasks segment"
@@ -27,6 +29,8 @@ EXAMPLES = f"""examples:
       look for faults in FOLDER/images and FOLDER/masks; without --check train on them
   {PROGRAM} --checkpoint runs/segment/{CHECKPOINT} --image photo.png
       segment a picture with what was trained
+  {PROGRAM} --weights deeplabv3_resnet50_coco-cd0a2569.pth --image street.jpg
+      segment a picture with a network that others trained: {", ".join(others.NETWORKS)}
 
 The coins come with scikit-image; each one's outline was fitted by eye as a circle: --draw-truth shows them.
 Masks hold class numbers 0, 1, 2, ..., or 0 and one other value (255); with more classes 255 means unknown. Or they
@@ -47,6 +51,8 @@ class Segment(Task):
         turns = "see pictures turned and mirrored in 8 ways, not once (not for borders of cells, which it blurs)"
         add("--average", action=argparse.BooleanOptionalAction, help=turns)
         add("--image", metavar="FILE", help="segment this picture, with --checkpoint or after training")
+        add("--weights", metavar="FILE", help="segment --image with these weights of others: see below")
+        pretrained.add_options(add)
         add = top.add_argument_group("instead of training").add_argument
         add("--check", action="store_true", help="only look for faults in --data")
         add("--draw-truth", metavar="FILE", help="draw the circles over the coins; nothing else")
@@ -58,7 +64,9 @@ class Segment(Task):
             print(f"drawn: {options.draw_truth}")
         elif options.check:
             check(self.chosen(options), options.quiet)
-        return bool(options.draw_truth or options.check)
+        elif options.weights:
+            segment_with_others(options, self.asked(options, None))
+        return bool(options.draw_truth or options.check or options.weights)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> str | None:
         if options.image and not Path(options.image).is_file():
@@ -95,6 +103,20 @@ class Segment(Task):
     def use(self, model: nn.ModuleDict, asked: str, job: Job, options: argparse.Namespace) -> None:
         names = class_names(options.checkpoint or job.out / CHECKPOINT, model[OURS].num_classes)
         segment_picture(model[OURS], job, asked, names, average=averaged(job.settings, options))
+
+
+def segment_with_others(options: argparse.Namespace, file: str | None) -> None:
+    """Segment --image with the network that --weights belong to."""
+    if file is None or options.checkpoint or options.resume:
+        raise UsageError("--weights is for --image FILE, and goes without --checkpoint and --resume")
+    device, out = command.device(options.device), writable(options.out)
+    with progress(f"reading {options.weights}", 1, options.quiet):
+        name, model = others.load(options.weights, options.weights_key, options.strip)
+    gray = next(model.parameters()).shape[1] == 1
+    image = data.read_image(file, gray=gray, bits=data.bit_depth([file]))
+    probability = others.probabilities(name, model.to(device), image, device)
+    print(f"{options.weights}: the weights of {name}")
+    leave_picture(out, file, image, probability, others.names(len(probability)))
 
 
 def averaged(settings: Settings, options: argparse.Namespace) -> bool:

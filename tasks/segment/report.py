@@ -147,21 +147,29 @@ def scores(matrices: Mapping[str, np.ndarray], matches: Mapping[str, Matching]) 
 
 def segment_picture(model: UNet, job: Job, file: str, names: Sequence[str], *, average: bool) -> None:
     """Segment a picture; leave its mask (0 and 255, or class numbers) and a figure in the folder of the job."""
-    from PIL import Image
-
-    image, out = data.read_image(file, gray=model.in_channels == 1, bits=data.bit_depth([file])), job.out
+    image = data.read_image(file, gray=model.in_channels == 1, bits=data.bit_depth([file]))
     with job.progress("segmenting the picture", 1) as show:
         probability = probabilities_of(model, image, job.device, average=average)
         show()
+    leave_picture(job.out, file, image, probability, names, counts=job.settings.counts)
+
+
+def leave_picture(
+    out: Path, file: str, image: np.ndarray, probability: np.ndarray, names: Sequence[str], *, counts: bool = False
+) -> None:
+    """Leave the mask and the figure of a picture in a folder; print the shares of the classes that occur."""
+    from PIL import Image
+
     mask = probability.argmax(axis=0).astype(np.uint8)
     stem, binary = Path(file).stem, len(probability) == 2
     with replacing(out / f"{stem}-mask.png") as file:
         Image.fromarray(mask * 255 if binary else mask).save(file, "PNG")
     figure.picture(out / f"{stem}-figure.png", image, probability, stem)
     shares = np.bincount(mask.ravel(), minlength=len(probability)) / mask.size
-    print("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares)) + " of the pixels")
+    found = [f"{name} {share:.1%}" for name, share in zip(names, shares) if share or len(names) <= WIDE]
+    print("; ".join(found) + " of the pixels")
     written = [f"{stem}-mask.png ({'0 and 255' if binary else 'class numbers'})", f"{stem}-figure.png"]
-    if job.settings.counts:
+    if counts:
         pieces = components(mask == 1)
         print(f"{pieces.max()} objects, as connected pieces of at least {SPECK} pixels")
         with replacing(out / f"{stem}-objects.png") as file:
