@@ -9,9 +9,13 @@ import numpy as np
 
 from minidl.data import image_files
 
-from ..command import Parser, UsageError, progress
+from .. import command
+from ..command import Parser, UsageError, progress, writable
 from ..frame import Task
+from ..models import pretrained
+from ..options import given
 from ..run import CHECKPOINT, Job
+from . import others
 from .data import TEST, TRAIN, photographs, read_files
 from .model import Denoiser
 from .picture import Picture
@@ -26,11 +30,14 @@ EXAMPLES = f"""examples:
       train DnCNN for any noise level
   {PROGRAM} --checkpoint runs/blind/{CHECKPOINT} --image holiday.jpg
       denoise a photograph with what was trained
+  {PROGRAM} --weights ffdnet_color.pth --sigma 15 --image holiday.jpg
+      denoise it with others' weights: DnCNN (the authors', KAIR's), FFDNet, which takes the noise level
 
 photographs: trained on {", ".join(TRAIN)}; tested on {", ".join(TEST)}.
 They come with scikit-image and scikit-learn (china by danielbuechele, flower by vultilion: CC BY 2.0)."""
 
 Images = dict[str, np.ndarray]
+OF_OTHERS = ("sigma", "bits", "seed")  # settings that go with --weights
 
 
 class Denoise(Task):
@@ -46,7 +53,31 @@ class Denoise(Task):
         add = top.add_argument_group("using a trained network").add_argument
         add("--image", metavar="FILE", help="denoise this image; gray or colour, any size, 8 or 16 bits, alpha is kept")
         noise = "the image is clean: add noise of --sigma first, and score the result"
+        add("--weights", metavar="FILE", help="denoise --image with these weights of others: see below")
+        pretrained.add_options(add)
         add("--add-noise", action="store_true", help=noise)
+
+    def instead(self, options: argparse.Namespace) -> bool:
+        if options.weights:
+            self.use_others(options)
+        return bool(options.weights)
+
+    def use_others(self, options: argparse.Namespace) -> None:
+        """Denoise --image with the network that --weights belong to."""
+        if not options.image or options.checkpoint or options.resume:
+            raise UsageError("--weights is for --image FILE, and goes without --checkpoint and --resume")
+        if idle := [f"--{name.replace('_', '-')}" for name in given(Settings, options) if name not in OF_OTHERS]:
+            raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
+        settings = self.chosen(options)
+        picture = self.asked(options, settings)
+        model = others.load(options.weights, options.weights_key, options.strip)
+        told = isinstance(model, others.FFDNet)  # the noise level
+        if told:
+            model.sigma = settings.sigma / 255
+        device = command.device(options.device)
+        job = Job(settings, writable(options.out), device, False, options.quiet)
+        noise = settings.sigma if options.add_noise else None
+        restore(model.to(device), job, picture, Path(options.image).stem, noise, advise=told)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> Picture | None:
         if options.add_noise and not options.image:

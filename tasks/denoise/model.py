@@ -26,6 +26,7 @@ class Denoiser(nn.Module):
             raise ValueError(f"target {target!r} is unknown: one of {', '.join(TARGETS)}")
         self.target, self.stack = target, stack
         setattr(self, stack, nn.Sequential(*layers))
+        self.channels = layers[0].in_channels
         self.radius = sum(isinstance(layer, nn.Conv2d) for layer in layers)
 
     def forward(self, y: Tensor) -> Tensor:

@@ -57,19 +57,24 @@ def level(settings: Settings) -> float:
     return float(-10 * np.log10((low**2 + low * high + high**2) / 3 / 255**2))
 
 
-def restore(model: Denoiser, job: Job, picture: Picture, name: str, add_sigma: float | None) -> None:
-    """Denoise a user's picture, after adding noise of `add_sigma` if it is given; leave the result in the folder."""
+def restore(
+    model: Denoiser, job: Job, picture: Picture, name: str, add_sigma: float | None, *, advise: bool = True
+) -> None:
+    """Denoise a user's picture, after adding noise of `add_sigma` if it is given; leave the result in the folder.
+
+    `advise`: say how the noise in the picture compares with what the settings are for.
+    """
     settings, out = job.settings, job.out
     noisy = picture.channels
     if add_sigma is not None:
         noisy = add_noise(noisy, add_sigma, data.generator(settings.seed, TEST_NOISE))
-    pieces = len(noisy) * tiles.count(model, noisy.shape[1:], TILE)
+    pieces = len(noisy) // model.channels * tiles.count(model, noisy.shape[1:], TILE)
     with job.progress("denoising the image", pieces) as show:
         result = denoise(model, noisy, device=job.device, show=show)
     target = out / f"{name}-denoised.png"
     Picture(result, picture.alpha, picture.bits).write(target)
     if add_sigma is None:
-        print(_advice(noisy, settings))
+        print(_advice(noisy, settings if advise else None))
         images, title = {"as it is": noisy, "denoised": result}, f"{name}, no noise added"
     else:
         Picture(noisy, picture.alpha, picture.bits).write(out / f"{name}-noisy.png")
@@ -81,10 +86,12 @@ def restore(model: Denoiser, job: Job, picture: Picture, name: str, add_sigma: f
     print(f"in {out}: {target.name} ({picture.bits} bits), {name}-figure.png")
 
 
-def _advice(noisy: np.ndarray, settings: Settings) -> str:
-    """How the noise in the image compares with what the network was trained for."""
+def _advice(noisy: np.ndarray, settings: Settings | None) -> str:
+    """How the noise in the image compares with what the network was trained for, if that is known."""
     found = float(np.mean([noise_level(channel) for channel in noisy])) if min(noisy.shape[1:]) > 1 else 0.0
     finding = f"no noise was added; the image itself has about sigma {found:.1f}"
+    if settings is None:
+        return finding
     if settings.blind:
         return f"{finding}, the network is for {BLIND[0]:g} to {BLIND[1]:g}"
     fits = 0.7 * settings.sigma < found < 1.3 * settings.sigma

@@ -10,11 +10,13 @@ import minidl as md  # isort: skip
 from minidl import functional as F  # isort: skip
 from minidl import nn  # isort: skip
 from tasks.models import MODELS, pretrained  # isort: skip
+from tasks.models.segmentation import SEGMENTERS  # isort: skip
 
 pytestmark = pytest.mark.reference
 CLASSES = 10
 SIDES = {"alexnet": 63, "inception_v3": 75, "maxvit_t": 224}  # the smallest input, where it is not 32
-OPTIONS = {"vit": {"image_size": 32}}  # by the beginning of a name; of both
+HEAD = {"aux_loss": True}
+OPTIONS = {"vit": {"image_size": 32}, "fcn": HEAD, "deeplab": HEAD}  # of both, by the beginning of a name
 GAINS = {"efficientnet_b": 4, "efficientnet_v2": 3, "regnet_y": 4}  # see `pair`; of others 6
 HUGE = {"regnet_y_128gf", "vit_h_14"}  # 2.5 GB each; the code is that of the smaller ones
 NAMES = [n for n in torchvision.models.list_models(module=torchvision.models) if n not in HUGE and n in MODELS]
@@ -41,8 +43,21 @@ def pair(name):
     """
     options = next((options for start, options in OPTIONS.items() if name.startswith(start)), {})
     extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    extra = {"weights_backbone": None} if name in SEGMENTERS else extra
     theirs = torchvision.models.get_model(name, num_classes=CLASSES, **extra, **options).eval()
-    gain, place = next((gain for start, gain in GAINS.items() if name.startswith(start)), 6), 0
+    ours = (MODELS | SEGMENTERS)[name](num_classes=CLASSES, **options).eval()
+    randomise(theirs, next((gain for start, gain in GAINS.items() if name.startswith(start)), 6))
+    state = theirs.state_dict()
+    assert [key for key, *_ in ours._state()] == list(state)
+    ours.load_state_dict(state)
+    if name.startswith(("efficientnet", "lraspp", "deeplabv3_mobilenet")):
+        ours, theirs = ours.to("float64"), theirs.double()
+    return ours, theirs
+
+
+def randomise(theirs, gain):
+    """Give a network weights; a weight's squares are gain / 3 for all that an output sees."""
+    place = 0
     for key, array in theirs.state_dict().items():
         if not array.is_floating_point() or not array.ndim:
             continue
@@ -52,13 +67,6 @@ def pair(name):
         for part in array.view(-1).split(len(POOL) // 2):
             place = (place + 7919) % (len(POOL) // 2)
             part.copy_(shift + scale * POOL[place : place + len(part)])
-    ours = MODELS[name](CLASSES, **options).eval()
-    state = theirs.state_dict()
-    assert [key for key, *_ in ours._state()] == list(state)
-    ours.load_state_dict(state)
-    if name.startswith("efficientnet"):
-        ours, theirs = ours.to("float64"), theirs.double()
-    return ours, theirs
 
 
 def images(n, side):
@@ -110,6 +118,20 @@ def test_a_step_of_training_is_torchvisions(name):
     state = ours.state_dict()
     for key, array in theirs.state_dict().items():
         np.testing.assert_allclose(state[key], array.numpy(), rtol=1e-6, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_the_classes_of_pixels_are_torchvisions(name):
+    """The sizes are odd, so that the upsampling counts; the auxiliary head is seen in training, without dropout."""
+    ours, theirs = pair(name)
+    x = np.random.default_rng(0).standard_normal((2, 3, 41, 57)).astype(next(ours.parameters()).dtype)
+    with torch.no_grad(), md.no_grad():
+        wanted = theirs(torch.from_numpy(x))
+        assert difference(ours(md.Tensor(x)).data, wanted["out"]) < 1e-5
+        if "aux" in wanted:
+            ours.training = True  # itself alone
+            for output, key in zip(ours(md.Tensor(x)), ("out", "aux"), strict=True):
+                assert difference(output.data, wanted[key]) < 1e-5, key
 
 
 def test_pictures_are_prepared_as_torchvision_does_for_its_first_weights():
