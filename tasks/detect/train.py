@@ -12,6 +12,7 @@ import numpy as np
 from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
 
+from ..command import UsageError
 from ..options import Above, Among
 from ..run import Job, load_state, read_state
 from .data.own import Source
@@ -21,6 +22,7 @@ from .models.faster_rcnn import faster_rcnn_small
 from .models.retinanet import RetinaNet
 from .models.ssd import SSD
 from .models.yolo import YOLO
+from .released.networks import NETWORKS
 
 WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
 CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector are rough
@@ -38,7 +40,7 @@ class Settings(Source):
     """What decides the outcome of a training run, to the last bit."""
 
     # network
-    model: Annotated[str, Among(MODELS)] = "faster_rcnn"  # the detector
+    model: Annotated[str, Among([*MODELS, *NETWORKS])] = "faster_rcnn"  # faster_rcnn, yolo, ssd or retinanet
     # training
     steps: int = 2200  # of Adam
     batch: int = 8  # pictures per step
@@ -56,6 +58,11 @@ class Settings(Source):
     kinds = ("boxes",)  # of average precision
     points = ()  # keypoints of each class
     boxes_alone = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.model in NETWORKS:
+            raise UsageError(f"--model {self.model} is torchvision's, and not trained here: name its --weights")
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""

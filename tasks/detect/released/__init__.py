@@ -1,7 +1,7 @@
 """Detectors with weights that others trained: torchvision's files, and what is fine-tuned from them.
 
     detector = load("fasterrcnn_resnet50_fpn_coco.pth")
-    found = detector.find(read_image("street.jpg"), score=0.5)
+    found = detector.find([read_image("street.jpg")], score=0.5)[0]
     [detector.names[label] for label in found.labels]
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from minidl.device import to_device
 from ...models.resnet import LAYERS, Bottleneck
 from ..data.records import Detections
 from ..models.detector import Detector
-from .coco import CATEGORIES, PERSON_POINTS
+from .coco import CATEGORIES
 from .networks import KEYPOINTS, NETWORKS, Network
 from .preparation import Preparation
 
@@ -30,8 +30,8 @@ from .preparation import Preparation
 class Released:
     """A detector in eval mode, and how it is used.
 
-    network: its name. names: of its classes, by label; numbers: of each, as its data count them. points: names of the
-    keypoints of an object.
+    network: its name. names: of its classes, by label; numbers: of each, as its data count them. points: keypoints of
+    an object.
     """
 
     network: str
@@ -39,28 +39,39 @@ class Released:
     preparation: Preparation
     names: Sequence[str]
     numbers: Sequence[int]
-    points: Sequence[str] = ()
+    points: int = 0
 
-    def find(self, picture: np.ndarray, score: float | None = None, device: str = "cpu") -> Detections:
-        """What is in a picture (3, H, W) in [0, 1], in its pixels: what scores above `score` (the settings' own)."""
-        batch, views = self.preparation([picture])
-        return self.model.detect(Tensor(to_device(batch.data, device)), score, views=views)[0]
+    def find(
+        self, pictures: Sequence[np.ndarray], score: float | None = None, device: str = "cpu"
+    ) -> list[Detections]:
+        """What is in each of some pictures (3, H, W) in [0, 1], in its pixels: what scores above `score` (the settings'
+        own). They go through the network together, those that are smaller than another with an empty border."""
+        batch, views = self.preparation(pictures)
+        return self.model.detect(Tensor(to_device(batch.data, device)), score, views=views)
 
 
 def load(
-    path: str | os.PathLike, network: str | None = None, names: Callable[[int], Sequence[str]] | None = None,
-    frozen_eps: float | None = None,
-) -> Released:  # fmt: skip
-    """The detector whose weights are in a file of torchvision's, or in a training checkpoint that has them.
+    path: str | os.PathLike, network: str | None = None, names: Sequence[str] = (), frozen_eps: float | None = None
+) -> Released:
+    """The detector whose weights are in a file of torchvision's, or in a training checkpoint that has them: see
+    `with_state`."""
+    return with_state(load_weights(path), network, names, frozen_eps, path)
 
-    network: its name in `NETWORKS`; found out from the names in the file if left out. names: gives those of so many
-    classes; COCO's if left out. frozen_eps: what is added to the variance in batch norm whose statistics are frozen; as
-    torchvision has it for its own files if left out, 1e-5 for what is trained from a classifier's weights.
-    Raises ValueError for the weights of anything else.
+
+def with_state(
+    state: Mapping[str, Any], network: str | None = None, names: Sequence[str] = (), frozen_eps: float | None = None,
+    path: str | os.PathLike = "the state",
+) -> Released:  # fmt: skip
+    """The detector of these weights, by torchvision's names.
+
+    network: its name in `NETWORKS`; found out from the names in the file if left out. names: of the classes but the
+    background; COCO's if left out. frozen_eps: what is added to the variance in batch norm whose statistics are frozen;
+    as torchvision has it for its own files if left out, 1e-5 for what is trained from a classifier's weights.
+    Raises ValueError for the weights of anything else; `path` is for its message.
     """
-    state = unwrapped(load_weights(path))
     if network is not None and network not in NETWORKS:
         raise ValueError(f"network {network!r} is unknown: one of {', '.join(NETWORKS)}")
+    state = unwrapped(state)
     fit = [name for name, one in NETWORKS.items() if all(mark in state for mark in one.marks)]
     if not fit:
         raise ValueError(f"{path} does not hold the weights of one of torchvision's detectors: {', '.join(NETWORKS)}")
@@ -71,13 +82,15 @@ def load(
         model, total = built(kind, state), count(kind, state)
         model.load_state_dict(state)
     except (KeyError, ValueError) as error:
-        advice = f"use --model {fit[0]}" if fit[0] != name else str(error)
+        advice = f"use --model {fit[0]}" if name not in fit else str(error)
         raise ValueError(f"{path} does not hold the weights of {name}: {advice}") from None
+    if names and len(names) != total - 1:
+        raise ValueError(f"{path} is of {total - 1} classes, {len(names)} names are given: {', '.join(names)}")
     freeze(model, state, kind.frozen_eps if frozen_eps is None else frozen_eps)
-    points = getattr(model, "num_keypoints", 0)
     numbers = range(1 if kind.softmax else 0, total)
-    known = ("background", *(names(total - 1) if names else default_names(total)))
-    return Released(name, model.eval(), kind.preparation, known[numbers.start :], numbers, points_of(points))
+    known = ("background", *(names or default_names(total)))
+    points = getattr(model, "num_keypoints", 0)
+    return Released(name, model.eval(), kind.preparation, known[numbers.start :], numbers, points)
 
 
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +147,3 @@ def default_names(total: int) -> Sequence[str]:
     known = {len(CATEGORIES): CATEGORIES[1:], 2: CATEGORIES[1:2]}
     return known.get(total) or [f"class {number}" for number in range(1, total)]
 
-
-def points_of(points: int) -> Sequence[str]:
-    """Names of so many keypoints of an object."""
-    return PERSON_POINTS if points == len(PERSON_POINTS) else [f"point {i}" for i in range(points)]

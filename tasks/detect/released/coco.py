@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-NAMES = """background, person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant,
-N/A, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, N/A,
-backpack, umbrella, N/A, N/A, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball
-bat, baseball glove, skateboard, surfboard, tennis racket, bottle, N/A, wine glass, cup, fork, knife, spoon,
-bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted
-plant, bed, N/A, dining table, N/A, N/A, toilet, N/A, tv, laptop, mouse, remote, keyboard, cell phone,
-microwave, oven, toaster, sink, refrigerator, N/A, book, clock, vase, scissors, teddy bear, hair drier,
-toothbrush"""
-POINTS = """nose, left eye, right eye, left ear, right ear, left shoulder, right shoulder, left elbow, right
-elbow, left wrist, right wrist, left hip, right hip, left knee, right knee, left ankle, right ankle"""
+NAMES = """background, person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire
+hydrant, N/A, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, N/A,
+backpack, umbrella, N/A, N/A, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat,
+baseball glove, skateboard, surfboard, tennis racket, bottle, N/A, wine glass, cup, fork, knife, spoon, bowl, banana,
+apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, N/A, dining
+table, N/A, N/A, toilet, N/A, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink,
+refrigerator, N/A, book, clock, vase, scissors, teddy bear, hair drier, toothbrush"""
 
-
-def listed(text: str) -> tuple[str, ...]:
-    """The names in a text, apart from each other by commas."""
-    return tuple(" ".join(name.split()) for name in text.split(","))
-
-
-CATEGORIES = listed(NAMES)  # by number, from 0; a gap is N/A
-PERSON_POINTS = listed(POINTS)
+CATEGORIES = tuple(" ".join(name.split()) for name in NAMES.split(","))  # by number, from 0; a gap is N/A

@@ -22,7 +22,7 @@ from ..models.detector import Detector
 from ..models.faster_rcnn import FasterRCNN
 from ..models.fcos import FCOS
 from ..models.heads import PAPER_HEAD
-from ..models.retinanet import RetinaNet
+from ..models.retinanet import RetinaNet, RetinaNetSettings
 from ..models.ssd import SSD, SSDSettings
 from ..models.ssd300 import SCALES, STRIDES, VGGMaps, squares_second
 from .preparation import Preparation
@@ -30,6 +30,7 @@ from .preparation import Preparation
 NOTHING = 1e-30  # torchvision's 0, which adds as much to a variance in float32, and divides by it as well
 PREPARED = Preparation()
 HEAD = replace(PAPER_HEAD, smallest=1e-2)
+MANY = RetinaNetSettings(limit=300)
 THIRDS = tuple(tuple(int(32 * 2 ** (level + k / 3)) for k in range(3)) for level in range(5))  # RetinaNet's anchors
 groups = partial(nn.GroupNorm, 32)
 
@@ -45,7 +46,8 @@ def retinanet(num_classes: int, *, second: bool = False, depth: int = 50) -> Ret
     """P6 comes from P5, in v2 (`second`) from C5."""
     backbone = resnet_fpn(depth, extra="convolutions" if second else "convolutions of P5", first=2)
     anchors = Anchors.of(THIRDS, backbone.strides, convention=TORCHVISION)
-    return RetinaNet(backbone, anchors, num_classes, norm=groups if second else None, convention=TORCHVISION)
+    norm = groups if second else None
+    return RetinaNet(backbone, anchors, num_classes, settings=MANY, norm=norm, convention=TORCHVISION)
 
 
 def fcos(num_classes: int, *, depth: int = 50) -> FCOS:

@@ -56,14 +56,15 @@ def overview(
 
 
 def picture(
-    path: str | os.PathLike, image: np.ndarray, found: Detections, classes: Sequence[str], points: Sequence[int] = ()
-) -> None:
+    path: str | os.PathLike, image: np.ndarray, found: Detections, classes: Sequence[str], points: Sequence[int] = (),
+    least: float = SURE,
+) -> None:  # fmt: skip
     """A user's picture (3, H, W) with what was found in it."""
     figure = pyplot().figure(figsize=(9, 9))
     axes = figure.add_subplot()
-    found = found[found.scores >= SURE]
+    found = found[found.scores >= least]
     colours = [ORANGE] * len(found)
-    show(axes, tinted(image, found.masks, colours), f"scores below {SURE} are not drawn")
+    show(axes, tinted(image, found.masks, colours), f"scores below {least:g} are not drawn")
     named(axes, found, colours, classes, points)
     save(figure, path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, isnan
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -89,25 +88,7 @@ def report(model: nn.Module, job: Job, count: int) -> None:
     print(f"in {out}: table.txt, figure.png")
 
 
-def detect_picture(
-    model: nn.Module, image: np.ndarray, file: str, out: Path, device: str,
-    classes: Sequence[str] = Scenes.classes, points: Sequence[int] = (), side: int = SIDE,
-) -> None:  # fmt: skip
-    """Print what is found in a user's picture (3, H, W), in its own pixels; draw it into `out`."""
+def detect_picture(model: nn.Module, image: np.ndarray, device: str, side: int = SIDE) -> Detections:
+    """What is found in a user's picture (3, H, W), in its own pixels."""
     small, factor = framed(image, side)
-    found = unframed(detections(model, small[None], device)[0], factor, image.shape[1:])
-    sure = found[found.scores >= figure.SURE]
-    print(f"{file}: {len(sure)} found with a score of at least {figure.SURE}")
-    for i, (box, label, score) in enumerate(zip(sure.boxes, sure.labels, sure.scores)):
-        print(f"  {classes[label]}  {score:.2f}  " + ", ".join(f"{x}={v:.0f}" for x, v in zip(SIDES, box)))
-        if sure.masks is not None:
-            print(f"    mask of {sure.masks[i].sum()} pixels")
-        if sure.keypoints is not None:
-            places = sure.keypoints[i, : points[label], :2]
-            print("    keypoints " + ", ".join(f"x={x:.0f} y={y:.0f}" for x, y in places))
-    drawn = out / f"{Path(file).stem}-detections.png"
-    figure.picture(drawn, image, found, classes, points)
-    print(f"drawn: {drawn}")
-
-
-SIDES = ("x1", "y1", "x2", "y2")
+    return unframed(detections(model, small[None], device)[0], factor, image.shape[1:])

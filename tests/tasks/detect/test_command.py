@@ -17,6 +17,7 @@ from tasks.detect.data.records import Detections, Target
 from tasks.detect.data.scenes import Scenes
 from tasks.detect.evaluate.average_precision import coco_ap, voc_ap
 from tasks.detect.show import figure, report
+from tasks.detect.show.found import Found
 from tasks.detect.train import MODELS, Settings
 from tasks.run import read_state
 
@@ -155,7 +156,8 @@ class Knowing(md.nn.Module):
 @pytest.mark.usefixtures("figures")
 def test_what_is_found_in_a_users_picture_is_given_in_its_own_pixels(tmp_path, capsys):
     image = np.full((3, 200, 400), 0.25, np.float32)
-    report.detect_picture(Knowing(), image, "some/where/mine.jpg", tmp_path, "cpu")
+    found = report.detect_picture(Knowing(), image, "cpu")
+    Found(tmp_path, Scenes.classes, range(10)).tell(found, image, "some/where/mine.jpg")
     title, row, drawn = capsys.readouterr().out.splitlines()
     assert title == "some/where/mine.jpg: 1 found with a score of at least 0.3"
     assert row.split() == ["7", "0.75", "x1=100,", "y1=0,", "x2=300,", "y2=200"]
