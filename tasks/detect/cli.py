@@ -72,8 +72,9 @@ class Detect(Task):
         add("--json", metavar="FILE", help="write it to this file, too")
         step = "write a page that steps through test picture N, with --checkpoint or after training"
         add("--explain", type=whole(0), metavar="N", help=step)
-        add = top.add_argument_group("using a network of torchvision's").add_argument
-        add("--weights", metavar="FILE", help="do not train: the weights of one of these, found out by their names")
+        add = top.add_argument_group("using a network that others trained").add_argument
+        known = f"those of torchvision, found out by their names, or of --model: {', '.join(released.RELEASED)}"
+        add("--weights", metavar="FILE", help=f"do not train, take these weights: {known}")
         add("--frozen-eps", type=real(0, above=True), metavar="X",
             help="of its frozen batch norm: 1e-5 if it was trained from a classifier's weights")  # fmt: skip
 
@@ -89,7 +90,7 @@ class Detect(Task):
         return True
 
     def detect_with_weights(self, options: argparse.Namespace) -> None:
-        """Detect in --image with a network of torchvision's."""
+        """Detect in --image with a network that others trained."""
         stated = given(self.settings, options)
         if not options.image:
             raise UsageError("--weights takes the network as it is: name an --image to detect in")

@@ -22,7 +22,7 @@ from .models.faster_rcnn import faster_rcnn_small
 from .models.retinanet import RetinaNet
 from .models.ssd import SSD
 from .models.yolo import YOLO
-from .released.networks import NETWORKS
+from .released import RELEASED
 
 WEIGHTS, SAMPLES = 20, 21  # purposes of random draws, beside those of the scenes
 CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector are rough
@@ -40,7 +40,7 @@ class Settings(Source):
     """What decides the outcome of a training run, to the last bit."""
 
     # network
-    model: Annotated[str, Among([*MODELS, *NETWORKS])] = "faster_rcnn"  # faster_rcnn, yolo, ssd or retinanet
+    model: Annotated[str, Among([*MODELS, *RELEASED])] = "faster_rcnn"  # faster_rcnn, yolo, ssd or retinanet
     # training
     steps: int = 2200  # of Adam
     batch: int = 8  # pictures per step
@@ -61,8 +61,8 @@ class Settings(Source):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.model in NETWORKS:
-            raise UsageError(f"--model {self.model} is torchvision's, and not trained here: name its --weights")
+        if self.model in RELEASED:
+            raise UsageError(f"--model {self.model} is of others, and not trained here: name its --weights")
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""

@@ -22,8 +22,8 @@ DRAWS = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_u
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_torchvision():
-    """Weights need not be drawn twice. RoI align in Python is not compiled, takes few regions at once, and gives samples
-    more than a cell outside of the map 0, as the compiled operator does, on which networks were trained."""
+    """Weights need not be drawn twice. RoI align in Python is not compiled, takes few regions at once, and gives 0 for
+    samples more than a cell outside of the map, as the compiled operator does, on which networks were trained."""
     module, draws = sys.modules["torchvision.ops.roi_align"], {name: getattr(torch.nn.init, name) for name in DRAWS}
     compiled, plain, sampled = module._roi_align, module._roi_align.__wrapped__, module._bilinear_interpolate
 

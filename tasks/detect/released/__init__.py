@@ -22,8 +22,12 @@ from ...models.resnet import LAYERS, Bottleneck
 from ..data.records import Detections
 from ..models.detector import Detector
 from .coco import CATEGORIES
+from .faces import NETWORK as FACES
+from .faces import Faces, load_faces
 from .networks import KEYPOINTS, NETWORKS, Network
 from .preparation import Preparation
+
+RELEASED = (*NETWORKS, FACES)  # what `load` takes for a network
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ class Released:
 
 def load(
     path: str | os.PathLike, network: str | None = None, names: Sequence[str] = (), frozen_eps: float | None = None
-) -> Released:
+) -> Released | Faces:
     """The detector whose weights are in a file of torchvision's, or in a training checkpoint that has them: see
-    `with_state`."""
+    `with_state`; for "mtcnn" see `load_faces`."""
+    if network == FACES:
+        return load_faces(path)
     return with_state(load_weights(path), network, names, frozen_eps, path)
 
 
@@ -79,13 +85,14 @@ def with_state(
     kind = NETWORKS[name]
     state = renamed(state, kind.older)
     try:
-        model, total = built(kind, state), count(kind, state)
+        total = count(kind, state)
+        if names and len(names) != total - 1:
+            raise ValueError(f"it has {total - 1} classes, {len(names)} names are given: {', '.join(names)}")
+        model = built(kind, state)
         model.load_state_dict(state)
     except (KeyError, ValueError) as error:
         advice = f"use --model {fit[0]}" if name not in fit else str(error)
         raise ValueError(f"{path} does not hold the weights of {name}: {advice}") from None
-    if names and len(names) != total - 1:
-        raise ValueError(f"{path} is of {total - 1} classes, {len(names)} names are given: {', '.join(names)}")
     freeze(model, state, kind.frozen_eps if frozen_eps is None else frozen_eps)
     numbers = range(1 if kind.softmax else 0, total)
     known = ("background", *(names or default_names(total)))
