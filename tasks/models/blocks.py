@@ -11,12 +11,14 @@ from minidl.ops.norm import dropped
 
 def conv_norm(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, groups: int = 1, dilation: int = 1,
-    norm: Callable = nn.BatchNorm2d, activation: Callable | None = nn.ReLU, rng: Any = None,
+    norm: Callable | None = nn.BatchNorm2d, activation: Callable | None = nn.ReLU, rng: Any = None,
 ) -> nn.Sequential:  # fmt: skip
-    """A convolution that divides the size by its stride, a norm, and an activation unless that is None."""
+    """A convolution that divides the size by its stride, a norm, or a bias if that is None, and an activation unless
+    that is None."""
     padding = dilation * (kernel - 1) // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False, rng=rng)
-    return nn.Sequential(conv, norm(outputs), *([activation()] if activation else []))
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=norm is None, rng=rng)
+    layers = [norm(outputs)] if norm else []
+    return nn.Sequential(conv, *layers, *([activation()] if activation else []))
 
 
 class SqueezeExcitation(nn.Module):

@@ -12,7 +12,9 @@ from typing import Any
 from minidl import Tensor, nn
 from minidl import functional as F
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
+from ...models.mobilenet_v3 import LARGE, trunk
 from ...models.resnet import BasicBlock, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from ...models.vgg import CONVOLUTIONS, VGG
 from ...models.vgg import MAPS as VGG_MAPS
@@ -20,16 +22,6 @@ from ...models.vgg import MAPS as VGG_MAPS
 RESNETS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
 MORE = {"none": 0, "pool": 1, "convolutions": 2, "convolutions of P5": 2}  # levels that a pyramid has on top
 Norm = Callable[[int], nn.Module]  # a normalisation of so many channels
-
-
-def unit(
-    inputs: int, outputs: int, kernel: int, norm: Norm | None = None, *, stride: int = 1, relu: bool = True,
-    rng: Any = None,
-) -> nn.Sequential:  # fmt: skip
-    """A convolution, padded by half its kernel; a normalisation, if given, in the place of its bias; relu."""
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm is None, rng=rng)]
-    layers += [norm(outputs)] if norm else []
-    return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
 
 class Stages(nn.Sequential):
@@ -90,9 +82,9 @@ class Pyramid(nn.Module):
         if extra not in MORE:
             raise ValueError(f"FPN: extra {extra!r} is unknown: one of {', '.join(MORE)}")
         self.extra = extra
-        plain = {"norm": norm, "relu": False, "rng": rng}
-        self.inner_blocks = nn.ModuleList(unit(c, width, 1, **plain) for c in channels)
-        self.layer_blocks = nn.ModuleList(unit(width, width, 3, **plain) for _ in channels)
+        plain = {"norm": norm, "activation": None, "rng": rng}
+        self.inner_blocks = nn.ModuleList(conv_norm(c, width, 1, **plain) for c in channels)
+        self.layer_blocks = nn.ModuleList(conv_norm(width, width, **plain) for _ in channels)
         if MORE[extra] == 2:
             into = channels[-1] if extra == "convolutions" else width
             p6, p7 = (nn.Conv2d(c, width, 3, 2, padding=1, rng=rng) for c in (into, width))
@@ -140,6 +132,16 @@ def resnet_fpn(
 resnet50_fpn = partial(resnet_fpn, 50)
 
 
+def mobilenet_fpn(width: int = 256, rng: Any = None) -> FPN:
+    """MobileNetV3's maps where its last stage begins and where it ends, both of stride 32, with a pyramid and one level
+    more."""
+    rng = stream(rng)
+    layers = dict(trunk(LARGE, 3, rng=rng).named_children())
+    for layer in (m for part in layers.values() for m in part.modules() if isinstance(m, nn.BatchNorm2d)):
+        layer.eps = 1e-5  # in detectors torchvision has it as everywhere else
+    return FPN(Stages(layers, ("13", "16"), (160, 960), (32, 32)), width, rng=rng)
+
+
 def vgg16_map(rng: Any = None) -> Stages:
     """VGG-16's last map, of stride 16 and 512 channels."""
     return vgg_stage(VGG(CONVOLUTIONS["D"], VGG_MAPS, 1, 3, batch_norm=False, hidden=1, cells=1, rng=rng))
@@ -154,8 +156,8 @@ def resnet_small_stages(
     max pooling (He et al., "Bag of tricks for image classification", CVPR 2019, figure 2b).
     """
     rng, inputs = stream(rng), width // 2
-    first = unit(in_channels, inputs, 3, nn.BatchNorm2d, stride=2, rng=rng)
-    second = unit(inputs, inputs, 3, nn.BatchNorm2d, rng=rng)
+    first = conv_norm(in_channels, inputs, stride=2, rng=rng)
+    second = conv_norm(inputs, inputs, rng=rng)
     layers: dict[str, nn.Module] = {"stem": nn.Sequential(first, second, nn.MaxPool2d(2))}
     for i, count in enumerate(counts):
         maps, blocks = width * (i + 1), []

@@ -17,12 +17,13 @@ import numpy as np
 from minidl import Tensor, nn
 from minidl import functional as F
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.matching import Drawn, Match, Positives, draw, gathered, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
-from .backbone import Norm, unit
+from .backbone import Norm
 from .convention import OURS, Convention, background_last
 
 METHODS = ("align", "pool")
@@ -180,7 +181,7 @@ def convolutions_and_layer(
 
     Source: Wu and He, "Group normalization", ECCV 2018, section 4.2.
     """
-    convs = [unit(channels, channels, 3, norm, rng=rng) for _ in range(depth)]
+    convs = [conv_norm(channels, channels, norm=norm, rng=rng) for _ in range(depth)]
     return nn.Sequential(*convs, nn.Flatten(), nn.Linear(channels * size**2, hidden, rng=rng), nn.ReLU())
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from minidl import Tensor, nn, no_grad
 from minidl import functional as F
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.terms import Terms
-from .backbone import Norm, unit
+from .backbone import Norm
 from .convention import OURS, Convention
 from .heads import Regions
 
@@ -40,7 +41,8 @@ def mask_head(
     the last layer from N(0, 0.001^2), biases at 0.
     """
     rng = stream(rng)
-    head = nn.Sequential(*(unit(width if i else channels, width, 3, norm, rng=rng) for i in range(layers)))
+    convs = (conv_norm(width if i else channels, width, norm=norm, rng=rng) for i in range(layers))
+    head = nn.Sequential(*convs)
     predictor = nn.Sequential(
         {
             "conv5_mask": nn.ConvTranspose2d(width, width, 2, stride=2, rng=rng),

@@ -21,13 +21,14 @@ from minidl import functional as F
 from minidl.core.context import current
 from minidl.device import to_device
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
 from ..data.records import Target, require_targets
 from ..losses.matching import IGNORED, Positives, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import Norm, resnet50_fpn, resnet_small_fpn, unit
+from .backbone import Norm, resnet50_fpn, resnet_small_fpn
 from .convention import OURS, Convention
 from .single import AnchorPass, Scored, SingleStage
 
@@ -140,7 +141,7 @@ def subnet(
 
     Weights N(0, std^2); without a std, the last's N(0, 0.01^2), the others' after He.
     """
-    layers = nn.Sequential(*(unit(width, width, 3, norm, rng=rng) for _ in range(depth)))
+    layers = nn.Sequential(*(conv_norm(width, width, norm=norm, rng=rng) for _ in range(depth)))
     last = nn.Conv2d(width, outputs, 3, padding=1, rng=rng)
     net = nn.Sequential({"conv": layers, name: last})
     draw = partial(nn.init.kaiming_normal, nonlinearity="relu") if std is None else partial(nn.init.normal, std=std)

@@ -19,13 +19,13 @@ import numpy as np
 from minidl import Tensor, nn, no_grad
 from minidl import functional as F
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
 from ..data.records import Target
 from ..losses.matching import Drawn, Match, Positives, draw, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import unit
 from .suppression import Candidates, best_of_each
 
 
@@ -62,7 +62,7 @@ class RPNHead(nn.Module):
     """`depth` 3x3 convolutions with relu, and 1x1 convolutions to one logit and four steps per anchor."""
 
     def __init__(self, width: int, anchors: int, depth: int = 1, rng: Any = None):
-        self.conv = nn.Sequential(*(unit(width, width, 3, rng=rng) for _ in range(depth)))
+        self.conv = nn.Sequential(*(conv_norm(width, width, norm=None, rng=rng) for _ in range(depth)))
         self.cls_logits = nn.Conv2d(width, anchors, 1, rng=rng)
         self.bbox_pred = nn.Conv2d(width, 4 * anchors, 1, rng=rng)
 

@@ -20,13 +20,14 @@ import numpy as np
 from minidl import Tensor, nn
 from minidl import functional as F
 
+from ...models.blocks import conv_norm
 from ...models.initial import redraw, stream
 from ..data.records import Target, require_targets
 from ..losses.matching import POSITIVE, Positives, hard_negatives, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import Stages, resnet_small_stages, unit
+from .backbone import Stages, resnet_small_stages
 from .convention import OURS, Convention, background_last
 from .single import AnchorPass, Scored, SingleStage
 
@@ -80,8 +81,8 @@ class Extended(nn.Module):
         rng = stream(rng)
         self.body, self.extra, inputs = body, nn.ModuleList(), body.channels[-1]
         for width in widths:
-            narrow = unit(inputs, width // 2, 1, nn.BatchNorm2d, rng=rng)
-            self.extra.append(nn.Sequential(narrow, unit(width // 2, width, 3, nn.BatchNorm2d, stride=2, rng=rng)))
+            narrow = conv_norm(inputs, width // 2, 1, rng=rng)
+            self.extra.append(nn.Sequential(narrow, conv_norm(width // 2, width, stride=2, rng=rng)))
             inputs = width
         self.channels = (*body.channels, *widths)
         self.strides = (*body.strides, *(body.strides[-1] * 2 ** (i + 1) for i in range(len(widths))))

@@ -22,7 +22,7 @@ from tasks.detect.models.fcos import reached
 from tasks.detect.models.heads import BoxPredictor, Crop
 from tasks.detect.models.keypoints import keypoints_of
 from tasks.detect.models.masks import paste
-from tasks.detect.models.ssd300 import SCALES, squares_second
+from tasks.detect.models.ssd_maps import RATIOS, SCALES, squares_second
 from tasks.detect.released.coco import CATEGORIES
 from tasks.detect.released.networks import NETWORKS, OLDER, THIRDS, rcnn
 from tasks.detect.released.preparation import Preparation
@@ -41,7 +41,7 @@ def test_anchors_are_whole_pixels_around_the_corners_of_cells():
     boxes, _ = Anchors.of(((32,),), (64,), (1.0,), OURS).boxes([(3, 2)], (160, 130))
     assert boxes[3].tolist() == [80, 80, 112, 112]
     assert THIRDS[:2] == ((32, 40, 50), (64, 80, 101))
-    first = squares_second(300, SCALES)[0]
+    first = squares_second(300, SCALES, RATIOS)[0]
     np.testing.assert_allclose(first, [[21, 21], [30.74, 30.74], [29.7, 14.85], [14.85, 29.7]], atol=0.005)
 
 
