@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minidl import nn
+from minidl.onnx.save.file import package, save_onnx
 
 from . import command
-from .command import Parser, writable
+from .command import Parser, UsageError, writable
 from .options import TaskSettings, add_settings, given
 from .run import CHECKPOINT, Job, known_settings, resumable
 
@@ -66,6 +69,10 @@ class Task:
     def use(self, model: nn.Module, asked: Any, job: Job, options: argparse.Namespace) -> None:
         """Use the network on what is asked."""
 
+    def exported(self, model: nn.Module, settings: Any) -> tuple[nn.Module, tuple[int, ...]]:
+        """The network that --save-onnx writes, and the shape of its input; tasks that define this have the option."""
+        raise NotImplementedError(f"{type(self).__name__} defines no exported(self, model, settings)")
+
     # --- the frame
 
     def main(self, argv: list[str]) -> int:
@@ -73,13 +80,17 @@ class Task:
         options = self.parser().parse_args(argv)
         if not self.instead(options):
             self.run(options)
+        elif vars(options).get("save_onnx"):
+            raise UsageError("--save-onnx writes what is trained, or the network of --checkpoint: nothing was written")
         return 0
 
     def parser(self) -> Parser:
         """The options, in groups. Settings that are not given are absent, so that a saved run can fill them in."""
         top = Parser(prog=self.program, description=self.title, epilog=self.examples)
         self.add_settings(top)
-        add_running(top, f"runs/{self.name}", reusable=self.reusable)
+        add = add_running(top, f"runs/{self.name}", reusable=self.reusable)
+        if type(self).exported is not Task.exported:
+            add("--save-onnx", metavar="FILE", help="write the trained network as ONNX; with --checkpoint do no more")
         self.add_options(top)
         return top
 
@@ -92,9 +103,11 @@ class Task:
         """Train, or take a checkpoint; report on it; use it on what is asked."""
         settings = self.chosen(options)
         device = command.device(options.device)
-        asked = self.asked(options, settings)
+        asked, onnx = self.asked(options, settings), vars(options).get("save_onnx")
+        if onnx:
+            package()
         model = self.load(settings, options.checkpoint).to(device) if options.checkpoint else None
-        alone = model is not None and asked is not None
+        alone = model is not None and (asked is not None or onnx is not None)
         data = None if alone else self.read(settings, options, model)
         job = Job(settings, writable(options.out), device, options.resume, options.quiet)
         if model is None:
@@ -104,6 +117,10 @@ class Task:
             self.report(model, data, job, options)
         if asked is not None:
             self.use(model, asked, job, options)
+        if onnx:
+            network, shape = self.exported(model, settings)
+            save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
+            print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
 
 
 def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:

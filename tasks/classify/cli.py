@@ -105,6 +105,10 @@ class Classify(Task):
         if images is not None:
             print_rankings(model, images, names, options)
 
+    def exported(self, model: nn.Module, settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
+        side = settings.size or read_data(settings, True).side
+        return model, (1, pretrained.dimensions_of(model)["in_channels"], side, side)
+
 
 def read_data(settings: Settings, quiet: bool) -> Dataset:
     """What the settings name."""

@@ -36,6 +36,7 @@ EXAMPLES = f"""examples:
 photographs: trained on {", ".join(TRAIN)}; tested on {", ".join(TEST)}.
 They come with scikit-image and scikit-learn (china by danielbuechele, flower by vultilion: CC BY 2.0)."""
 
+EXPORTED = 256  # pixels, the side of what --save-onnx is for
 Images = dict[str, np.ndarray]
 OF_OTHERS = ("sigma", "bits", "seed")  # settings that go with --weights
 
@@ -104,6 +105,9 @@ class Denoise(Task):
     def use(self, model: Denoiser, asked: Picture, job: Job, options: argparse.Namespace) -> None:
         noise = job.settings.sigma if options.add_noise else None
         restore(model, job, asked, Path(options.image).stem, noise)
+
+    def exported(self, model: Denoiser, settings: Settings) -> tuple[Denoiser, tuple[int, ...]]:
+        return model, (1, next(iter(model.parameters())).shape[1], EXPORTED, EXPORTED)
 
 
 main = Denoise().main

@@ -38,6 +38,9 @@ number objects, as those of StarDist and Cellpose: these are counted. Besides im
 Cellpose and nnU-Net are known, and .npz; pictures may be TIFF stacks, .npy, .nii, .nii.gz."""
 
 
+EXPORTED = 256  # pixels, the side of what --save-onnx is for
+
+
 class Segment(Task):
     """Segment pictures: check, train, compare with classical methods, segment --image."""
 
@@ -103,6 +106,9 @@ class Segment(Task):
     def use(self, model: nn.ModuleDict, asked: str, job: Job, options: argparse.Namespace) -> None:
         names = class_names(options.checkpoint or job.out / CHECKPOINT, model[OURS].num_classes)
         segment_picture(model[OURS], job, asked, names, average=averaged(job.settings, options))
+
+    def exported(self, model: nn.ModuleDict, settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
+        return model[OURS], (1, model[OURS].in_channels, EXPORTED, EXPORTED)
 
 
 def segment_with_others(options: argparse.Namespace, file: str | None) -> None:

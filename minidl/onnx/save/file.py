@@ -45,7 +45,7 @@ def save_onnx(
     Raises SaveError before anything is written, with the operation and the module, if the model does what has no
     counterpart in ONNX, what depends on the values of its input, or on the batch in a way that is no shape.
     """
-    onnx = _package()
+    onnx = package()
     if not OPSET <= opset <= onnx.defs.onnx_opset_version():
         raise SaveError(
             f"save_onnx: opset={opset}; operators are written from version {OPSET} to "
@@ -71,7 +71,7 @@ def as_model(
     input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
     """What `save_onnx` writes, in memory."""
-    onnx = _package()
+    onnx = package()
     from minidl import __version__
 
     recording = record(model, example, dynamic_batch, WRITERS, REASONS)
@@ -98,7 +98,8 @@ def as_model(
     )  # fmt: skip
 
 
-def _package() -> Any:
+def package() -> Any:
+    """The package that reads and checks ONNX files. Raises ImportError that says how to get it."""
     try:
         import onnx
     except ImportError:

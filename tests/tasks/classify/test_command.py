@@ -11,6 +11,7 @@ pytest.importorskip("sklearn")
 
 from PIL import Image
 
+import minidl as md
 import tasks.__main__ as frame
 from tasks.classify import cli, data, evaluate, train
 from tasks.models import SMALL
@@ -71,6 +72,17 @@ def test_a_users_digit_is_classified(finished, tmp_path, capsys):
     p, number, name = best.split()
     assert title.endswith("mine.png") and int(number) == int(name) == wanted.argmax()
     assert float(p.rstrip("%")) == pytest.approx(100 * wanted.max(), abs=0.011)
+
+
+def test_a_checkpoint_is_written_as_onnx(finished, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    path, x = tmp_path / "digits.onnx", np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32)
+    assert run("--checkpoint", finished / "checkpoint.npz", "--save-onnx", path, "--out", tmp_path, "--quiet") == 0
+    assert capsys.readouterr().out == f"written: {path}, for any number of inputs 1 x 8 x 8\n"
+    model = train.load(train.Settings(depth=8, width=8), finished / "checkpoint.npz")
+    with model.inference():
+        assert np.abs(md.load_onnx(path)(md.Tensor(x)).data - model(md.Tensor(x)).data).max() < 1e-5
+    assert run("--chart", tmp_path / "chart.png", "--save-onnx", path, "--quiet") == 2
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, few, tmp_path, monkeypatch, capsys):

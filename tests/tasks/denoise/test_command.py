@@ -72,6 +72,14 @@ def test_a_run_leaves_everything(finished):
         assert 20 < row["noisy"]["psnr"] < 21 and row["total variation"]["psnr"] > 27
 
 
+def test_a_checkpoint_is_written_as_onnx(finished, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(cli, "EXPORTED", 16)
+    path = tmp_path / "denoiser.onnx"
+    assert run("--checkpoint", finished[0] / "checkpoint.npz", "--save-onnx", path, "--out", tmp_path, "--quiet") == 0
+    assert md.load_onnx(path).inputs[0].shape == ("N", 1, 16, 16)
+
+
 def test_a_checkpoint_is_used_without_training(finished, tmp_path, quick, capsys):
     out, _ = finished
     assert run("--checkpoint", out / "checkpoint.npz", "--out", tmp_path, "--quiet") == 0

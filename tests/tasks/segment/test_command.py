@@ -15,7 +15,7 @@ import minidl as md
 import tasks.__main__ as frame
 from tasks import grids
 from tasks.run import Job
-from tasks.segment import baselines, cells, coins, data, inference, instances, metrics, report, train
+from tasks.segment import baselines, cells, cli, coins, data, inference, instances, metrics, report, train
 
 TINY = ("--base", 4, "--depth", 2, "--patch", 32, "--batch", 2, "--steps", 4)
 
@@ -239,7 +239,7 @@ def test_a_constant_picture_breaks_no_method():
 
 
 @pytest.mark.usefixtures("figures")
-def test_a_run_on_coins_leaves_everything_and_its_checkpoint_is_used(tmp_path, quick, capsys):
+def test_a_run_on_coins_leaves_everything_and_its_checkpoint_is_used(tmp_path, quick, capsys, monkeypatch):
     out = tmp_path / "out"
     assert run(*TINY, "--out", out, "--quiet") == 0
     captured = capsys.readouterr()
@@ -265,6 +265,9 @@ def test_a_run_on_coins_leaves_everything_and_its_checkpoint_is_used(tmp_path, q
     with Image.open(again / "mine-mask.png") as file:
         assert file.size == (70, 50) and set(np.unique(file)) <= {0, 255}
     assert (again / "mine-figure.png").exists() and not (again / "checkpoint.npz").exists()
+    monkeypatch.setattr(cli, "EXPORTED", 32)
+    assert run("--checkpoint", out / "checkpoint.npz", "--save-onnx", again / "coins.onnx", "--out", again) == 0
+    assert md.load_onnx(again / "coins.onnx").inputs[0].shape == ("N", 1, 32, 32)
     assert "coin " in capsys.readouterr().out
 
 
