@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ class Graph:
         own |= {name for node in self.nodes for name in node.outputs}
         read = {name for node in self.nodes for name in node.reads} | {value.name for value in self.outputs}
         return read - own
+
+    def with_fixed(self, fixed: Mapping[str, Any]) -> Graph:
+        """The same graph with constants in the place of some inputs."""
+        inputs = {value.name: value for value in self.inputs}
+        if unknown := fixed.keys() - inputs.keys():
+            raise ValueError(f"{min(unknown)!r} is no input of the graph; these are {', '.join(map(str, self.inputs))}")
+        given = {name: np.asarray(value, inputs[name].dtype) for name, value in fixed.items()}
+        rest = tuple(value for value in self.inputs if value.name not in fixed)
+        return replace(self, inputs=rest, constants=self.constants | given)
 
     @property
     def operators(self) -> set[str]:

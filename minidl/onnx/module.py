@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .parse import read
 from .run import Program, Run, weights_of
 
 
-def load_onnx(source: Any) -> OnnxModule:
+def load_onnx(source: Any, *, fixed: Mapping[str, Any] | None = None) -> OnnxModule:
     """The network of an ONNX file as a Module whose operations are minidl's primitives.
 
         model = md.load_onnx("resnet18.onnx")
@@ -23,14 +23,17 @@ def load_onnx(source: Any) -> OnnxModule:
         y = model(x)                      # it runs, can be trained, differentiated to any order, explained, recorded
 
     source: a path (data that the file keeps beside it is found there), an open binary file, bytes, or an
-    `onnx.ModelProto`. Opsets 7 to 25. What convolutions, matrix products, normalisations and recurrent layers take from
-    the file are Parameters, under the names that the file gives them; other floating-point arrays are buffers. The
-    graph says what is computed: `train()` and `eval()` change nothing.
+    `onnx.ModelProto`. Opsets 7 to 25. fixed: values of inputs that stay the same, and are inputs no more: of branches
+    that they decide, one is left.
+
+    What convolutions, matrix products, normalisations and recurrent layers take from the file are Parameters, under the
+    names that the file gives them; other floating-point arrays are buffers. The graph says what is computed: `train()`
+    and `eval()` change nothing.
 
     Raises ImportError without the `onnx` package, OSError and ValueError for a file that cannot be read; and before
     anything runs a ValueError that names each operator that is not supported, with its opset and node.
     """
-    return OnnxModule(read(source, OPERATORS))
+    return OnnxModule(read(source, OPERATORS).with_fixed(fixed or {}))
 
 
 class OnnxModule(Module):

@@ -95,6 +95,9 @@ def _as_tuple(found: Any) -> tuple:
     return found if isinstance(found, tuple) else (found,)
 
 
+Adopt = Callable[[str, np.ndarray, bool], str]
+
+
 class Program:
     """The steps of a graph, and of its branches.
 
@@ -104,32 +107,49 @@ class Program:
     """
 
     def __init__(
-        self, graph: Graph, weights: Collection[str], adopt: Callable[[str, np.ndarray, bool], str],
-        around: Mapping[str, np.ndarray] | None = None,
-    ):  # fmt: skip
-        self.graph = graph
-        self.slots = {
-            name: adopt(name, array, True)
-            for name, array in graph.constants.items()
-            if name in weights and _is_data(array)
-        }
-        constants = {name: array for name, array in graph.constants.items() if name not in self.slots}
-        known = {**(around or {}), **constants}
+        self, graph: Graph, weights: Collection[str], adopt: Adopt, around: Mapping[str, np.ndarray] | None = None
+    ):
+        self.graph, self.outer = graph, tuple(sorted(graph.outer))
         self.steps: list[Step] = []
-        for node in graph.nodes:
-            branches = {name: Program(branch, weights, adopt, known) for name, branch in node.branches.items()}
-            step = Step(node, branches)
-            if branches or not node.reads <= known.keys():
-                self.steps.append(step)
-            else:
-                step(Run({}), known)
+        learned: dict[str, np.ndarray] = {}
+        known = dict(around or {})
+        self._read(graph, weights, adopt, learned, known)
         read = {name for step in self.steps for name in step.node.reads} | {value.name for value in graph.outputs}
-        self.constants = {n: a for n, a in known.items() if n in read and n not in (around or {})}
         computed_with = {name for step in self.steps for name in step.computed_with}
-        for name in [name for name in self.constants if name in computed_with]:
-            if _is_data(self.constants[name]):  # a weight may also come of constants: of one that was quantised, say
-                self.slots[name] = adopt(name, self.constants.pop(name), name in weights)
+        self.slots: dict[str, str] = {}  # the attribute that holds each weight, or other real numbers
+        self.constants: dict[str, np.ndarray] = {}
+        for name, array in {**learned, **known}.items():
+            if name not in read or name in (around or {}):
+                continue
+            if name in learned or (name in computed_with and _is_data(array)):
+                self.slots[name] = adopt(name, array, name in weights)
+            else:
+                self.constants[name] = array
         self._plan_last()
+
+    def _read(
+        self, graph: Graph, weights: Collection[str], adopt: Adopt, learned: dict[str, np.ndarray],
+        known: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
+        """Make steps of the nodes. Weights are `learned`; to what is `known` is added what follows from it."""
+        for name, array in graph.constants.items():
+            (learned if name in weights and _is_data(array) else known)[name] = array
+        for node in graph.nodes:
+            if node.operator == "If" and node.inputs[0] in known:  # the branch that is taken stands in its place
+                branch = node.branches["then_branch" if known[node.inputs[0]].item() else "else_branch"]
+                self._read(branch, weights, adopt, learned, known)
+                for own, name in zip(branch.outputs, node.outputs):
+                    self._add(Node(node.name, "Identity", node.opset, (own.name,), (name,), {}), {}, known)
+            else:
+                branches = {name: Program(branch, weights, adopt, known) for name, branch in node.branches.items()}
+                self._add(node, branches, known)
+
+    def _add(self, node: Node, branches: Mapping[str, Program], known: dict[str, np.ndarray]) -> None:
+        step = Step(node, branches)
+        if branches or not node.reads <= known.keys():
+            self.steps.append(step)
+        else:
+            step(Run({}), known)
 
     def _plan_last(self) -> None:
         """Note with each step which values are needed no more after it."""
@@ -142,7 +162,7 @@ class Program:
 
     def run(self, run: Run, around: Scope, *inputs: Any, keep: Collection[str] = ()) -> tuple:
         """The outputs, or the values that `keep` names; `around` holds what the graph reads from around it."""
-        scope = {name: around[name] for name in self.graph.outer} if self.graph.outer else {}
+        scope = {name: around[name] for name in self.outer}
         scope |= {name: run.state[attribute] for name, attribute in self.slots.items()}
         scope |= self.constants
         scope |= zip((value.name for value in self.graph.inputs), inputs)

@@ -145,10 +145,24 @@ def test_branches_read_what_is_around_them_and_have_weights_of_their_own():
         branches = {"then_branch": then, "else_branch": other}
         net = load([("If", "c", "y", branches)], {"x": [1, 2]}, c=np.array(condition), v=W)
         assert net(X).tolist() == right
-        assert {*net.state_dict()} == {"v", "w", "w_"}  # both branches call theirs w
+        assert [*net.state_dict()] == ["w" if condition else "v"]
     nodes = [("ReduceSum", "x", "s", {"keepdims": 0}), ("Less", "s zero", "c"), ("If", "c", "y", branches)]
     net = load(nodes, {"x": [1, 2]}, zero=np.float32(0), v=W)
     assert net(X).tolist() == [[-2, 3]] and net(-X).tolist() == [[3, -2]]
+    assert [*net.state_dict()] == ["v", "w", "w_"]  # both branches call theirs w
+
+
+def test_an_input_may_be_fixed():
+    then, other = graph([("Neg", "x", "t")], {}, "t"), graph([("Identity", "x", "e")], {}, "e")
+    proto = model(
+        [("Less", "r limit", "c"), ("If", "c", "i", {"then_branch": then, "else_branch": other}), ("Abs", "i", "y")],
+        {"x": [1, 2], "r": []}, limit=np.float32(3),
+    )  # fmt: skip
+    net = md.load_onnx(proto, fixed={"r": 2})
+    assert [value.name for value in net.inputs] == ["x"] and net(X).tolist() == [[3, 1]]
+    assert [step.node.operator for step in net.program.steps] == ["Neg", "Identity", "Abs"]
+    with pytest.raises(ValueError, match=r"'z' is no input of the graph; these are x float32\[1, 2\]"):
+        md.load_onnx(proto, fixed={"z": 1})
 
 
 def test_a_loop_is_unrolled():
