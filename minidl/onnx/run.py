@@ -107,7 +107,7 @@ class Program:
     """
 
     def __init__(
-        self, graph: Graph, weights: Collection[str], adopt: Adopt, around: Mapping[str, np.ndarray] | None = None
+        self, graph: Graph, weights: Mapping[str, bool], adopt: Adopt, around: Mapping[str, np.ndarray] | None = None
     ):
         self.graph, self.outer = graph, tuple(sorted(graph.outer))
         self.steps: list[Step] = []
@@ -122,18 +122,18 @@ class Program:
             if name not in read or name in (around or {}):
                 continue
             if name in learned or (name in computed_with and _is_data(array)):
-                self.slots[name] = adopt(name, array, name in weights)
+                self.slots[name] = adopt(name, array, _is_weight(array, weights.get(name)))
             else:
                 self.constants[name] = array
         self._plan_last()
 
     def _read(
-        self, graph: Graph, weights: Collection[str], adopt: Adopt, learned: dict[str, np.ndarray],
+        self, graph: Graph, weights: Mapping[str, bool], adopt: Adopt, learned: dict[str, np.ndarray],
         known: dict[str, np.ndarray],
     ) -> None:  # fmt: skip
         """Make steps of the nodes. Weights are `learned`; to what is `known` is added what follows from it."""
         for name, array in graph.constants.items():
-            (learned if name in weights and _is_data(array) else known)[name] = array
+            (learned if _is_weight(array, weights.get(name)) else known)[name] = array
         for node in graph.nodes:
             if node.operator == "If" and node.inputs[0] in known:  # the branch that is taken stands in its place
                 branch = node.branches["then_branch" if known[node.inputs[0]].item() else "else_branch"]
@@ -174,20 +174,25 @@ class Program:
         return tuple([scope[name] for name in keep or (value.name for value in self.graph.outputs)])
 
 
-def weights_of(graph: Graph) -> set[str]:
+def weights_of(graph: Graph) -> dict[str, bool]:
     """The names in whose place a constant is a weight: what convolutions and the like learn, directly or by way of
-    nodes that only rearrange it."""
-    found: set[str] = set()
+    nodes that only rearrange it. True: even a single number is."""
+    found: dict[str, bool] = {}
     for node in reversed(graph.nodes):
         entry = find(node)
-        found |= {name for i, name in enumerate(node.inputs) if i in entry.learns}
-        if entry.passes and found & {*node.outputs}:
-            found |= {*node.inputs[: entry.passes]}
+        places = {name: not entry.formula for i, name in enumerate(node.inputs) if i in entry.learns and name}
+        if entry.passes and (numbers := [found[name] for name in node.outputs if name in found]):
+            places |= dict.fromkeys(node.inputs[: entry.passes], any(numbers))
         for branch in node.branches.values():
-            found |= weights_of(branch)
-    return found - {""}
+            places |= weights_of(branch)
+        found |= {name: number or found.get(name, False) for name, number in places.items()}
+    return found
+
+
+def _is_weight(array: np.ndarray, numbers: bool | None) -> bool:
+    return numbers is not None and array.dtype.kind == "f" and (numbers or _is_data(array))
 
 
 def _is_data(array: np.ndarray) -> bool:
-    """Is it more than a number that stands in a formula, such as the 3 and the 6 of hard swish?"""
+    """Real numbers, more than one of them."""
     return array.dtype.kind == "f" and (array.ndim > 1 or array.size > 1)

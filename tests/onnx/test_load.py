@@ -52,6 +52,9 @@ def test_a_copy_has_weights_and_statistics_of_its_own():
 @pytest.mark.parametrize(("a", "learns"), [(W, True), (W[:1], False), (np.float32(3), False), (W[:1, None], True)])
 def test_a_single_number_is_part_of_a_formula(a, learns):
     assert [*load([("Mul", "x a", "y")], {"x": [1, 2]}, a=a).state_dict()] == ["a"] * learns
+    nodes = [("Conv", "x w b", "y")]
+    net = load(nodes, {"x": [1, 1, 2, 2]}, w=np.ones((1, 1, 1, 1), "f4"), b=W[:1])
+    assert [*net.state_dict()] == ["w", "b"]
 
 
 def test_a_name_that_a_module_has_already_gets_another():
@@ -140,16 +143,16 @@ def test_what_an_old_opset_means_otherwise_is_refused():
 
 def test_branches_read_what_is_around_them_and_have_weights_of_their_own():
     then = graph([("Add", "x w", "t")], {}, "t", w=W)
-    other = graph([("Mul", "x v", "e")], {}, "e", w=W)
-    for condition, right in ((True, [[-2, 3]]), (False, [[-3, 2]])):
+    other = graph([("Mul", "x v", "m"), ("Mul", "m w", "e")], {}, "e", w=W)
+    for condition, right in ((True, [[-2, 3]]), (False, [[-3, 4]])):
         branches = {"then_branch": then, "else_branch": other}
         net = load([("If", "c", "y", branches)], {"x": [1, 2]}, c=np.array(condition), v=W)
         assert net(X).tolist() == right
-        assert [*net.state_dict()] == ["w" if condition else "v"]
+        assert [*net.state_dict()] == (["w"] if condition else ["v", "w"])
     nodes = [("ReduceSum", "x", "s", {"keepdims": 0}), ("Less", "s zero", "c"), ("If", "c", "y", branches)]
     net = load(nodes, {"x": [1, 2]}, zero=np.float32(0), v=W)
-    assert net(X).tolist() == [[-2, 3]] and net(-X).tolist() == [[3, -2]]
-    assert [*net.state_dict()] == ["v", "w", "w_"]  # both branches call theirs w
+    assert net(X).tolist() == [[-2, 3]] and net(-X).tolist() == [[3, -4]]
+    assert {*net.state_dict()} == {"v", "w", "w_"}  # both branches call theirs w
 
 
 def test_an_input_may_be_fixed():

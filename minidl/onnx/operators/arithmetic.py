@@ -12,7 +12,7 @@ from ...core.tensor import Tensor
 from ...ops import arithmetic, rounding
 from .table import Plain, operator, without_derivative
 
-LEARNS = ("a", "b")
+LEARNS = {"learns": ("a", "b"), "formula": True}
 DTYPES = {  # by ONNX's names, in lower case
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "int8": "int8", "int16": "int16",
     "int32": "int32", "int64": "int64", "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
@@ -22,12 +22,12 @@ DTYPES = {  # by ONNX's names, in lower case
 # --- two values
 
 
-operator("Add", learns=LEARNS)(arithmetic.add)
-operator("Sub", learns=LEARNS)(arithmetic.subtract)
-operator("Mul", learns=LEARNS)(arithmetic.multiply)
+operator("Add", **LEARNS)(arithmetic.add)
+operator("Sub", **LEARNS)(arithmetic.subtract)
+operator("Mul", **LEARNS)(arithmetic.multiply)
 
 
-@operator("Div", learns=LEARNS)
+@operator("Div", **LEARNS)
 def divide(a, b):
     return arithmetic.divide(a, b) if a.dtype.kind == "f" else truncated_quotient(a, b)
 
@@ -39,7 +39,7 @@ def truncated_quotient(xp, a, b):
     return (quotient + ((quotient < 0) & (quotient * b != a))).astype(a.dtype)
 
 
-@operator("Pow", learns=LEARNS)
+@operator("Pow", **LEARNS)
 def power(a, b):
     if a.dtype.kind != "f":
         return integer_power(a, b)
@@ -121,7 +121,7 @@ def infinite(xp, x, *, positive, negative):
     return (x == math.inf) & positive | (x == -math.inf) & negative
 
 
-@operator("Where", learns=("a", "b"))
+@operator("Where", **LEARNS)
 def where(condition, a, b):
     return F.where(condition, a, b)
 

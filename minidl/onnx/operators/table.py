@@ -31,7 +31,8 @@ class Operator:
     keywords: frozenset[str]  # the attributes that the function takes, and "count" if it asks for that
     needed: frozenset[str]  # those without which it cannot run
     ignores: frozenset[str]  # attributes that change nothing here
-    learns: frozenset[int]  # the inputs in whose place a constant is a weight
+    learns: frozenset[int]  # the inputs in whose place a constant is a weight,
+    formula: bool  # except for a single number, which is part of a formula: the 3 and the 6 of hard swish
     passes: int  # how many of its inputs it hands on, rearranged at most: weights may come through these
     macs: Callable | None  # (arrays or tensors in, output) -> multiplications
     only: Mapping[str, Collection]  # the values of attributes that are supported, where not all are
@@ -58,8 +59,8 @@ OPERATORS: dict[str, list[Operator]] = {}  # by name, the newest version first
 
 
 def operator(
-    name: str, since: int = 1, *, learns: tuple[str, ...] = (), passes: int = 0, macs: Callable | None = None,
-    only: Mapping[str, Collection] | None = None, ignores: tuple[str, ...] = (),
+    name: str, since: int = 1, *, learns: tuple[str, ...] = (), formula: bool = False, passes: int = 0,
+    macs: Callable | None = None, only: Mapping[str, Collection] | None = None, ignores: tuple[str, ...] = (),
 ) -> Callable[[Callable], Callable]:  # fmt: skip
     """Decorator: the function computes ONNX's operator `name` from opset `since` on.
 
@@ -67,7 +68,7 @@ def operator(
     annotated Plain; its keywords are the attributes, and `count`, the number of outputs. It gives a Tensor, a NumPy
     array that follows from shapes alone, or a tuple of them.
 
-    `learns`: the inputs in whose place a constant is a weight. `passes`, `macs`, `only`, `ignores`: see Operator.
+    `learns`: the inputs in whose place a constant is a weight. The other options: see Operator.
     """
 
     def register(function: Callable) -> Callable:
@@ -84,7 +85,7 @@ def operator(
             keywords=frozenset(p.name for p in keywords),
             needed=frozenset(p.name for p in keywords if p.default is p.empty) - {"count"},
             ignores=frozenset(ignores),
-            learns=frozenset(places[name] for name in learns),
+            learns=frozenset(places[name] for name in learns), formula=formula,
             passes=passes, macs=macs, only=only or {},
         )  # fmt: skip
         OPERATORS[name] = sorted([*OPERATORS.get(name, []), entry], key=lambda o: -o.since)
