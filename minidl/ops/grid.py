@@ -50,10 +50,18 @@ def grid_sample(
     xp = namespace([x.data])
     if not xp.isfinite(grid.data).all():
         raise ValueError("grid_sample: the grid has points that are NaN or infinite")
-    axes = [
-        _taps(xp, _position(grid[..., rank - 1 - a], n, align_corners), n, mode, padding_mode, align_corners)
-        for a, n in enumerate(size)
-    ]
+    positions = [_position(grid[..., rank - 1 - a], n, align_corners) for a, n in enumerate(size)]
+    return sampled(x, positions, mode, padding_mode, align_corners)
+
+
+def sampled(
+    x: Tensor, positions: Sequence[Tensor], mode: str = "bilinear", padding_mode: str = "zeros",
+    align_corners: bool = False,
+) -> Tensor:  # fmt: skip
+    """`grid_sample` where entries are counted: entry i of an axis lies at i. One tensor (N, *output) for each spatial
+    axis of x (N, C, *size), in their order, gives (N, C, *output)."""
+    xp, rank, size = namespace([x.data]), x.ndim - 2, x.shape[2:]
+    axes = [_taps(xp, p, n, mode, padding_mode, align_corners) for p, n in zip(positions, size, strict=True)]
     rows = reshape(transpose(x, 0, *range(2, x.ndim), 1), (-1, x.shape[1]))  # (N, C, *size) -> (N * cells, C)
     first = xp.arange(x.shape[0]).reshape(-1, *[1] * rank)  # (N, 1, ...)
     y: Any = 0

@@ -26,8 +26,8 @@ FOLDERS = ("simple", "pytorch-operator", "pytorch-converted")
 EXCLUDED = {  # the cases that fail, by a pattern for their names, and why
     r"bfloat16|bf16|BFLOAT16|FLOAT8|FLOAT4|INT4|INT2|e4m3|e5m2|e8m0|int4|int2|float4|e2m1": "dtypes that NumPy has not",
     r"string|strnorm|label_encoder|tfidf|regex": "text",
-    r"sequence_(model|map|insert)|identity_(sequence|opt)|optional|_opt$|_seq|split_to_sequence": "sequences, options",
-    r"training_dropout|bernoulli": "random",
+    r"sequence_(model|map|insert)|identity_(sequence|opt)|optional|_opt$|_seq(_none)?$|to_sequence": "sequences",
+    r"training_dropout_(default|mask|cpu)|training_dropout$|bernoulli": "random",
     r"ada(grad|m)|test_(nesterov_)?momentum|gradient_of": "training inside a graph",
     r"ai_onnx_ml": "trees and tables",
     r"image_decoder": "picture files inside a graph",

@@ -199,6 +199,14 @@ def test_adaptive_avg_pool_is_the_mean_of_the_cells_it_covers(axes, rng):
     np.testing.assert_allclose(F.adaptive_avg_pool(x, output).data, expected, atol=1e-13)
 
 
+def test_avg_pool_with_dilation():
+    x = np.arange(36.0).reshape(1, 1, 6, 6)
+    y = F.avg_pool(x, 2, stride=1, dilation=(2, 3), padding=[(0, 0), (0, 1)], count_include_pad=False)
+    wide = np.pad(x, [(0, 0)] * 3 + [(0, 1)], constant_values=np.nan)
+    taps = [wide[..., i : i + 4, j : j + 4] for i in (0, 2) for j in (0, 3)]
+    np.testing.assert_allclose(y.data, np.nanmean(taps, axis=0))
+
+
 def test_adaptive_avg_pool_reads_ints_and_none():
     x = np.arange(24.0).reshape(1, 1, 4, 6)
     np.testing.assert_array_equal(F.adaptive_avg_pool(x, 2).data, F.avg_pool(x, (2, 3)).data)

@@ -13,6 +13,7 @@ from . import (  # each fills the table
     activation,
     arithmetic,
     control,
+    deform,
     detection,
     gather,
     loss,

@@ -7,7 +7,7 @@ from ...ops.shape import reshape
 from .table import operator, without_derivative
 
 for name, function in {
-    "Relu": F.relu, "Sigmoid": F.sigmoid, "Softplus": F.softplus, "Mish": F.mish, "HardSwish": F.hardswish,
+    "Relu": F.relu, "Sigmoid": F.sigmoid, "Softplus": F.softplus, "Mish": F.mish,
 }.items():  # fmt: skip
     operator(name)(function)
 
@@ -42,6 +42,11 @@ def selu(x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)
 @operator("HardSigmoid")
 def hard_sigmoid(x, *, alpha=0.2, beta=0.5):
     return F.clip(alpha * x + beta, 0.0, 1.0)
+
+
+@operator("HardSwish")
+def hard_swish(x):
+    return x * hard_sigmoid(x, alpha=1 / 6, beta=0.5)
 
 
 @operator("ThresholdedRelu")

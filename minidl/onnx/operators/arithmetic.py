@@ -132,7 +132,7 @@ def where(condition, a, b):
 for name, function in {
     "Abs": F.absolute, "Neg": arithmetic.negative, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt, "Sin": F.sin,
     "Cos": F.cos, "Tanh": F.tanh, "Erf": F.erf, "Sign": F.sign, "Ceil": F.ceil, "Floor": F.floor,
-    "Round": rounding.round_p,
+    "Round": rounding.round_p, "Atan": F.arctan,
 }.items():  # fmt: skip
     operator(name)(function)
 
@@ -145,6 +145,16 @@ def reciprocal(x):
 @operator("Tan")
 def tan(x):
     return F.sin(x) / F.cos(x)
+
+
+@operator("Asin")
+def arcsin(x):
+    return F.arctan(x / F.sqrt(1 - x * x))
+
+
+@operator("Acos")
+def arccos(x):
+    return math.pi / 2 - arcsin(x)
 
 
 @operator("Sinh")
