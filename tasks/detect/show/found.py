@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.outlines import as_runs
 from ..data.records import Detections
 from . import figure
 
@@ -49,15 +50,9 @@ class Found:
         if found.masks is not None:
             mask = found.masks[i]
             print(f"    mask of {mask.sum()} pixels")
-            data["mask"] = {"size": list(mask.shape), "counts": runs(mask)}
+            data["mask"] = as_runs(mask)
         if found.keypoints is not None:
             points = found.keypoints[i, : self.points[label]]
             print("    keypoints " + ", ".join(f"x={x:.0f} y={y:.0f}" for x, y, _ in points))
             data["keypoints"] = points.tolist()
         return data
-
-
-def runs(mask: np.ndarray) -> list[int]:
-    """The lengths of a mask's runs of 0, 1, 0, ... down the columns, as COCO's annotations have them uncompressed."""
-    flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
-    return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).tolist()

@@ -13,6 +13,7 @@ from PIL import Image
 import tasks.__main__ as frame
 from minidl import Tensor, nn
 from tasks.detect import released
+from tasks.detect.data.outlines import as_runs
 from tasks.detect.models.anchors import Anchors, shapes
 from tasks.detect.models.backbone import resnet_small_fpn
 from tasks.detect.models.convention import OURS, TORCHVISION
@@ -26,7 +27,6 @@ from tasks.detect.models.ssd_maps import RATIOS, SCALES, squares_second
 from tasks.detect.released.coco import CATEGORIES
 from tasks.detect.released.networks import NETWORKS, OLDER, THIRDS, rcnn
 from tasks.detect.released.preparation import Preparation
-from tasks.detect.show.found import runs
 
 # --- the convention
 
@@ -195,8 +195,8 @@ def test_the_command_prints_draws_and_writes_what_is_found(tiny, tmp_path, capsy
 
 
 def test_runs_go_down_the_columns():
-    assert runs(np.array([[0, 1], [1, 1], [0, 0]], bool)) == [1, 1, 1, 2, 1]
-    assert runs(np.ones((2, 2), bool)) == [0, 4] and runs(np.zeros((2, 2), bool)) == [4]
+    assert as_runs(np.array([[0, 1], [1, 1], [0, 0]], bool))["counts"] == [1, 1, 1, 2, 1]
+    assert as_runs(np.ones((2, 2), bool))["counts"] == [0, 4] and as_runs(np.zeros((2, 2), bool))["counts"] == [4]
 
 
 @pytest.mark.parametrize(
