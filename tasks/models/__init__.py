@@ -15,6 +15,7 @@ from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet2
 from .efficientnet import EFFICIENTNETS
 from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_small
 from .inception import InceptionOutputs, inception_v3
+from .maxvit import maxvit_t
 from .mnasnet import MNASNETS
 from .mobilenet_v2 import mobilenet_v2
 from .mobilenet_v3 import MOBILENETS_V3
@@ -35,16 +36,18 @@ from .resnet import (
 )
 from .shufflenet import SHUFFLENETS
 from .squeezenet import SQUEEZENETS
+from .swin import SWINS
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
+from .vit import VITS
 
 SMALL = ("alexnet_small", "vgg_small", "googlenet_small", "resnet_small", "densenet_small")
 CONSTRUCTORS = (
     alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, googlenet, inception_v3,
     resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, resnext101_32x8d, resnext101_64x4d,
-    wide_resnet50_2, wide_resnet101_2, densenet121, densenet161, densenet169, densenet201, mobilenet_v2,
+    wide_resnet50_2, wide_resnet101_2, densenet121, densenet161, densenet169, densenet201, mobilenet_v2, maxvit_t,
     alexnet_small, vgg_small, googlenet_small, resnet_small, densenet_small,
 )  # fmt: skip
-FAMILIES = (SQUEEZENETS, MOBILENETS_V3, MNASNETS, SHUFFLENETS, EFFICIENTNETS, REGNETS, CONVNEXTS)
+FAMILIES = (SQUEEZENETS, MOBILENETS_V3, MNASNETS, SHUFFLENETS, EFFICIENTNETS, REGNETS, CONVNEXTS, VITS, SWINS)
 MODELS: dict[str, Callable] = {constructor.__name__: constructor for constructor in CONSTRUCTORS}
 for family in FAMILIES:
     MODELS |= family

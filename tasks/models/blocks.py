@@ -50,6 +50,24 @@ class StochasticDepth(nn.Dropout):
         return dropped(x, self.p, (len(x), *[1] * (x.ndim - 1)), self.rng, self.training)
 
 
+class Permute(nn.Module):
+    """The axes in another order."""
+
+    def __init__(self, *axes: int):
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(*self.axes)
+
+
+def mlp(inputs: int, hidden: int, dropout: float, rng: Any) -> nn.Sequential:
+    """A transformer's two layers: to `hidden` units and back, GELU between."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, rng=rng), nn.GELU(), nn.Dropout(dropout, rng=rng),
+        nn.Linear(hidden, inputs, rng=rng), nn.Dropout(dropout, rng=rng),
+    )  # fmt: skip
+
+
 def multiple(channels: float, of: int = 8) -> int:
     """The nearest multiple, at least 1 of them and at least 90 % of what is asked: the authors' `make_divisible`."""
     nearest = max(of, int(channels + of / 2) // of * of)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl import Parameter, Tensor, nn
 
-from .blocks import StochasticDepth
+from .blocks import Permute, StochasticDepth
 from .initial import redraw, stream
 
 SIZES = {  # Section 3: maps of the first stage (twice as many in each further one), blocks; stochastic depth (Table 5)
@@ -22,16 +22,6 @@ SIZES = {  # Section 3: maps of the first stage (twice as many in each further o
     "large": (192, (3, 3, 27, 3), 0.5),
 }
 norm = partial(nn.LayerNorm, eps=1e-6)
-
-
-class Permute(nn.Module):
-    """The axes in another order."""
-
-    def __init__(self, *axes: int):
-        self.axes = axes
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.transpose(*self.axes)
 
 
 class LayerNorm2d(nn.LayerNorm):

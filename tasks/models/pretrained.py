@@ -13,7 +13,7 @@ import numpy as np
 from minidl import load_weights, nn
 from minidl.nn.loading import nestings
 
-from . import MODELS
+from . import MODELS, vit
 from .densenet import OLD_NAME
 
 SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, as torchvision's weights are used
@@ -39,9 +39,18 @@ SIZES = {  # of others; of each network's first weights, IMAGENET1K_V1
     "shufflenet_v2_x1_5": (232, 224),
     "shufflenet_v2_x2_0": (232, 224),
     "resnext101_64x4d": (232, 224),
+    "maxvit_t": (224, 224),
+    "swin_t": (232, 224),
+    "swin_s": (246, 224),
+    "swin_b": (238, 224),
+    "swin_v2_t": (260, 256),
+    "swin_v2_s": (260, 256),
+    "swin_v2_b": (272, 256),
+    "vit_l_16": (242, 224),
+    "vit_h_14": (518, 518),
 }
 # beginnings of the names of those whose pictures are resized by the bicubic filter
-BICUBIC = ("efficientnet_b", "efficientnet_v2_l", "regnet_y_128gf")
+BICUBIC = ("efficientnet_b", "efficientnet_v2_l", "regnet_y_128gf", "maxvit", "swin", "vit_h")
 HEADS = {"googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": ""}  # whose input is transformed
 
 
@@ -119,6 +128,8 @@ def older_names(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """What the constructor of a network needs, so that torchvision's weights `state` fit and see what they should."""
+    if name.startswith("vit"):
+        return vit.image_size(state)
     if name not in HEADS:
         return {}
     heads = {"aux_logits": any(key.startswith(HEADS[name]) for key in state)} if HEADS[name] else {}

@@ -57,6 +57,18 @@ PARAMETERS = {  # of those that test_models.py does not count
     "squeezenet1_1": 1_235_496,
     "wide_resnet50_2": 68_883_240,
     "wide_resnet101_2": 126_886_696,
+    "vit_b_16": 86_567_656,
+    "vit_b_32": 88_224_232,
+    "vit_l_16": 304_326_632,
+    "vit_l_32": 306_535_400,
+    "vit_h_14": 632_045_800,
+    "swin_t": 28_288_354,
+    "swin_s": 49_606_258,
+    "swin_b": 87_768_224,
+    "swin_v2_t": 28_351_570,
+    "swin_v2_s": 49_737_442,
+    "swin_v2_b": 87_930_848,
+    "maxvit_t": 30_919_624,
 }
 
 
