@@ -136,9 +136,10 @@ def classify_photographs(options: argparse.Namespace) -> None:
         raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
     if options.checkpoint or options.resume:
         raise UsageError("--weights are of another's network, --checkpoint and --resume of one trained here: give one")
-    images = pictures(options.image, 3, bits=stated.get("bits"), **pretrained.preparation(stated["model"]))
     with progress(f"reading {options.weights}", 1, options.quiet):
         model = pretrained.load(stated["model"], options.weights, options.weights_key, options.strip)
+    how = pretrained.preparation(stated["model"], model)
+    images = pictures(options.image, 3, bits=stated.get("bits"), **how)
     count = pretrained.dimensions_of(model)["num_classes"]
     names = pretrained.class_names(options.classes, count) if options.classes else None
     print_rankings(model, images, names, options)

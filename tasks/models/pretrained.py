@@ -54,10 +54,16 @@ BICUBIC = ("efficientnet_b", "efficientnet_v2_l", "regnet_y_128gf", "maxvit", "s
 HEADS = {"googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": ""}  # whose input is transformed
 
 
-def preparation(name: str) -> dict[str, Any]:
+def preparation(name: str, model: nn.Module | None = None) -> dict[str, Any]:
     """How pictures are made ready for a network's weights: the shorter side they are resized to and whether with the
-    bicubic filter, the side of the square cut then. Options of `tasks.classify.data.square`."""
+    bicubic filter, the side of the square cut then. Options of `tasks.classify.data.square`.
+
+    A `model` that takes images of one size may want another than its first weights: weights trained at 384, say.
+    """
     short, side = SIZES.get(name, (SHORT, SIDE))
+    wanted = getattr(model, "image_size", side)
+    if wanted != side:
+        return {"short": wanted, "side": wanted, "bicubic": True}
     return {"short": short, "side": side, "bicubic": name.startswith(BICUBIC)}
 
 
