@@ -9,6 +9,7 @@ import numpy as np
 
 import minidl as md
 from minidl import nn
+from minidl.data import read_image
 from minidl.nn.summary import Summary
 
 from .. import command
@@ -18,7 +19,7 @@ from ..models import MODELS, SMALL, pretrained
 from ..options import given
 from ..run import CHECKPOINT, CLASSES, Job
 from . import chart
-from .data import Dataset, pictures, read
+from .data import Dataset, pictures, read, square
 from .evaluate import predict
 from .report import report
 from .train import Settings, load, train
@@ -136,10 +137,11 @@ def classify_photographs(options: argparse.Namespace) -> None:
         raise UsageError(f"--weights takes the network as it is: leave out {', '.join(idle)}")
     if options.checkpoint or options.resume:
         raise UsageError("--weights are of another's network, --checkpoint and --resume of one trained here: give one")
+    opened = [read_image(file, bits=stated.get("bits")) for file in options.image]
     with progress(f"reading {options.weights}", 1, options.quiet):
         model = pretrained.load(stated["model"], options.weights, options.weights_key, options.strip)
     how = pretrained.preparation(stated["model"], model)
-    images = pictures(options.image, 3, bits=stated.get("bits"), **how)
+    images = np.stack([square(image, **how) for image in opened])
     count = pretrained.dimensions_of(model)["num_classes"]
     names = pretrained.class_names(options.classes, count) if options.classes else None
     print_rankings(model, images, names, options)

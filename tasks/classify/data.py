@@ -205,12 +205,9 @@ def resized(images: np.ndarray, side: int | None) -> np.ndarray:
     return np.stack([square(image.astype(np.float32) / 255, side, side) for image in images])
 
 
-def pictures(
-    files: Sequence[str], channels: int, short: int, side: int, bits: int | None = None, bicubic: bool = False
-) -> np.ndarray:
+def pictures(files: Sequence[str], channels: int, short: int, side: int, bits: int | None = None) -> np.ndarray:
     """A user's image files as pictures, uint8 (N, channels, side, side); bits: see `minidl.data.read_image`."""
-    images = (data.read_image(file, gray=channels == 1, bits=bits) for file in files)
-    return np.stack([square(image, short, side, bicubic) for image in images])
+    return np.stack([square(data.read_image(file, gray=channels == 1, bits=bits), short, side) for file in files])
 
 
 def like_imagenet(images: np.ndarray) -> np.ndarray:
