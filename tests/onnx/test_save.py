@@ -177,6 +177,8 @@ def test_a_refusal_names_the_module():
 def test_an_opset_that_is_not_written_is_refused(net, tmp_path):
     with pytest.raises(SaveError, match="opset=12; operators are written from version 18 to"):
         md.save_onnx(net, X, tmp_path / "no.onnx", opset=12)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        md.save_onnx(net, X, tmp_path / "none" / "no.onnx")
     md.save_onnx(net, X, tmp_path / "new.onnx", opset=21)
     assert onnx.load(tmp_path / "new.onnx").opset_import[0].version == 21
 

@@ -76,6 +76,7 @@ SEVERAL = {  # functions made of several primitives, and the operators that they
     "None": (lambda x: x[:, None, 0, ..., ::-2], "Slice Squeeze Unsqueeze"),
     "from the end": (lambda x: x[-1:, :, -2], "Slice Squeeze"),
     "batch": (lambda x: x.mean(0) * x.shape[0], None),
+    "zeros of the batch": (lambda x: x + md.Tensor(np.zeros((len(x), 4, 1, 1))), "Shape Concat Expand Add"),
     "tile": (lambda x: x.tile((2, 1, 1, 1)), None),
 }
 

@@ -51,8 +51,10 @@ def save_onnx(
             f"save_onnx: opset={opset}; operators are written from version {OPSET} to "
             f"{onnx.defs.onnx_opset_version()}, the newest of onnx {onnx.__version__}"
         )
-    made = as_model(model, example, dynamic_batch, opset, input_names, output_names)
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", os.fspath(path.parent))
+    made = as_model(model, example, dynamic_batch, opset, input_names, output_names)
     size = sum(len(tensor.raw_data) for tensor in made.graph.initializer)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         part, data = Path(folder, path.name), f"{path.name}.data"

@@ -46,6 +46,14 @@ class Size:
 BATCH = Size(1)
 
 
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """An array that has the same entries for each image of a batch, such as zeros: one row of it, and its shape."""
+
+    row: np.ndarray
+    shape: tuple[int | Size, ...]
+
+
 @dataclass(frozen=True)
 class Recording:
     """A program whose numbers and shapes are ints and `Size`s, and what its values are called.
@@ -155,7 +163,8 @@ def _recorded(model: Callable, batch: list[np.ndarray], whole: Mapping[str, Any]
             program = trace.program([x if isinstance(x, Tensor) else Tensor(x) for x in made.values()])
         except RecordError as error:
             where = f", {place(trace.paths[trace.running[-1]])}" if trace.running else ""
-            raise SaveError(f"save_onnx: the model is not one graph{where}: {error}") from None
+            reason = str(error).removeprefix("the step cannot be recorded: ")
+            raise SaveError(f"save_onnx: the model is not one graph{where}: {reason}") from None
     if not made:
         raise SaveError("save_onnx: the model gives no tensor that depends on its input")
     refs = dict(zip(made, program.result))
@@ -275,7 +284,7 @@ def agreed(found: tuple, batches: tuple[int, ...]) -> Any:
     if isinstance(first, np.ndarray):
         if all(x.shape == first.shape and x.dtype == first.dtype and _equal(x, first) for x in found):
             return first
-        raise Differing("an array that no operation made")
+        return _repeated(found, batches)
     if isinstance(first, (int, np.integer)) and not isinstance(first, bool):
         if all(x == first for x in found):
             return first
@@ -287,6 +296,16 @@ def agreed(found: tuple, batches: tuple[int, ...]) -> Any:
     elif all(repr(x) == repr(first) if isinstance(x, float) else bool(x == first) for x in found):
         return first
     raise Differing(f"an option that was {', then '.join(dict.fromkeys(map(repr, found)))}")
+
+
+def _repeated(found: tuple[np.ndarray, ...], batches: tuple[int, ...]) -> Repeated:
+    """Arrays that differ in how often they have one and the same row."""
+    row = found[0][:1]
+    if row.size and all(x.dtype == row.dtype and x.ndim == row.ndim and x.shape[1:] == row.shape[1:] for x in found):
+        length = agreed(tuple(len(x) for x in found), batches)
+        if isinstance(length, Size) and all(_equal(x, np.broadcast_to(row, x.shape)) for x in found):
+            return Repeated(row, (length, *row.shape[1:]))
+    raise Differing("an array that no operation made")
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

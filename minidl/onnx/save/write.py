@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ...recording.program import Instruction, Ref, mapped, refs
 from .graph import Graph, Node, Value
 from .joins import joined
-from .recording import Recording, SaveError, place, sizes_in
+from .recording import Recording, Repeated, SaveError, place, sizes_in
 from .writers import CHECKS, DEPENDENT, REASONS, WRITERS
 
 
@@ -53,7 +54,7 @@ def _write(graph: Graph, instruction: Instruction, recording: Recording, values:
             results = _constant(graph, instruction)
         else:
             _refuse_sizes(instruction)
-            inputs, parameters = mapped(lambda x: known[x.number] if type(x) is Ref else x, given)
+            inputs, parameters = mapped(partial(_resolved, graph, known), given)
             results = WRITERS[instruction.name](graph, *inputs, **parameters)
     except SaveError as error:
         raise SaveError(f"save_onnx: {where}: {error}") from None
@@ -63,6 +64,16 @@ def _write(graph: Graph, instruction: Instruction, recording: Recording, values:
             result = graph.cast(result, form.dtype)
             result = Value(result.name, result.dtype, form.shape)
         known[ref.number] = result
+
+
+def _resolved(graph: Graph, known: dict[int, Any], x: Any) -> Any:
+    """What a writer gets for a leaf of a call."""
+    if type(x) is Ref:
+        return known[x.number]
+    if isinstance(x, Repeated):
+        expanded = graph.Expand(x.row, graph.ints(x.shape), dtype=x.row.dtype)
+        return Value(expanded.name, x.row.dtype, x.shape)
+    return x
 
 
 def _constant(graph: Graph, instruction: Instruction) -> Any:
