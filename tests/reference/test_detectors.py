@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from .torchvision_models import torch, torchvision  # skips without them
 
@@ -16,7 +17,7 @@ from tasks.detect.released.networks import NETWORKS  # noqa: E402
 
 pytestmark = pytest.mark.reference
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "camera")
-SIDES, PROPOSALS = (96, 160), 60
+SIDES, PROPOSALS, HEADED = (96, 160), 60, 12  # detections that masks and keypoints are predicted of
 DRAWS = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_uniform_", "trunc_normal_")
 
 
@@ -59,7 +60,9 @@ def frozen(module, eps):
 
 def drawn(name, classes=91, **options):
     """torchvision's network with random weights, its statistics frozen where its file has them so."""
-    options |= {} if name.startswith(("ssd", "fcos", "retinanet")) else {"rpn_post_nms_top_n_test": PROPOSALS}
+    if "rcnn" in name:
+        limit = {} if name.startswith("faster") else {"box_detections_per_img": HEADED}
+        options |= {"rpn_post_nms_top_n_test": PROPOSALS, **limit}
     sides = {} if name.startswith("ssd") else {"min_size": SIDES[0], "max_size": SIDES[1]}
     build = getattr(torchvision.models.detection, name)
     net = build(weights=None, weights_backbone=None, num_classes=classes, **sides, **options).eval()
@@ -85,7 +88,7 @@ def predictors(net, name):
     """The layers that predict, with the mean and the deviation that their outputs are to have."""
     if "rcnn" in name:
         heads = net.roi_heads
-        found = [(net.rpn.head.cls_logits, 0, 1), (net.rpn.head.bbox_pred, 0, 0.3)]
+        found = [(net.rpn.head.cls_logits, 0, 1), (net.rpn.head.bbox_pred, 0, 0.1)]
         found += [(heads.box_predictor.cls_score, 0, 2.5), (heads.box_predictor.bbox_pred, 0, 1)]
         found += [(heads.mask_predictor.mask_fcn_logits, 0, 3)] if "mask" in name else []
         return found + ([(heads.keypoint_predictor.kps_score_lowres, 0, 3)] if "keypoint" in name else [])
@@ -122,25 +125,33 @@ def small(detector):
     if hasattr(model, "rpn"):
         settings = model.rpn.settings
         model.rpn.settings = replace(settings, after=(settings.after[0], PROPOSALS))
+        if model.masks or model.num_keypoints:
+            model.settings = replace(model.settings, limit=HEADED)
     return replace(detector, preparation=replace(detector.preparation, **sides))
 
 
-def compare(net, detector, pictures, least=20):
+def compare(net, detector, pictures, least=10):
     """The detections of both in pictures that go through the networks together."""
     with torch.no_grad():
         wanted = net([torch.from_numpy(picture) for picture in pictures])
     for there, found in zip(wanted, detector.find(pictures), strict=True):
         there = {name: values.numpy() for name, values in there.items()}
-        assert len(found) >= least and len(np.unique(found.labels)) > (len(detector.names) > 1)
-        np.testing.assert_array_equal(np.array(detector.numbers)[found.labels], there["labels"])
-        np.testing.assert_allclose(found.boxes, there["boxes"], rtol=0, atol=1e-2)
-        np.testing.assert_allclose(found.scores, there["scores"], rtol=0, atol=1e-4)
+        assert len(found) == len(there["labels"]) >= least
+        assert len(np.unique(found.labels)) > (len(detector.names) > 1)
+        apart = abs(found.boxes - there["boxes"][:, None]).max(axis=2) + abs(found.scores - there["scores"][:, None])
+        other = np.array(detector.numbers)[found.labels] != there["labels"][:, None]
+        _, same = linear_sum_assignment(apart + 1e4 * other)  # scores equal but for rounding may change places
+        assert not other[range(len(same)), same].any()
+        np.testing.assert_allclose(found.boxes[same], there["boxes"], rtol=0, atol=1e-2)
+        np.testing.assert_allclose(found.scores[same], there["scores"], rtol=0, atol=1e-4)
         if "masks" in there:
-            sure = abs(there["masks"][:, 0] - 0.5) > 1e-3
-            assert found.masks.any() and ((there["masks"][:, 0] >= 0.5) == found.masks)[sure].all()
+            wanted = there["masks"][:, 0]
+            masks, sure = found.masks[same], abs(wanted - 0.5) > 1e-3
+            assert masks.any() and ((wanted >= 0.5) == masks)[sure].all()
         if "keypoints" in there:
-            np.testing.assert_allclose(found.keypoints[..., :2], there["keypoints"][..., :2], rtol=0, atol=1e-2)
-            np.testing.assert_allclose(found.keypoints[..., 2], there["keypoints_scores"], rtol=0, atol=1e-3)
+            points = found.keypoints[same]
+            np.testing.assert_allclose(points[..., :2], there["keypoints"][..., :2], rtol=0, atol=1e-2)
+            np.testing.assert_allclose(points[..., 2], there["keypoints_scores"], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -152,11 +163,10 @@ def test_boxes_of_photographs_are_torchvisions(name):
     assert detector.network == name
     detector = small(detector)
     assert named(detector.model.state_dict()) == named(net.state_dict())
-    if name.startswith("ssd"):  # always of 300 x 300: two to save time
-        return compare(net, detector, [photograph("rocket"), photograph("camera")])
-    for photo in PHOTOGRAPHS:
+    for photo in PHOTOGRAPHS[: 1 if name == "ssd300_vgg16" else 5]:  # which has 31 billion MACs, whatever the picture
         compare(net, detector, [photograph(photo)])
-    compare(net, detector, [photograph("coffee"), photograph("chelsea", 3)])
+    if "ssd" not in name:  # whose pictures are all of one size
+        compare(net, detector, [photograph("coffee"), photograph("chelsea", 3)])
 
 
 def named(state):
