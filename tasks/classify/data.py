@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from minidl.files.pictures import visible
 from minidl.files.pixels import image_size
 
 from ..command import progress
+from ..formats import unknown
 from ..models.googlenet import MEAN, STD
 from ..own_pictures import images_below, readable
 
@@ -21,6 +23,9 @@ WEIGHTS, SHIFTS = range(2)  # keep the draws for each purpose apart
 SHARE = 0.75  # of each class, to train on, where the data do not say
 SIDE = 64  # of pictures from a folder, unless all are square and smaller, or --size says otherwise
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ARRAYS = (  # in a .npz: pictures and classes to train on, to test on
+    ("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"),
+)  # fmt: skip
 TEST_FOLDERS = ("test", "val")
 
 
@@ -57,7 +62,8 @@ class Dataset:
 def read(
     folder: str | None, side: int | None = None, quiet: bool = True, *, bits: int | None = None, skip_bad: bool = False
 ) -> Dataset:
-    """scikit-learn's digits for None; else MNIST, CIFAR-10 or a folder per class: what is found in the folder.
+    """scikit-learn's digits for None; else MNIST, CIFAR-10 or a folder per class, what is found in the folder; or a
+    .npz: see `arrays`.
 
     side: pictures are made this large. bits: of pictures deeper than bytes, what all need unless given. skip_bad: those
     that cannot be read are left out and listed. Raises OSError or ValueError in one line.
@@ -65,6 +71,8 @@ def read(
     if folder is None:
         return digits(side)
     root = Path(folder)
+    if root.is_file():
+        return arrays(root, side)
     if _holds(root, "*idx3-ubyte*"):
         names, load = [str(i) for i in range(10)], data.mnist
     elif _holds(root, "data_batch_1"):
@@ -79,6 +87,39 @@ def read(
 
 def _holds(root: Path, pattern: str) -> bool:
     return any(visible(path, root) for path in root.rglob(pattern))
+
+
+def arrays(file: Path, side: int | None = None) -> Dataset:
+    """Pictures in a .npz as Keras (x_train, y_train, x_test, y_test) or MedMNIST (train_images, train_labels, ...) has
+    them: bytes (N, H, W) or (N, H, W, C), H = W, and the number of each one's class. Raises ValueError in one line."""
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            names = next((names for names in ARRAYS if {*names} <= {*found.files}), None)
+            if names is None:
+                has = ", ".join(found.files[:6])
+                raise ValueError(f"it has {has}; needed are {' or '.join(', '.join(names) for names in ARRAYS)}")
+            parts = [found[name] for name in names]
+    except (ValueError, EOFError, OSError, AttributeError) as error:
+        text = unknown(file, "a .npz of arrays") if not is_zipfile(file) else f"{file}: {error}"
+        raise ValueError(" ".join(text.split())[:300]) from None
+    train, test = (_part(file, images, labels) for images, labels in (parts[:2], parts[2:]))
+    count = int(max(train.labels.max(initial=0), test.labels.max(initial=0))) + 1
+    train, test = (Part(resized(part.images, side), part.labels) for part in (train, test))
+    return Dataset(file.stem, [str(i) for i in range(count)], train, test)
+
+
+def _part(file: Path, images: np.ndarray, labels: np.ndarray) -> Part:
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    images = images[..., None] if images.ndim == 3 else images
+    square_bytes = images.ndim == 4 and images.dtype == np.uint8 and images.shape[1] == images.shape[2]
+    if not square_bytes or images.shape[3] not in (1, 3) or not len(images):
+        got = f"{images.dtype} {images.shape}"
+        raise ValueError(f"{file}: pictures must be uint8 (N, H, H), gray, or (N, H, H, 3), got {got}")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
+        got = f"{labels.dtype} {labels.shape}"
+        raise ValueError(f"{file}: {len(images)} pictures need a class number from 0 each, got {got}")
+    images = images.transpose(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
+    return Part(np.ascontiguousarray(images), labels.astype(np.int64))
 
 
 def digits(side: int | None = None) -> Dataset:

@@ -40,7 +40,7 @@ class Settings(OwnPictures):
     depth: int | None = None  # layers of a small residual or dense net
     width: int | None = None  # maps that a small net begins with; a dense net's growth
     # data
-    data: str | None = None  # a folder per class, or the files of MNIST or CIFAR-10; not the digits
+    data: str | None = None  # a folder per class, the files of MNIST or CIFAR-10, or a .npz; not the digits
     size: Annotated[int | None, AtLeast(4)] = None  # side of the pictures (the data's own; of a folder 64, or less)
     mirror: bool = False  # mirror every other picture: not for digits and letters
     shift: Annotated[int | None, AtLeast(0)] = None  # move pictures by up to N pixels (an eighth of the side)

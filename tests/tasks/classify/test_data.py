@@ -169,6 +169,39 @@ def test_small_gray_pictures_in_folders_keep_their_size_and_one_channel(tmp_path
     assert data.read(str(tmp_path)).train.images.shape == (8, 3, 64, 64)
 
 
+@pytest.mark.parametrize("names, colours", [
+    (("x_train", "y_train", "x_test", "y_test"), ()),
+    (("train_images", "train_labels", "test_images", "test_labels", "val_images"), (3,)),
+])  # fmt: skip
+def test_arrays_as_keras_and_medmnist_have_them(names, colours, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (n, 28, 28, *colours), dtype=np.uint8) for n in (5, 3)]
+    labels = [np.arange(n)[:, None] if colours else np.arange(n) for n in (5, 3)]
+    arrays = dict(zip(names, (pictures[0], labels[0], pictures[1], labels[1], pictures[1])))
+    np.savez(tmp_path / "a.npz", **arrays)
+    found = data.read(str(tmp_path / "a.npz"))
+    assert len(found.classes) == 5 and found.test.labels.tolist() == [0, 1, 2]
+    assert found.train.images.shape == (5, 3 if colours else 1, 28, 28)
+    assert np.array_equal(np.squeeze(found.test.images.transpose(0, 2, 3, 1)), pictures[1])
+    assert data.read(str(tmp_path / "a.npz"), 14).test.images.shape[2:] == (14, 14)
+    for name, value, message in (
+        (names[0], pictures[0][:, :20], "pictures must be uint8"), (names[0], pictures[0] / 255, "must be uint8"),
+        (names[1], labels[0] - 1, "need a class number from 0"), (names[3], labels[1][:2], "3 pictures need"),
+    ):  # fmt: skip
+        np.savez(tmp_path / "b.npz", **{**arrays, name: value})
+        with pytest.raises(ValueError, match=message):
+            data.read(str(tmp_path / "b.npz"))
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros(3))
+    with pytest.raises(ValueError, match="it has images; needed are x_train, y_train, x_test, y_test or train_images"):
+        data.read(str(tmp_path / "a.npz"))
+    (tmp_path / "a.parquet").write_bytes(b"PAR1....")
+    with pytest.raises(ValueError, match=r"a\.parquet: Parquet: read it with pandas"):
+        data.read(str(tmp_path / "a.parquet"))
+
+
 def test_of_many_pictures_the_same_sample_is_looked_at(tmp_path):
     part = data.Part(np.arange(50)[:, None, None, None], np.arange(50))
     assert data.sampled(part, 50) is part
