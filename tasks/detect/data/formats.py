@@ -42,10 +42,15 @@ def read_annotations(
     if ending in TABLES:
         return read_csv(path, folder, classes, upright=upright)
     if ending == ".json":
-        if is_labelme(_json(path)):
+        content = _json(path)
+        if is_labelme(content):
             return read_labelme(path, folder, classes)
+        if kind := other_json(content):
+            raise ValueError(f"{path}: {kind}; export it as COCO's json")
         return read_coco(path, folder or path.parent)
     if ending == ".xml":
+        if b"<annotations" in path.read_bytes()[:400]:
+            raise ValueError(f"{path}: an XML of CVAT; export it as COCO's json")
         raise ValueError(f"{path}: one picture of PASCAL VOC; name the folder that Annotations/ and JPEGImages/ lie in")
     raise ValueError(unknown(path, KNOWN))
 
@@ -73,6 +78,26 @@ def _has_labels(path: Path, images: Path | None) -> bool:
         return bool(find_labels(path, images))
     except FileNotFoundError:  # there are no pictures
         return False
+
+
+def other_json(content: object) -> str | None:
+    """Which format a json is of that is not read here; None if that is not known."""
+    first = content
+    if isinstance(content, (list, dict)) and content:
+        first = content[0] if isinstance(content, list) else next(iter(content.values()))
+    if isinstance(content, list) and isinstance(first, dict):
+        if {"image_id", "score"} <= first.keys():
+            return "COCO's results, which are detections without pictures and classes"
+        if {"image", "annotations"} <= first.keys():
+            return "CreateML's json"
+        if {"data", "annotations"} <= first.keys():
+            return "Label Studio's json"
+    if isinstance(content, dict):
+        if "_via_img_metadata" in content or (isinstance(first, dict) and {"filename", "regions"} <= first.keys()):
+            return "a project of the VGG Image Annotator"
+        if {"objects", "size"} <= content.keys():
+            return "Supervisely's json"
+    return None
 
 
 def _json(path: Path) -> object:

@@ -258,6 +258,11 @@ def test_rows_of_a_table(tmp_path):
     ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(20), "a.h5: HDF5: read it with h5py"),
     ("a.tfrecord", b"xx", "a.tfrecord: TFRecord of TensorFlow: export it"),
     ("a.abc", b"xx", "a.abc: a file .abc of an unknown format; what can be read is a json of COCO"),
+    ("a.json", b'[{"image": "x.png", "annotations": []}]', "a.json: CreateML's json; export it as COCO's json"),
+    ("a.json", b'[{"image_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}]', "COCO's results, which are detections"),
+    ("a.json", b'{"x.png12": {"filename": "x.png", "regions": []}}', "a project of the VGG Image Annotator"),
+    ("a.json", b'{"objects": [], "size": {}}', "Supervisely's json"),
+    ("a.xml", b"<?xml version='1.0'?><annotations/>", "an XML of CVAT; export it"),
     ("a.xml", b"<a/>", "name the folder that Annotations/ and JPEGImages/ lie in"),
 ])  # fmt: skip
 def test_an_unknown_format_is_named(name, content, message, tmp_path):
