@@ -15,7 +15,7 @@ from ...core.fused import Fused
 from ...core.tensor import Parameter, Tensor, as_array
 from ...nn.module import Module, watch
 from ...ops.roi import Regions
-from ...recording.program import Instruction, Program, Ref, Value
+from ...recording.program import Instruction, Program, Ref, Value, owner_of
 from ...recording.trace import RecordError, Trace, described
 from ..module import OnnxModule
 
@@ -99,6 +99,12 @@ class Noted(Trace):
         if isinstance(x, Regions):  # its boxes may come from an operation
             return {name: self.ref(value) for name, value in vars(x).items()}
         return super().ref(x)
+
+    def _mark(self, array: Any) -> None:
+        """A write into a view of marked memory is noticed there: a transposed weight is not read once more."""
+        owner = owner_of(array) if isinstance(array, np.ndarray) else array
+        if owner is array or id(owner) not in self.marks or self.marks[id(owner)][0]() is not owner:
+            super()._mark(array)
 
     def new(self, array: np.ndarray) -> Ref:
         ref = super().new(array)
