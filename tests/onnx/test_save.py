@@ -190,7 +190,7 @@ def test_many_weights_go_to_a_file_of_their_own_and_replace_older_ones(net, tmp_
         md.save_onnx(net, X, tmp_path / "net.onnx")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
     assert np.array_equal(arrays_of(onnx.load(tmp_path / "net.onnx"))["block.weight"], net.block.weight.data)
-    assert (tmp_path / "net.onnx.data").stat().st_size < 8192  # onnx.save alone would append
+    assert (tmp_path / "net.onnx.data").stat().st_size < 3 * 4096  # once: pages of two weights
 
 def test_what_is_written_is_read_and_written_again_the_same(net, saved):
     again = md.load_onnx(saved)

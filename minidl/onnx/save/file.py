@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from .graph import Node, Value
+from .graph import Graph, Node, Value
 from .recording import SaveError, Size, record
 from .write import written
 from .writers import REASONS, WRITERS
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 OPSET = 18  # the first in which all that is used is there
 THRESHOLD = 1024  # bytes: smaller arrays stay in the graph
-LARGEST = 2**31 - 2**20  # bytes of arrays in one file: a protocol buffer ends at 2 GiB
+LARGEST = 2**31 - 2**24  # bytes of arrays in one file: a protocol buffer ends at 2 GiB
+PAGE = 4096  # bytes
 
 
 def save_onnx(
@@ -54,17 +56,18 @@ def save_onnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", os.fspath(path.parent))
-    made = as_model(model, example, dynamic_batch, opset, input_names, output_names)
-    size = sum(len(tensor.raw_data) for tensor in made.graph.initializer)
+    name, parts = _name(model), _parts(model, example, dynamic_batch, input_names, output_names)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        part, data = Path(folder, path.name), f"{path.name}.data"
-        if size > LARGEST:
-            onnx.save_model(made, part, save_as_external_data=True, location=data, size_threshold=THRESHOLD)
+        part, data = Path(folder, path.name), Path(folder, f"{path.name}.data")
+        if sum(array.nbytes for array in parts[0].arrays.values()) > LARGEST:
+            with open(data, "wb") as file:
+                made = _proto(onnx, name, opset, *parts, partial(_outside, onnx, file, data.name))
         else:
-            onnx.save_model(made, part)
+            made = _proto(onnx, name, opset, *parts)
+        part.write_bytes(made.SerializeToString())
         onnx.checker.check_model(os.fspath(part), full_check=True)
-        if size > LARGEST:
-            os.replace(Path(folder, data), path.with_name(data))
+        if data.exists():
+            os.replace(data, path.with_name(data.name))
         os.replace(part, path)
 
 
@@ -72,32 +75,67 @@ def as_model(
     model: Callable, example: Any, dynamic_batch: bool = True, opset: int = OPSET,
     input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
-    """What `save_onnx` writes, in memory."""
-    onnx = package()
-    from minidl import __version__
+    """What `save_onnx` writes, in memory; at most 2 GiB."""
+    parts = _parts(model, example, dynamic_batch, input_names, output_names)
+    return _proto(package(), _name(model), opset, *parts)
 
+
+Parts = tuple[Graph, list[Value], list[Value], list[Value]]  # the graph; inputs, outputs, values between
+
+
+def _parts(model: Callable, example: Any, dynamic_batch: bool, *given: Sequence[str] | None) -> Parts:
     recording = record(model, example, dynamic_batch, WRITERS, REASONS)
-    for kind, names in (("input", input_names), ("output", output_names)):
+    for kind, names in zip(("input", "output"), given):
         own = getattr(recording, f"{kind}s")
         if names is not None:
             if len(names) != len(own) or len(set(names)) != len(own):
                 raise SaveError(f"save_onnx: {kind}_names {list(names)}: the model has {len(own)} {kind}s, {own}")
             own[:] = names
-    graph, inputs, outputs, between = written(recording)
-    helper = onnx.helper
+    return written(recording)
+
+
+def _name(model: Callable) -> str:
+    return getattr(model, "__name__", type(model).__name__)
+
+
+def _proto(
+    onnx: Any, name: str, opset: int, graph: Graph, inputs: list[Value], outputs: list[Value], between: list[Value],
+    tensor: Callable | None = None,
+) -> onnx.ModelProto:  # fmt: skip
+    """The graph as the onnx package has it. `tensor`: from a name and an array to what holds it."""
+    from minidl import __version__
+
+    helper, tensor, known = onnx.helper, tensor or partial(_inside, onnx), {value.name for value in outputs}
     proto = helper.make_graph(
         [_node(onnx, node) for node in graph.nodes],
-        type(model).__name__ if not hasattr(model, "__name__") else model.__name__,
+        name,
         [_form(onnx, value) for value in inputs],
         [_form(onnx, value) for value in outputs],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n) for n, a in graph.arrays.items()],
-        value_info=[_form(onnx, value) for value in between if value.name not in {v.name for v in outputs}],
+        [tensor(*item) for item in graph.arrays.items()],
+        value_info=[_form(onnx, value) for value in between if value.name not in known],
     )
     opsets = [helper.make_opsetid("", opset)]
     return helper.make_model(
         proto, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="minidl", producer_version=__version__,
     )  # fmt: skip
+
+
+def _inside(onnx: Any, name: str, array: np.ndarray) -> Any:
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+
+
+def _outside(onnx: Any, file: BinaryIO, location: str, name: str, array: np.ndarray) -> Any:
+    """An array whose bytes stand in another file, from a whole page on, so that it can be mapped."""
+    if array.nbytes < THRESHOLD:
+        return _inside(onnx, name, array)
+    file.write(bytes(-file.tell() % PAGE))
+    tensor = onnx.TensorProto(name=name, dims=array.shape, data_location=onnx.TensorProto.EXTERNAL)
+    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    for key, value in (("location", location), ("offset", file.tell()), ("length", array.nbytes)):
+        tensor.external_data.add(key=key, value=str(value))
+    file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+    return tensor
 
 
 def package() -> Any:
