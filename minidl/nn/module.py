@@ -161,7 +161,7 @@ class Module:
         """The buffers (arrays) with their paths."""
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name in module.buffer_names:
-                if (array := getattr(module, name)) is not None:
+                if (array := vars(module)[name]) is not None:
                     yield _join(path, name), array
 
     def buffers(self, recurse: bool = True) -> Iterator[Any]:

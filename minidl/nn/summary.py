@@ -82,7 +82,7 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
     counted: set[Tensor] = set()
 
     def add_row(module: Module, inputs: tuple, output: Any) -> None:
-        own = list(module.parameters(recurse=False))
+        own = [value for value in vars(module).values() if isinstance(value, Parameter)]
         if own or not any(module.children()):
             new = [p for p in own if p not in counted]
             counted.update(new)

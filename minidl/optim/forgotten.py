@@ -33,7 +33,7 @@ def warn_of_plain_containers(parameters: Container[Parameter]) -> None:
 def warn_of_parameters_without_optimiser(parameters: Container[Parameter]) -> None:
     """Warn of parameters that have a gradient, stand in one network with these, and belong to no optimiser."""
     owned = {p for optimiser in list(optimisers) for p in optimiser.state}
-    every = {p: name for tree in _networks(parameters) for name, p in tree.named_parameters()}
+    every = {p: name for tree in _networks(parameters) for name, p in Module.named_parameters(tree)}
     for path, name, value in _containers(parameters):
         every |= {p: f"{path}.{name}[...]" for p in _contents(value) if isinstance(p, Parameter)}
     lost = [name for p, name in every.items() if p.requires_grad and p.grad is not None and p not in owned]

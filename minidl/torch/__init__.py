@@ -65,4 +65,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(advice.unknown(f"torch.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.{name}", name, globals()))

@@ -153,7 +153,7 @@ class Linalg(ModuleType):
     """torch.linalg."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(advice.unknown(f"torch.linalg.{name}", name))
+        raise AttributeError(advice.unknown(f"torch.linalg.{name}", name, vars(self)))
 
 
 PUBLIC = Linalg("minidl.torch.linalg")

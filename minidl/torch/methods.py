@@ -178,6 +178,10 @@ def _strides(self: Tensor, dim: int | None = None) -> Any:
     return strides if dim is None else strides[dim]
 
 
+def _contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    return self if self.is_contiguous() else wrap(shaping.contiguous(self.value))
+
+
 QUERIES: dict[str, Callable] = {
     "dim": lambda self: self.value.data.ndim,
     "ndimension": lambda self: self.value.data.ndim,
@@ -199,7 +203,7 @@ QUERIES: dict[str, Callable] = {
     "allclose": lambda self, other, *args, **options: reductions.allclose(self.value, unwrap(other), *args, **options),
     "new": lambda self, *sizes: self.new_empty(*sizes),
     "type_as": lambda self, other: _cast(self, other.value.dtype),
-    "contiguous": lambda self, memory_format=None: self if self.is_contiguous() else self.clone(),
+    "contiguous": _contiguous,
     "where": lambda self, condition, other: lifted(pointwise.where)(condition, self, other),
 }
 PROPERTIES: dict[str, Callable] = {

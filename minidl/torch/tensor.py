@@ -123,7 +123,7 @@ class Tensor:
         return memo[id(self)]
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(advice.unknown(f"torch.Tensor.{name}", name), name=name, obj=self)
+        raise AttributeError(advice.unknown(f"torch.Tensor.{name}", name, dir(type(self))), name=name, obj=self)
 
     # --- gradients
 
@@ -217,7 +217,8 @@ class Tensor:
     def view_by(self, f: Callable[[Value], Value]) -> Tensor:
         """The tensor of ``f(value)``; if it shows the same memory, then changes of one are changes of the other."""
         y = wrap(f(self.value))
-        if owner(y.value.data) is owner(self.value.data):
+        a, b = y.value.data, self.value.data
+        if owner(a) is owner(b) or np.may_share_memory(a, b):
             if self.family is None:
                 self.family = Family(self)
             path = self.path

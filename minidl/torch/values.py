@@ -80,7 +80,7 @@ class Family:
 
     def recorded(self) -> bool:
         """Does a graph hold the numbers of one of them, other than as a leaf?"""
-        return any(not t.value.is_leaf for t in self.members)
+        return not self.value.is_leaf or any(not t.value.is_leaf for t in self.members)
 
 
 class Removable:

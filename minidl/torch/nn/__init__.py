@@ -21,4 +21,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.nn.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.nn.{name}", name, globals()))

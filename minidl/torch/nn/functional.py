@@ -33,4 +33,4 @@ globals().update(PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.nn.functional.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.nn.functional.{name}", name, globals()))

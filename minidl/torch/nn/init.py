@@ -84,4 +84,4 @@ xavier_uniform, xavier_normal, constant, normal, uniform = xavier_uniform_, xavi
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.nn.init.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.nn.init.{name}", name, globals()))

@@ -286,6 +286,11 @@ class Module(engine.Module):
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Accepted: md.record is what makes a step a program here."""
 
+    def minidl(self) -> engine.Module:
+        """This network as a module of minidl's, with the same parameters: for md.summary, md.explain, fit."""
+        kind = type(type(self).__name__, (engine.Module,), {"forward": lambda seen, *inputs: self(*inputs)})
+        return seen_as(kind, self)
+
     def _get_name(self) -> str:
         return type(self).__name__
 

@@ -67,4 +67,4 @@ class rnn:
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.nn.utils.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.nn.utils.{name}", name, globals()))

@@ -236,4 +236,4 @@ __all__.append("LBFGS")
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.optim.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.optim.{name}", name, globals()))

@@ -316,4 +316,4 @@ class ReduceLROnPlateau:
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(advice.unknown(f"torch.optim.lr_scheduler.{name}", name))
+    raise AttributeError(advice.unknown(f"torch.optim.lr_scheduler.{name}", name, globals()))
