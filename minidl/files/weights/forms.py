@@ -138,8 +138,8 @@ def _read_hdf5(source: Source) -> Contents:
     file = hdf5.opened(source)
     if matlab.is_matlab(bytes(source.data[:128])):
         return matlab.read_hdf5(file, source.budget)
-    if keras.is_keras(file):
-        return keras.read(file, source)
+    if keras.is_keras(file) and (found := keras.read(file, source)).entries:
+        return found
     return Contents("HDF5", list(hdf5.datasets(file, source.budget)))
 
 

@@ -44,7 +44,7 @@ CONFIG = "load the .keras file, or give config=FILE with model.to_json() in it"
 
 def is_keras(file: Any) -> bool:
     """Whether an HDF5 file is one of Keras."""
-    return any(name in file for name in ("model_weights", "layers", "_layer_checkpoint_dependencies")) or (
+    return any(name in file for name in ("model_weights", "layers", "vars", "_layer_checkpoint_dependencies")) or (
         "layer_names" in file.attrs
     )
 
