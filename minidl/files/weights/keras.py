@@ -31,6 +31,7 @@ NAMES = {  # of a variable: what PyTorch calls it
 NORM, CONV = ("gamma", "beta"), ("kernel", "bias")
 VARIABLES = {  # of a class: its variables in the order in which they are saved
     "dense": CONV, "embedding": ("embeddings",), "p_re_lu": ("alpha",),
+    "normalization": ("mean", "variance", "count"),
     "batch_normalization": (*NORM, "moving_mean", "moving_variance"), "sync_batch_normalization":
     (*NORM, "moving_mean", "moving_variance"), "layer_normalization": NORM, "group_normalization": NORM,
     **{f"conv{n}d{kind}": CONV for n in (1, 2, 3) for kind in ("", "_transpose")},
@@ -93,32 +94,34 @@ def _numbered(file: Any, graph: Graph | None) -> list[Layer]:
     """The layers of a .weights.h5, where variables have numbers: groups by class or attribute, with names in attrs."""
     found: list[Layer] = []
 
-    def walk(group: Any, path: tuple[str, ...], kind: str, listed: bool, depth: int = 0) -> None:
+    def walk(group: Any, path: tuple[str, ...], kind: str, graph: Graph | None, listed: bool, depth: int = 0) -> None:
         if depth > hdf5.DEPTH_LIMIT:
             raise WeightsError(f"the layers are nested deeper than {hdf5.DEPTH_LIMIT}")
         items = dict(hdf5.children(group))
         variables = items.pop("vars", None)
         if variables is not None and hdf5.is_group(variables) and (path or len(variables)):
             found.append(Layer(path, kind, dict(hdf5.children(variables))))
-        names = {name: _name_of(item) if listed else name for name, item in items.items()}
+        counted = graph.groups() if graph and listed else {}
+        names = {name: _name_of(item) or counted.get(name, name) if listed else name for name, item in items.items()}
         if len(set(names.values())) < len(names):
             names = {name: name for name in names}
         for name, item in items.items():
             if hdf5.is_group(item) and name != "optimizer":
-                inner = path if name == "layers" else (*path, names[name])
+                inner, below = path, graph
+                if name != "layers":
+                    inner, below = (*path, names[name]), graph and graph.models.get(names[name])
                 kinds = [re.sub(r"_\d+$", "", each) for each in (name, _name_of(item))]
                 known = next((each for each in kinds if each in VARIABLES or each == "flatten"), kinds[0])
-                walk(item, inner, known, name == "layers", depth + 1)
+                walk(item, inner, known, below, name == "layers", depth + 1)
 
-    walk(file, (), "", False)
+    walk(file, (), "", graph, False)
     return found
 
 
 def _name_of(group: Any) -> str:
-    """The name of the layer of a group; of the group, in a file of before Keras 3.3, which has no others."""
+    """The name of the layer of a group; empty in files of before Keras 3.3, which do not say it."""
     variables = group.get("vars") if hdf5.is_group(group) else None
-    name = "" if variables is None else variables.attrs.get("name", "")
-    return str(name or group.name.rpartition("/")[2])
+    return "" if variables is None else str(variables.attrs.get("name", ""))
 
 
 def _named(file: Any) -> list[Layer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,16 @@ class Graph:
             inner = self.models[name].order() if name in self.models else {}
             paths += [(name,), *((name, *path) for path in inner)]
         return {path: place for place, path in enumerate(paths)}
+
+    def groups(self) -> dict[str, str]:
+        """{group in a .weights.h5: layer}, by Keras's rule: classes in snake case, those of a kind counted in order."""
+        counts: Counter[str] = Counter()
+        found = {}
+        for name in self.layers:
+            kind = self.kind(name)
+            found[f"{kind}_{counts[kind]}" if counts[kind] else kind] = name
+            counts[kind] += 1
+        return found
 
     def kind(self, name: str) -> str:
         """The class of a layer, in snake case."""
