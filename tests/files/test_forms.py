@@ -194,8 +194,11 @@ INDEX = bytes(40) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 NAMED = {
     "a quantised tensor": ("w", torch_file({"w": UNREADABLE}), "'w' is quantised .*dequantize"),
     "TFLite, quantised": ("w", tflite({"w": (B.view("i1"), 9, True)}), "'w' is quantised.*without optimizations"),
-    "quantised TorchScript": ("w", torch_file(Made(Global("__torch__.torch.classes.quantized", "Conv"), state=(1, 2))),
-                              "__torch__.torch.classes.quantized"),
+    "a quantised module": ("w", torch_file({"m": Made(Global("torch.ao.nn.quantized", "Linear"), state={})}),
+                           "'m' is quantised .*before its conversion"),
+    "quantised TorchScript": ("w", torch_file({"m": Made(Global("__torch__.torch.classes.quantized", "P"), state=0)}),
+                              "'m' is quantised .*before its conversion"),
+    "torch.package": ("w.pt", zip_of(".data/version", ".data/extern_modules"), r"torch\.package.*state_dict\(\)"),
     "GGUF": ("w", b"GGUF\3\0\0\0", "GGUF.*safetensors"),
     "ONNX": ("w.onnx", b"\x08\x08\x12\x07pytorch", r"md\.load_onnx"),
     "ONNX, another ending": ("w.bin", b"\x08\x08\x12\x07pytorch\x1a\x032.0", r"md\.load_onnx"),

@@ -131,6 +131,8 @@ def _read_zip(source: Source) -> Contents:
         return npz.read(archive)
     if any(name.endswith(("serialized_exported_program.json", "/models/model.json")) for name in names):
         raise WeightsError("this is a program of torch.export; save model.state_dict() of the model it was made from")
+    if any(name.endswith("/.data/extern_modules") for name in names):
+        raise WeightsError("this is a package of torch.package, with its code; save model.state_dict() of its model")
     raise WeightsError(f"a zip file without arrays; its first member is {names[0][:60]!r}")
 
 

@@ -101,7 +101,9 @@ def _contents(form: str, tree: dict[str, Any]) -> Contents:
     found = Contents(form, [])
     if network := matconvnet.network(tree):
         found.form += ", MatConvNet"
-        tree, found.notes = matconvnet.converted(network)
+        layers, found.notes = matconvnet.converted(network)
+        beside = {} if network is tree else {name: value for name, value in tree.items() if value is not network}
+        tree = {**layers, **beside}
     for name, leaf in leaves(tree):
         if isinstance(leaf, Entry):
             found.entries.append((name, leaf))

@@ -13,6 +13,7 @@ from ..reading import DTYPES, WeightsError, brief, count
 
 # Nothing is run in any case. A file that asks for these is no file of weights, and its user should know.
 PROGRAMS = {"os", "posix", "nt", "subprocess", "pty", "sys", "shutil", "socket", "ctypes", "importlib", "runpy"}
+QUANTISED = tuple(f"{start}.quantized" for start in ("torch.ao.nn", "torch.nn", "__torch__.torch.classes"))
 NOTHING_IS_RUN = "only tensors are read, nothing is run; save model.state_dict() instead"
 
 
@@ -98,10 +99,10 @@ def set_state(target: Any, state: Any) -> None:
     elif isinstance(target, (ArrayRecord, DtypeRecord)):
         target.set_state(*state)
     elif isinstance(target, Opaque):
-        if isinstance(state, dict):
-            target.parts = _module(state) if "_parameters" in state else _script(target.name, state)
-        elif target.name.startswith("__torch__.torch.classes.quantized"):
+        if target.name.startswith(QUANTISED):
             target.why = f"is quantised ({target.name}); save the model before its conversion"
+        elif isinstance(state, dict):
+            target.parts = _module(state) if "_parameters" in state else _script(target.name, state)
     elif not isinstance(target, (dict, TensorRecord)):  # attributes, such as the _metadata of a state_dict, are left
         raise WeightsError(f"the pickle sets the state of a {type(target).__name__}")
 
