@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEADS))]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
-    print("time: ours divided by the owner's, the fastest of three runs each")
+    print("time: ours divided by the owner's, the fastest of five runs each")
     print(f"{len(rows) - 1 - wrong} of {len(rows) - 1} networks give what their owners' programs give")
     return int(wrong > 0)
 

