@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.context import setting
 from ..core.tensor import Tensor
+from ..device import to_device
 from .graph import Graph, Node
 from .operators import find
 
@@ -75,10 +76,13 @@ class Step:
 
     def _arguments(self, values: list[Any]) -> list[Any]:
         """The inputs as the operator takes them: arrays where they are annotated Plain, else Tensors."""
+        where = next((x.device for x in values if isinstance(x, Tensor)), "cpu")
         return [
-            x if x is None else plain(x) if i in self.plain else x if isinstance(x, Tensor) else Tensor(x)
+            x if x is None or (isinstance(x, Tensor) and i not in self.plain)
+            else plain(x) if i in self.plain
+            else Tensor(to_device(x, where))
             for i, x in enumerate(values)
-        ]
+        ]  # fmt: skip
 
     @property
     def computed_with(self) -> set[str]:

@@ -16,8 +16,8 @@ IMAGES = RNG.normal(size=(8, 2, 4, 4)).astype("f4")
 
 
 def test_derivatives_to_order_2():
-    net = md.load_onnx(network()).to("float64")
-    assert md.gradcheck(lambda x: (net(x) ** 2).sum(), IMAGES[:1].astype(float), order=2)
+    net, images = md.load_onnx(network()).to("float64"), IMAGES.astype(float)
+    assert md.gradcheck(lambda t: (net(images[:1] + t * images[1:4]) ** 2).sum(), np.ones((3, 1, 1, 1)), order=2)
     lstm = load(
         [("LSTM", "x w r b", "y", {"hidden_size": 2})], {"x": [2, 1, 1]},
         w=RNG.normal(size=(1, 8, 1)).astype("f4"), r=RNG.normal(size=(1, 8, 2)).astype("f4"), b=np.ones((1, 16), "f4"),

@@ -10,7 +10,7 @@ from ... import functional as F
 from ...core.array_function import made_once
 from ...ops.grid import sampled
 from ...ops.shape import reshape
-from .table import operator
+from .table import constant, operator
 from .window import conv_macs
 
 
@@ -26,7 +26,7 @@ def deform_conv(
     taps, (rows, columns) = math.prod(w.shape[2:]), offset.shape[2:]
     offset = reshape(offset, n, offset_group, taps, 2, rows, columns)
     window = w.shape[2:], tuple(strides), tuple(pads), tuple(dilations)
-    positions = [offset[:, :, :, axis] + taps_along(axis, rows, columns, *window) for axis in (0, 1)]
+    positions = [offset[:, :, :, axis] + constant(taps_along(axis, rows, columns, *window), x) for axis in (0, 1)]
     positions = [reshape(p, n * offset_group, taps * rows, columns) for p in positions]
     cells = sampled(reshape(x, n * offset_group, c // offset_group, *size), positions)
     if mask is not None:

@@ -9,8 +9,8 @@ import numpy as np
 from ... import functional as F
 from ...core.array_function import made_once
 from ...ops.indexing import getitem
-from ...ops.shape import reshape
-from .table import Plain, operator
+from ...ops.shape import broadcast_to, reshape
+from .table import Plain, constant, operator
 
 
 def from_start(index, n):
@@ -18,9 +18,9 @@ def from_start(index, n):
     return F.where(index < 0, index + n, index)
 
 
-def grid(*lengths):
-    """The positions along each axis, in arrays that broadcast."""
-    return [counting(n).reshape(-1, *[1] * (len(lengths) - 1 - a)) for a, n in enumerate(lengths)]
+def grid(lengths, x):
+    """The positions along axes of these lengths, in tensors that broadcast, where x is."""
+    return [constant(counting(n).reshape(-1, *[1] * (len(lengths) - 1 - a)), x) for a, n in enumerate(lengths)]
 
 
 @made_once
@@ -41,13 +41,13 @@ def gather_elements(x, index, *, axis=0):
 @operator("GatherND")
 def gather_nd(x, indices, *, batch_dims=0):
     """`indices` (*batch, *, k) names the first k axes after the batch."""
-    places = grid(*indices.shape[:-1])[:batch_dims]
+    places = grid(indices.shape[:-1], x)[:batch_dims]
     return getitem(x, (*places, *(indices[..., k] for k in range(indices.shape[-1]))))
 
 
 @operator("ScatterElements", only={"reduction": ("none", "add", "max", "min")})
 def scatter_elements(x, index, updates, *, axis=0, reduction="none"):
-    places = list(grid(*index.shape))
+    places = grid(index.shape, x)
     places[axis] = from_start(index, x.shape[axis])
     return scattered(x, places, updates, reduction)
 
@@ -61,15 +61,13 @@ def scatter_nd(x, indices, updates, *, reduction="none"):
     outer = [
         reshape(from_start(indices[..., a], x.shape[a]), (*indices.shape[:-1], *[1] * len(inner))) for a in range(k)
     ]
-    return scattered(x, [*outer, *grid(*inner)], updates, reduction)
+    return scattered(x, [*outer, *grid(inner, x)], updates, reduction)
 
 
 def scattered(x, places, updates, reduction):
     """x with `updates` at these places, an array of indices per axis that broadcast."""
-    at = np.zeros((), np.int64)
-    for axis, index in enumerate(places):
-        at = at + index * math.prod(x.shape[axis + 1 :])
-    at = reshape(at + np.zeros(updates.shape, np.int64), -1)
+    steps = [index * math.prod(x.shape[axis + 1 :]) for axis, index in enumerate(places)]
+    at = reshape(broadcast_to(sum(steps[1:], steps[0]), *updates.shape), -1)
     flat, src = reshape(x, -1), reshape(updates, -1)
     if reduction == "add":
         return reshape(F.scatter_add(flat, 0, at, src), x.shape)
@@ -83,7 +81,7 @@ def scattered(x, places, updates, reduction):
 @operator("OneHot")
 def one_hot(indices, depth: Plain, values, *, axis=-1):
     axis = axis % (indices.ndim + 1)
-    classes = np.arange(depth.item()).reshape(-1, *[1] * (indices.ndim - axis))
+    classes = constant(counting(depth.item()).reshape(-1, *[1] * (indices.ndim - axis)), indices)
     indices = indices.astype(np.int64)
     spread = reshape(from_start(indices, depth.item()), (*indices.shape[:axis], 1, *indices.shape[axis:]))
     return F.where(spread == classes, values[1], values[0])

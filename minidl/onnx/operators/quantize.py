@@ -6,6 +6,7 @@ import numpy as np
 
 from ... import functional as F
 from ...core.tensor import Tensor
+from ...device import to_device
 from .arithmetic import DTYPES
 from .table import Plain, operator, without_derivative
 from .window import conv
@@ -13,16 +14,21 @@ from .window import conv
 
 def along(v, x, axis, block_size=0):
     """A scale or a zero point as it broadcasts against x: one for all, one per entry of an axis, or one per block."""
-    if block_size:
-        return np.repeat(v, block_size, axis)[(slice(None),) * (axis % x.ndim) + (slice(x.shape[axis]),)]
-    return v.reshape(()) if v.size == 1 else v.reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim)) if v.ndim == 1 else v
+    if v.size == 1:
+        v = v.reshape(())
+    elif block_size:
+        v = np.repeat(v, block_size, axis)[(slice(None),) * (axis % x.ndim) + (slice(x.shape[axis]),)]
+    elif v.ndim == 1:
+        v = v.reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
+    return to_device(v, x.device)
 
 
 @operator("QuantizeLinear", only={"output_dtype": DTYPES}, ignores=("saturate", "precision"))
 def quantize(x, scale: Plain, zero: Plain = None, *, axis=1, block_size=0, output_dtype=None):
     dtype = np.dtype(DTYPES[output_dtype]) if output_dtype else np.dtype(np.uint8) if zero is None else zero.dtype
-    zero = np.zeros((), dtype) if zero is None else along(zero, x, axis, block_size)
-    return quantized(x, scale=along(scale, x, axis, block_size), zero=zero, dtype=dtype)
+    zero = np.zeros(1, dtype) if zero is None else zero
+    scale, zero = (along(v, x, axis, block_size) for v in (scale, zero))
+    return quantized(x, scale=scale, zero=zero, dtype=dtype)
 
 
 @without_derivative
@@ -64,7 +70,7 @@ def qlinear_matmul(
     a, a_scale: Plain, a_zero: Plain, b, b_scale: Plain, b_zero: Plain, y_scale: Plain, y_zero: Plain
 ):
     y = F.matmul(centred(a, a_zero, -2), centred(b, b_zero, -1))
-    scale = along(a_scale, y, -2).astype(float) * along(b_scale, y, -1) / y_scale
+    scale = along(a_scale, y, -2).astype(float) * along(b_scale, y, -1) / along(y_scale, y, -1)
     return quantize(y * scale, np.ones(()), y_zero)
 
 
@@ -85,4 +91,5 @@ def qlinear_conv(
     window = {"strides": strides, "pads": pads, "dilations": dilations, "group": group, "auto_pad": auto_pad}
     bias = None if b is None else b.astype(float)
     y = conv(centred(x, x_zero, 1), centred(w, w_zero, 0), bias, **window)
-    return quantize(y * (x_scale.astype(float) * along(w_scale, y, 1) / y_scale), np.ones(()), y_zero)
+    scale = along(x_scale, y, 1).astype(float) * along(w_scale, y, 1) / along(y_scale, y, 1)
+    return quantize(y * scale, np.ones(()), y_zero)

@@ -10,7 +10,7 @@ from ... import functional as F
 from ...core.array_function import made_once
 from ...device import to_device
 from ...ops.resample import keys_kernel, matmul_along_axis, take
-from .table import Plain, operator
+from .table import Plain, constant, operator
 
 POSITIONS = {  # of output o of m, on an axis of n entries: scale is m / n or what was given
     "half_pixel": lambda o, n, m, scale, roi: (o + 0.5) / scale - 0.5,
@@ -62,7 +62,7 @@ def resize(
             kernel = "linear" if mode == "linear" else cubic_coeff_a
             matrix = mixture(*place, kernel, bool(exclude_outside), bool(antialias))
             x = matmul_along_axis(x, axis=axis, matrix=to_device(matrix, x.device))
-    return x if inside.all() else F.where(inside, x, extrapolation_value)
+    return x if inside.all() else F.where(constant(inside, x), x, extrapolation_value)
 
 
 @operator("Resize", since=10, only={"mode": MODES[:2]})

@@ -11,7 +11,7 @@ from ...core.array_function import made_once
 from ...ops import shape as shapes
 from ...ops.indexing import getitem
 from .arithmetic import DTYPES
-from .table import Plain, operator
+from .table import Plain, constant, operator
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
@@ -182,7 +182,8 @@ def pad_2(x, *, pads, mode="constant", value=0.0):
 
 @operator("Trilu")
 def trilu(x, k: Plain = None, *, upper=1):
-    return F.where(triangle(*x.shape[-2:], 0 if k is None else k.item(), bool(upper)), x, x.zeros_like())
+    inside = triangle(*x.shape[-2:], 0 if k is None else k.item(), bool(upper))
+    return F.where(constant(inside, x), x, x.zeros_like())
 
 
 @made_once

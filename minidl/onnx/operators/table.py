@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.array_function import ArrayFunction
 from ...core.tensor import Tensor
+from ...device import to_device
 from ..graph import Graph, Node
 
 Plain = np.ndarray  # the annotation of an input that the function reads: a shape, axes, pads
@@ -120,6 +121,11 @@ def refusals(graph: Graph) -> list[str]:
 def _known(dtype: np.dtype) -> bool:
     """Is it one of NumPy's own, for numbers? Not bfloat16, float8, int4, text."""
     return dtype.kind in "fiub" and type(dtype).__module__.startswith("numpy")
+
+
+def constant(array: np.ndarray, x: Tensor) -> Tensor:
+    """An array as a tensor where x is."""
+    return Tensor(to_device(array, x.device))
 
 
 def without_derivative(function: Callable) -> Callable:

@@ -10,7 +10,7 @@ from ... import functional as F
 from ...core.array_function import made_once
 from ...ops.reduce import power_at_least_0
 from .arithmetic import remainder, truncated_quotient
-from .table import Plain, operator
+from .table import Plain, constant, operator
 
 
 def padding(x, kernel, strides, dilations, pads, auto_pad):
@@ -92,7 +92,7 @@ def max_pool(
     size = x.shape[2:]
     if storage_order:  # the axes counted from the first one on
         at = columns_first(at, size)
-    return y, at + first_cells(x.shape)
+    return y, at + constant(first_cells(x.shape), x)
 
 
 def columns_first(at, size):
@@ -118,7 +118,8 @@ def max_unpool(x, indices, output_shape: Plain = None, *, kernel_shape, strides=
     strides, pads = strides or [1] * rank, pads or [0] * 2 * rank
     sizes = zip(x.shape[2:], kernel_shape, strides, pads[:rank], pads[rank:])
     size = [(n - 1) * s + k - low - high for n, k, s, low, high in sizes]
-    y = F.max_unpool(x, indices - first_cells((*x.shape[:2], *size)), kernel_shape, output_size=size)
+    cells = constant(first_cells((*x.shape[:2], *size)), x)
+    y = F.max_unpool(x, indices - cells, kernel_shape, output_size=size)
     return y if output_shape is None else F.pad(y, [(0, out - n) for n, out in zip(y.shape, output_shape.tolist())])
 
 
