@@ -27,7 +27,6 @@ INSTEAD = {  # what torch has and minidl.torch has not -> what to write
     "ao": "torch.float32: nothing is quantised here",
     "ops": "the function itself, from torchvision.ops or torch.nn.functional",
     "library": "torch.autograd.Function for an operation of your own",
-    "DataParallel": "the model itself: one process has all threads",
     "CTCLoss": "a loss composed of F.log_softmax and torch.logsumexp",
     "ctc_loss": "a loss composed of F.log_softmax and torch.logsumexp",
     "AdaptiveLogSoftmaxWithLoss": "nn.Linear and nn.CrossEntropyLoss",

@@ -87,10 +87,11 @@ def _refused(name: str, advice: str) -> Callable:
     return function
 
 
-amp = module("amp", "Automatic mixed precision: none.", autocast=autocast, GradScaler=GradScaler)
-amp.custom_fwd = amp.custom_bwd = script
+_amp = {"autocast": autocast, "GradScaler": GradScaler, "custom_fwd": script, "custom_bwd": script}
+amp = module("amp", "Automatic mixed precision: none.", **_amp)
 cuda = module(
-    "cuda", "There is no CUDA device: md.Tensor's .to('gpu') is minidl's own way.", amp=amp, Event=Event,
+    "cuda", "There is no CUDA device: md.Tensor's .to('gpu') is minidl's own way.", amp=module("cuda.amp", "",
+    **_amp), Event=Event,
     is_available=lambda: False, device_count=lambda: 0, is_initialized=lambda: False, is_bf16_supported=lambda: False,
     manual_seed=_seed_all, manual_seed_all=_seed_all, empty_cache=nothing, synchronize=nothing, set_device=nothing,
     memory_allocated=lambda *d: 0, max_memory_allocated=lambda *d: 0, memory_reserved=lambda *d: 0,
@@ -161,7 +162,7 @@ mps = module("mps", "", is_available=lambda: False, manual_seed=nothing, empty_c
 multiprocessing = module("multiprocessing", "", set_start_method=nothing, set_sharing_strategy=nothing)
 version = module("version", "", cuda=None, hip=None, git_version="minidl")
 version.__version__ = "2.13.0"
-cpu = module("cpu", "", amp=amp, is_available=lambda: True)
+cpu = module("cpu", "", amp=module("cpu.amp", "", **_amp), is_available=lambda: True)
 accelerator = module(
     "accelerator", "There is none.", is_available=lambda: False, current_accelerator=lambda *a, **o: device("cpu"),
     device_count=lambda: 0, synchronize=nothing,

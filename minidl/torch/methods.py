@@ -217,7 +217,10 @@ PROPERTIES: dict[str, Callable] = {
     "H": lambda self: self.transpose(-1, -2),
     "real": lambda self: wrap(Value(self.value.data.real)) if self.is_complex() else self,
     "imag": lambda self: wrap(Value(self.value.data.imag)),
-    **{f"is_{kind}": lambda self: False for kind in ("cuda", "sparse", "quantized", "meta", "mps")},
+    **{
+        f"is_{kind}": lambda self: False
+        for kind in ("cuda", "sparse", "quantized", "meta", "mps", "xpu", "nested", "mkldnn")
+    },
 }
 
 

@@ -16,7 +16,8 @@ from . import harmless
 
 PACKAGE = "minidl.torch"
 PARTS = (
-    "nn", "nn.functional", "nn.init", "nn.utils", "nn.modules", "nn.parameter", "optim", "optim.lr_scheduler",
+    "nn", "nn.functional", "nn.init", "nn.utils", "nn.modules", "nn.parameter", "nn.parallel", "optim",
+    "optim.lr_scheduler",
     "optim.optimizer", "autograd", "utils", "utils.data", "utils.checkpoint", "utils.tensorboard",
 )  # fmt: skip
 

@@ -123,7 +123,7 @@ class Tensor:
         return memo[id(self)]
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(advice.unknown(f"torch.Tensor.{name}", name, dir(type(self))), name=name, obj=self)
+        raise AttributeError(advice.unknown(f"torch.Tensor.{name}", name, dir(type(self))), name=name)
 
     # --- gradients
 

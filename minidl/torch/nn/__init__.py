@@ -6,15 +6,17 @@ from typing import Any
 
 from .. import advice
 from ..tensor import Parameter
-from . import functional, init, modules, parameter, utils
+from . import functional, init, modules, parallel, parameter, utils
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import LAYERS
 from .module import Module
+from .parallel import DataParallel
 
 globals().update(LAYERS)
 Container = Module
 __all__ = [
-    *LAYERS, "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterDict", "ParameterList", "Sequential",
+    *LAYERS, "DataParallel", "Module", "parallel", "ModuleDict", "ModuleList", "Parameter", "ParameterDict",
+    "ParameterList", "Sequential",
     "functional",
     "init", "modules", "parameter", "utils",
 ]  # fmt: skip

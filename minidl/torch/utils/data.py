@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..creation import as_tensor, randperm, rng_of, tensor
+from ..harmless import module
 from ..shaping import FUNCTIONS
 from ..tensor import Tensor, lifted
 
@@ -298,6 +299,23 @@ class DataLoader:
                 for places in itertools.islice(order, 1):
                     waiting.append(threads.submit(self._fetch, places))
                 yield batch
+
+
+class DistributedSampler(RandomSampler):
+    """A sampler of the only process there is."""
+
+    def __init__(self, dataset: Any, num_replicas: Any = None, rank: Any = None, shuffle: bool = True, **options: Any):
+        super().__init__(dataset)
+        self.shuffle = shuffle
+
+    def set_epoch(self, epoch: int) -> None:
+        """Accepted: each pass has an order of its own."""
+
+    def __iter__(self) -> Iterator[int]:
+        return super().__iter__() if self.shuffle else iter(range(len(self.data_source)))
+
+
+distributed = module("utils.data.distributed", "", DistributedSampler=DistributedSampler)
 
 
 def get_worker_info() -> None:
