@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..nn.module import Module
 from .graph import Graph
 from .operators import OPERATORS, refusals
 from .parse import read
-from .run import Program, Run, weights_of
+from .run import Owner, Program, Run, weights_of
 
 
 def load_onnx(source: Any, *, fixed: Mapping[str, Any] | None = None) -> OnnxModule:
@@ -42,18 +43,18 @@ class OnnxModule(Module):
     def __init__(self, graph: Graph):
         if lines := refusals(graph):
             raise ValueError("\n  ".join([f"the graph {graph.name!r} cannot run here:", *lines]))
-        self.graph = graph
+        self.graph = replace(graph, constants={})  # these are parameters, buffers, or in the program
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        self.program = Program(graph, weights_of(graph), self._adopt)
+        self.program = Program(graph, Owner(weights_of(graph), self._adopt))
 
     def _adopt(self, name: str, array: np.ndarray, is_weight: bool) -> str:
         """Make an array of the file a parameter or a buffer; the attribute that holds it."""
         while hasattr(self, name):
             name += "_"
         if is_weight:
-            setattr(self, name, Parameter(array.copy(), name=name))
+            setattr(self, name, Parameter(np.array(array), name=name))
         else:
-            self.register_buffer(name, array)
+            self.register_buffer(name, np.array(array))
         return name
 
     def forward(self, *inputs: Any, values: Sequence[str] = (), **named: Any) -> Any:
@@ -62,6 +63,8 @@ class OnnxModule(Module):
         values: names of other values in the graph, a tuple of which is then given in place of the outputs.
         """
         given = self._given(inputs, named)
+        if unknown := {*values} - (self.program.names() if values else set()):
+            raise ValueError(f"the graph has no value {min(unknown)!r} while it runs; minidl onnx FILE lists them")
         found = tuple(map(as_tensor, self.program.run(Run(vars(self)), {}, *given, keep=tuple(values))))
         return found if values or len(found) != 1 else found[0]
 
@@ -75,9 +78,17 @@ class OnnxModule(Module):
             )
         given = {name: as_tensor(x) for name, x in given.items()}
         for value in self.inputs:
-            if value.shape is not None and given[value.name].ndim != len(value.shape):
-                raise ValueError(f"the input {value} was given the shape {given[value.name].shape}")
+            x = given[value.name]
+            if value.shape is not None and x.ndim != len(value.shape):
+                raise ValueError(f"the input {value} was given the shape {x.shape}")
+            if value.dtype is not None and _kind(x.dtype) != _kind(value.dtype):
+                raise TypeError(f"the input {value} was given {x.dtype}; use .astype({str(value.dtype)!r})")
         return [given[name] for name in names]
 
     def extra_repr(self) -> str:
         return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def _kind(dtype: np.dtype) -> str:
+    """Real numbers, integers, or truths."""
+    return "i" if dtype.kind == "u" else dtype.kind

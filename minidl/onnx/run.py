@@ -99,53 +99,58 @@ def _as_tuple(found: Any) -> tuple:
     return found if isinstance(found, tuple) else (found,)
 
 
-Adopt = Callable[[str, np.ndarray, bool], str]
+@dataclass(frozen=True)
+class Owner:
+    """Who holds what a graph computes with: the names in whose place a constant is a weight (see `weights_of`), and
+    what makes an attribute of a name and its array, a weight or not, and gives the attribute's name."""
+
+    places: Mapping[str, bool]
+    adopt: Callable[[str, np.ndarray, bool], str]
+
+    def learns(self, name: str, array: np.ndarray) -> bool:
+        number = self.places.get(name)
+        return number is not None and array.dtype.kind == "f" and (number or _is_data(array))
 
 
 class Program:
-    """The steps of a graph, and of its branches.
+    """The steps of a graph, and of its branches. What follows from constants alone is computed here, once.
 
-    adopt: is given a constant's name, its value, and whether it is a weight, and gives the name of the attribute that
-    holds it from then on. around: the constants of the graph around this one. What follows from constants alone is
-    computed at once.
+    around: the constants of the graph around this one.
     """
 
-    def __init__(
-        self, graph: Graph, weights: Mapping[str, bool], adopt: Adopt, around: Mapping[str, np.ndarray] | None = None
-    ):
-        self.graph, self.outer = graph, tuple(sorted(graph.outer))
+    def __init__(self, graph: Graph, owner: Owner, around: Mapping[str, np.ndarray] | None = None):
+        self.inputs, self.outputs = (tuple(value.name for value in ends) for ends in (graph.inputs, graph.outputs))
+        self.outer = tuple(sorted(graph.outer))
         self.steps: list[Step] = []
-        learned: dict[str, np.ndarray] = {}
-        known = dict(around or {})
-        self._read(graph, weights, adopt, learned, known)
-        read = {name for step in self.steps for name in step.node.reads} | {value.name for value in graph.outputs}
+        weights, known = {}, dict(around or {})
+        self._read(graph, owner, weights, known)
+        read = {name for step in self.steps for name in step.node.reads}.union(self.outputs)
         computed_with = {name for step in self.steps for name in step.computed_with}
         self.slots: dict[str, str] = {}  # the attribute that holds each weight, or other real numbers
         self.constants: dict[str, np.ndarray] = {}
-        for name, array in {**learned, **known}.items():
+        for name, array in {**weights, **known}.items():
             if name not in read or name in (around or {}):
                 continue
-            if name in learned or (name in computed_with and _is_data(array)):
-                self.slots[name] = adopt(name, array, _is_weight(array, weights.get(name)))
+            if name in weights or (name in computed_with and _is_data(array)):
+                self.slots[name] = owner.adopt(name, array, owner.learns(name, array))
             else:
                 self.constants[name] = array
         self._plan_last()
 
     def _read(
-        self, graph: Graph, weights: Mapping[str, bool], adopt: Adopt, learned: dict[str, np.ndarray],
-        known: dict[str, np.ndarray],
-    ) -> None:  # fmt: skip
-        """Make steps of the nodes. Weights are `learned`; to what is `known` is added what follows from it."""
+        self, graph: Graph, owner: Owner, weights: dict[str, np.ndarray], known: dict[str, np.ndarray]
+    ) -> None:
+        """Make steps of the nodes; note the weights, and what is known before anything runs."""
         for name, array in graph.constants.items():
-            (learned if _is_weight(array, weights.get(name)) else known)[name] = array
+            (weights if owner.learns(name, array) else known)[name] = array
         for node in graph.nodes:
             if node.operator == "If" and node.inputs[0] in known:  # the branch that is taken stands in its place
                 branch = node.branches["then_branch" if known[node.inputs[0]].item() else "else_branch"]
-                self._read(branch, weights, adopt, learned, known)
+                self._read(branch, owner, weights, known)
                 for own, name in zip(branch.outputs, node.outputs):
                     self._add(Node(node.name, "Identity", node.opset, (own.name,), (name,), {}), {}, known)
             else:
-                branches = {name: Program(branch, weights, adopt, known) for name, branch in node.branches.items()}
+                branches = {name: Program(branch, owner, known) for name, branch in node.branches.items()}
                 self._add(node, branches, known)
 
     def _add(self, node: Node, branches: Mapping[str, Program], known: dict[str, np.ndarray]) -> None:
@@ -158,24 +163,29 @@ class Program:
     def _plan_last(self) -> None:
         """Note with each step which values are needed no more after it."""
         made = {name for step in self.steps for name in step.node.outputs if name}
-        later = {value.name for value in self.graph.outputs}
+        later = {*self.outputs}
         for step in reversed(self.steps):
             touched = step.node.reads | {*step.node.outputs}
             step.last = tuple(sorted((touched & made) - later))
             later |= touched
+
+    def names(self) -> set[str]:
+        """The values that there are while it runs."""
+        made = {name for step in self.steps for name in step.node.outputs if name}
+        return made.union(self.inputs, self.slots, self.constants)
 
     def run(self, run: Run, around: Scope, *inputs: Any, keep: Collection[str] = ()) -> tuple:
         """The outputs, or the values that `keep` names; `around` holds what the graph reads from around it."""
         scope = {name: around[name] for name in self.outer}
         scope |= {name: run.state[attribute] for name, attribute in self.slots.items()}
         scope |= self.constants
-        scope |= zip((value.name for value in self.graph.inputs), inputs)
+        scope |= zip(self.inputs, inputs)
         for step in self.steps:
             step(run, scope)
             for name in step.last:
                 if name not in keep:
                     scope.pop(name, None)
-        return tuple([scope[name] for name in keep or (value.name for value in self.graph.outputs)])
+        return tuple([scope[name] for name in keep or self.outputs])
 
 
 def weights_of(graph: Graph) -> dict[str, bool]:
@@ -191,10 +201,6 @@ def weights_of(graph: Graph) -> dict[str, bool]:
             places |= weights_of(branch)
         found |= {name: number or found.get(name, False) for name, number in places.items()}
     return found
-
-
-def _is_weight(array: np.ndarray, numbers: bool | None) -> bool:
-    return numbers is not None and array.dtype.kind == "f" and (numbers or _is_data(array))
 
 
 def _is_data(array: np.ndarray) -> bool:

@@ -199,6 +199,8 @@ def test_values_are_freed_after_their_last_use():
     assert max(most) <= 2
     one, other = net(X, values=["a1", "a6"])
     assert one.tolist() == other.tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match="the graph has no value 'a7' while it runs"):
+        net(X, values=["a7"])
 
 
 def test_shapes_are_computed_once_per_shape():
@@ -247,6 +249,8 @@ def test_an_error_while_it_runs_names_the_node():
         net(np.ones((1, 3, 4, 4), "f4"))
     with pytest.raises(ValueError, match=r"the input x float32\[batch, 2, 4, 4\] was given the shape \(2, 4, 4\)"):
         net(np.ones((2, 4, 4), "f4"))
+    with pytest.raises(TypeError, match=r"was given uint8; use \.astype\('float32'\)"):
+        net(np.ones((1, 2, 4, 4), "u1"))
     for arguments, named in (((), {}), ((X, X), {}), ((X,), {"x": X}), ((), {"z": X})):
         with pytest.raises(TypeError, match="the graph takes 1 inputs, x float32"):
             net(*arguments, **named)
