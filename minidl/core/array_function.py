@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
-from .context import current
+from .context import current, setting
 
 operations: dict[str, ArrayFunction] = {}  # every array function there is, by name
 
@@ -30,7 +30,8 @@ def made_once(function: Callable) -> Callable:
 
     @lru_cache(maxsize=256)
     def make(*arguments: Any, **options: Any) -> np.ndarray:
-        array = function(*arguments, **options)
+        with setting(trace=None):  # a recorded step that is the first to ask for it does not repeat how it is made
+            array = function(*arguments, **options)
         array.flags.writeable = False
         return array
 

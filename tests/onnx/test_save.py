@@ -9,6 +9,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn
+from minidl.core.array_function import made_once
 from minidl.onnx.save import file
 from minidl.onnx.save.file import as_model
 from minidl.onnx.save.recording import SaveError
@@ -96,6 +97,14 @@ def test_outputs_are_equal_and_the_model_stays_in_its_mode(net, saved, n):
 def test_without_a_free_batch_all_lengths_are_numbers(net):
     proto = as_model(net, X, dynamic_batch=False)
     assert lengths(proto.graph.input[0]) == [2, 2, 5, 6] and lengths(proto.graph.output[0]) == [2, 3]
+
+
+def test_what_is_made_once_may_be_made_by_operations():
+    @made_once
+    def table(n):
+        return (md.Tensor(np.arange(n, dtype=np.float32)) * 2).data
+
+    assert [node.op_type for node in as_model(lambda x: x + table(6), X).graph.node] == ["Add"]
 
 
 class Fields(NamedTuple):
