@@ -304,4 +304,5 @@ for _name in pointwise.COMPARISONS:
 Tensor.__neg__ = lambda self: wrap(-self.value)
 Tensor.__pos__ = lambda self: self
 Tensor.__abs__ = lambda self: wrap(abs(self.value))
+Tensor.__contains__ = lambda self, x: unwrap(x) in self.value
 Tensor.__invert__ = lambda self: wrap(Value(~self.value.data))

@@ -42,32 +42,35 @@ def vision() -> dict[str, ModuleType]:
     found = {"torchvision": importlib.import_module(f"{PACKAGE}.vision")}
     for part in ("datasets", "transforms", "utils"):
         found[f"torchvision.{part}"] = getattr(found["torchvision"], part)
+    everyday = found["torchvision.transforms"]
+    functional = harmless.module("vision.transforms.functional", "", **vars(everyday.functional))
+    found["torchvision.transforms.functional"] = functional
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return found
-    sources = list(spec.submodule_search_locations)
-    package = ModuleType("torchvision", found["torchvision"].__doc__)  # with torchvision's own files where it looks
-    vars(package).update({n: v for n, v in vars(found["torchvision"]).items() if not n.startswith("__")})
-    package.__path__, package.__getattr__ = sources, _imported
-    transforms = ModuleType("torchvision.transforms")
-    vars(transforms).update({n: v for n, v in vars(found["torchvision.transforms"]).items() if n != "__path__"})
-    transforms.__path__ = [f"{path}/transforms" for path in sources]
-    for name in ("functional", "_presets"):
-        found[f"torchvision.transforms.{name}"] = ModuleType(f"torchvision.transforms.{name}")
-    vars(found["torchvision.transforms.functional"]).update(vars(transforms.functional))
-    presets = found["torchvision.transforms._presets"]
-    presets.InterpolationMode = transforms.InterpolationMode
-    presets.__getattr__ = lambda name: transforms.Preset
-    refused = harmless.module("torchvision._internally_replaced_utils", "", _get_extension_path=harmless.nothing)
-    refused.load_state_dict_from_url = harmless.hub.load_state_dict_from_url
-    extension = harmless.module("torchvision.extension", "", _assert_has_ops=harmless.nothing, _has_ops=lambda: True)
-    found |= {
-        "torchvision": package, "torchvision.transforms": transforms, "torchvision.extension": extension,
-        "torchvision._internally_replaced_utils": refused,
-        "torchvision.models.quantization": harmless.module("", "There are no quantised networks."),
-        "torchvision.ops._register_onnx_ops": harmless.module("", "", _register_custom_op=harmless.nothing),
+    package = _with_sources("torchvision", found["torchvision"], list(spec.submodule_search_locations))
+    package.__getattr__ = _imported
+    transforms = _with_sources("torchvision.transforms", everyday, [])
+    presets = ModuleType("torchvision.transforms._presets")
+    presets.InterpolationMode, presets.__getattr__ = everyday.InterpolationMode, lambda name: everyday.Preset
+    own = {
+        "extension": {"_assert_has_ops": harmless.nothing, "_has_ops": lambda: True},
+        "_internally_replaced_utils": {"load_state_dict_from_url": harmless.hub.load_state_dict_from_url},
+        "models.quantization": {},
+        "ops._register_onnx_ops": {"_register_custom_op": harmless.nothing},
+    }
+    found |= {f"torchvision.{name}": harmless.module(name, "", **members) for name, members in own.items()}
+    return found | {
+        "torchvision": package, "torchvision.transforms": transforms, "torchvision.transforms._presets": presets
     }  # fmt: skip
-    return found
+
+
+def _with_sources(name: str, module: ModuleType, folders: list[str]) -> ModuleType:
+    """The module as a package, whose other files are looked for in these folders."""
+    package = ModuleType(name, module.__doc__)
+    vars(package).update({n: v for n, v in vars(module).items() if not n.startswith("__")})
+    package.__path__ = folders
+    return package
 
 
 def _imported(name: str) -> ModuleType:

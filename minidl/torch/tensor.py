@@ -101,9 +101,6 @@ class Tensor:
             raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(len(self)))
 
-    def __contains__(self, x: Any) -> bool:
-        return unwrap(x) in self.value
-
     __repr__ = shown
 
     def __format__(self, spec: str) -> str:
