@@ -98,7 +98,7 @@ def test_every_layout_gives_the_same_pictures_and_objects(name, tmp_path):
 def test_objects_are_trained_on_and_counted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(baselines, "METHODS", {k: (f, s[:1]) for k, (f, s) in baselines.METHODS.items()})
     stardist(tmp_path / "mine")
-    tiny = ("--base", 4, "--depth", 2, "--patch", 32, "--batch", 2, "--steps", 2, "--out", tmp_path / "run", "--quiet")
+    tiny = ("--base", 2, "--depth", 1, "--patch", 16, "--batch", 1, "--steps", 1, "--out", tmp_path / "run", "--quiet")
     assert frame.main(["segment", "--data", str(tmp_path / "mine"), *map(str, tiny)]) == 0
     assert "mean error of a picture's count" in capsys.readouterr().out
     image = tmp_path / "mine" / "images" / "0.tif"
