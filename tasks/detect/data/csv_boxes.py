@@ -135,7 +135,7 @@ def _add(row: Sequence[str], where: str, columns: Columns, files: PictureFiles, 
         return  # a picture without objects
     if len(cells) != 4 or not all(cells):
         raise ValueError(f"a box is 4 numbers, got {', '.join(cells)}")
-    a, b, c, d = raw = tuple(map(float, cells))
+    a, b, c, d = raw = tuple(float(cell.replace(",", ".")) for cell in cells)
     centred = (a - c / 2, b - d / 2, a + c / 2, b + d / 2)
     box = {"xyxy": raw, "xywh": (a, b, a + c, b + d), "centre": centred}[columns.form]
     label = row[place["name"]] or None if "name" in place else ALONE

@@ -21,6 +21,7 @@ KNOWN = (
     "a json of COCO, a folder of PASCAL VOC (Annotations/*.xml, JPEGImages/), of YOLO (images/, labels/*.txt) or its "
     "data.yaml, a folder of labelme's jsons, a .csv with a row per box"
 )
+LOOKED_AT = 5  # jsons of a folder, in case the first are damaged
 TABLES = (".csv", ".tsv")
 
 
@@ -63,7 +64,7 @@ def _folder(path: Path, images: Path | None, classes: Sequence[str], upright: bo
     jsons, tables = (sorted(f for f in path.rglob(f"*{e}") if visible(f, path)) for e in (".json", ".csv"))
     if any(path.glob("*.y*ml")) or _has_labels(path, images):
         return read_yolo(path, images, classes, upright=upright)
-    if jsons and is_labelme(_json(jsons[0])):
+    if any(is_labelme(_json(file)) for file in jsons[:LOOKED_AT]):
         return read_labelme(path, images, classes)
     if len(found := jsons or tables) == 1:
         return read_annotations(str(found[0]), str(images) if images else None, classes, upright=upright)

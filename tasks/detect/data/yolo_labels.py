@@ -134,7 +134,7 @@ def _lines(
         size = image_size(picture, upright=upright)
     except (OSError, ValueError):
         return
-    for i, line in enumerate(label.read_text("utf-8", errors="replace").splitlines(), 1):
+    for i, line in enumerate(label.read_text("utf-8-sig", errors="replace").splitlines(), 1):
         if line.strip():
             name = f"{where}, line {i}"
             try:

@@ -185,7 +185,7 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_of_yolo_that_is_wrong_is_named(line, tmp_path):
     yolo(tmp_path)
-    put(tmp_path / "labels" / "val" / "1.txt", f"1 0.5 0.5 0.25 0.25\n\n{line}\n")
+    put(tmp_path / "labels" / "val" / "1.txt", f"\ufeff1 0.5 0.5 0.25 0.25\r\n\n{line}\n")
     errors = [str(fault) for fault in examine(read_annotations(str(tmp_path))) if fault.stops]
     assert len(errors) == 1 and "1.txt, line 3" in errors[0]
     assert any(text in errors[0] for text in LINES[line].split("|"))
@@ -219,6 +219,8 @@ def test_a_shape_of_labelme_that_is_wrong_is_named(change, message, tmp_path):
     content = json.loads((labelme(tmp_path) / "0.json").read_text())
     change(content["shapes"][0])
     put(tmp_path / "0.json", json.dumps(content))
+    put(tmp_path / ".0.json", "hidden")
+    put(tmp_path / "#.json", "damaged")
     assert any(str(fault).startswith(message) for fault in examine(read_annotations(str(tmp_path))))
 
 
@@ -248,6 +250,8 @@ def test_a_table_of_other_columns_is_refused(text, message, tmp_path):
 
 def test_rows_of_a_table(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "x.png")
+    put(tmp_path / "s.csv", "\ufefffilename;class;xmin;ymin;xmax;ymax\nx.png;a;1,5;2;9;9\n")
+    assert read_annotations(str(tmp_path / "s.csv")).pictures[0].things[0].box == (1.5, 2, 9, 9)
     put(tmp_path / "t.csv", "x.png,1,2,9,9,a\nx.png,1,,9,9,a\ny.png,,,,,\n")
     catalogue = read_annotations(str(tmp_path / "t.csv"))
     assert [len(picture.things) for picture in catalogue.pictures] == [1, 0]
