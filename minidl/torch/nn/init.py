@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.context import no_grad
+from ...core.context import current, no_grad
 from ...nn import init
 from .. import advice
 from ..creation import rng_of
@@ -19,6 +19,8 @@ def _drawn(draw: Callable, *names: str) -> Callable:
 
     def function(tensor: Tensor, *arguments: Any, generator: Any = None, **options: Any) -> Tensor:
         options = {**dict(zip(names, arguments)), **options}
+        if not current().drawing:  # minidl.nn.init.undrawn()
+            return tensor
         with no_grad():
             return tensor.change(draw(tuple(tensor.shape), rng_of(generator), **options), "nn.init")
 
