@@ -18,6 +18,8 @@ from tasks.detect.models.ssd import SSD  # noqa: E402
 from tasks.detect.models.yolo import YOLO  # noqa: E402
 from tasks.labs.wavenet import WaveNet  # noqa: E402
 from tasks.models import MODELS  # noqa: E402
+from tasks.models.milesial import MilesialUNet  # noqa: E402
+from tasks.models.segmentation import SEGMENTERS  # noqa: E402
 from tasks.segment.fcn import FCN  # noqa: E402
 from tasks.segment.simple import SimpleNet  # noqa: E402
 from tasks.segment.unet import UNet  # noqa: E402
@@ -26,7 +28,12 @@ from tasks.volume.vnet import VNet  # noqa: E402
 from ..onnx.written import calls, outputs  # noqa: E402
 
 pytestmark = pytest.mark.reference
-LARGEST = 12_000_000  # parameters of the classifiers that are tried: of each family the small ones
+CLASSIFIERS = {  # one of each family, and the side of its pictures
+    "alexnet_small": 16, "vgg_small": 16, "googlenet_small": 16, "resnet_small": 16, "densenet_small": 16,
+    "googlenet": 64, "resnet18": 64, "densenet121": 64, "squeezenet1_1": 64, "mobilenet_v2": 64, "inception_v3": 96,
+    "mobilenet_v3_small": 64, "shufflenet_v2_x0_5": 64, "mnasnet0_5": 64, "efficientnet_b0": 64, "regnet_x_400mf": 64,
+    "regnet_y_400mf": 64, "convnext_tiny": 64, "swin_t": 64, "swin_v2_t": 64,
+}  # fmt: skip
 
 
 def by_runtime(proto, inputs):
@@ -84,21 +91,19 @@ def assert_equal_everywhere(model, *shape, sizes=(1, 3)):
             assert ours.dtype == right.dtype and np.abs(ours.data - right).max() < 1e-6 * size
 
 
-def parameters(name):
-    return sum(p.size for p in undrawn(MODELS[name]).parameters())
-
-
-@pytest.mark.parametrize("name", [n for n in MODELS if parameters(n) < LARGEST])
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name):
-    size = 16 if name.endswith("_small") else 96
-    model = randomised(undrawn(MODELS[name], num_classes=10))
-    assert_equal_everywhere(model, 3, size, size, sizes=(1, 2))
+    size = CLASSIFIERS[name]
+    assert_equal_everywhere(randomised(undrawn(MODELS[name], num_classes=10)), 3, size, size, sizes=(1, 2))
 
 
 NETWORKS = {
     "unet": (lambda: UNet(depth=2), (1, 60, 60)),
     "unet padded": (lambda: UNet(depth=2, padded=True, batch_norm=True), (1, 33, 21)),
     "unet nearest": (lambda: UNet(depth=2, padded=True, up="nearest"), (1, 32, 32)),
+    "milesial's unet": (lambda: MilesialUNet(2, 3, bilinear=True), (3, 32, 32)),
+    "lraspp": (lambda: SEGMENTERS["lraspp_mobilenet_v3_large"](num_classes=3), (3, 65, 65)),
+    "deeplab": (lambda: SEGMENTERS["deeplabv3_mobilenet_v3_large"](num_classes=3), (3, 65, 65)),
     "vnet": (lambda: VNet(width=4, stages=3, kernel=3), (1, 8, 8, 12)),
     "fcn32s": (lambda: FCN(variant="32s", width=4), (3, 40, 50)),
     "fcn8s": (lambda: FCN(variant="8s", width=4), (3, 40, 50)),
