@@ -14,6 +14,8 @@ import numpy as np
 
 from minidl import Tensor, nn
 from minidl import functional as F
+from minidl.core.array_function import made_once
+from minidl.device import to_device
 
 from .initial import redraw, stream
 
@@ -153,8 +155,14 @@ class GoogLeNet(nn.Module):
 def googles_colours(x: Tensor) -> Tensor:
     """From colours less ImageNet's MEAN by its STD, as torchvision's other networks take them, to (c - 0.5) / 0.5,
     with which its weights of the Inception networks were trained."""
-    factor, offset = (v.reshape(1, 3, 1, 1).astype(x.dtype) for v in (STD / 0.5, (MEAN - 0.5) / 0.5))
-    return x * Tensor(factor).to(x.device) + Tensor(offset).to(x.device)
+    factor, offset = (Tensor(to_device(_google(part, x.dtype), x.device)) for part in ("factor", "offset"))
+    return x * factor + offset
+
+
+@made_once
+def _google(part: str, dtype: Any) -> np.ndarray:
+    values = STD / 0.5 if part == "factor" else (MEAN - 0.5) / 0.5
+    return values.reshape(1, 3, 1, 1).astype(dtype)
 
 
 def googlenet(

@@ -70,19 +70,19 @@ class WindowAttention(nn.Module):
         q, k, v = heads(self.projected(windows(x, self.side)), self.heads)
         scores = self.scores(q, k) + self.bias()
         if any(shift):
-            scores = scores + Tensor(to_device(strangers(size, self.side, shift).astype(x.dtype), x.device))
+            scores = scores + Tensor(to_device(strangers(size, self.side, shift, x.dtype), x.device))
         x = together(self.proj(of_heads(F.softmax(scores, -1) @ v)), self.side, *size)
         x = F.roll(x, shift, axis=(1, 2)) if any(shift) else x
         return x[:, :height, :width]
 
 
 @made_once
-def strangers(size: tuple[int, int], side: int, shift: tuple[int, int]) -> np.ndarray:
+def strangers(size: tuple[int, int], side: int, shift: tuple[int, int], dtype: Any) -> np.ndarray:
     """(windows, 1, T, T): FAR for two pixels of a window that come from different parts of the image, else 0."""
     part = [np.searchsorted([n - side, n - s or n], np.arange(n), side="right") for n, s in zip(size, shift)]
     parts = Tensor(part[0][:, None] * 3.0 + part[1])[None, ..., None]
     at = windows(parts, side).data[0, ..., 0]  # (windows, T)
-    return np.where(at[:, :, None] == at[:, None], 0.0, FAR)[:, None]
+    return np.where(at[:, :, None] == at[:, None], 0.0, FAR)[:, None].astype(dtype)
 
 
 class WindowAttentionV2(WindowAttention):
@@ -114,7 +114,7 @@ class WindowAttentionV2(WindowAttention):
         return cosines * F.exp(F.clip(self.logit_scale, high=math.log(100)))
 
     def projected(self, x: Tensor) -> Tensor:
-        used = Tensor(to_device(self.used.astype(self.qkv.bias.dtype), x.device))
+        used = Tensor(to_device(self.used.astype(self.qkv.bias.dtype, copy=False), x.device))
         return F.linear(x, self.qkv.weight, self.qkv.bias * used)
 
 

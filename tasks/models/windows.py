@@ -52,5 +52,5 @@ def of_heads(x: Tensor) -> Tensor:
 
 
 def bias_of(table: Tensor, index: np.ndarray, tokens: int) -> Tensor:
-    """What is added to the scores, (heads, T, T), of a table (distances, heads)."""
-    return table[index.reshape(-1)].reshape(tokens, tokens, -1).transpose(2, 0, 1)
+    """What is added to the scores, (heads, T, T), of a table (distances, heads) and the `distances`, flat or not."""
+    return table[index].reshape(tokens, tokens, -1).transpose(2, 0, 1)
