@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from minidl import nn
+from minidl.data import read_image
 
 from .. import command
-from ..classify.data import like_imagenet, pictures
+from ..classify.data import like_imagenet, square
 from ..classify.evaluate import predict
 from ..classify.train import Settings as ClassifySettings
 from ..classify.train import load as load_run
@@ -34,7 +35,7 @@ def explain_picture(options: argparse.Namespace) -> None:
     check(options)
     device = command.device(options.device)
     with progress(f"reading {options.weights}", 1, options.quiet):
-        model, side, bits = network(options)
+        model, how, bits = network(options)
     model = model.to(device)
     out, name = writable(options.out), Path(options.image or options.weights).stem
     if options.filters:
@@ -42,8 +43,7 @@ def explain_picture(options: argparse.Namespace) -> None:
     if not options.image:
         return
     channels = pretrained.dimensions_of(model)["in_channels"]
-    short = pretrained.SHORT if side == pretrained.SIDE else side
-    pixels = pictures([options.image], channels, short, side, bits)
+    pixels = square(read_image(options.image, gray=channels == 1, bits=bits), **how)[None]
     image = like_imagenet(pixels)
     if options.features:
         maps = layers.activations(model, image, [options.features])[options.features]
@@ -70,21 +70,22 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--weights needs --image FILE, a picture to explain, or --filters")
 
 
-def network(options: argparse.Namespace) -> tuple[nn.Module, int, int | None]:
-    """The network of --weights, the side of the pictures that it takes, and the bits that they were read by.
+def network(options: argparse.Namespace) -> tuple[nn.Module, dict, int | None]:
+    """The network of --weights, how pictures are made ready for it (see `square`), and the bits they were read by.
 
     A checkpoint of `tasks classify` has its settings beside it; other files need --model.
     """
     if options.model is not None:
         model = pretrained.load(options.model, options.weights, options.weights_key, options.strip)
-        return model, pretrained.SIDE, None
+        return model, pretrained.preparation(options.model, model), None
     if not Path(options.weights).is_file():
         raise FileNotFoundError(2, "no such file", options.weights)
     known = saved_settings(ClassifySettings, options.weights)
     if not known:
         raise UsageError(f"--weights needs --model NAME, the network that they are of: {', '.join(MODELS)}")
     settings = ClassifySettings.of({}, known)
-    return load_run(settings, options.weights).eval(), settings.size or pretrained.SIDE, settings.bits
+    model, side = load_run(settings, options.weights).eval(), settings.size
+    return model, {"short": side, "side": side} if side else pretrained.preparation(settings.model), settings.bits
 
 
 def chosen_class(
