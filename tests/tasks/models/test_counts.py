@@ -1,5 +1,8 @@
 """The numbers of parameters of the networks that torchvision has, from its documentation."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,6 +93,14 @@ def test_parameters_are_torchvisions(name):
 
 def test_every_network_is_counted():
     assert set(MODELS) == {*PUBLISHED, *PARAMETERS, *SMALL}
+
+
+def test_the_page_has_every_network_and_its_parameters():
+    text = (Path(__file__).parents[3] / "docs/networks.md").read_text(encoding="utf-8")
+    shown = {name: int(count.replace(",", "")) for name, count in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.M)}
+    known = {**PARAMETERS, **{name: count for name, (count, _) in PUBLISHED.items()}}
+    known["vit_h_14"] += (37**2 - 16**2) * 1280  # there of 518x518, as its first weights: more positions
+    assert shown == known
 
 
 def test_networks_of_a_table_are_imported_by_name():
