@@ -14,7 +14,7 @@ from pathlib import Path
 from minidl.data import IMAGE_ENDINGS
 from minidl.files.pictures import visible
 
-from ..formats import unknown
+from ..formats import named, unknown
 from ..stacks import ARRAYS, Page, ending, entries, stem
 
 FOLDERS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
@@ -101,7 +101,8 @@ def by_name(folder: Path, say: Say) -> dict[str, Path]:
         if not visible(path, folder) or not path.is_file():
             continue
         if ending(path) not in ENDINGS:
-            say("warning", path, "no image by its ending: left out")
+            kind = named(path)
+            say("warning", path, f"left out, as it is {kind}" if kind else "no image by its ending: left out")
         elif stem(path) in files:
             say("error", path, f"has the name of {files[stem(path)].name}: keep one of them")
         else:

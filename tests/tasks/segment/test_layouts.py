@@ -165,6 +165,10 @@ def test_a_folder_of_an_unknown_format_is_named(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(FileNotFoundError, match=r"it holds 1 \.h5; HDF5: read it with h5py"):
         pairs.examine(tmp_path, patch=32, seed=0)
+    stardist(tmp_path)
+    (tmp_path / "images" / "a.dcm").write_bytes(bytes(128) + b"DICM")
+    faults = [str(fault) for fault in pairs.examine(tmp_path, patch=32, seed=0, masks="instances").faults]
+    assert f"warning: {tmp_path}/images/a.dcm: left out, as it is DICOM: convert the series with dcm2niix" in faults[0]
 
 
 def test_as_many_pictures_are_watched_as_have_so_many_pixels():
