@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import mmap
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from .reading import Budget
 
 LINE = 512  # bytes of a line that are looked at together
+PIECE = 1 << 20  # bytes that are unpacked at once
 
 
 class Source:
@@ -31,6 +33,16 @@ def mapped(path: Path) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (ValueError, OSError):
             return memoryview(file.read())
+
+
+def inflated(data: memoryview, budget: Budget, what: str) -> bytes:
+    """The bytes that zlib packed, as long as they stay within the budget."""
+    unpacker, pieces = zlib.decompressobj(), []
+    while len(data):
+        pieces.append(unpacker.decompress(data, PIECE))
+        data = unpacker.unconsumed_tail
+        budget.spend(len(pieces[-1]), what)
+    return b"".join(pieces)
 
 
 class _Reader(io.RawIOBase):

@@ -21,6 +21,30 @@ def drawn(*shape):
     return RNG.normal(size=shape).astype("f4")
 
 
+# --- MATLAB
+
+VALUES = [np.arange(6, dtype=d).reshape(1, 2, 3) for d in ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")]
+VALUES += [np.array([[True, False]]), np.array([[2**62, -5]]), drawn(2, 3) + 1j * drawn(2, 3), np.zeros((0, 3))]
+VALUES += [np.array([[2.5]])]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_class_of_numbers_is_read(tmp_path, compressed):
+    """What scipy wrote; scipy itself gives them in the dtype in which they lie, or without imaginary parts."""
+    tree = {"cells": cell(*VALUES), "s": {"name_that_is_long": VALUES[-1], "text": "abc", "in": {"a": VALUES[0]}},
+            "structs": np.array([(1.0, "x"), (2.0, "y")], [("n", object), ("t", object)])}  # fmt: skip
+    (tmp_path / "w.mat").write_bytes(matlab(tree, compressed))
+    loaded = md.load_weights(tmp_path / "w.mat")
+    wanted = {f"cells.{i}": value for i, value in enumerate(VALUES)}
+    wanted |= {"s.name_that_is_long": VALUES[-1], "s.in.a": VALUES[0]}
+    wanted |= {"structs.0.n": np.array([[1.0]]), "structs.1.n": np.array([[2.0]])}
+    assert set(loaded) == set(wanted)
+    for name, value in wanted.items():
+        assert np.array_equal(loaded[name], value) and loaded[name].dtype == value.dtype, name
+        assert loaded[name].shape == value.shape
+    assert ("s.text", "'abc'") in examine(tmp_path / "w.mat").others
+
+
 # --- MatConvNet
 
 

@@ -7,12 +7,11 @@ import gzip
 import json
 import lzma
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from ..reading import WeightsError
-from ..source import Source, mapped
+from ..source import PIECE, Source, inflated, mapped
 from . import darknet, hdf5, keras, matlab, npz, safetensors, tflite, torch_file
 from .contents import Contents
 from .zips import Archive
@@ -24,8 +23,6 @@ UNPACKED = {  # how files that one program of the standard library packed begin
     b"\x78\x01": ("zlib", None), b"\x78\x5e": ("zlib", None), b"\x78\x9c": ("zlib", None), b"\x78\xda": ("zlib", None),
 }  # fmt: skip
 ZIP, PICKLE = (b"PK\x03\x04", b"PK\x05\x06"), re.compile(rb"\x80[\2-\5]|\([dl](p\d|q)|c[\w.]+\n\w+\n|[]}]q")
-
-PIECE = 1 << 20  # bytes that are unpacked at once
 
 # What is not read: how it begins (at a place), what it is, what to do.
 NAMED = [
@@ -162,16 +159,12 @@ def _read_shards(source: Source) -> Contents:
 
 def _unpacked(source: Source, program: str, opener: Callable | None) -> Source:
     """The bytes that a program packed, as long as they stay within the budget."""
-    pieces: list[bytes] = []
+    what = f"what {program} packed"
     if opener is None:
-        unpacker, left = zlib.decompressobj(), source.data
-        while len(left):
-            pieces.append(unpacker.decompress(left, PIECE))
-            left = unpacker.unconsumed_tail
-            source.budget.spend(len(pieces[-1]), f"what {program} packed")
-    else:
-        with opener(source.file()) as file:
-            while piece := file.read(PIECE):
-                pieces.append(piece)
-                source.budget.spend(len(piece), f"what {program} packed")
+        return Source(source.path, memoryview(inflated(source.data, source.budget, what)), source.budget, source.config)
+    pieces: list[bytes] = []
+    with opener(source.file()) as file:
+        while piece := file.read(PIECE):
+            pieces.append(piece)
+            source.budget.spend(len(piece), what)
     return Source(source.path, memoryview(b"".join(pieces)), source.budget, source.config)

@@ -48,7 +48,7 @@ def converted(net: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             found[name] = {str(i): value for i, value in enumerate(values)}
         elif "moments" in names:
             block = layer.get("block") if isinstance(layer.get("block"), dict) else layer
-            found[name] = _norm(*(_array(value) for value in values[:3]), _number(block.get("epsilon"), EPSILON))
+            found[name] = _norm(*(value.read() for value in values[:3]), _number(block.get("epsilon"), EPSILON))
         else:
             found[name] = {"weight": _kernel(values[0]), **{n: _vector(v) for n, v in zip(names[1:], values[1:])}}
     return found, notes
@@ -70,34 +70,27 @@ def _values(layer: dict[str, Any], shared: dict[str, Any]) -> list[Any]:
 
 
 def _size(value: Any) -> int:
-    return int(np.prod(value.shape)) if isinstance(value, (np.ndarray, Entry)) else 0
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.read() if isinstance(value, Entry) else value
+    return int(np.prod(value.shape)) if isinstance(value, Entry) else 0
 
 
 def _number(value: Any, default: float) -> float:
-    array = _array(value) if isinstance(value, (Entry, np.ndarray)) else np.zeros(0)
-    return float(array.ravel()[0]) if array.size else default
+    return float(value.read().ravel()[0]) if _size(value) else default
 
 
-def _kernel(value: Any) -> Entry:
+def _kernel(entry: Entry) -> Entry:
     """(rows, columns, inputs, outputs) -> (outputs, inputs, rows, columns); of a transposed one both swapped."""
-    entry = value if isinstance(value, Entry) else held(value)
     whole = entry.shape + (1,) * (4 - len(entry.shape))  # the axes that MATLAB dropped
     return entry.rearranged((3, 2, 0, 1), whole)
 
 
-def _vector(value: Any) -> Entry:
-    entry = value if isinstance(value, Entry) else held(value)
-    return entry.rearranged((0,), (_size(value),))
+def _vector(entry: Entry) -> Entry:
+    return entry.rearranged((0,), (_size(entry),))
 
 
-def _norm(gamma: np.ndarray, beta: np.ndarray, moments: np.ndarray, epsilon: float) -> dict[str, np.ndarray]:
+def _norm(gamma: np.ndarray, beta: np.ndarray, moments: np.ndarray, epsilon: float) -> dict[str, Entry]:
     """A batch norm for eps=1e-5, nn.BatchNorm2d's: (x - mean) / deviation = (x - mean) / sqrt(variance + eps)."""
     mean, deviation = moments.reshape(len(moments), -1)[:, :2].astype(np.float64).T
     variance = np.maximum(deviation**2 - epsilon, 0)
     scale = np.sqrt(variance + 1e-5) / deviation  # 1, unless epsilon is another one
     kept = {"weight": gamma.ravel() * scale, "bias": beta.ravel(), "running_mean": mean, "running_var": variance}
-    return {name: value.astype(gamma.dtype) for name, value in kept.items()}
+    return {name: held(value.astype(gamma.dtype)) for name, value in kept.items()}

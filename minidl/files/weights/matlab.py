@@ -1,23 +1,18 @@
-"""MATLAB's .mat: versions 5 to 7 by scipy.io, 7.3 (which is HDF5) by h5py. Networks of MatConvNet get PyTorch's names.
-
-A .mat is a nest of numbers, texts, cells and structs; here of arrays, strings, lists and dicts. Functions and objects
-in it are not made.
-"""
+"""MATLAB's .mat, of versions 5 to 7 and 7.3 (which is HDF5): a nest of numbers, texts, cells and structs. Networks of
+MatConvNet get PyTorch's names."""
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
 
-from ..reading import Budget, Entry, WeightsError, held
+from ..reading import Budget, Entry, WeightsError, brief
 from ..source import Source
-from . import hdf5, matconvnet
+from . import hdf5, mat5, matconvnet
 from .contents import Contents, leaves
 
 TEXTS = (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")
-NUMERIC = "fciub"
 
 
 def is_matlab(head: bytes) -> bool:
@@ -27,41 +22,7 @@ def is_matlab(head: bytes) -> bool:
 
 def read(source: Source) -> Contents:
     """The arrays of a .mat of version 5, 6 or 7."""
-    from scipy.io import loadmat
-
-    _check_size(source)
-    tree = loadmat(source.file(), mat_dtype=False, struct_as_record=True)
-    return _contents("MATLAB", {name: _plain(value) for name, value in tree.items() if not name.startswith("__")})
-
-
-def _check_size(source: Source) -> None:
-    """Spend what the compressed variables unfold into. A variable is a type and a size, of 4 bytes each, then that."""
-    data, order = source.data, "little" if bytes(source.data[126:128]) == b"IM" else "big"
-    place = 128
-    while place + 8 <= len(data):
-        kind, size = (int.from_bytes(data[place + i : place + i + 4], order) for i in (0, 4))
-        place += 8
-        if kind == 15:  # miCOMPRESSED
-            unpacked, piece = zlib.decompressobj(), data[place : place + size]
-            while len(piece):
-                source.budget.spend(len(unpacked.decompress(piece, 1 << 20)), "a compressed variable")
-                piece = unpacked.unconsumed_tail
-        place += size
-
-
-def _plain(value: Any) -> Any:
-    """Arrays, strings, lists and dicts out of what loadmat makes: structs and cells are arrays of objects."""
-    if not isinstance(value, np.ndarray):
-        return value
-    if value.dtype.names:  # a struct, or an array of structs
-        structs = [{name: _plain(one[name]) for name in value.dtype.names} for one in value.ravel(order="F")]
-        return structs[0] if len(structs) == 1 else structs
-    if value.dtype.kind == "O":  # a cell
-        return [_plain(one) for one in value.ravel(order="F")]
-    if value.dtype.kind in "US":
-        texts = [str(one) for one in value.ravel()]
-        return texts[0] if len(texts) == 1 else "".join(texts)
-    return value
+    return _contents("MATLAB", mat5.read(source))
 
 
 def read_hdf5(file: Any, budget: Budget) -> Contents:
@@ -107,10 +68,6 @@ def _contents(form: str, tree: dict[str, Any]) -> Contents:
     for name, leaf in leaves(tree):
         if isinstance(leaf, Entry):
             found.entries.append((name, leaf))
-        elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in NUMERIC:
-            found.entries.append((name, held(leaf.astype(leaf.dtype.newbyteorder("="), order="C"))))
-        elif isinstance(leaf, (bool, int, float)):
-            found.entries.append((name, held(np.asarray(leaf))))
         else:
-            found.others.append((name, leaf[:40] if isinstance(leaf, str) else type(leaf).__name__))
+            found.others.append((name, brief(leaf) if isinstance(leaf, str) else leaf.name))
     return found
