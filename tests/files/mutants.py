@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import minidl as md
+from minidl.kernels.cpu.workers import share
 from tests.support.torch_files import Global, Made, Tensor, torch_file
 
 KINDS = ("npz", "safetensors", "zip", "legacy", "pickle")
@@ -240,6 +241,7 @@ def survey(kind, count, path, seed=0):
 
 
 if __name__ == "__main__":
+    share(print, [], 0)  # starts threads of ours, for which packages are imported
     b"\\N{DIGIT ONE}".decode("unicode_escape").encode("raw_unicode_escape")  # what Python imports to read texts
     sys.addaudithook(hook)  # for good, and it slows everything down: not in the tests
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
