@@ -135,7 +135,7 @@ def older_names(state: Mapping[str, Any]) -> dict[str, Any]:
 def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """What the constructor of a network needs, so that torchvision's weights `state` fit and see what they should."""
     if name.startswith("vit"):
-        return vit.image_size(state)
+        return vit.image_size(name.removeprefix("vit_"), state)
     if name not in HEADS:
         return {}
     heads = {"aux_logits": any(key.startswith(HEADS[name]) for key in state)} if HEADS[name] else {}
@@ -152,10 +152,15 @@ def leave_heads(model: nn.Module) -> None:
 
 def whose(state: Mapping[str, np.ndarray]) -> str | None:
     """The network of this package to which weights belong, by the names and the shapes of all but the last layer."""
+    others = set()  # families whose first layer has another name
     for name, make in MODELS.items():
+        if (family := getattr(make, "func", make)) in others:
+            continue
         with nn.init.undrawn():
             model = make(**options(name, state))
         shapes = {key: p.shape for key, p in model.named_parameters()}
+        if next(iter(shapes)) not in state:
+            others.add(family)
         same = [np.shape(state.get(key)) == shape for key, shape in shapes.items()]
         if sum(same) >= len(same) - 2 and set(shapes) <= set(state):
             return name

@@ -102,12 +102,10 @@ def _new_name(match: re.Match) -> str:
     return ".mlp.0." if match[1] == "1" else ".mlp.3."
 
 
-def image_size(state: Mapping[str, Any]) -> dict[str, int]:
-    """The option `image_size` of the network whose weights these are, if they say."""
-    positions, patches = (np.shape(state.get(name)) for name in ("encoder.pos_embedding", "conv_proj.weight"))
-    if (len(positions), len(patches)) != (3, 4):
-        return {}
-    return {"image_size": round((positions[1] - 1) ** 0.5) * patches[2]}
+def image_size(size: str, state: Mapping[str, Any]) -> dict[str, int]:
+    """The option `image_size` of the network of a size whose weights these are, if they say."""
+    positions = np.shape(state.get("encoder.pos_embedding"))
+    return {"image_size": round((positions[1] - 1) ** 0.5) * SIZES[size][0]} if len(positions) == 3 else {}
 
 
 VITS = {f"vit_{size}": partial(VisionTransformer, size) for size in SIZES}

@@ -90,7 +90,7 @@ def test_a_vision_transformer_takes_the_size_that_its_positions_are_for(tiny):
         model(md.Tensor(np.ones((2, 3, 16, 12), np.float32)))
     with pytest.raises(ValueError, match="multiple of the patch's 4, got 13"):
         tiny(image_size=13)
-    assert pretrained.options("vit_b_16", model.state_dict()) == {"image_size": 12}
+    assert pretrained.options("vit_tiny", model.state_dict()) == {"image_size": 12}
     assert pretrained.preparation("vit_b_16", model) == {"short": 12, "side": 12, "bicubic": True}
 
 
