@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor as Value
+from ..ops.inverse import det, inverse
 from . import advice
 from .pointwise import together
 from .reductions import Pair
@@ -100,13 +101,14 @@ def constant(function: Callable) -> Callable:
     return of_input
 
 
-def inverse(input: Value) -> Value:
-    return constant(np.linalg.inv)(input)
+def inv(A: Value) -> Value:
+    return inverse(A)
 
 
 def solve(A: Value, B: Value) -> Value:
-    b = B.data[..., None] if B.ndim == 1 else B.data
-    y = constant(np.linalg.solve)(A, b)
+    b = B.expand_dims(-1) if B.ndim == 1 else B
+    tracked = A.node is not None or B.node is not None
+    y = F.matmul(inverse(A), b) if tracked else constant(np.linalg.solve)(A, b)
     return y[..., 0] if B.ndim == 1 else y
 
 
@@ -129,7 +131,7 @@ def eigh(A: Value, UPLO: str = "L") -> tuple:
 
 LINALG: dict[str, Callable] = {
     **{f.__name__: f for f in (norm, vector_norm, matrix_norm, solve, lstsq, pinv, svd, eigh, cross, matmul)},
-    "inv": inverse, "det": constant(np.linalg.det), "cholesky": constant(np.linalg.cholesky),
+    "inv": inv, "det": lambda A: det(A), "cholesky": constant(np.linalg.cholesky),
     "eigvalsh": constant(np.linalg.eigvalsh), "qr": constant(np.linalg.qr), "eig": constant(np.linalg.eig),
     "matrix_rank": constant(np.linalg.matrix_rank), "slogdet": constant(np.linalg.slogdet),
     "svdvals": constant(lambda a: np.linalg.svd(a, compute_uv=False)), "eigvals": constant(np.linalg.eigvals),
@@ -138,12 +140,12 @@ LINALG: dict[str, Callable] = {
     "vecdot": lambda x, y, dim=-1: (x * y).sum(dim),
 }  # fmt: skip
 TABLE: dict[str, Callable] = {
-    **{f.__name__: f for f in (matmul, dot, outer, addmm, addr, cross, kron, inverse, pinv)},
+    **{f.__name__: f for f in (matmul, dot, outer, addmm, addr, cross, kron, pinv)},
     "mm": matmul, "bmm": matmul, "mv": matmul, "inner": lambda input, other: F.matmul(input, other.swapaxes(-1, -2))
     if input.ndim > 1 else dot(input, other),
     "baddbmm": lambda input, batch1, batch2, *, beta=1, alpha=1: addmm(input, batch1, batch2, beta=beta, alpha=alpha),
     "addmv": lambda input, mat, vec, *, beta=1, alpha=1: addmm(input, mat, vec, beta=beta, alpha=alpha),
-    "ger": outer, "vdot": dot, "det": LINALG["det"], "cholesky": LINALG["cholesky"],
+    "inverse": inv, "ger": outer, "vdot": dot, "det": LINALG["det"], "cholesky": LINALG["cholesky"],
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable] = {"einsum": einsum, "tensordot": tensordot, "cdist": cdist,
                                   "chain_matmul": lambda *matrices: LINALG["multi_dot"](list(matrices))}  # fmt: skip
