@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+import minidl as md
 from minidl import nn
-from minidl.onnx.save.file import package, save_onnx
 
 from . import command
 from .command import Parser, UsageError, writable
@@ -105,7 +105,9 @@ class Task:
         device = command.device(options.device)
         asked, onnx = self.asked(options, settings), vars(options).get("save_onnx")
         if onnx:
-            package()
+            from minidl.onnx.save.file import package
+
+            package()  # before anything that takes long
         model = self.load(settings, options.checkpoint).to(device) if options.checkpoint else None
         alone = model is not None and (asked is not None or onnx is not None)
         data = None if alone else self.read(settings, options, model)
@@ -119,7 +121,7 @@ class Task:
             self.use(model, asked, job, options)
         if onnx:
             network, shape = self.exported(model, settings)
-            save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
+            md.save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
             print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
 
 

@@ -103,3 +103,15 @@ def test_functions_of_several_primitives_on_any_batch(name):
         for found, right in zip(repeated if isinstance(repeated, tuple) else (repeated,), expected, strict=True):
             assert found.dtype == right.dtype
             np.testing.assert_allclose(found.data, right, rtol=1e-6, atol=1e-7)
+
+
+def test_all_operators_are_there_in_the_newest_opset_as_well():
+    import onnx
+
+    from minidl.onnx.save.file import as_model
+
+    together = as_model(
+        lambda x: {name: function(x) for name, (function, _) in SEVERAL.items()},
+        np.ones((1, 4, 4, 5)), opset=onnx.defs.onnx_opset_version(),
+    )  # fmt: skip
+    onnx.checker.check_model(together, full_check=True)
