@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..reading import WeightsError
 from ..source import Source
 
+SIGNATURE, UTF8, ENCRYPTED = b"PK\x03\x04", 0x800, 1  # of the header before a member; its flags
 LOCAL_HEADER = 30  # bytes before the name; the lengths of name and extra field are its last four
 
 
@@ -42,10 +43,14 @@ class Archive:
         info = self.members[name]
         if info.compress_type != zipfile.ZIP_STORED:
             return lambda: self._unpacked(info)
-        with self.zip.open(info):
-            pass  # checks the header that lies before the bytes
         at = info.header_offset + LOCAL_HEADER
-        at += sum(int.from_bytes(self.data[at - size : at - size + 2], "little") for size in (4, 2))
+        lengths = [int.from_bytes(self.data[at - size : at - size + 2], "little") for size in (4, 2)]
+        own = bytes(self.data[at : at + lengths[0]]).decode("utf-8" if info.flag_bits & UTF8 else "cp437")
+        if bytes(self.data[at - LOCAL_HEADER :][:4]) != SIGNATURE or own != info.orig_filename:
+            raise WeightsError(f"member {name!r} has another header before its bytes than in the directory: damaged")
+        if info.flag_bits & ENCRYPTED:
+            raise WeightsError(f"member {name!r} is encrypted")
+        at += sum(lengths)
         stored = self.data[at : at + info.file_size]
         if info.compress_size != info.file_size or len(stored) != info.file_size:
             raise WeightsError(f"member {name!r} is cut short: {len(stored)} of {info.file_size} bytes")
