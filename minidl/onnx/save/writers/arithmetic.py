@@ -13,7 +13,7 @@ same_operator({
     "add": "Add", "subtract": "Sub", "negative": "Neg", "multiply": "Mul", "divide": "Div", "power": "Pow",
     "maximum": "Max", "minimum": "Min", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin", "cos": "Cos",
     "absolute": "Abs", "sign": "Sign", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softplus": "Softplus",
-    "erf": "Erf", "arctan": "Atan", "prelu": "PRelu", "matmul": "MatMul",
+    "erf": "Erf", "arctan": "Atan", "prelu": "PRelu", "matmul": "MatMul", "det": "Det",
 })  # fmt: skip
 
 

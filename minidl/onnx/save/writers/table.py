@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     ),
     **dict.fromkeys(("cross_entropy", "log_shares", "at", "scale_of"), LOSS),
     **dict.fromkeys(("sum_of_weights", "one_hot_like", "counted_classes"), LOSS),
+    "inverse": "ONNX has no inverse of a matrix",
     "drawn_mask": RANDOM,
     **dict.fromkeys(("blend", "count_batch"), IN_PLACE),
     "unsuppressed": COUNTED,
