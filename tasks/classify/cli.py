@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def summary(settings: Settings, quiet: bool) -> Summary:
         dataset = read_data(settings, quiet)
         classes, channels, side = len(dataset.classes), dataset.channels, dataset.side
     with nn.init.undrawn():
-        model = settings.build(classes, channels)
+        model = replace(settings, size=side).build(classes, channels)
     return md.summary(model, (1, channels, side, side))
 
 

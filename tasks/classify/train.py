@@ -28,6 +28,8 @@ from .evaluate import tested
 LEAST = 512  # test pictures that are looked at while training, if there are so many,
 WATCHED = 64  # or one for so many that are trained on: 20 times, at a third of the work, that is a tenth of a run
 MOMENTUM, DECAY = 0.9, 1e-4  # He et al., "Deep residual learning", section 3.4
+WITHOUT_NORM = ("alexnet", "squeezenet", "convnext", "vit", "swin")  # over the batch: networks whose names begin so
+VGGS = ("vgg11", "vgg13", "vgg16", "vgg19")
 AUXILIARY = 0.3  # weight of the Inception networks' other heads: Szegedy et al., "Going deeper", section 5
 
 
@@ -53,7 +55,7 @@ class Settings(OwnPictures):
 
     own: ClassVar = {
         "resnet_small": {"depth": 14, "width": 16},  # learns the digits in less than a minute on two cores
-        **{name: {"lr": 0.01} for name in ("alexnet", "alexnet_small", "vgg11", "vgg13", "vgg16", "vgg19")},
+        **{name: {"lr": 0.01} for name in MODELS if name.startswith(WITHOUT_NORM) or name in VGGS},
     }
 
     @classmethod
@@ -70,11 +72,14 @@ class Settings(OwnPictures):
         return images_below(self.data)
 
     def options(self) -> dict[str, int]:
-        """What the model's constructor is given: depth and width where it has them, as growth for a dense net."""
+        """What the model's constructor is given: depth and width where it has them, as growth for a dense net; the size
+        of the pictures where it must know."""
         options = {}
         for name in ("depth", "width"):
             if (value := getattr(self, name)) is not None:
                 options[parameter_of(self.model, name)] = value
+        if self.size and "image_size" in inspect.signature(MODELS[self.model]).parameters:
+            options["image_size"] = self.size
         return options
 
     def build(self, num_classes: int, in_channels: int) -> nn.Module:

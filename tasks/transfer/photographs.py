@@ -64,7 +64,8 @@ class Own(OwnPictures):
 
     def build(self, classes: int, rng: Any) -> nn.Module:
         """The network with random weights, for photographs prepared as torchvision's networks need them."""
-        return MODELS[self.model](num_classes=classes, rng=rng, **pretrained.options(self.model, {}))
+        options = {"image_size": self.side} if self.model.startswith("vit") else pretrained.options(self.model, {})
+        return MODELS[self.model](num_classes=classes, rng=rng, **options)
 
 
 def read(own: Own, progress: Callable) -> tuple[Part, list[str]]:

@@ -15,6 +15,7 @@ import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
 from tasks.classify import chart, data, evaluate
+from tasks.classify.train import Settings
 from tasks.models import MODELS
 
 
@@ -100,3 +101,9 @@ def test_the_chart_is_drawn_and_printed(tmp_path, monkeypatch, capsys):
     assert ["resnet18", "11,689,512", "1,814,073,344", "69.758", "89.078"] in output
     with Image.open(tmp_path / "new" / "chart.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 50
+
+
+def test_a_vision_transformer_is_made_for_the_size_of_the_pictures():
+    settings = Settings(model="vit_b_32", size=96)
+    assert settings.options() == {"image_size": 96}
+    assert Settings.of({"model": "swin_t"}).lr == Settings.of({"model": "vgg11"}).lr == 0.01 and Settings().lr == 0.1
