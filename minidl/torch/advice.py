@@ -25,7 +25,6 @@ INSTEAD = {  # what torch has and minidl.torch has not -> what to write
     "quantize_per_tensor": "torch.float32: nothing is quantised here",
     "quantization": "torch.float32: nothing is quantised here",
     "ao": "torch.float32: nothing is quantised here",
-    "ops": "the function itself, from torchvision.ops or torch.nn.functional",
     "library": "torch.autograd.Function for an operation of your own",
     "CTCLoss": "a loss composed of F.log_softmax and torch.logsumexp",
     "ctc_loss": "a loss composed of F.log_softmax and torch.logsumexp",

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from . import creation, methods, pointwise
+from .compiled import COMPILED
 from .dtypes import device
 from .settings import autocast
 from .tensor import lifted
@@ -173,7 +174,9 @@ _dynamo = module(
 )
 _C = module("_C", "", _log_api_usage_once=nothing)
 profiler = module("profiler", "", record_function=lambda name: nullcontext(), profile=lambda **o: nullcontext())
+ops = module("ops", "What torchvision has compiled.", torchvision=module("ops.torchvision", "", **COMPILED))
 MODULES = (
+    ops,
     amp, cuda, backends, jit, random, special, distributed, hub, fx, onnx, mps, multiprocessing, version, cpu,
     accelerator,
     _dynamo, _C, profiler,

@@ -273,41 +273,16 @@ class ChainedScheduler(LRScheduler):
         return [group["lr"] for group in self.optimizer.param_groups]
 
 
-class ReduceLROnPlateau:
-    def __init__(
-        self, optimizer: Any, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-        threshold_mode: str = "rel", cooldown: int = 0, min_lr: Any = 0, eps: float = 1e-8, verbose: Any = None,
-    ):  # fmt: skip
-        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
-        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
-        self.min_lrs = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * len(optimizer.param_groups)
-        self.best = math.inf if mode == "min" else -math.inf
-        self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
-        self._last_lr = self.get_last_lr()
+class ReduceLROnPlateau(engine.ReduceLROnPlateau):
+    """The engine's, whose groups are torch's here."""
 
-    def is_better(self, a: float, best: float) -> bool:
-        sign = 1 if self.mode == "max" else -1
-        if self.threshold_mode == "rel":
-            return (
-                sign * a > sign * best * (1 + sign * self.threshold) if math.isfinite(best) else sign * a > sign * best
-            )
-        return sign * a > sign * best + self.threshold
+    def __init__(self, optimizer: Any, *arguments: Any, verbose: Any = None, **options: Any):
+        super().__init__(optimizer, *arguments, **options)
+        self.last_epoch = 0
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
         self.last_epoch += 1
-        if self.is_better(float(metrics), self.best):
-            self.best, self.num_bad_epochs = float(metrics), 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            for group, least in zip(self.optimizer.param_groups, self.min_lrs):
-                lr = max(group["lr"] * self.factor, least)
-                group["lr"] = lr if group["lr"] - lr > self.eps else group["lr"]
-            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = self.get_last_lr()
+        super().step(float(metrics))
 
     def get_last_lr(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]

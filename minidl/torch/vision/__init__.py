@@ -17,6 +17,11 @@ def set_image_backend(backend: str) -> None:
     """Accepted: pictures are read by Pillow."""
 
 
+def _is_tracing() -> bool:
+    """Nothing is traced."""
+    return False
+
+
 def disable_beta_transforms_warning() -> None:
     """Accepted."""
 
