@@ -119,7 +119,8 @@ def _of_type(kind: str) -> Any:
 FUNCTIONS = (
     is_tensor, numel, is_floating_point, is_complex, is_nonzero, result_type, promote_types, can_cast, broadcast_shapes,
     broadcast_tensors, set_num_threads, get_num_threads, use_deterministic_algorithms, set_float32_matmul_precision,
-    are_deterministic_algorithms_enabled, set_default_device, set_default_tensor_type, compile, _assert, typename, autocast,
+    are_deterministic_algorithms_enabled, set_default_device, set_default_tensor_type, compile, _assert, typename,
+    autocast,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {f.__name__: f for f in FUNCTIONS}
 PUBLIC["set_num_interop_threads"] = set_num_threads
