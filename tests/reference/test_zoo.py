@@ -19,7 +19,7 @@ SIDES |= {"swin_t": 60, "swin_v2_t": 60}  # where windows are shifted, and do no
 HEAD = {"aux_loss": True}
 OPTIONS = {"vit": {"image_size": 32}, "fcn": HEAD, "deeplab": HEAD}  # of both, by the beginning of a name
 GAINS = {"efficientnet_b": 4, "efficientnet_v2": 3, "regnet_y": 4, "mobilenet_v3": 4, "maxvit": 3}  # others: 6
-HUGE = {"regnet_y_128gf", "vit_h_14"}  # 2.5 GB each; the code is that of the smaller ones
+HUGE = {"regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32"}  # 1.2 to 2.6 GB each; the code is the smaller ones
 NAMES = [n for n in torchvision.models.list_models(module=torchvision.models) if n not in HUGE]
 POOL = torch.rand(1_000_003, generator=torch.Generator().manual_seed(0)) * 2 - 1  # prime: rows of no weight are alike
 
