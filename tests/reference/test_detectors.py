@@ -17,7 +17,7 @@ from tasks.detect.released.networks import NETWORKS  # noqa: E402
 
 pytestmark = pytest.mark.reference
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "camera")
-SIDES, PROPOSALS, HEADED = (96, 160), 60, 12  # detections that masks and keypoints are predicted of
+SIDES, MOBILE, PROPOSALS, HEADED = (96, 160), (192, 320), 60, 4  # detections that masks and keypoints are predicted of
 DRAWS = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_uniform_", "trunc_normal_")
 
 
@@ -49,6 +49,11 @@ def photograph(name, step=4):
     return np.ascontiguousarray((pixels / np.float32(255)).transpose(2, 0, 1))
 
 
+def sides_of(name):
+    """The shorter and the longer side of pictures; a MobileNet's maps have cells of 32 pixels."""
+    return MOBILE if "mobile" in name else SIDES
+
+
 def frozen(module, eps):
     """Batch norm as torchvision's files have it: its statistics are part of the weights, and no batches are counted."""
     for name, child in module.named_children():
@@ -63,29 +68,46 @@ def drawn(name, classes=91, **options):
     if "rcnn" in name:
         limit = {} if name.startswith("faster") else {"box_detections_per_img": HEADED}
         options |= {"rpn_post_nms_top_n_test": PROPOSALS, **limit}
-    sides = {} if name.startswith("ssd") else {"min_size": SIDES[0], "max_size": SIDES[1]}
+    sides = {} if name.startswith("ssd") else dict(zip(("min_size", "max_size"), sides_of(name)))
     build = getattr(torchvision.models.detection, name)
     net = build(weights=None, weights_backbone=None, num_classes=classes, **sides, **options).eval()
     if hasattr(net.backbone, "body") and not name.endswith("v2"):
         eps = NETWORKS[name].frozen_eps
         frozen(net.backbone.body, eps if eps > 1e-9 else 0.0)
     generator = torch.Generator().manual_seed(len(name))
+    scales = (1.0, 1.6) if "mobile" in name else (0.3, 0.6)  # without them its maps would be all but constant
     with torch.no_grad():
         for module in net.modules():
             weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear | torch.nn.ConvTranspose2d):
                 weight.uniform_(-1, 1, generator=generator).mul_((6 / weight[0].numel()) ** 0.5)  # He's
             elif hasattr(module, "running_var"):
-                weight.uniform_(0.3, 0.6, generator=generator)
+                weight.uniform_(*scales, generator=generator)
                 module.running_mean.uniform_(-0.3, 0.3, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
             if bias is not None:
                 bias.uniform_(-0.3, 0.3, generator=generator)
+    if name.startswith("ssdlite"):
+        measured(net)
     return spread(net, predictors(net, name))
 
 
+def measured(net):
+    """Take for the statistics of all batch norms those of the photographs, but no variance that magnifies rounding."""
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train().momentum = 1.0
+    with torch.no_grad():
+        images, _ = net.transform([torch.from_numpy(photograph(name)) for name in PHOTOGRAPHS])
+        net.head(list(net.backbone(images.tensors).values()))
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.clamp_(min=1.0)
+    net.eval()
+
+
 def predictors(net, name):
-    """The layers that predict, with the mean and the deviation that their outputs are to have."""
+    """The layers that predict, with the mean and the deviation that their outputs are to have; see `spread`."""
     if "rcnn" in name:
         heads = net.roi_heads
         found = [(net.rpn.head.cls_logits, 0, 1), (net.rpn.head.bbox_pred, 0, 0.1)]
@@ -94,17 +116,20 @@ def predictors(net, name):
         return found + ([(heads.keypoint_predictor.kps_score_lowres, 0, 3)] if "keypoint" in name else [])
     classes, boxes = net.head.classification_head, net.head.regression_head
     if "ssd" in name:
-        last = [m if isinstance(m, torch.nn.Conv2d) else m[1] for m in (*classes.module_list, *boxes.module_list)]
-        return [(layer, 0, 2) for layer in last]
+        last = ((m, deviation) for part, deviation in ((classes, 2), (boxes, 0.5)) for m in part.module_list)
+        return [(m if isinstance(m, torch.nn.Conv2d) else m[1], None, deviation) for m, deviation in last]
     return [(classes.cls_logits, -4, 1.5), (boxes.bbox_reg, *((2, 1) if "fcos" in name else (0, 0.3)))]
 
 
 def spread(net, layers):
-    """Scale the layers so that their outputs for a photograph have this mean, in each channel, and this deviation."""
+    """Scale the layers so that their outputs for a photograph have this deviation, and this mean in each channel, or 0
+    over all."""
 
     def scaled(layer, inputs, output):
         mean, deviation = goals.pop(layer)
         centre = output.mean([axis for axis in range(output.ndim) if axis != 1])
+        if mean is None:
+            mean, centre = 0, output.mean().expand(output.shape[1])
         output = output - centre.reshape(-1, *[1] * (output.ndim - 2))
         factor = deviation / output.std()
         layer.weight.mul_(factor)
@@ -121,16 +146,16 @@ def spread(net, layers):
 
 def small(detector):
     """With the sizes of pictures, and the number of proposals, of these tests."""
-    model, sides = detector.model, {"shortest": SIDES[0], "longest": SIDES[1]}
+    model, (shortest, longest) = detector.model, sides_of(detector.network)
     if hasattr(model, "rpn"):
         settings = model.rpn.settings
         model.rpn.settings = replace(settings, after=(settings.after[0], PROPOSALS))
         if model.masks or model.num_keypoints:
             model.settings = replace(model.settings, limit=HEADED)
-    return replace(detector, preparation=replace(detector.preparation, **sides))
+    return replace(detector, preparation=replace(detector.preparation, shortest=shortest, longest=longest))
 
 
-def compare(net, detector, pictures, least=10):
+def compare(net, detector, pictures, least=4):
     """The detections of both in pictures that go through the networks together."""
     with torch.no_grad():
         wanted = net([torch.from_numpy(picture) for picture in pictures])
