@@ -56,8 +56,10 @@ class Step:
         if self.branches:
             branches = {name: partial(branch.run, run, scope) for name, branch in self.branches.items()}
             return _as_tuple(self.run(*self._arguments(values), **branches))
-        if any(isinstance(x, Tensor) for x in values):
-            return tuple([self._known(y) for y in _as_tuple(self.run(*self._arguments(values)))])
+        computed = [isinstance(x, Tensor) for x in values]
+        if True in computed:
+            found = self.run(*(self._arguments(values) if self.plain or False in computed else values))
+            return (found,) if isinstance(found, Tensor) else tuple(map(self._known, _as_tuple(found)))
         arrays, found = self.before  # arithmetic of shapes, the same as long as the shapes are
         if len(arrays) != len(values) or any(a is not b for a, b in zip(arrays, values)):
             with setting(recording=False, trace=None):
@@ -69,10 +71,11 @@ class Step:
         """An array that follows from shapes is the same object as long as it has the same values."""
         if isinstance(y, Tensor):
             return y
-        _, found = self.before
-        if not (found and found[0].dtype == y.dtype and np.array_equal(found[0], y)):
-            self.before = [None], (y,)
-        return self.before[1][0]
+        _, found = self.before  # other threads may be here, too
+        if found and found[0].dtype == y.dtype and np.array_equal(found[0], y):
+            return found[0]
+        self.before = [None], (y,)
+        return y
 
     def _arguments(self, values: list[Any]) -> list[Any]:
         """The inputs as the operator takes them: arrays where they are annotated Plain, else Tensors."""
