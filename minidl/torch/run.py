@@ -105,8 +105,7 @@ def main(argv: list[str]) -> int:
         return 0
     path, *arguments = argv
     sys.argv = [path, *arguments]
-    np.seterr(all="ignore")  # torch says nothing of 1 / 0
     open(path, "rb").close()  # a path that is wrong is said in one line
-    with in_place_of_torch():
+    with in_place_of_torch(), np.errstate(all="ignore"):  # torch says nothing of 1 / 0
         runpy.run_path(path, run_name="__main__")
     return 0

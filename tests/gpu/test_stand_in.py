@@ -154,6 +154,7 @@ def test_every_name_is_one_of_cupys(cupy):
     assert [n for n in {*names, *own} if not hasattr(cupy, n)] == []
     assert all(isinstance(getattr(cupy, n), cupy.ufunc) for n in cupy_has.UFUNCS)
     assert all(getattr(cupy, n) == getattr(np, n) for n in cupy_has.CONSTANTS - {"nan"})
+    assert all(hasattr(cupy.linalg, n) for n in cupy_has.LINALG)
     for n in ("Device", "Stream", "Event", "is_available", "get_elapsed_time", "get_current_stream", "runtime"):
         assert hasattr(cupy.cuda, n)
 

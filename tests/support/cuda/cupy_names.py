@@ -24,6 +24,7 @@ SCATTERED = {  # the ufuncs that have .at, and the types that the hardware's ato
     "maximum": _names("int32 int64 uint32 uint64 float32 float64"),
     "minimum": _names("int32 int64 uint32 uint64 float32 float64"),
 }
+LINALG = {"det": "a", "inv": "a"}
 FUNCTIONS = {
     "all": "a axis out keepdims",
     "allclose": "a b rtol atol equal_nan",

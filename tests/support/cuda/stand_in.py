@@ -80,8 +80,8 @@ def _run(name: str, function: Any, args: tuple, keywords: dict) -> Any:
     return _outside(result, sources, name in cupy_has.KEEPS_ORDER)
 
 
-def _function(name: str, parameters: str) -> Any:
-    compute = getattr(np, name)
+def _function(name: str, parameters: str, module: Any = np) -> Any:
+    compute = getattr(module, name)
 
     def function(*args: Any, **keywords: Any) -> Any:
         _refuse_keywords(name, parameters, args, keywords)
@@ -380,6 +380,7 @@ def make(order: str = "ascending") -> ModuleType:
     module.__dict__.update(
         ndarray=ndarray, RawModule=OrderedModule, empty=empty, empty_like=empty_like, array=array, asarray=asarray,
         asnumpy=asnumpy, is_available=lambda: True, get_default_memory_pool=MemoryPool,
+        linalg=SimpleNamespace(**{n: _function(n, p, np.linalg) for n, p in cupy_has.LINALG.items()}),
         lib=SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided)),
         cuda=SimpleNamespace(
             Device=Device, Stream=Stream, Event=Event, is_available=lambda: True,
