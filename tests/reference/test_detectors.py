@@ -17,7 +17,7 @@ from tasks.detect.released.networks import NETWORKS  # noqa: E402
 
 pytestmark = pytest.mark.reference
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "camera")
-SIDES, MOBILE, PROPOSALS, HEADED = (96, 160), (192, 320), 60, 4  # detections that masks and keypoints are predicted of
+SIDES, MOBILE, PROPOSALS, HEADED = (96, 160), (192, 320), 60, 8  # detections that masks and keypoints are predicted of
 DRAWS = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_uniform_", "trunc_normal_")
 
 
