@@ -56,7 +56,7 @@ def draw(path: str | os.PathLike, image: np.ndarray, rows: Sequence[tuple[str, n
     gray = 0.35 * image.mean(axis=0)
     for place, (label, values) in zip(axes[1:, 0], rows):
         _lit(place, gray, values / (values.max() or 1))
-        place.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=10, fontsize=14)
+        place.text(0.985, 0.5, label, transform=place.transAxes, ha="right", va="center", fontsize=30, color="white")
     save(figure, path)
 
 
