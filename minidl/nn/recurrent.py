@@ -84,7 +84,7 @@ class Recurrent(Module):
 
     def step(self, entering: Tensor, h: Any, weight: Tensor, bias: Any) -> Any:
         """The next state, from what enters (the input's part of the sums) and the state before."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no step(self, entering, h, weight, bias)")
 
     def extra_repr(self) -> str:
         options = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}

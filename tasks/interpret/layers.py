@@ -262,3 +262,11 @@ def require_relu(output: Any, method: str) -> None:
         f"{method} changes the rule of ReLUs, and there is none between the images and the score (there is "
         f"{', '.join(sorted(names))}); it would be the gradient: use that"
     )
+
+
+def maps_of(model: nn.Module, images: Any, layer: str) -> np.ndarray:
+    """The maps (N, K, h, w) that one layer gives. Raises ValueError if it gives none."""
+    found = activations(model, images, [layer])[layer]
+    if found.ndim != 4:
+        raise ValueError(f"{layer} gives numbers of shape {found.shape}, not maps; name another layer")
+    return found

@@ -46,9 +46,7 @@ def explain_picture(options: argparse.Namespace) -> None:
     pixels = square(read_image(options.image, gray=channels == 1, bits=bits), **how)[None]
     image = like_imagenet(pixels)
     if options.features:
-        maps = layers.activations(model, image, [options.features])[options.features]
-        if maps.ndim != 4:
-            raise ValueError(f"{options.features} gives numbers of shape {maps.shape}, not maps; name another layer")
+        maps = layers.maps_of(model, image, options.features)
         title = f"{options.features}: {maps.shape[1]} maps of {maps.shape[2]}x{maps.shape[3]}, one scale"
         written(out / f"{name}-features.png", map_grid(maps[0]), title)
     if options.method or not (options.filters or options.features):

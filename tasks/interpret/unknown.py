@@ -54,9 +54,7 @@ def explain_unknown(options: argparse.Namespace) -> None:
     print(described(model, form, image, options))
     out, name = writable(options.out), Path(options.image).stem
     if options.features:
-        found = layers.activations(model, image, [options.features])[options.features]
-        if found.ndim != 4:
-            raise ValueError(f"{options.features} gives numbers of shape {found.shape}, not maps; name another value")
+        found = layers.maps_of(model, image, options.features)
         title = f"{options.features}: {found.shape[1]} maps, one scale"
         written(out / f"{name}-features.png", map_grid(found[0]), title)
         if not options.method:

@@ -28,7 +28,7 @@ class LRScheduler:
 
     def get_lr(self) -> list[float]:
         """The rates at `last_epoch`, one for each group."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no get_lr(self)")
 
     def get_last_lr(self) -> list[float]:
         return self._last_lr
@@ -54,7 +54,7 @@ class OfSchedule(LRScheduler):
     """A schedule of the engine for each group, from its first rate."""
 
     def schedule(self, lr: float) -> Schedule:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no schedule(self, lr)")
 
     def get_lr(self) -> list[float]:
         return [self.schedule(lr)(self.last_epoch) for lr in self.base_lrs]
