@@ -12,8 +12,10 @@ TASKS = [
     "tqdm>=4.66",
 ]
 ONNX = ["onnx>=1.19"]  # reads and writes the files; nothing of it runs a network
+MPI = ["mpi4py>=4.0", "mpich>=4.2; platform_system != 'Windows'"]  # mpich brings mpiexec; a cluster has its own
 TEST = [
     *TASKS,
+    *MPI,
     *ONNX,
     "h5py>=3.10",  # Keras's and MATLAB's files
     "hypothesis>=6.100",
@@ -38,6 +40,7 @@ setup(
     extras_require={
         "tasks": TASKS,
         "gpu": ["cupy-cuda13x[ctk]>=14", "cuda-toolkit[crt]==13.*"],  # crt: mma.h, for tensor cores
+        "mpi": MPI,
         "onnx": ONNX,
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,

@@ -216,17 +216,18 @@ class Module:
 
     def random_state(self) -> dict[str, dict]:
         """The state of each numpy Generator in the tree (Dropout has one), by path: plain values, fit for JSON."""
-        return {path: generator.bit_generator.state for path, generator in self._generators()}
+        return {path: generator.bit_generator.state for path, generator in self.named_generators()}
 
     def load_random_state(self, state: Mapping[str, dict]) -> None:
         """Put back what `random_state` gave: what is drawn next is what was drawn next then."""
-        generators = dict(self._generators())
+        generators = dict(self.named_generators())
         if set(generators) != set(state):
             raise ValueError(f"the random state is for {sorted(state)}, the model has {sorted(generators)}")
         for path, generator in generators.items():
             generator.bit_generator.state = state[path]
 
-    def _generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+    def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        """The random generators of the tree (Dropout has one), with their paths."""
         for path, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, np.random.Generator):

@@ -20,6 +20,8 @@ from ..files.atomic import replacing
 from ..files.weights import WeightsError, load_weights, npz
 from ..nn import Module
 from ..optim.ema import copy_as
+from ..ranks.group import MPI, Alone
+from ..ranks.shards import SHARDS
 
 STRUCTURE = "structure"
 
@@ -33,15 +35,16 @@ class Run:
 
     def __init__(
         self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike | None,
-        others: Mapping[str, Any],
+        others: Mapping[str, Any], group: Alone, shards: int | None,
     ):  # fmt: skip
         self.model = model
         self.others = {name: other for name, other in others.items() if other is not None}  # with states of their own
         self.optimisers = dict(optimiser) if isinstance(optimiser, Mapping) else {"main": optimiser}
         self.asked = {name: [_options(g) for g in o.param_groups] for name, o in self.optimisers.items()}
         self.generators = dict(generators or {})
+        self.group, self.shards = group, shards
         self.path = Path(path) if path is not None else None
-        if self.path is not None:
+        if self.path is not None and group.first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def set_lr(self, lr: float) -> float:
@@ -67,25 +70,40 @@ class Run:
             return
         if name := not_finite(self.model):
             raise Diverged(f"step {step - 1}: the update made {name} NaN or infinite; lower the lr. {self.where()}")
+        if self.group.first:
+            save_tree(self.path, self.tree(step, record))
+
+    def tree(self, step: int, record: dict) -> dict[str, Any]:
+        """All that training changes, after `step` steps."""
         optimisers = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
         tree = {"step": step, "record": record, "model": self.model.state_dict(), "optimisers": optimisers}
         others = {name: other.state_dict() for name, other in self.others.items()}
-        save_tree(self.path, {**tree, "asked": self.asked, "random": self.random_state(), **others})
+        return {**tree, "asked": self.asked, "random": self.random_state(), "shards": self.shards, **others}
 
-    def load(self) -> tuple[int, dict]:
-        """Restore everything; gives (steps done, record of the last), or (0, {}) if there is no checkpoint.
+    def begin(self, resume: bool) -> tuple[int, dict]:
+        """(steps done, record of the last): those of the checkpoint, which all is restored from, or (0, {}).
+
+        Every rank has the state of the first one then.
+        """
+        if resume and self.path is None:
+            raise ValueError("resume=True needs checkpoint=, the file to resume from")
+        tree = load_tree(self.path) if resume and self.group.first and self.path.exists() else None
+        if tree is None:
+            self.shards = self.shards or (SHARDS if isinstance(self.group, MPI) else 1)
+        if self.group.size > 1:
+            tree = shared_tree(self.group, tree or (self.tree(0, {}) if self.group.first else None))
+        return (0, {}) if tree is None else self.load(tree)
+
+    def load(self, tree: Mapping[str, Any]) -> tuple[int, dict]:
+        """Restore everything; gives (steps done, record of the last).
 
         An option of an optimiser (its rate, betas, weight decay) is what it has become in the saved run, or what is
         asked for now if the saved run was asked for another.
         """
-        if self.path is None:
-            raise ValueError("resume=True needs checkpoint=, the file to resume from")
-        if not self.path.exists():
-            return 0, {}
-        tree = load_tree(self.path)
         try:
             if set(tree["optimisers"]) != set(self.optimisers):
                 raise ValueError(f"saved were optimisers {sorted(tree['optimisers'])}, given {sorted(self.optimisers)}")
+            self.shards = self._shards_of(tree)
             self.model.load_state_dict(tree["model"])
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(tree["optimisers"][name])
@@ -101,6 +119,12 @@ class Run:
             return tree["step"], tree["record"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from None
+
+    def _shards_of(self, tree: Mapping[str, Any]) -> int:
+        saved = tree.get("shards", 1)  # older ones are without
+        if self.shards not in (None, saved):
+            raise ValueError(f"its batches were cut into shards={saved}, not {self.shards}: leave shards out")
+        return saved
 
     def where(self) -> str:
         """One sentence on the last checkpoint."""
@@ -180,6 +204,16 @@ def save_tree(path: str | os.PathLike, tree: Any) -> None:
     """Write a tree to an .npz: a crash leaves the old file or the new one, whole."""
     with replacing(path) as file:
         npz.write(file, pack(tree))
+
+
+def shared_tree(group: Alone, tree: Any) -> Any:
+    """The first rank's tree, on all."""
+    arrays = pack(tree) if group.first else {}
+    forms = json.loads(group.text(json.dumps({name: [a.shape, a.dtype.str] for name, a in arrays.items()})))
+    return unpack({
+        name: group.broadcast(np.array(arrays[name], order="C") if group.first else np.empty(shape, dtype))
+        for name, (shape, dtype) in forms.items()
+    })  # fmt: skip
 
 
 def load_tree(path: str | os.PathLike) -> Any:

@@ -15,6 +15,7 @@ state of every random generator.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,8 @@ from ..kernels.cpu.memory import keep_memory
 from ..nn import Module, recomputed
 from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
+from ..ranks.group import Alone, connect
+from ..ranks.step import ShardedStep
 from ..recording.recorded import Recorded
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import deferred_interrupt
@@ -62,6 +65,8 @@ def fit(
     generators: Mapping[str, np.random.Generator] | None = None,
     manual: bool = False,
     progress: bool = True,
+    ranks: str | Alone | None = None,
+    shards: int | None = None,
 ) -> Record:
     """Train `model` until `steps` steps are done in all; return what was logged of the last one.
 
@@ -92,6 +97,12 @@ def fit(
         found without it, and `data.generator(seed, step)` needs no saving.
     manual: `loss` itself runs the backward passes and the optimisers' steps and returns numbers (adversarial
         training); `optimiser` may then be a dict of several.
+    ranks: the processes that train together, all of which call `fit` with the same arguments: "mpi" for those of MPI,
+        "alone" for this process, None for MPI's if its launcher started this process (mpiexec -n 4 python train.py).
+        The first one logs, evaluates and saves.
+    shards: into how many parts each batch is cut, whose gradients are added up in a tree: the result is the same to
+        the last bit on any number of ranks, see `minidl.ranks`. 8 on MPI, none alone, what the checkpoint was trained
+        with on `resume`; 1 for none.
 
     Modules stay in the mode (train or eval) they are in. Ctrl-C ends the step at hand, saves, and raises
     KeyboardInterrupt; a second one stops at once. Raises Diverged if the loss or a gradient is not finite: the
@@ -99,20 +110,24 @@ def fit(
     """
     if accumulate < 1 or (manual and accumulate > 1):
         raise ValueError(f"accumulate must be at least 1, and 1 if the loss steps by itself (manual); got {accumulate}")
+    group = connect(ranks)
     plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
-    run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau})
-    start, line = run.load() if resume else (0, {})
+    run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau}, group, shards)
+    start, line = run.begin(resume)
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
             p.data = array
-    gradients = partial(_gradients, run, loss, accumulate)
+    gradients = partial(_gradients, run, loss)
     if record and not recompute and all(p.device == "cpu" for p in model.parameters()):
         gradients = Recorded(gradients, strict=False)
+    backward = _backward(run, gradients, batches, accumulate)
+    log, progress = (log, progress) if group.first else (None, False)
     with (
-        Log(log, start) as lines, show_progress(start, steps, progress) as show, recomputed(recompute),
-        deferred_interrupt() as interrupted,
+        Log(log, start) as lines, show_progress(start, steps, progress) as show,
+        recomputed(recompute), deferred_interrupt() as interrupted,
     ):  # fmt: skip
+        backward.interrupted = interrupted
         for step in range(start, steps):
             line = {"step": step}
             if schedule is not None:
@@ -120,21 +135,22 @@ def fit(
             if manual:
                 line |= _manual_step(run, loss, batches, step)
             else:
-                line |= _step(run, gradients, batches, step, clip, accumulate)
+                line |= _step(run, backward, step, clip)
             if ema is not None:
                 ema.update()
             done = step + 1
             if evaluate is not None and (done % evaluate_every == 0 or done == steps):
                 with nullcontext() if ema is None else ema.applied():
-                    line |= _evaluate(model, evaluate, step)
+                    line |= _evaluate(run, evaluate, step)
             if plateau is not None and done % evaluate_every == 0:
                 plateau.step(_monitored(plateau, line))
             lines.write(line)
             show(line)
-            if done % save_every == 0 or done == steps or interrupted:
+            stop = backward.stopped
+            if done % save_every == 0 or done == steps or stop:
                 lines.sync()  # the log on disk is never behind the checkpoint
                 run.save(done, line)
-            if interrupted:
+            if stop:
                 raise KeyboardInterrupt(f"stopped after step {step}; {run.where()}")
     return line
 
@@ -142,10 +158,10 @@ def fit(
 # --- one step
 
 
-def _gradients(run: Run, loss: Callable, accumulate: int, batch: Any, first: bool) -> dict[str, Any]:
-    """The terms of the loss of a batch, whose gradients are added to those of the batches before, unless it is the
-    `first` of its step."""
-    total, terms = _total(loss(run.model, batch), accumulate)
+def _gradients(run: Run, loss: Callable, batch: Any, first: bool, share: float) -> dict[str, Any]:
+    """The terms of the loss of a batch, divided by `share`, whose gradients are added to those of the batches before,
+    unless it is the `first` of its step."""
+    total, terms = _total(loss(run.model, batch), share)
     if first:
         for optimiser in run.optimisers.values():
             optimiser.zero_grad()
@@ -153,18 +169,47 @@ def _gradients(run: Run, loss: Callable, accumulate: int, batch: Any, first: boo
     return {**terms, "loss": total.data}
 
 
-def _step(run: Run, gradients: Callable, batches: Callable, step: int, clip: float | None, accumulate: int) -> Record:
-    before, numbered = run.random_state(), range(step * accumulate, (step + 1) * accumulate)
-    parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
+class WholeStep:
+    """Computes the gradients of steps, of which each takes `accumulate` batches, one after the other."""
 
-    def backward() -> dict[str, Any]:
+    def __init__(self, gradients: Callable, batches: Callable, accumulate: int):
+        self.gradients, self.batches, self.accumulate = gradients, batches, accumulate
+        self.interrupted: list = []
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.interrupted)
+
+    def __call__(self, step: int) -> dict[str, Any]:
         sums: dict[str, Any] = {}
+        numbered = range(step * self.accumulate, (step + 1) * self.accumulate)
         for number in numbered:
-            for name, value in gradients(batches(number), number == numbered[0]).items():
+            terms = self.gradients(self.batches(number), number == numbered[0], self.accumulate)
+            for name, value in terms.items():
                 sums[name] = sums[name] + value if name in sums else value
         return sums
 
-    terms = backward()
+    def culprit(self, step: int) -> str | None:
+        """Run the step again and name the first operation that makes a NaN or an infinity."""
+        try:
+            with anomaly():
+                self(step)
+        except AnomalyError as error:
+            return str(error)
+        return None
+
+
+def _backward(run: Run, gradients: Callable, batches: Callable, accumulate: int) -> WholeStep | ShardedStep:
+    if run.shards == 1:
+        return WholeStep(gradients, batches, accumulate)
+    parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
+    return ShardedStep(run.model, parameters, run.generators, gradients, batches, accumulate, run.shards, run.group)
+
+
+def _step(run: Run, backward: WholeStep | ShardedStep, step: int, clip: float | None) -> Record:
+    before = run.random_state()
+    parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
+    terms = backward(step)
     read = numbers([*terms.values(), *norm_parts(parameters)])  # all at once: a GPU stops for each reading
     record = dict(zip(terms, read))
     record["grad_norm"] = joint_norm(read[len(terms) :])
@@ -172,7 +217,8 @@ def _step(run: Run, gradients: Callable, batches: Callable, step: int, clip: flo
         scale_gradients(parameters, record["grad_norm"], clip)
     if not (math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])):
         run.load_random_state(before)
-        raise Diverged(f"step {step}: {as_text(record)}: {_cause(run.model, backward)}. {run.where()}")
+        cause = backward.culprit(step) or _state_of(run.model)
+        raise Diverged(f"step {step}: {as_text(record)}: {cause}. {run.where()}")
     for optimiser in run.optimisers.values():
         optimiser.step()
     return record
@@ -186,8 +232,8 @@ def _manual_step(run: Run, loss: Callable, batches: Callable, step: int) -> Reco
     return record
 
 
-def _total(terms: Any, share: int) -> tuple[Tensor, dict[str, Any]]:
-    """The Tensor to train and the value of every term, where it lies: all divided by `share`, the number of batches."""
+def _total(terms: Any, share: float) -> tuple[Tensor, dict[str, Any]]:
+    """The Tensor to train and the value of every term, where it lies: all divided by `share`."""
     named = terms if isinstance(terms, Mapping) else {"loss": terms}
     chosen = [named["loss"]] if "loss" in named else named.values()
     trained = [term for term in chosen if isinstance(term, Tensor) and term.requires_grad]
@@ -200,13 +246,8 @@ def _total(terms: Any, share: int) -> tuple[Tensor, dict[str, Any]]:
     return total, {name: as_array(value) for name, value in named.items()}
 
 
-def _cause(model: Module, again: Callable[[], Any]) -> str:
-    """Run the step again and name the first operation that makes a NaN or an infinity."""
-    try:
-        with anomaly():
-            again()
-    except AnomalyError as error:
-        return str(error)
+def _state_of(model: Module) -> str:
+    """What there is to say where no operation makes a NaN or an infinity out of finite numbers."""
     if name := not_finite(model):
         return f"{name} was not finite before the step; the update before it was too large: lower the lr, or clip"
     return "no operation made it out of finite numbers: look for it in the batch, or for gradients too large to add up"
@@ -218,6 +259,13 @@ def _monitored(plateau: ReduceLROnPlateau, record: Record) -> float:
     return record[plateau.monitor]
 
 
-def _evaluate(model: Module, evaluate: Callable, step: int) -> Record:
-    with model.inference():
-        return {name: float(value) for name, value in (evaluate(step) or {}).items()}
+def _evaluate(run: Run, evaluate: Callable, step: int) -> Record:
+    """What the first rank finds, on all; and the random generators as it leaves them."""
+    found: Record = {}
+    if run.group.first:
+        with run.model.inference():
+            found = {name: float(value) for name, value in (evaluate(step) or {}).items()}
+    if run.group.size > 1:
+        found, state = json.loads(run.group.text(json.dumps([found, run.random_state()])))
+        run.load_random_state(state)
+    return found

@@ -1,0 +1,15 @@
+"""Training on many processes, the ranks of MPI, in the same bits on any number of them.
+
+    batch -> shards: how many is a setting, whatever the number of ranks; each shard's gradient is computed alone
+    gradients of shards -> their sum, in one binary tree, within a rank as across ranks
+    the same sum on every rank -> the same update on every rank
+
+Floating-point addition is not associative: a sum depends on the tree. Here the tree depends on the number of shards
+alone, and ranks only decide where its nodes are computed.
+
+    shards.py   what part of a batch a shard is, and the random streams it draws from
+    tree.py     the additions, and who does them
+    bucket.py   gradients side by side in flat arrays, added up as the tree says
+    step.py     one training step on shards
+    group.py    the ranks: who is there, sending and receiving; one process alone is a group of one
+"""
