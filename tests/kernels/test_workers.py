@@ -101,6 +101,19 @@ def test_the_environment_asks_for_fewer_threads(monkeypatch):
     assert workers.thread_count() == 1
 
 
+@pytest.mark.parametrize("launcher", workers.NEIGHBOURS)
+@pytest.mark.parametrize("bound, ranks, threads", [(16, 1, 16), (16, 3, 5), (16, 32, 1), (2, 4, 2)])
+def test_ranks_on_one_machine_share_its_cores(monkeypatch, launcher, bound, ranks, threads):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(bound)), raising=False)
+    for name in ("MINIDL_NUM_THREADS", *workers.NEIGHBOURS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(launcher, str(ranks))
+    assert workers.thread_count() == threads
+    monkeypatch.setenv("MINIDL_NUM_THREADS", "16")
+    assert workers.thread_count() == bound
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell a thread its cores")
 def test_every_thread_may_use_the_cores_of_the_process(threads):
     """Held to a core, a thread waits for whatever else runs there: another process of ours, say."""
