@@ -88,7 +88,7 @@ class Run:
         if resume and self.path is None:
             raise ValueError("resume=True needs checkpoint=, the file to resume from")
         tree = load_tree(self.path) if resume and self.group.first and self.path.exists() else None
-        if tree is None:
+        if tree is None and self.group.first:  # the others learn it with the tree
             self.shards = self.shards or (SHARDS if isinstance(self.group, MPI) else 1)
         if self.group.size > 1:
             tree = shared_tree(self.group, tree or (self.tree(0, {}) if self.group.first else None))
