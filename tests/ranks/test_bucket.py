@@ -16,6 +16,7 @@ from tests.support.ranks import World
 
 def arrays(rng, dtype):
     """C order, channels last, transposed, no axes, no entries, with gaps; some entries are -0."""
+
     def normal(*shape):
         x = rng.standard_normal(shape) * rng.integers(0, 2, shape) * 10.0 ** rng.integers(-6, 6, shape)
         return np.asarray(x * -1.0).astype(dtype)
@@ -39,7 +40,7 @@ def run(buckets, gradients, rng):
         if todo[which] and rng.random() < 0.5:
             shard = todo[which].pop(0)
             buckets[which].put(shard, gradients[shard])
-        elif all([b.finished for b in buckets]):
+        elif all(b.finished for b in buckets):
             break
         else:
             buckets[which].advance()
@@ -86,7 +87,7 @@ def test_nothing_is_finished_before_the_last_shard(size):
     buckets = [Bucket([np.zeros(2)], group, 4, 0) for group in world.ranks]
     for shard in range(3):
         buckets[next(b for b in range(size) if shard in owned(b, size, 4))].put(shard, [np.ones(2)])
-    assert not any([b.advance() for _ in range(9) for b in buckets])
+    assert not any(b.advance() for _ in range(9) for b in buckets)
     buckets[-1].put(3, [np.ones(2)])
     for bucket in 9 * buckets:
         bucket.advance()

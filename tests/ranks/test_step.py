@@ -1,4 +1,4 @@
-"""Training on shards, in one process and on ranks that are threads: what it computes, in the same bits on any number."""
+"""Training on shards, in one process and on ranks that are threads: the same bits on any number of them."""
 
 import json
 
@@ -26,6 +26,9 @@ def batches(n, last=None):
     return batch
 
 
+TEN = batches(10)
+
+
 def network(norm=True, dropout=0.3, dtype="float32"):
     rng = np.random.default_rng(1)
     layers = [nn.Conv2d(3, 4, 3, padding=1, rng=rng), nn.BatchNorm2d(4) if norm else None, nn.ReLU(),
@@ -42,7 +45,7 @@ def adam(model):
     return optim.Adam(model.parameters(), lr=0.01, weight_decay=0.1)
 
 
-def trained(group="alone", steps=4, *, model=network, optimiser=adam, loss=loss, of=batches(10), shards=8, **options):
+def trained(group="alone", steps=4, *, model=network, optimiser=adam, loss=loss, of=TEN, shards=8, **options):
     """The state after training, as bytes, and the line of the last step."""
     model = model() if callable(model) and not isinstance(model, nn.Module) else model
     line = fit(model, optimiser(model), loss, of, steps, shards=shards, ranks=group, progress=False, **options)

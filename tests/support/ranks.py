@@ -61,7 +61,7 @@ class Rank(Alone):
         if self.world.failed:
             raise RuntimeError("another rank failed")
         with self.world.lock:
-            return all([request() for request in requests])
+            return all(request() for request in requests)
 
     def _together(self, given):
         """What each rank has given, in their order."""
