@@ -15,6 +15,7 @@ TASKS = {
     "interpret": "tasks.interpret",
     "labs": "tasks.labs",
     "mlp": "tasks.labs.mlp",
+    "restore": "tasks.restore",
     "segment": "tasks.segment",
     "transfer": "tasks.transfer",
     "volume": "tasks.volume",

@@ -87,7 +87,7 @@ class Patches:
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rng = data.generator(self.seed, PATCHES, step)
         chosen = rng.choice(len(self.images), self.batch, p=self.chance)
-        clean = np.stack([_turned(crop(self.images[i], self.size, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+        clean = np.stack([turned(crop(self.images[i], self.size, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
         sigma = rng.uniform(*self.sigma, (self.batch, 1, 1, 1)).astype(np.float32) / 255
         return clean + sigma * rng.standard_normal(clean.shape, dtype=np.float32), clean
 
@@ -98,7 +98,7 @@ def crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def _turned(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def turned(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of the eight symmetries of the square."""
     patch = np.rot90(patch, rng.integers(4))
     return patch[:, ::-1] if rng.integers(2) else patch

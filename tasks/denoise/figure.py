@@ -21,13 +21,17 @@ def comparison(
     estimates: Mapping[str, Mapping[str, np.ndarray]],
     results: Mapping[str, Mapping[str, Score]],
     title: str,
+    corners: Mapping[str, tuple[int, int]] = CORNERS,
 ) -> None:
-    """A row per test image, a column per method: the same crop, enlarged, and the PSNR of the whole image."""
+    """A row per test image, a column per method: the same crop, enlarged, and the PSNR of the whole image.
+
+    corners: the top and the left of the crop, else it is the middle.
+    """
     methods = list(next(iter(estimates.values())))
     rows, columns = len(clean), len(methods) + 2
     figure, grid = pyplot().subplots(rows, columns, figsize=(2.1 * columns, 2.35 * rows + 0.7), squeeze=False)
     for axes, (name, image) in zip(grid, clean.items()):
-        top, left = CORNERS.get(name, tuple((n - CROP) // 2 for n in image.shape))
+        top, left = corners.get(name, tuple((n - CROP) // 2 for n in image.shape))
         area = (slice(top, top + CROP), slice(left, left + CROP))
         show(axes[0], image, f"{image.shape[1]} x {image.shape[0]}")
         axes[0].set_ylabel(name, fontsize=12)
