@@ -57,7 +57,7 @@ from .ops.pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg
 from .ops.rearrange import channel_shuffle, chunk, pixel_shuffle, pixel_unshuffle, roll, split, tile
 from .ops.reduce import all, any, cumsum, log_softmax, logsumexp, softmax, std
 from .ops.resample import interpolate
-from .ops.roi import roi_align, roi_pool
+from .ops.roi import ps_roi_align, ps_roi_pool, roi_align, roi_pool
 from .ops.rounding import ceil, floor, round, sign, trunc
 from .ops.special import arctan, erf, erfc, expm1, log1p
 from .ops.window import fold, unfold

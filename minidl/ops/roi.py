@@ -20,7 +20,8 @@ class Regions:
     """Boxes (R, 5), each the number of an image and x1, y1, x2, y2, and the bins that they are cut into.
 
     Box coordinates times `spatial_scale` are coordinates of the map. What `sampling_ratio` and `aligned` mean stands at
-    `roi_align`; `roi_pool` has no use for them.
+    `roi_align`; `roi_pool` has no use for them. With `parts`, boxes come in runs of A x B equal ones, and of each run
+    the first box is cut down to the first of A x B equal parts of it, the second to the second, row by row.
     """
 
     boxes: Any  # float64, where the map is
@@ -28,6 +29,7 @@ class Regions:
     spatial_scale: float = 1.0
     sampling_ratio: int = -1
     aligned: bool = True
+    parts: tuple[int, int] = (1, 1)
 
     @property
     def images(self) -> Any:
@@ -39,29 +41,33 @@ class Regions:
 
         Computed in double whatever dtype the map has, and in these steps on every device: the ceiling jumps.
         """
-        xp, bins = namespace([self.boxes]), self.output[axis]
+        xp, parts = namespace([self.boxes]), self.parts[axis]
         offset = 0.5 if self.aligned else 0.0
         start = self.boxes[:, 2 - axis] * self.spatial_scale - offset
         size = self.boxes[:, 4 - axis] * self.spatial_scale - offset - start
         if not self.aligned:
             size = xp.maximum(size, 1.0)
-        length = size / bins
+        length = size / (self.output[axis] * parts)
+        if parts > 1:
+            part = xp.arange(len(start)) // (self.parts[1] if axis == 0 else 1) % parts
+            start = start + part * self.output[axis] * length
         if self.sampling_ratio > 0:
             return start, length, xp.full(size.shape, self.sampling_ratio, np.int64)
         return start, length, xp.maximum(xp.ceil(length), 0.0).astype(np.int64)
 
-    def ranges(self, axis: int, cells: int, dtype: Any) -> Any:
+    def ranges(self, axis: int, cells: int, dtype: Any, closed: bool = True) -> Any:
         """Along y (axis 0) or x (axis 1): the first cell of each bin of `roi_pool` and one past the last: (R, bins, 2).
 
-        A bin that lies outside is empty. Bins are cut in the dtype of the map, as torchvision has it: in float32 the
-        last of 7 bins of 57 cells then ends one cell late, in float64 that of 29.
+        closed: the cell of a box's second corner belongs to it. A bin that lies outside is empty. Bins
+        are cut in the dtype of the map, as torchvision has it: in float32 the last of 7 bins of 57 cells then ends one
+        cell late, in float64 that of 29.
         """
         xp, bins, dtype = namespace([self.boxes]), self.output[axis], np.dtype(dtype).type
         corners = self.boxes.astype(dtype) * dtype(self.spatial_scale)
         rounded = xp.floor(abs(corners) + dtype(0.5)).astype(np.int64)
         corners = xp.where(corners < 0, -rounded, rounded)  # halves away from 0
         start, last = corners[:, 2 - axis, None], corners[:, 4 - axis, None]  # (R, 1)
-        length = xp.maximum(last - start + 1, 1).astype(dtype) / dtype(bins)
+        length = xp.maximum(last - start + closed, 1).astype(dtype) / dtype(bins)
         edges = xp.arange(bins + 1).astype(dtype) * length  # (R, bins + 1)
         low = start + xp.floor(edges[:, :-1]).astype(np.int64)
         high = start + xp.ceil(edges[:, 1:]).astype(np.int64)
@@ -274,6 +280,76 @@ def roi_pool(x: Tensor, boxes: Any, output_size: Any, *, spatial_scale: float = 
 
 
 roi_pool.primitive = roi_pool_p
+
+
+# --- position-sensitive: each bin has maps of its own
+
+
+def ps_roi_align(
+    x: Tensor, boxes: Any, output_size: Any, spatial_scale: float = 1.0, sampling_ratio: int = -1
+) -> Tensor:
+    """`roi_align` in which each bin looks at maps of its own: (N, C * P * Q, H, W) and (R, 5) -> (R, C, P, Q).
+
+    Definition: ``y[r, c, p, q] = roi_align(x, boxes, (P, Q), ...)[r, (c * P + p) * Q + q, p, q]``, aligned, with
+    output_size (P, Q). Only those entries are computed: the maps of bin (p, q) are taken for an image of their own, and
+    the bin for a box in it. As torchvision has it, but for a bin without samples (a box without a side, no
+    `sampling_ratio`), which gives 0 here and 0 / 0 there.
+
+    Raises ValueError as `roi_align` does, and for channels that are no multiple of P * Q.
+    Source: Dai et al., "R-FCN", NeurIPS 2016, equation 1, with the samples of He et al., "Mask R-CNN", 2017.
+    """
+    x, boxes, output = _position_sensitive("ps_roi_align", x, boxes, output_size, spatial_scale)
+    p, q = output
+    times, number = np.array([p * q, 1, 1, 1, 1.0]), np.zeros((p * q, 5))
+    number[:, 0] = np.arange(p * q)
+    times, number = (to_device(array, x.device) for array in (times, number))
+    parts = Tensor(boxes).reshape(-1, 1, 5) * times + number  # (R, P * Q, 5)
+    regions = Regions(
+        parts.reshape(-1, 5).data, (1, 1), float(spatial_scale), int(sampling_ratio), aligned=True, parts=output
+    )
+    return _one_bin_each(x, regions, output)
+
+
+def ps_roi_pool(x: Tensor, boxes: Any, output_size: Any, spatial_scale: float = 1.0) -> Tensor:
+    """The mean cell of each bin of each box, in maps of the bin's own: (N, C * P * Q, H, W), (R, 5) -> (R, C, P, Q).
+
+    Definition: ``y[r, c, p, q]`` is the mean of ``x[image, (c * P + p) * Q + q]`` over the cells of bin (p, q). A box
+    times `spatial_scale`, rounded (halves away from 0), covers the cells from x1 up to x2, which is left out, and at
+    least one; its bins are cut as those of `roi_pool`, and one without cells gives 0. torchvision's, but for the last
+    row and column of the map: they count here, forward and backward; there only in the gradient.
+
+    Raises ValueError as `roi_pool` does, and for channels that are no multiple of P * Q.
+    Source: Dai et al., "R-FCN", NeurIPS 2016, equation 1.
+    """
+    x, boxes, output = _position_sensitive("ps_roi_pool", x, boxes, output_size, spatial_scale)
+    xp, given, (p, q) = namespace([boxes]), Regions(boxes, output, float(spatial_scale)), output
+    rows, columns = (given.ranges(axis, x.shape[2 + axis], x.data.real.dtype, closed=False) for axis in (0, 1))
+    image = given.images[:, None, None] * (p * q) + xp.arange(p * q).reshape(p, q)
+    edges = image, columns[:, None, :, 0], rows[:, :, None, 0], columns[:, None, :, 1], rows[:, :, None, 1]
+    bins = xp.stack([xp.broadcast_to(edge, image.shape) for edge in edges], axis=-1)  # (R, P, Q, 5)
+    return _one_bin_each(x, Regions(bins.reshape(-1, 5).astype(np.float64), (1, 1)), output)  # a sample in each cell
+
+
+def _position_sensitive(name: str, x: Tensor, boxes: Any, output_size: Any, spatial_scale: float) -> tuple:
+    """The maps of each bin as an image of their own, (N * P * Q, C, H, W), the boxes, and (P, Q)."""
+    x = as_tensor(x)
+    if x.dtype.kind not in "fc":
+        raise TypeError(f"{name} needs a float x, got {x.dtype}; use .astype(float)")
+    boxes, (p, q) = _checked(name, x, boxes, output_size, spatial_scale)
+    n, c, h, w = x.shape
+    if c % (p * q):
+        raise ValueError(
+            f"{name}: {p} x {q} bins need a multiple of {p * q} channels, got {c}; "
+            f"the nearest is {max(1, round(c / (p * q))) * p * q}"
+        )
+    x = x.reshape(n, c // (p * q), p * q, h, w).transpose(0, 2, 1, 3, 4)  # (N, C, P * Q, ...) -> (N, P * Q, C, ...)
+    return x.reshape(n * p * q, c // (p * q), h, w), boxes, (p, q)
+
+
+def _one_bin_each(x: Tensor, regions: Regions, output: tuple[int, int]) -> Tensor:
+    """Boxes of one bin, those of a region in a row, as (R, C, P, Q)."""
+    y, c = roi_align_p(x, regions=regions), x.shape[1]  # (R * P * Q, C, 1, 1)
+    return y.reshape(len(regions.boxes) // (output[0] * output[1]), *output, c).transpose(0, 3, 1, 2)
 
 
 def _checked(name: str, x: Tensor, boxes: Any, output_size: Any, spatial_scale: float) -> tuple[Any, tuple[int, int]]:

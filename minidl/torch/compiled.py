@@ -25,4 +25,14 @@ def roi_pool(input: Value, rois: Value, spatial_scale: float, height: int, width
     return F.roi_pool(input, rois, (height, width), spatial_scale=spatial_scale), None
 
 
-COMPILED = {f.__name__: lifted(f) for f in (nms, roi_align, roi_pool)}
+def ps_roi_align(
+    input: Value, rois: Value, spatial_scale: float, height: int, width: int, sampling_ratio: int
+) -> tuple[Value, Any]:
+    return F.ps_roi_align(input, rois, (height, width), spatial_scale, sampling_ratio), None
+
+
+def ps_roi_pool(input: Value, rois: Value, spatial_scale: float, height: int, width: int) -> tuple[Value, Any]:
+    return F.ps_roi_pool(input, rois, (height, width), spatial_scale), None
+
+
+COMPILED = {f.__name__: lifted(f) for f in (nms, roi_align, roi_pool, ps_roi_align, ps_roi_pool)}

@@ -107,6 +107,8 @@ FUNCTIONS = {
         + [F.pad(t(2, 3, 4), 1, value=3.5)]
     ),
     "prelu": lambda t: F.prelu(t(2, 3, 4), t(3)),
+    "ps_roi_align": lambda t: F.ps_roi_align(t(2, 12, 8, 9), t.regions(3), (2, 3)),
+    "ps_roi_pool": lambda t: F.ps_roi_pool(t(2, 8, 8, 9), t.regions(3), 2),
     "relu": lambda t: F.relu(t(3, 4)),
     "roi_align": lambda t: F.roi_align(t(2, 3, 8, 9), t.regions(3), (2, 3)),
     "roi_pool": lambda t: F.roi_pool(t(2, 3, 8, 9), t.regions(3), 2),

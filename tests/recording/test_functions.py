@@ -14,6 +14,7 @@ from tests.gpu.test_functions import CASES, Draw
 REFUSED = {
     "F.nms", "F.batched_nms",  # go by the values of boxes
     "F.roi_align", "F.roi_pool", "F.grid_sample", "F.max_unpool", "F.adaptive_max_pool",  # and by those of places
+    "F.ps_roi_align", "F.ps_roi_pool",
     "F.dropout", "F.dropout1d", "F.dropout2d", "F.dropout3d",  # these cases make a generator in each call
     "F.batch_norm",  # makes parameters in each call
     "F.einsum",  # takes a diagonal

@@ -18,6 +18,9 @@ def mixtures(regions, h, w):
         height, width = y2 - y1, x2 - x1
         if not regions.aligned:
             height, width = max(height, 1.0), max(width, 1.0)
+        across = regions.parts[1]
+        height, width = height / regions.parts[0], width / across  # of the part of the box that this one is
+        y1, x1 = y1 + r // across % regions.parts[0] * height, x1 + r % across * width
         bin_h, bin_w = height / regions.output[0], width / regions.output[1]
         fixed = regions.sampling_ratio > 0
         down, right = (regions.sampling_ratio if fixed else math.ceil(b) for b in (bin_h, bin_w))
@@ -138,15 +141,21 @@ def cases():
     yield Regions(np.array([BOXES[4], BOXES[0]]), (2, 1)), (2, 2, 3, 2)
 
 
+def in_parts():
+    """Boxes of which each is one of 2 x 3 parts, of two bins."""
+    boxes = np.repeat(np.array(BOXES)[[0, 4]] * (1, 2, 2, 2, 2), 6, axis=0)
+    yield Regions(boxes, (2, 1), 0.5, sampling_ratio=2, parts=(2, 3)), (2, 1, 4, 3)
+
+
 @samples(roi_align_p, oracle=align)
 def roi_align_samples(rng):
-    for r, size in (*cases(), (cuts(0.25)[1], SIZE), (cuts()[0], (2, 1, 1, 3))):
+    for r, size in (*in_parts(), *cases(), (cuts(0.25)[1], SIZE), (cuts()[0], (2, 1, 1, 3))):
         yield Sample((rng.normal(size=size),), {"regions": r})
 
 
 @samples(roi_spread, oracle=spread)
 def roi_spread_samples(rng):
-    for r, size in (*cases(), (cuts(0.25)[1], SIZE)):
+    for r, size in (*in_parts(), *cases(), (cuts(0.25)[1], SIZE)):
         yield Sample((rng.normal(size=(len(r.boxes), size[1], *r.output)),), {"regions": r, "size": size})
 
 

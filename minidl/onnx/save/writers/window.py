@@ -160,7 +160,22 @@ def _boxes(g: Any, x: Any, regions: dict) -> tuple[Any, Any]:
     boxes = g.casts.get(boxes.name, boxes)
     corners = g.Slice(boxes, np.array([1]), np.array([5]), np.array([1]))
     images = g.Gather(boxes, np.array(0), axis=1)
-    return g.cast(corners, x.dtype), images
+    corners = g.cast(corners, x.dtype)
+    if regions["parts"] != (1, 1):
+        if regions["sampling_ratio"] <= 0:  # it would be rounded up from parts that are rounded themselves
+            raise SaveError("ps_roi_align without a number of samples; give it a sampling_ratio")
+        corners = _parts(g, corners, g.out.shape[0], regions["parts"])
+    return corners, images
+
+
+def _parts(g: Any, corners: Any, count: int, parts: tuple[int, int]) -> Any:
+    """Of each run of equal boxes the first cut down to its first part, the second to its second, row by row: a corner
+    is so much of the box's own and the rest of the opposite one."""
+    down, across = parts
+    y, x = np.divmod(np.arange(count) % (down * across), across)
+    own = np.stack([1 - x / across, 1 - y / down, (x + 1) / across, (y + 1) / down], axis=1).astype(corners.dtype)
+    opposite = g.Gather(corners, np.array([2, 3, 0, 1]), axis=1)
+    return g.Add(g.Mul(corners, own), g.Mul(opposite, 1 - own))
 
 
 @writer("roi_align")
