@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..device import to_device
+from ..kernels.cpu.layout import alike
+from ..kernels.cpu.update import BLOCK, blockwise
 from .group import Alone
 from .tree import additions, doubles, owned, owner
 
@@ -17,10 +19,12 @@ BYTES = 4 << 20  # of a bucket of gradients: long enough to be sent at full spee
 class Bucket:
     """The sum over all shards of some arrays, which every rank has in the end.
 
-        begin()               a step begins
-        put(shard, arrays)    the arrays of a shard of this rank; shards come in order
-        advance()             do what can be done now: add, send, receive; True once the sum is there
-        total()               the sum, as views of the bucket: they hold until the next `begin`
+        begin()                  a step begins
+        add(shard, i, array)     the i-th array of a shard of this rank; shards come in order, their arrays in any
+        close(shard)             those that have not come are zeros: needed only if there are such
+        put(shard, arrays)       all of a shard, in one call; None stands for zeros
+        advance()                do what can be done now: add, send, receive; True once the sum is there
+        total()                  the sum, as views of the bucket: they hold until the next `begin`
 
     likes: arrays of one dtype, whose shapes and order in memory the sums have. tag: the number of the bucket.
     """
@@ -31,29 +35,40 @@ class Bucket:
         self.forms = [(like.shape, dense_strides(like)) for like in likes]
         self.starts = np.cumsum([0, *(like.size for like in likes)]).tolist()
         self.first = owned(group.rank, group.size, shards).start
-        self.free: list[np.ndarray] = []
-        self.slots: dict[int, np.ndarray] = {}  # by the lowest shard of the node whose value they hold
+        self.free: list[Slot] = []
+        self.slots: dict[int, Slot] = {}  # by the lowest shard of the node whose value they hold
         self.begin()
 
     def begin(self) -> None:
         self.free += self.slots.values()
         self.slots = {}
-        self.newest = -1  # shard that was put
+        self.newest = -1  # shard whose arrays are all there
+        self.missing: set[int] = set()  # of the arrays of the shard after it, once the first of them has come
+        self.into: Slot | None = None  # where they go: to a slot of their own, or added to what they are to be added to
+        self.adds = False
         self.expected: tuple[int, int] | None = None  # the addition that waits for a shard
         self.steps: Iterator[None] = self._steps()
         self.finished = False
 
+    def add(self, shard: int, i: int, array: Any) -> None:
+        self._open(shard)
+        self.missing.remove(i)
+        self._into(i, to_device(array, "cpu"))
+        if not self.missing:
+            self._complete(shard)
+
+    def close(self, shard: int) -> None:
+        if self.newest < shard:
+            self._open(shard)
+            for i in self.missing:
+                self._into(i, 0)
+            self._complete(shard)
+
     def put(self, shard: int, arrays: Sequence[Any]) -> None:
-        """None stands for an array of zeros."""
-        if self.expected is not None and self.expected[1] == shard:
-            for view, array in zip(self._views(self.slots[self.expected[0]]), arrays):
-                np.add(view, 0 if array is None else to_device(array, "cpu"), out=view)  # -0 + 0 is 0
-        else:
-            slot = self.slots[shard] = self._new()
-            for view, array in zip(self._views(slot), arrays):
-                view[...] = 0 if array is None else to_device(array, "cpu")
-        self.newest = shard
-        self.advance()
+        for i, array in enumerate(arrays):
+            if array is not None:
+                self.add(shard, i, array)
+        self.close(shard)
 
     def advance(self) -> bool:
         if not self.finished:
@@ -61,7 +76,22 @@ class Bucket:
         return self.finished
 
     def total(self) -> list[np.ndarray]:
-        return self._views(self.slots[self.first])
+        return self.slots[self.first].views
+
+    def _open(self, shard: int) -> None:
+        if not self.missing:
+            self.missing = set(range(len(self.forms)))
+            self.adds = self.expected is not None and self.expected[1] == shard
+            if not self.adds:
+                self.slots[shard] = self._new()
+            self.into = self.slots[self.expected[0] if self.adds else shard]
+
+    def _into(self, i: int, array: Any) -> None:
+        write(add if self.adds else np.copyto, self.into.views[i], array)  # zeros are added, too: -0 + 0 is 0
+
+    def _complete(self, shard: int) -> None:
+        self.newest, self.missing = shard, set()
+        self.advance()
 
     # --- the steps; each `yield` waits for something
 
@@ -89,21 +119,21 @@ class Bucket:
             yield
         self.expected = None
         if middle in self.slots:  # else it was added when it was put
-            self.slots[low] += self.slots[middle]
+            write(add, self.slots[low].flat, self.slots[middle].flat)
             self.free.append(self.slots.pop(middle))
 
     def _receive(self, low: int, rank: int) -> Iterator[None]:
         while self.newest < low:
             yield
         theirs = self._new()
-        yield from self._until([self.group.receive(theirs, rank, self.tag)])
-        self.slots[low] += theirs
+        yield from self._until([self.group.receive(theirs.flat, rank, self.tag)])
+        write(add, self.slots[low].flat, theirs.flat)
         self.free.append(theirs)
 
     def _send(self, middle: int, rank: int) -> Iterator[None]:
         while self.newest < middle:
             yield
-        yield from self._until([self.group.send(self.slots[middle], rank, self.tag)])
+        yield from self._until([self.group.send(self.slots[middle].flat, rank, self.tag)])
         self.free.append(self.slots.pop(middle))
 
     def _exchange(self) -> Iterator[None]:
@@ -111,9 +141,11 @@ class Bucket:
         mine, distance = self.slots[self.first], 1
         while distance < self.group.size:
             peer, theirs = self.group.rank ^ distance, self._new()
-            requests = [self.group.receive(theirs, peer, self.tag), self.group.send(mine, peer, self.tag)]
+            requests = [
+                self.group.receive(theirs.flat, peer, self.tag), self.group.send(mine.flat, peer, self.tag)
+            ]  # fmt: skip
             yield from self._until(requests)
-            mine += theirs
+            write(add, mine.flat, theirs.flat)
             self.free.append(theirs)
             distance *= 2
 
@@ -125,10 +157,10 @@ class Bucket:
             self.free += self.slots.values()
             self.slots = {self.first: self._new()}
             sender = rank - distance // 2
-            yield from self._until([self.group.receive(self.slots[self.first], sender, self.tag)])
+            yield from self._until([self.group.receive(self.slots[self.first].flat, sender, self.tag)])
         requests = []
         while rank + distance < size:
-            requests.append(self.group.send(self.slots[self.first], rank + distance, self.tag))
+            requests.append(self.group.send(self.slots[self.first].flat, rank + distance, self.tag))
             distance *= 2
         yield from self._until(requests)
 
@@ -136,14 +168,31 @@ class Bucket:
         while not self.group.done(requests):
             yield
 
-    # --- memory
+    def _new(self) -> Slot:
+        return self.free.pop() if self.free else Slot(self.forms, self.starts, self.dtype)
 
-    def _new(self) -> np.ndarray:
-        return self.free.pop() if self.free else np.empty(self.starts[-1], self.dtype)
 
-    def _views(self, slot: np.ndarray) -> list[np.ndarray]:
-        starts = [start * slot.itemsize for start in self.starts]
-        return [np.ndarray(shape, self.dtype, slot, at, strides) for (shape, strides), at in zip(self.forms, starts)]
+class Slot:
+    """Memory for the value of a node of the tree: flat, and as views of the forms of the arrays."""
+
+    def __init__(self, forms: Sequence[tuple], starts: Sequence[int], dtype: np.dtype):
+        self.flat = np.empty(starts[-1], dtype)
+        self.views = [
+            np.ndarray(shape, dtype, self.flat, start * dtype.itemsize, strides)
+            for (shape, strides), start in zip(forms, starts)
+        ]
+
+
+def add(total: np.ndarray, array: np.ndarray) -> None:
+    np.add(total, array, out=total)
+
+
+def write(function: Callable[[np.ndarray, Any], None], into: np.ndarray, array: Any) -> None:
+    """``function(into, array)``, entry by entry: of large arrays on all threads, block by block. A number is spread."""
+    if into.size > BLOCK and isinstance(array, np.ndarray) and alike(into, array):
+        blockwise(function, into, array)
+    else:
+        function(into, array)
 
 
 def dense_strides(like: Any) -> tuple[int, ...] | None:

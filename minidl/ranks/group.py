@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")  # what a launcher of MPI sets
+AT_ONCE = 2e-3  # seconds: to be woken from a sleep takes longer than a short exchange
+_give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # to another process that can run
 INSTALL = 'pip install "minidl[mpi]"'
 
 
@@ -93,11 +95,15 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
 
 
 def wait(done: Callable[[], bool]) -> None:
-    """Until ``done()``. MPI's own waiting keeps a core busy, which other ranks may need."""
-    pause = 0.0
+    """Until ``done()``. MPI's own waiting keeps a core busy, which other ranks may need: this gives it away after each
+    look, and sleeps between looks once it takes longer than an exchange does."""
+    began, pause = time.perf_counter(), 1e-5
     while not done():
-        time.sleep(pause)
-        pause = min(pause + 1e-5, 1e-3)
+        if time.perf_counter() - began < AT_ONCE:
+            _give_way()
+        else:
+            time.sleep(pause)
+            pause = min(2 * pause, 1e-3)
 
 
 def launched() -> bool:

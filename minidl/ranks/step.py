@@ -23,8 +23,8 @@ from .tree import owned
 class ShardedStep:
     """Computes the gradients of steps, shard by shard, the same bits on every rank.
 
-    gradients: ``gradients(batch, first, share)`` gives the terms of the loss, divided by `share`, and adds their
-        gradients to those of the parameters, or replaces them where it is the `first`.
+    gradients: ``gradients(batch, first, share, take)`` gives the terms of the loss, divided by `share`, and adds their
+        gradients to those of the parameters, or replaces them where it is the `first`; `take` is `backward`'s.
     batches: from a number to a batch; a step takes `accumulate` of them, one after the other.
 
     The loss of a batch is the mean over its samples: that of a shard counts by its share of them. Batch normalisation
@@ -50,6 +50,8 @@ class ShardedStep:
         self.buckets = [
             (params, Bucket([p.data for p in params], group, shards, tag)) for tag, params in enumerate(together)
         ]
+        self.places: dict[Any, tuple[Bucket, int]] = {}  # of the gradients that have not been taken, by leaf
+        self.shard = -1  # the one that is computed
         self.others: Bucket | None = None  # the terms of the loss, the changes of buffers, what has a gradient
         self.names: list[str] = []
         self.interrupted: list = []  # filled when this rank is interrupted
@@ -61,23 +63,40 @@ class ShardedStep:
         before, rows = Buffers(self.model), []
         for _, bucket in self.buckets:
             bucket.begin()
-        for shard, terms, weight in self.each(step):
-            found = [p.grad is not None for p in self.parameters]
-            for parameters, bucket in self.buckets:
-                bucket.put(shard, [None if p.grad is None else p.grad.data for p in parameters])
+        for shard, terms, weight in self.each(step, self._take):
+            self._put_others(shard)
+            found = [p.node not in self.places for p in self.parameters]
             rows.append((terms, [bool(self.interrupted), *found, *(weight * before.changes())]))
             before.restore()
         return self._finish(before, rows)
 
-    def each(self, step: int) -> Iterator[tuple[int, dict[str, float], float]]:
-        """(shard, terms, share of the batch) of each shard of this rank, while the parameters have its gradients."""
+    def each(self, step: int, take: Callable | None = None) -> Iterator[tuple[int, dict[str, float], float]]:
+        """(shard, terms, share of the batch) of each shard of this rank; the last gradients of each go to `take`."""
         self.streams.begin()
         for shard in self.mine:
             self.streams.enter(shard)
             for p in self.parameters:
                 p.grad = None
-            yield shard, *self._terms(step, shard)
+            self.shard = shard
+            self.places = {p.node: (bucket, i) for params, bucket in self.buckets for i, p in enumerate(params)}
+            yield shard, *self._terms(step, shard, take)
         self.streams.end()
+
+    def _take(self, leaf: Any, gradient: Any) -> None:
+        """The gradient of a parameter for the shard at hand is complete, while the backward pass goes on."""
+        if (place := self.places.pop(leaf, None)) is not None:
+            place[0].add(self.shard, place[1], gradient)
+            if self.group.size > 1 and self.shard == self.mine[-1]:  # MPI sends and receives only while it is called
+                for _, bucket in self.buckets:
+                    bucket.advance()
+
+    def _put_others(self, shard: int) -> None:
+        """The gradients that the last batch of a shard has not changed."""
+        for leaf, (bucket, i) in list(self.places.items()):
+            if leaf is not None and leaf.grad is not None:
+                self._take(leaf, leaf.grad.data)
+        for _, bucket in self.buckets:
+            bucket.close(shard)
 
     def culprit(self, step: int) -> str | None:
         """Run the shards again and name the first operation that makes a NaN or an infinity, and its rank."""
@@ -91,17 +110,19 @@ class ShardedStep:
             found = f"shard {running} on rank {self.group.rank}: {error}"
         return next(filter(None, self.group.gather(found)), None)
 
-    def _terms(self, step: int, shard: int) -> tuple[dict[str, float], float]:
+    def _terms(self, step: int, shard: int, take: Callable | None) -> tuple[dict[str, float], float]:
         """The terms of a shard, times its share of the batch, and that share, over all batches of the step."""
         sums: dict[str, Any] = {}
         samples = of = 0
-        for number in range(step * self.accumulate, (step + 1) * self.accumulate):
+        numbered = range(step * self.accumulate, (step + 1) * self.accumulate)
+        for number in numbered:
             n = self.batches.size(number)
             where = part(n, shard, self.shards)
             count, of = where.stop - where.start, of + n
             if count:
                 share = self.accumulate * n / count
-                for name, value in self.gradients(self.batches(number, shard), not samples, share).items():
+                last = take if number == numbered[-1] else None
+                for name, value in self.gradients(self.batches(number, shard), not samples, share, last).items():
                     sums[name] = sums[name] + value if name in sums else value
                 samples += count
         return dict(zip(sums, numbers(sums.values()))), samples / of

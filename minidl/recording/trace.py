@@ -149,6 +149,10 @@ class Trace:
         run = partial(step, optimiser, [p for p, _ in grads])
         self.note(type(optimiser).__name__, run, of_each, {}, None, effect=True, retains=True, origin=optimiser)
 
+    def effect(self, name: str, run: Callable, *inputs: Any) -> None:
+        """A function is about to be called that gives nothing, and holds none of the arrays that it is given."""
+        self.note(name, run, tuple(map(self.ref, inputs)), {}, None, effect=True)
+
     def refuse(self, reason: str) -> None:
         """Something cannot be repeated by a program."""
         reason = f"{reason}, at {calling_line()}"

@@ -158,14 +158,16 @@ def fit(
 # --- one step
 
 
-def _gradients(run: Run, loss: Callable, batch: Any, first: bool, share: float) -> dict[str, Any]:
+def _gradients(
+    run: Run, loss: Callable, batch: Any, first: bool, share: float, take: Callable | None = None
+) -> dict[str, Any]:
     """The terms of the loss of a batch, divided by `share`, whose gradients are added to those of the batches before,
-    unless it is the `first` of its step."""
+    unless it is the `first` of its step; `take` is `backward`'s."""
     total, terms = _total(loss(run.model, batch), share)
     if first:
         for optimiser in run.optimisers.values():
             optimiser.zero_grad()
-    total.backward()
+    total.backward(take=take)
     return {**terms, "loss": total.data}
 
 

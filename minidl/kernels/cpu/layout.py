@@ -93,6 +93,13 @@ def strided(x: np.ndarray, shape: Sequence[int], strides: Sequence[int]) -> np.n
     return as_strided(x, shape, strides)
 
 
+def alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Have two arrays of one shape also one dtype, and lie alike in memory?"""
+    return a.dtype == b.dtype and (
+        a.strides == b.strides or all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, b.strides))
+    )
+
+
 def memory_order(x: Any) -> tuple[int, ...]:
     """The axes of x from the slowest in memory to the fastest: ``x.transpose(memory_order(x))`` lies in C order."""
     return tuple(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Parameter
-from .layout import memory_order, shaped_as
+from .layout import alike, memory_order, shaped_as
 from .memory import scratch
 from .workers import share
 
@@ -117,9 +117,7 @@ def _update(
 
 def _laid_as(like: np.ndarray, a: np.ndarray) -> np.ndarray:
     """An array in the dtype and the memory layout of `like`: `a` itself if it has them."""
-    if a.dtype == like.dtype and (
-        a.strides == like.strides or all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, like.strides))
-    ):
+    if alike(a, like):
         return a
     copy = np.empty_like(like)
     copy[...] = a
