@@ -92,7 +92,7 @@ class ShardedStep:
 
     def _put_others(self, shard: int) -> None:
         """The gradients that the last batch of a shard has not changed."""
-        for leaf, (bucket, i) in list(self.places.items()):
+        for leaf in list(self.places):
             if leaf is not None and leaf.grad is not None:
                 self._take(leaf, leaf.grad.data)
         for _, bucket in self.buckets:

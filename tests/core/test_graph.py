@@ -367,6 +367,35 @@ def test_graphs_from_between_freezes_give_what_they_would_without():
     assert run(freeze=True) == run(freeze=False)
 
 
+def test_a_gradient_is_taken_as_soon_as_its_last_consumer_is_done():
+    """And has the bits that it has without, wherever the leaf is used: twice in one operation, or frozen meanwhile."""
+
+    def run(take, ws):
+        x, events = leaf_of(3.0), []
+        late, y = (ws[0] * x).exp() * ws[1], x
+        ws[0].requires_grad = False
+        ws[0].requires_grad = True
+        for i, w in enumerate(ws[1:]):
+            y = F.hooked(y * w * w, lambda g, i=i: events.append(i)) if i != 2 else y + ws[1]
+        (y * late + ws[0]).sum().backward(take=take and (lambda leaf, array: events.append(take(leaf, array))))
+        return events
+
+    def leaf_of(value):
+        return md.tensor(np.full(2, value), requires_grad=True)
+
+    ws, others = ([leaf_of(1 + 0.1 * i) for i in range(6)] for _ in range(2))
+    for w in (*ws, *others):
+        w.grad = np.full(2, 0.3)  # of an earlier pass
+    plain = run(None, ws)
+    names, taken = {w.node: f"w{i}" for i, w in enumerate(others)}, {}
+    events = run(lambda leaf, array: taken.update({leaf: array}) or names.get(leaf, "x"), others)
+    assert [e for e in events if type(e) is int] == plain == [4, 3, 1, 0]
+    assert events == [4, "w5", 3, "w4", 1, "w2", 0, "w1", "x", "w0"] and "w3" not in events
+    for w, other in zip(ws, others):
+        assert taken.get(other.node, other.grad.data).tobytes() == w.grad.data.tobytes()
+        assert other.grad.data.tolist() == [0.3, 0.3]
+
+
 def test_freezing_for_long_takes_no_memory():
     x = leaf(3)
     for _ in range(3000):

@@ -39,12 +39,23 @@ def run(buckets, gradients, rng):
         which = int(rng.integers(len(buckets)))
         if todo[which] and rng.random() < 0.5:
             shard = todo[which].pop(0)
-            buckets[which].put(shard, gradients[shard])
+            put(buckets[which], shard, gradients[shard], rng)
         elif all(b.finished for b in buckets):
             break
         else:
             buckets[which].advance()
     assert all(b.advance() for b in buckets), "some rank waits for ever"
+
+
+def put(bucket, shard, arrays, rng):
+    """All at once, or one by one in any order."""
+    if rng.random() < 0.5:
+        return bucket.put(shard, arrays)
+    for i in rng.permutation(len(arrays)):
+        if arrays[i] is not None:
+            bucket.add(shard, i, arrays[i])
+            bucket.advance()
+    bucket.close(shard)
 
 
 def same_bits(a, b):

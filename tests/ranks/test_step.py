@@ -8,6 +8,8 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
+from minidl.ranks.bucket import filled
+from minidl.ranks.step import ShardedStep
 from minidl.train import fit
 from tests.support.ranks import on_ranks
 
@@ -100,6 +102,32 @@ def test_a_run_that_is_resumed_on_another_number_of_ranks_ends_in_the_same_bits(
 def test_more_ranks_than_shards_are_refused():
     with pytest.raises(ValueError, match="3 ranks share 2 shards: 1 would have nothing to do"):
         on_ranks(3, lambda group: trained(group, shards=2))
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_sent_while_the_backward_pass_still_runs(record, accumulate, monkeypatch):
+    """With a bucket for each of six parameters, from the last to the first: in the last shard and batch, in any way."""
+    options = {"shards": 4, "accumulate": accumulate, "of": batches(8, 8), "record": record}
+    take, events, alone = ShardedStep._take, ([], []), trained(**options)
+
+    def taken(self, leaf, gradient):
+        events[self.group.rank].append(f"{self.shard} {next(p.name for p in self.parameters if p.node is leaf)}")
+        take(self, leaf, gradient)
+
+    def run(group):
+        send = group.send
+        group.send = lambda array, rank, tag: events[group.rank].append(tag) or send(array, rank, tag)
+        return trained(group, **options)
+
+    monkeypatch.setattr(ShardedStep, "_take", taken)
+    monkeypatch.setattr("minidl.ranks.step.filled", lambda likes: filled(likes, most=1))
+    assert on_ranks(2, run) == [alone, alone]
+    tags = {"5.bias": 0, "5.weight": 1, "1.weight": 3, "1.bias": 2, "0.bias": 4, "0.weight": 5}
+    for rank, found in enumerate(events):
+        first = [f"{2 * rank} {name}" for name in tags]
+        last = [event for name, tag in tags.items() for event in (f"{2 * rank + 1} {name}", tag)]
+        assert found == [*first, *last, len(tags)] * 4
 
 
 # --- what belongs to a step
