@@ -30,6 +30,7 @@ class Task:
     settings: type[TaskSettings]
     reusable = True  # whether --checkpoint takes a trained network
     mark = CHECKPOINT  # the file by which a folder is known to hold a run
+    others: tuple[str, ...] = ()  # options that take the place of training, so that there is nothing for --save-onnx
 
     def __init__(self) -> None:
         self.program = f"python -m tasks {self.name}"
@@ -78,9 +79,15 @@ class Task:
     def main(self, argv: list[str]) -> int:
         """Run the task with these arguments; the exit code."""
         options = self.parser().parse_args(argv)
+        onnx = vars(options).get("save_onnx")
+        if onnx and (named := [name for name in self.others if vars(options)[name] not in (None, False)]):
+            raise UsageError(
+                "--save-onnx writes what is trained, or the network of --checkpoint: leave out "
+                f"--{named[0].replace('_', '-')}"
+            )
         if not self.instead(options):
             self.run(options)
-        elif vars(options).get("save_onnx"):
+        elif onnx:
             raise UsageError("--save-onnx writes what is trained, or the network of --checkpoint: nothing was written")
         return 0
 

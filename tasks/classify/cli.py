@@ -54,6 +54,7 @@ class Classify(Task):
     title = "Classify images with convolutional networks."
     examples = EXAMPLES
     settings = Settings
+    others = ("chart", "summary", "weights")
     load = staticmethod(load)
 
     def add_options(self, top: Parser) -> None:

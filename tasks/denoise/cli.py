@@ -48,6 +48,7 @@ class Denoise(Task):
     title = "Remove Gaussian noise from photographs."
     examples = EXAMPLES
     settings = Settings
+    others = ("weights",)
     load = staticmethod(load)
 
     def add_options(self, top: Parser) -> None:

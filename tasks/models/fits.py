@@ -9,7 +9,7 @@ from typing import Any
 from minidl import nn
 from minidl.files.weights import Contents
 from minidl.files.weights.names import without
-from minidl.nn.loading import nestings
+from minidl.nn.loading import WRAPPERS, nestings
 
 from . import MODELS, pretrained
 
@@ -49,9 +49,14 @@ def fit(name: str, contents: Contents) -> Fit | None:
 
 
 def first_fit(contents: Contents, path: str | Path) -> Fit | None:
-    """The network that takes the weights; those whose names are in the file's are tried first."""
-    stem = Path(path).name
-    order = sorted(MODELS, key=lambda name: (name not in stem, -len(name)))
+    """The network that takes the weights; those whose names are in the file's are tried first.
+
+    Made, and looked at closely, are those whose first and last parameters are there, behind any prefix.
+    """
+    stem, names = Path(path).name, pretrained.older_names(dict(contents.entries))
+    parts = [[part for part in name.split(".") if part not in WRAPPERS] for name in names]
+    there = {".".join(words[i:]) for words in parts for i in range(len(words))}
+    order = sorted((n for n in MODELS if there.issuperset(pretrained.ends(n))), key=lambda n: (n not in stem, -len(n)))
     return next((found for name in order if (found := fit(name, contents))), None)
 
 

@@ -51,6 +51,25 @@ SIZES = {  # of others; of each network's first weights, IMAGENET1K_V1
 }
 # beginnings of the names of those whose pictures are resized by the bicubic filter
 BICUBIC = ("efficientnet_b", "efficientnet_v2_l", "regnet_y_128gf", "maxvit", "swin", "vit_h")
+ENDS = {  # what the first and the last parameter of a network are called, by the module that makes it
+    "alexnet": ("features.0.weight", "classifier.6.bias"),
+    "vgg": ("features.0.weight", "classifier.6.bias"),
+    "googlenet": ("conv1.conv.weight", "fc.bias"),
+    "inception": ("Conv2d_1a_3x3.conv.weight", "fc.bias"),
+    "resnet": ("conv1.weight", "fc.bias"),
+    "densenet": ("features.conv0.weight", "classifier.bias"),
+    "mobilenet_v2": ("features.0.0.weight", "classifier.1.bias"),
+    "maxvit": ("stem.0.0.weight", "classifier.5.weight"),
+    "squeezenet": ("features.0.weight", "classifier.1.bias"),
+    "mobilenet_v3": ("features.0.0.weight", "classifier.3.bias"),
+    "mnasnet": ("layers.0.weight", "classifier.1.bias"),
+    "shufflenet": ("conv1.0.weight", "fc.bias"),
+    "efficientnet": ("features.0.0.weight", "classifier.1.bias"),
+    "regnet": ("stem.0.weight", "fc.bias"),
+    "convnext": ("features.0.0.weight", "classifier.2.bias"),
+    "vit": ("class_token", "heads.head.bias"),
+    "swin": ("features.0.0.weight", "head.bias"),
+}
 HEADS = {"googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": ""}  # whose input is transformed
 
 
@@ -150,17 +169,19 @@ def leave_heads(model: nn.Module) -> None:
             setattr(model, name, None)
 
 
+def ends(name: str) -> tuple[str, str]:
+    """The names of the first and of the last parameter of a network, which need not be made for that."""
+    make = MODELS[name]
+    return ENDS[getattr(make, "func", make).__module__.rpartition(".")[2]]
+
+
 def whose(state: Mapping[str, np.ndarray]) -> str | None:
     """The network of this package to which weights belong, by the names and the shapes of all but the last layer."""
-    others = set()  # families whose first layer has another name
     for name, make in MODELS.items():
-        if (family := getattr(make, "func", make)) in others:
+        if not set(ends(name)) <= set(state):
             continue
         with nn.init.undrawn():
-            model = make(**options(name, state))
-        shapes = {key: p.shape for key, p in model.named_parameters()}
-        if next(iter(shapes)) not in state:
-            others.add(family)
+            shapes = {key: p.shape for key, p in make(**options(name, state)).named_parameters()}
         same = [np.shape(state.get(key)) == shape for key, shape in shapes.items()]
         if sum(same) >= len(same) - 2 and set(shapes) <= set(state):
             return name

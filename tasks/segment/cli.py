@@ -48,6 +48,7 @@ class Segment(Task):
     title = "Segment images with a U-Net."
     examples = EXAMPLES
     settings = Settings
+    others = ("draw_truth", "check", "weights")
 
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("looking at pictures").add_argument

@@ -83,6 +83,7 @@ def test_a_checkpoint_is_written_as_onnx(finished, tmp_path, capsys):
     with model.inference():
         assert np.abs(md.load_onnx(path)(md.Tensor(x)).data - model(md.Tensor(x)).data).max() < 1e-5
     assert run("--chart", tmp_path / "chart.png", "--save-onnx", path, "--quiet") == 2
+    assert "leave out --chart" in capsys.readouterr().err and not (tmp_path / "chart.png").exists()
 
 
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, few, tmp_path, monkeypatch, capsys):

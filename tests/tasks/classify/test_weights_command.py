@@ -17,7 +17,7 @@ SMALL = {name: MODELS[name] for name in ("alexnet_small", "densenet_small", "res
 
 @pytest.fixture(autouse=True)
 def few_networks(monkeypatch):
-    """Looking through all of them takes seconds."""
+    """Their files are small."""
     for module in (fits, pretrained):
         monkeypatch.setattr(module, "MODELS", SMALL)
 
@@ -96,3 +96,13 @@ def test_names_of_older_files_of_densenet_are_understood_behind_a_prefix(tmp_pat
     assert any("norm.1" in name for name in arrays)
     assert fits.first_fit(examine(path), path).key == "m"
     assert pretrained.load("densenet_small", path)
+
+
+def test_no_network_is_made_for_a_file_that_has_no_first_and_last_parameter_of_one(tmp_path, monkeypatch):
+    made = []
+    tiny = {name: lambda name=name, **options: made.append(name) for name in ("resnet18", "swin_t")}
+    monkeypatch.setattr(pretrained, "MODELS", {name: MODELS[name] for name in tiny})
+    monkeypatch.setattr(fits, "MODELS", tiny)
+    md.save_weights(path := tmp_path / "resnet18.npz", {"conv1.weight": np.ones(2), "fc2.bias": np.ones(2)})
+    assert fits.first_fit(examine(path), path) is None and not made
+    assert pretrained.whose(md.load_weights(path)) is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl import nn
-from tasks.models import MODELS, SMALL
+from tasks.models import MODELS, SMALL, pretrained
 from tests.tasks.models.test_models import PUBLISHED
 
 PARAMETERS = {  # of those that test_models.py does not count
@@ -88,7 +88,9 @@ def shapes_only(monkeypatch):
 @pytest.mark.usefixtures("shapes_only")
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_torchvisions(name):
-    assert sum(p.size for p in MODELS[name]().parameters()) == PARAMETERS[name]
+    parameters = dict(MODELS[name]().named_parameters())
+    assert sum(p.size for p in parameters.values()) == PARAMETERS[name]
+    assert pretrained.ends(name) == (next(iter(parameters)), next(reversed(parameters)))
 
 
 def test_every_network_is_counted():

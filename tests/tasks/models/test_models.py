@@ -12,7 +12,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn
-from tasks.models import MODELS, SMALL
+from tasks.models import MODELS, SMALL, pretrained
 from tasks.models.resnet import Bottleneck, ParameterFreeBlock, PlainBlock
 
 
@@ -54,7 +54,10 @@ PUBLISHED = {  # parameters and billions of MACs at 224x224, as torchvision's do
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_and_operations_are_the_published_ones(name, undrawn):
-    s = md.summary(MODELS[name](), (1, 3, 224, 224))
+    model = MODELS[name]()
+    parameters = [path for path, _ in model.named_parameters()]
+    assert pretrained.ends(name) == (parameters[0], parameters[-1])
+    s = md.summary(model, (1, 3, 224, 224))
     assert (s.parameters, round(s.macs / 1e9, 2)) == PUBLISHED[name]
     assert s.rows[-1].output_shape == (1, 1000)
 
