@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..kernels.cpu import workers
+from . import failure
+from .news import News
+from .watch import Watch
+
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")  # what a launcher of MPI sets
 AT_ONCE = 2e-3  # seconds: to be woken from a sleep takes longer than a short exchange
 _give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # to another process that can run
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 INSTALL = 'pip install "minidl[mpi]"'
 
 
@@ -42,19 +51,55 @@ class Alone:
         """The text of each rank, on all."""
         return [text]
 
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Until ``done()``. MPI's own waiting keeps a core busy, which other ranks may need: this gives it away after
+        each look, and sleeps between looks once it takes longer than an exchange does."""
+        waited, asked, pause = 0.0, 0.1, 1e-5
+        now = time.perf_counter()
+        while not done():
+            if waited < AT_ONCE:
+                _give_way()
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, 1e-3)
+            before, now = now, time.perf_counter()
+            waited += min(now - before, 1.0)  # not what passed while this process was stopped
+            if waited > asked:
+                asked = waited + 0.1
+                self.check(waited)
+
+    def check(self, waited: float) -> None:
+        """Called now and then by `wait`. Raises RanksError if there is no use in waiting any longer."""
+
 
 class MPI(Alone):
     """The ranks of a communicator of mpi4py, MPI.COMM_WORLD by default."""
 
     def __init__(self, comm: Any = None):
-        try:
-            from mpi4py import MPI as library
-        except ModuleNotFoundError:
-            raise RuntimeError(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
-        self.library = library
-        self.comm = comm or library.COMM_WORLD
+        self.library = loaded()
+        self.comm = comm or self.library.COMM_WORLD
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.first = self.rank == 0
+        self.news, self.watch = News(self.library, self.comm), Watch()
+
+    def settle(self) -> None:
+        """Share the cores of a host among its ranks, and watch that none is lost."""
+        mine = {"host": host(), "pid": os.getpid(), "address": self.watch.address}
+        everyone = [json.loads(text) for text in self.gather(json.dumps(mine))]
+        for rank, each in enumerate(everyone):
+            self.news.named[rank] += f" (pid {each['pid']} on {each['host'].split()[0]})"
+        here = [rank for rank, each in enumerate(everyone) if each["host"] == mine["host"]]
+        workers.limit_blas()
+        self.watch.start(here, self.rank, everyone[here[0]]["address"], partial(failure.lost, self))
+        failure.prepare(self)
+
+    def check(self, waited: float) -> None:
+        self.news.check(waited)
+
+    def abort(self, code: int) -> None:
+        """End all ranks."""
+        self.watch.goodbye()
+        failure.flush_and_abort(self.comm, code)
 
     def send(self, array: np.ndarray, rank: int, tag: int) -> Any:
         """A request: the array may be changed once it is done."""
@@ -86,7 +131,7 @@ class MPI(Alone):
         return [together[end - size : end].tobytes().decode() for end, size in zip(ends, sizes)]
 
     def _until(self, request: Any) -> None:
-        wait(lambda: self.done([request]))
+        self.wait(lambda: self.done([request]))
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
@@ -94,16 +139,24 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
-def wait(done: Callable[[], bool]) -> None:
-    """Until ``done()``. MPI's own waiting keeps a core busy, which other ranks may need: this gives it away after each
-    look, and sleeps between looks once it takes longer than an exchange does."""
-    began, pause = time.perf_counter(), 1e-5
-    while not done():
-        if time.perf_counter() - began < AT_ONCE:
-            _give_way()
-        else:
-            time.sleep(pause)
-            pause = min(2 * pause, 1e-3)
+def loaded() -> Any:
+    """The module mpi4py.MPI, which starts MPI. Raises RuntimeError, in one line, if it cannot be had."""
+    try:
+        from mpi4py import MPI as library
+    except ModuleNotFoundError:
+        raise RuntimeError(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
+    except (ImportError, RuntimeError) as error:  # mpi4py's own message lists all files that it has tried to load
+        why = str(error).strip().splitlines()[0]
+        raise RuntimeError(f"mpi4py finds no MPI ({why}): {INSTALL}, or load the cluster's own") from None
+    return library
+
+
+def host() -> str:
+    """What processes have in common that see each other."""
+    try:
+        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
 
 
 def launched() -> bool:
@@ -111,7 +164,13 @@ def launched() -> bool:
     return any(name in os.environ for name in LAUNCHERS)
 
 
+def launched_rank() -> str:
+    """The number of this process, as its launcher has it."""
+    return next(filter(None, map(os.environ.get, RANKS)), "0")
+
+
 _world: MPI | None = None
+_alone = False  # was this process asked to be?
 
 
 def connect(ranks: str | Alone | None = None) -> Alone:
@@ -120,13 +179,30 @@ def connect(ranks: str | Alone | None = None) -> Alone:
 
     Raises RuntimeError if MPI is asked for and not installed.
     """
-    global _world
+    global _world, _alone
     if isinstance(ranks, Alone):
         return ranks
     if ranks not in (None, "mpi", "alone"):
         raise ValueError(f'ranks={ranks!r}: use "mpi", "alone", or None for MPI under its launcher only')
-    if ranks == "alone" or (ranks is None and not launched()):
+    _alone = ranks == "alone"
+    if _alone or (ranks is None and not launched()):
         return Alone()
     if _world is None:
         _world = MPI()
+        if _world.size > 1:
+            _world.settle()
     return _world
+
+
+def report(error: BaseException, code: int, show: Callable[[str], None]) -> None:
+    """Show the error that a program ends with, once for all ranks: see `failure.report`."""
+    try:
+        group = Alone() if _alone else connect()
+    except (RuntimeError, ValueError):  # there is no MPI to tell others by
+        if launched_rank() == "0":
+            show("")
+        return
+    if group.size == 1 or group.library.Is_finalized():
+        show("")
+    else:
+        failure.report(group, error, code, show)

@@ -15,7 +15,7 @@ from ..core.tensor import Parameter
 from ..device import device_of, numbers, to_device
 from ..nn import Module
 from .bucket import Bucket, filled
-from .group import Alone, wait
+from .group import Alone
 from .shards import Sharded, Streams, part
 from .tree import owned
 
@@ -140,7 +140,7 @@ class ShardedStep:
                 raise ValueError(f"the loss of shard {shard} has the terms {list(terms)}, others have {self.names}")
             self.others.put(shard, [np.array([*(terms[name] if terms else 0.0 for name in self.names), *row])])
         began, buckets = time.perf_counter(), [self.others, *(bucket for _, bucket in self.buckets)]
-        wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
+        self.group.wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
         self.waited = time.perf_counter() - began
         terms, (stop, *found), changes = np.split(
             self.others.total()[0], [len(self.names), len(self.names) + 1 + len(self.parameters)]

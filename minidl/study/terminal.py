@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..ranks.group import report
 from ..table import table
 from .page import Shown
 
@@ -85,13 +86,17 @@ class Commands:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt as stop:
-            print(f"\nminidl: {stop if str(stop) else 'interrupted'}", file=sys.stderr)
-            return 130
+            return self.ended(stop, str(stop) or "interrupted", 130, "\nminidl: ")
         except Exception as error:
             if traceback:
                 raise
-            print(f"minidl: error: {self.line(error)}", file=sys.stderr)
-            return 2 if isinstance(error, UsageError) else 1
+            code = 2 if isinstance(error, UsageError) else 1
+            return self.ended(error, self.line(error), code, "minidl: error: ")
+
+    def ended(self, error: BaseException, cause: str, code: int, start: str) -> int:
+        """Say why the command ends: once, whatever the number of ranks."""
+        report(error, code, lambda who: print(f"{start}{who}{cause}", file=sys.stderr))
+        return code
 
     def run(self, argv: list[str]) -> int:
         """List the commands, or run the one that is named."""

@@ -38,7 +38,7 @@ from ..ranks.group import Alone, connect
 from ..ranks.step import ShardedStep
 from ..recording.recorded import Recorded
 from .checkpoint import Diverged, Run, not_finite
-from .interrupt import deferred_interrupt
+from .interrupt import LAUNCHERS, deferred_interrupt
 from .log import Log, Record
 from .progress import as_text, show_progress
 
@@ -105,8 +105,9 @@ def fit(
         with on `resume`; 1 for none.
 
     Modules stay in the mode (train or eval) they are in. Ctrl-C ends the step at hand, saves, and raises
-    KeyboardInterrupt; a second one stops at once. Raises Diverged if the loss or a gradient is not finite: the
-    step is run again under `md.anomaly` to name the first operation at fault, and no checkpoint is written.
+    KeyboardInterrupt; a second one stops at once. On several ranks SIGTERM and SIGUSR1 do the same. Raises Diverged if
+    the loss or a gradient is not finite: the step is run again under `md.anomaly` to name the first operation at fault,
+    and no checkpoint is written.
     """
     if accumulate < 1 or (manual and accumulate > 1):
         raise ValueError(f"accumulate must be at least 1, and 1 if the loss steps by itself (manual); got {accumulate}")
@@ -125,7 +126,7 @@ def fit(
     log, progress = (log, progress) if group.first else (None, False)
     with (
         Log(log, start) as lines, show_progress(start, steps, progress) as show,
-        recomputed(recompute), deferred_interrupt() as interrupted,
+        recomputed(recompute), deferred_interrupt(LAUNCHERS if group.size > 1 else ()) as interrupted,
     ):  # fmt: skip
         backward.interrupted = interrupted
         for step in range(start, steps):

@@ -160,6 +160,12 @@ def one_blas_thread() -> AbstractContextManager[None]:
     return workers.blas if workers.can_share else nullcontext()
 
 
+def limit_blas() -> None:
+    """Give BLAS no more threads than there are for our own work: other processes use the same cores."""
+    for lib in _get().blas.libraries or ():
+        lib.set_num_threads(min(lib.get_num_threads(), thread_count()))
+
+
 def _get() -> Workers:
     global _workers
     if _workers is None:
