@@ -3,6 +3,7 @@
 from setuptools import find_packages, setup
 
 TASKS = [
+    "constriction>=0.4",  # range coder of compressed pictures
     "matplotlib>=3.8",
     "pillow>=10.3",
     "safetensors>=0.4",

@@ -9,6 +9,7 @@ from minidl.study.terminal import Commands
 
 TASKS = {
     "classify": "tasks.classify",
+    "compress": "tasks.compress",
     "denoise": "tasks.denoise",
     "detect": "tasks.detect",
     "instances": "tasks.detect.instances",

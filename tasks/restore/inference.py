@@ -10,13 +10,11 @@ from minidl import Tensor
 from minidl.device import to_device
 
 from .. import tiles
+from ..colour import to_rgb, to_ycc
 from .data import holed
 from .model import Completer, Enlarger, bicubic
 
 TILE = 256
-YCC = np.array(  # ITU-R 601, as in JPEG: luma, and the differences of blue and red from it
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-)
 
 
 def completed(
@@ -57,10 +55,10 @@ def enlarged_picture(
     the eye sees little detail in them."""
     if len(channels) == 1:
         return enlarged(model, channels[0], device=device, show=show)[None]
-    luma, *colours = np.tensordot(YCC, channels, 1).astype(np.float32)  # (3, 3) with (3, H, W)
+    luma, *colours = to_ycc(channels)
     large = interpolated(np.stack(colours), model.scale)
     ycc = np.concatenate([enlarged(model, luma, device=device, show=show)[None], large])
-    return np.tensordot(np.linalg.inv(YCC), ycc, 1).astype(np.float32)
+    return to_rgb(ycc)
 
 
 def interpolated(planes: np.ndarray, scale: float) -> np.ndarray:
