@@ -60,6 +60,7 @@ from .ops.resample import interpolate
 from .ops.roi import ps_roi_align, ps_roi_pool, roi_align, roi_pool
 from .ops.rounding import ceil, floor, round, sign, trunc
 from .ops.special import arctan, erf, erfc, expm1, log1p
+from .ops.sync_norm import sync_batch_norm
 from .ops.window import fold, unfold
 
 __all__ = [name for name in dir() if not name.startswith("_") and name not in ("Any", "FUNCTIONS", "missing")]

@@ -20,6 +20,7 @@ class Context:
     overrides: Mapping[Any, Mapping[str, Callable]] = field(default_factory=dict)  # primitive -> argument -> rule
     drawn: tuple[dict, ...] = ()  # where checkpoints note the states of generators that are drawn from
     repeating: bool = False  # does a checkpoint run its function for the second time?
+    shard: Any = None  # the part of a batch that this thread works on, if it meets others: see minidl.ranks.lockstep
     trace: Any = None  # what notes every call of an array function: see minidl.recording
     watched: bool = field(init=False)  # does somebody look at each operation?
     passive: bool = field(init=False)  # nobody does, and none is remembered: it is its array function, no more

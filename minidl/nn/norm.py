@@ -29,6 +29,7 @@ class BatchNorm(Module):
     """
 
     rank: int
+    function = staticmethod(F.batch_norm)
     optional_state = ("num_batches_tracked",)
 
     def __init__(
@@ -43,7 +44,7 @@ class BatchNorm(Module):
         self.register_buffer("num_batches_tracked", np.array(0) if track_running_stats else None)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        ranks = (2, 3) if self.rank == 1 else (self.rank + 2,)
+        ranks = {0: (2, 3, 4, 5), 1: (2, 3)}.get(self.rank, (self.rank + 2,))
         if x.ndim not in ranks or x.shape[1] != self.num_features:
             axes = " or ".join(map(str, ranks))
             raise ValueError(
@@ -59,7 +60,7 @@ class BatchNorm(Module):
                 if now.trace is not None:
                     now.trace.refuse("BatchNorm with momentum=None reads how many batches there were")
                 momentum = 1 / float(self.num_batches_tracked)
-        return F.batch_norm(
+        return self.function(
             x, self.running_mean, self.running_var, self.weight, self.bias,
             training=self.training or not self.track_running_stats, momentum=momentum or 0.0, eps=self.eps, relu=relu,
         )  # fmt: skip
@@ -72,6 +73,34 @@ class BatchNorm(Module):
 
 
 BatchNorm1d, BatchNorm2d, BatchNorm3d = in_ranks(BatchNorm)
+
+
+class SyncBatchNorm(BatchNorm):
+    """Batch normalisation with mean and variance of the whole batch, where `fit` cuts it into shards.
+
+    x has any number of axes from 2 to 5. On shards, `BatchNorm` has those of each shard alone. Without, and in eval
+    mode, the two are the same. See F.sync_batch_norm.
+    """
+
+    rank = 0  # any
+    function = staticmethod(F.sync_batch_norm)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module) -> Module:
+        """The module with each BatchNorm1d to 3d in it, or itself, replaced by one of these: parameters, buffers and
+        modes are the same objects, so that optimisers stay valid."""
+        return cls._converted(module, {})
+
+    @classmethod
+    def _converted(cls, module: Module, done: dict[Module, Module]) -> Module:
+        if module not in done:
+            done[module] = module
+            if isinstance(module, BatchNorm) and not isinstance(module, InstanceNorm | SyncBatchNorm):
+                done[module] = cls.__new__(cls)
+                vars(done[module]).update(vars(module))
+            for name, child in list(module.named_children()):
+                setattr(module, name, cls._converted(child, done))
+        return done[module]
 
 
 class InstanceNorm(BatchNorm):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.array_function import ArrayFunction
+from ..core.context import current
 from ..core.tensor import Parameter, Tensor
 from ..device import numbers
 from ..ops.shape import widened
@@ -19,6 +20,8 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
     """
     params = [params] if isinstance(params, Tensor) else list(params)
+    if (shard := current().shard) is not None:
+        shard.mean_gradients(params)
     total = joint_norm(numbers(norm_parts(params, norm_type)), norm_type)
     scale_gradients(params, total, max_norm)
     return total

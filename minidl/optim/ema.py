@@ -39,8 +39,11 @@ class EMA:
 
     def update(self) -> None:
         """Take the present parameters into the average."""
-        if (trace := current().trace) is not None:
-            trace.refuse("it updates averages of weights; do so after the step")
+        now = current()
+        if now.trace is not None:
+            now.trace.refuse("it updates averages of weights; do so after the step")
+        if now.shard is not None:
+            return now.shard.once(self.update, "an update of EMA")
         for p in self.model.parameters():
             if p not in self.averages:
                 self.averages[p] = copy_as(p, p.data)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.context import enable_grad
+from ..core.context import current, enable_grad
 from ..device import namespace, to_device
 from .optimiser import Optimiser
 
@@ -55,6 +55,8 @@ class LBFGS(Optimiser):
         """Up to `max_iter` iterations; `closure` drops the gradients, computes them anew and returns the loss."""
         if closure is None:
             raise TypeError("LBFGS.step needs a closure that drops the gradients, runs backward and returns the loss")
+        if current().shard is not None:
+            raise ValueError("LBFGS evaluates the loss of the whole batch itself: train with shards=1")
         closure, group, m = enable_grad()(closure), self.param_groups[0], self.memory
         first = closure()
         self.look_around()

@@ -142,8 +142,11 @@ class Optimiser:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        if (trace := current().trace) is not None:
-            return trace.update(self)
+        now = current()
+        if now.trace is not None:
+            return now.trace.update(self)
+        if now.shard is not None:
+            return now.shard.step(self)
         self.look_around()
         for number, group in enumerate(self.param_groups):
             # a NumPy float64 among the options would widen a float32 update

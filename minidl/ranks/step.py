@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.anomaly import AnomalyError
-from ..core.context import anomaly
+from ..core.context import anomaly, current
 from ..core.tensor import Parameter
 from ..device import device_of, numbers, to_device
-from ..nn import Module
+from ..nn import Module, SyncBatchNorm
 from .bucket import Bucket, filled
 from .group import Alone
+from .lockstep import ElsewhereError, Lockstep
 from .shards import Sharded, Streams, part
 from .tree import owned
 
@@ -29,19 +31,22 @@ class ShardedStep:
 
     The loss of a batch is the mean over its samples: that of a shard counts by its share of them. Batch normalisation
     sees one shard at a time, and running statistics move by the mean of what the shards would change: "ghost batches"
-    (Hoffer et al., "Train longer, generalize better", NeurIPS 2017, algorithm 1).
+    (Hoffer et al., "Train longer, generalize better", NeurIPS 2017, algorithm 1); see `Buffers`. Where the model holds
+    an `nn.SyncBatchNorm`, or the loss takes the steps of optimisers itself (`manual`), shards meet: see `lockstep`.
     """
 
     def __init__(
         self, model: Module, parameters: list[Parameter], generators: Mapping[str, np.random.Generator],
         gradients: Callable, batches: Callable[[int], Any], accumulate: int, shards: int, group: Alone,
+        manual: bool = False,
     ):  # fmt: skip
         if group.size > shards:
             raise ValueError(
                 f"{group.size} ranks share {shards} shards: {group.size - shards} would have nothing to do; "
                 f"use at most {shards} ranks, or shards={group.size} from the start of the run"
             )
-        self.model, self.parameters, self.group = model, list(dict.fromkeys(parameters)), group
+        self.model, self.group, self.manual = model, group, manual
+        self.parameters = [] if manual else list(dict.fromkeys(parameters))  # whose gradients are added up in the end
         self.gradients, self.accumulate = gradients, accumulate
         self.batches = Sharded(batches, shards)
         self.shards, self.mine = shards, owned(group.rank, group.size, shards)
@@ -52,6 +57,12 @@ class ShardedStep:
         ]
         self.places: dict[Any, tuple[Bucket, int]] = {}  # of the gradients that have not been taken, by leaf
         self.shard = -1  # the one that is computed
+        self.lockstep: Lockstep | None = None
+        if manual or meets(model):
+            self.lockstep = Lockstep(
+                model, parameters, self.streams.generators, group, shards, tag=len(self.buckets) + 1
+            )
+        self.left: dict[int, list[Any]] = {}  # the gradients that a shard whose loss takes the steps has left
         self.others: Bucket | None = None  # the terms of the loss, the changes of buffers, what has a gradient
         self.names: list[str] = []
         self.interrupted: list = []  # filled when this rank is interrupted
@@ -66,21 +77,41 @@ class ShardedStep:
         for shard, terms, weight in self.each(step, self._take):
             self._put_others(shard)
             found = [p.node not in self.places for p in self.parameters]
-            rows.append((terms, [bool(self.interrupted), *found, *(weight * before.changes())]))
+            rows.append((terms, [bool(self.interrupted), *found, *before.changes(weight)]))
             before.restore()
         return self._finish(before, rows)
 
     def each(self, step: int, take: Callable | None = None) -> Iterator[tuple[int, dict[str, float], float]]:
         """(shard, terms, share of the batch) of each shard of this rank; the last gradients of each go to `take`."""
         self.streams.begin()
-        for shard in self.mine:
-            self.streams.enter(shard)
-            for p in self.parameters:
-                p.grad = None
-            self.shard = shard
-            self.places = {p.node: (bucket, i) for params, bucket in self.buckets for i, p in enumerate(params)}
-            yield shard, *self._terms(step, shard, take)
+        if self.lockstep is None:
+            runs = ((shard, self._alone(step, take, shard)) for shard in self.mine)
+        else:  # shards come to an end together, and buckets want one after the other
+            runs = self.lockstep.run(self.mine, partial(self._alone, step, None))
+        for shard, (terms, weight) in runs:
+            if self.lockstep is not None:
+                self._begin(shard)
+            yield shard, terms, weight
         self.streams.end()
+
+    def _alone(self, step: int, take: Callable | None, shard: int) -> tuple[dict[str, float], float]:
+        """Compute the loss of a shard and its gradients."""
+        self.streams.enter(shard)
+        of = self.lockstep.parameters if self.manual else self.parameters
+        for p, grad in zip(of, self.left.get(shard, [None] * len(of))):
+            p.grad = grad
+        self._begin(shard)
+        try:
+            found = self._terms(step, shard, take)
+        except AnomalyError as error:
+            raise AnomalyError(f"shard {shard} on rank {self.group.rank}: {error}") from None
+        if self.manual:
+            self.left[shard] = [p.grad for p in of]
+        return found
+
+    def _begin(self, shard: int) -> None:
+        self.shard = shard
+        self.places = {p.node: (bucket, i) for params, bucket in self.buckets for i, p in enumerate(params)}
 
     def _take(self, leaf: Any, gradient: Any) -> None:
         """The gradient of a parameter for the shard at hand is complete, while the backward pass goes on."""
@@ -100,14 +131,15 @@ class ShardedStep:
 
     def culprit(self, step: int) -> str | None:
         """Run the shards again and name the first operation that makes a NaN or an infinity, and its rank."""
-        running = self.mine.start
         found = ""
         try:
             with anomaly():
-                for shard, _, _ in self.each(step):
-                    running = shard + 1
+                for _ in self.each(step):
+                    pass
+        except ElsewhereError:
+            pass
         except AnomalyError as error:
-            found = f"shard {running} on rank {self.group.rank}: {error}"
+            found = str(error)
         return next(filter(None, self.group.gather(found)), None)
 
     def _terms(self, step: int, shard: int, take: Callable | None) -> tuple[dict[str, float], float]:
@@ -119,31 +151,40 @@ class ShardedStep:
             n = self.batches.size(number)
             where = part(n, shard, self.shards)
             count, of = where.stop - where.start, of + n
+            share = self.accumulate * n / max(count, 1)
+            if (meeting := current().shard) is not None:
+                meeting.counts, meeting.weight = count > 0, 1 / share if self.manual else 1.0
             if count:
-                share = self.accumulate * n / count
                 last = take if number == numbered[-1] else None
                 for name, value in self.gradients(self.batches(number, shard), not samples, share, last).items():
                     sums[name] = sums[name] + value if name in sums else value
                 samples += count
+            elif meeting is not None:
+                self._go_along(number)
         return dict(zip(sums, numbers(sums.values()))), samples / of
+
+    def _go_along(self, number: int) -> None:
+        """A shard without samples meets the others: it runs on the samples of the first one, and adds nothing."""
+        grads = [p.grad for p in self.parameters]
+        self.gradients(self.batches(number, 0), True, 1.0)
+        for p, grad in zip(self.parameters, grads):
+            p.grad = grad
 
     def _finish(self, before: Buffers, rows: list[tuple[dict[str, float], list[float]]]) -> dict[str, float]:
         """Wait for the sums; give them to parameters, gradients and buffers."""
-        if self.others is None:
-            mine = next((list(terms) for terms, _ in rows if terms), None)
-            self.names = next(names for text in self.group.gather(json.dumps(mine)) if (names := json.loads(text)))
-            row = np.empty(len(self.names) + len(rows[0][1]))
-            self.others = Bucket([row], self.group, self.shards, len(self.buckets))
-        self.others.begin()
-        for shard, (terms, row) in zip(self.mine, rows):
-            if terms and list(terms) != self.names:
-                raise ValueError(f"the loss of shard {shard} has the terms {list(terms)}, others have {self.names}")
-            self.others.put(shard, [np.array([*(terms[name] if terms else 0.0 for name in self.names), *row])])
-        began, buckets = time.perf_counter(), [self.others, *(bucket for _, bucket in self.buckets)]
-        self.group.wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
+        began = time.perf_counter()
+        while not self._added_up(rows):  # in the first step, and where the loss begins to have other terms
+            found = [list(terms) for terms, _ in rows if terms]
+            theirs = [names for text in self.group.gather(json.dumps(found)) for names in json.loads(text)]
+            self.names = theirs[0]
+            if different := next((names for names in theirs if names != self.names), None):
+                raise ValueError(
+                    f"the loss of a shard has the terms {self.names}, that of another {different}; "
+                    "give all terms always, 0.0 where there is nothing to add"
+                )
         self.waited = time.perf_counter() - began
-        terms, (stop, *found), changes = np.split(
-            self.others.total()[0], [len(self.names), len(self.names) + 1 + len(self.parameters)]
+        terms, (_, stop, *found), changes = np.split(
+            self.others.total()[0], [len(self.names), len(self.names) + 2 + len(self.parameters)]
         )
         self.stopped = bool(stop)
         with_gradient = {p for p, count in zip(self.parameters, found) if count}
@@ -153,28 +194,86 @@ class ShardedStep:
         before.change(changes)
         return dict(zip(self.names, terms.tolist()))
 
+    def _added_up(self, rows: list[tuple[dict[str, float], list[float]]]) -> bool:
+        """Wait for the sums; do all shards have the terms that are expected?"""
+        row = np.empty(len(self.names) + 1 + len(rows[0][1]))
+        if self.others is None or self.others.starts[-1] != row.size:
+            self.others = Bucket([row], self.group, self.shards, len(self.buckets))
+        self.others.begin()
+        for shard, (terms, row) in zip(self.mine, rows):
+            others = bool(terms) and list(terms) != self.names
+            values = [0.0 if others or not terms else terms[name] for name in self.names]
+            self.others.put(shard, [np.array([*values, others, *row])])
+        buckets = [self.others, *(bucket for _, bucket in self.buckets)]
+        self.group.wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
+        return not self.others.total()[0][len(self.names)]
+
 
 class Buffers:
-    """The buffers of a model as they are before a step: every shard begins with them."""
+    """The buffers of a model as they are before a step: every shard begins with them.
+
+    What becomes of them after it:
+        real and complex numbers     move by the mean of what the shards change, each by its share of the batch
+        an integer without axes      the same, rounded: it counts batches
+        arrays of integers           move by the sum of what the shards change: they count samples (a histogram)
+        booleans                     change where a shard changes them
+    A buffer that a module assigns anew counts as written into.
+    """
 
     def __init__(self, model: Module):
-        self.arrays = [array for array in model.buffers() if array.dtype.kind in "fiu"]
-        self.then = [array.copy() for array in self.arrays]
+        self.places = [(m, name, getattr(m, name)) for m in model.modules() for name in m.buffer_names]
+        self.then = [None if array is None else array.copy() for _, _, array in self.places]
 
-    def changes(self) -> np.ndarray:
-        """What has been added to each entry since, in one row."""
-        rows = [to_device((now - then).reshape(-1), "cpu") for now, then in zip(self.arrays, self.then)]
-        return np.concatenate([np.empty(0), *rows])
+    def changes(self, weight: float) -> np.ndarray:
+        """What a shard adds to the changes of all entries, in one row: `weight` is its share of the batch."""
+        rows = [np.empty(0)]
+        for (module, name, _), then in zip(self.places, self.then):
+            now = getattr(module, name)
+            if form(now) != form(then):
+                raise ValueError(
+                    f"a shard changes buffer {name} of {type(module).__name__} from {form(then)} to {form(now)}: such "
+                    "changes cannot be added up; give it its form before training, or make it a plain attribute"
+                )
+            if then is not None:
+                by = weight if then.dtype.kind in "fc" or not then.ndim else float(weight > 0)
+                now, then = entries(now), entries(then)
+                rows.append(by * (now != then if then.dtype.kind == "b" else now.astype(float) - then))
+        return np.concatenate(rows)
 
     def restore(self) -> None:
-        for now, then in zip(self.arrays, self.then):
-            now[...] = then
+        for (module, name, array), then in zip(self.places, self.then):
+            if array is not None:
+                array[...] = then
+            setattr(module, name, array)
 
     def change(self, changes: np.ndarray) -> None:
-        """Add these to what the entries were; counts stay whole numbers."""
+        """Change the entries by the sums of these over the shards."""
+        self.restore()
         start = 0
-        for array, then in zip(self.arrays, self.then):
-            new = to_device(then.reshape(-1), "cpu") + changes[start : start + then.size]
-            new = new if then.dtype.kind == "f" else np.rint(new)
-            array[...] = to_device(new.reshape(then.shape), device_of(array))
-            start += then.size
+        for (_, _, array), then in zip(self.places, self.then):
+            if then is None:
+                continue
+            flat = entries(then)
+            change = changes[start : start + flat.size]
+            start += flat.size
+            if flat.dtype.kind == "b":
+                new = flat ^ (change > 0)
+            else:
+                new = (flat + (change if flat.dtype.kind == "f" else np.rint(change))).astype(flat.dtype)
+            array[...] = to_device(new.view(then.dtype).reshape(then.shape), device_of(array))
+
+
+def form(array: Any) -> str:
+    """Its dtype and shape."""
+    return "None" if array is None else f"{array.dtype}{list(array.shape)}"
+
+
+def entries(array: Any) -> np.ndarray:
+    """Real numbers or booleans in one row; complex ones are two each."""
+    flat = np.ascontiguousarray(to_device(array, "cpu")).reshape(-1)
+    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+
+
+def meets(model: Module) -> bool:
+    """Does it compute anything of the whole batch?"""
+    return any(isinstance(module, SyncBatchNorm) for module in model.modules())

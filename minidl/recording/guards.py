@@ -65,6 +65,7 @@ def recordable(now: Context) -> bool:
     """Is nothing set that looks at single operations, or changes them?"""
     return not (
         now.watched or now.definitions or now.overrides or now.watchers or now.algorithm or now.drawn or now.repeating
+        or now.shard
     )
 
 

@@ -35,7 +35,7 @@ from ..nn import Module, recomputed
 from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
 from ..ranks.group import Alone, connect
-from ..ranks.step import ShardedStep
+from ..ranks.step import ShardedStep, meets
 from ..recording.recorded import Recorded
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import LAUNCHERS, deferred_interrupt
@@ -119,10 +119,11 @@ def fit(
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
             p.data = array
-    gradients = partial(_gradients, run, loss)
-    if record and not recompute and all(p.device == "cpu" for p in model.parameters()):
+    gradients = partial(_manual if manual else _gradients, run, loss)
+    alone = run.shards == 1 or not meets(model)
+    if record and alone and not (manual or recompute) and all(p.device == "cpu" for p in model.parameters()):
         gradients = Recorded(gradients, strict=False)
-    backward = _backward(run, gradients, batches, accumulate)
+    backward = _backward(run, gradients, batches, accumulate, manual)
     log, progress = (log, progress) if group.first else (None, False)
     with (
         Log(log, start) as lines, show_progress(start, steps, progress) as show,
@@ -134,7 +135,7 @@ def fit(
             if schedule is not None:
                 line["lr"] = plateau.optimizer.lr if plateau else run.set_lr(schedule(step))
             if manual:
-                line |= _manual_step(run, loss, batches, step)
+                line |= _manual_step(run, backward, step)
             else:
                 line |= _step(run, backward, step, clip)
             if ema is not None:
@@ -172,6 +173,13 @@ def _gradients(
     return {**terms, "loss": total.data}
 
 
+def _manual(
+    run: Run, loss: Callable, batch: Any, first: bool, share: float, take: Callable | None = None
+) -> dict[str, Any]:
+    """As `_gradients`, for a loss that runs the backward passes and the steps itself."""
+    return {name: as_array(value) / share for name, value in loss(run.model, batch).items()}
+
+
 class WholeStep:
     """Computes the gradients of steps, of which each takes `accumulate` batches, one after the other."""
 
@@ -202,11 +210,15 @@ class WholeStep:
         return None
 
 
-def _backward(run: Run, gradients: Callable, batches: Callable, accumulate: int) -> WholeStep | ShardedStep:
+def _backward(
+    run: Run, gradients: Callable, batches: Callable, accumulate: int, manual: bool
+) -> WholeStep | ShardedStep:
     if run.shards == 1:
         return WholeStep(gradients, batches, accumulate)
     parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
-    return ShardedStep(run.model, parameters, run.generators, gradients, batches, accumulate, run.shards, run.group)
+    return ShardedStep(
+        run.model, parameters, run.generators, gradients, batches, accumulate, run.shards, run.group, manual
+    )
 
 
 def _step(run: Run, backward: WholeStep | ShardedStep, step: int, clip: float | None) -> Record:
@@ -227,9 +239,9 @@ def _step(run: Run, backward: WholeStep | ShardedStep, step: int, clip: float | 
     return record
 
 
-def _manual_step(run: Run, loss: Callable, batches: Callable, step: int) -> Record:
-    terms = loss(run.model, batches(step))
-    record = dict(zip(terms, numbers(map(as_array, terms.values()))))
+def _manual_step(run: Run, backward: WholeStep | ShardedStep, step: int) -> Record:
+    terms = backward(step)
+    record = dict(zip(terms, numbers(terms.values())))
     if not all(map(math.isfinite, record.values())):
         raise Diverged(f"step {step}: {as_text(record)}. {run.where()}")
     return record

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...ops.norm import batch_norm_eval, batch_norm_p
+from ...ops.sync_norm import shard_sum, sync_batch_norm_p
 from . import Sample, samples
 
 
@@ -46,6 +47,16 @@ def batch_norm_samples(rng):
     for relu in (False, True):
         for inputs in cases(rng):
             yield Sample(inputs, {"eps": float(rng.choice([1e-5, 1e-2])), "relu": relu})
+
+
+@samples(sync_batch_norm_p, oracle=by_channel)
+def sync_batch_norm_samples(rng):
+    yield from batch_norm_samples(rng)
+
+
+@samples(shard_sum, oracle=lambda x: x)
+def shard_sum_samples(rng):
+    yield Sample((rng.normal(size=(2, 3)),))
 
 
 @samples(batch_norm_eval, oracle=by_entry)

@@ -47,7 +47,7 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(("roi_spread", "roi_to_largest", "roi_from_largest", "where_largest", "chosen"), BACKWARD),
     **dict.fromkeys(
         ("binary_cross_entropy_with_logits.backward", "batch_norm.backward", "batch_norm_eval.backward",
-         "cross_entropy.backward", "soft_cross_entropy.backward"), BACKWARD,
+         "sync_batch_norm.backward", "cross_entropy.backward", "soft_cross_entropy.backward"), BACKWARD,
     ),
     **dict.fromkeys(("cross_entropy", "log_shares", "at", "scale_of"), LOSS),
     **dict.fromkeys(("sum_of_weights", "one_hot_like", "counted_classes"), LOSS),
@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(("blend", "count_batch"), IN_PLACE),
     "unsuppressed": COUNTED,
     "sources": "of places that are named twice ONNX does not say which comes last; use scatter_add",
+    **dict.fromkeys(("shard_sum", "sync_batch_norm"), "it runs where shards of a batch are trained on alone"),
     "moments": "statistics in double precision, which inference computes by batch_norm's definition",
     "largest_of_bins": "the positions of the largest cells, which only a backward pass reads",
 }  # fmt: skip
