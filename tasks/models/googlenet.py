@@ -155,14 +155,18 @@ class GoogLeNet(nn.Module):
 def googles_colours(x: Tensor) -> Tensor:
     """From colours less ImageNet's MEAN by its STD, as torchvision's other networks take them, to (c - 0.5) / 0.5,
     with which its weights of the Inception networks were trained."""
-    factor, offset = (Tensor(to_device(_google(part, x.dtype), x.device)) for part in ("factor", "offset"))
+    return recoloured(x, STD / 0.5, (MEAN - 0.5) / 0.5)
+
+
+def recoloured(x: Tensor, factor: np.ndarray, offset: np.ndarray) -> Tensor:
+    """Each map times a number, and one added: (N, C, H, W), (C,) and (C,)."""
+    factor, offset = (Tensor(to_device(_per_map(tuple(v), x.dtype), x.device)) for v in (factor, offset))
     return x * factor + offset
 
 
 @made_once
-def _google(part: str, dtype: Any) -> np.ndarray:
-    values = STD / 0.5 if part == "factor" else (MEAN - 0.5) / 0.5
-    return values.reshape(1, 3, 1, 1).astype(dtype)
+def _per_map(values: tuple[float, ...], dtype: Any) -> np.ndarray:
+    return np.array(values).reshape(1, -1, 1, 1).astype(dtype)
 
 
 def googlenet(

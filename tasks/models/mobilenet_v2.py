@@ -9,7 +9,7 @@ from typing import Any
 
 from minidl import Tensor, nn
 
-from .blocks import conv_norm
+from .blocks import conv_norm, multiple
 from .initial import he_fan_out, redraw, stream, thin
 
 BOTTLENECKS = (  # Table 2: t, how many times wider the block is within; c, its output maps; n blocks; s, stride
@@ -43,13 +43,17 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Sequential):
     """Table 2 from top to bottom."""
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.2, rng: Any = None):
-        rng, maps, last = stream(rng), 32, 1280
+    def __init__(
+        self, num_classes: int = 1000, in_channels: int = 3, *, width_mult: float = 1.0, dropout: float = 0.2,
+        rng: Any = None,
+    ):  # fmt: skip
+        rng, maps, last = stream(rng), multiple(32 * width_mult), multiple(1280 * max(1.0, width_mult))
         features = [conv_norm(in_channels, maps, 3, 2, activation=nn.ReLU6, rng=rng)]
         for times, outputs, count, stride in BOTTLENECKS:
             for i in range(count):
-                features.append(InvertedResidual(maps, outputs, times, 1 if i else stride, rng))
-                maps = outputs
+                wide = multiple(outputs * width_mult)
+                features.append(InvertedResidual(maps, wide, times, 1 if i else stride, rng))
+                maps = wide
         features.append(conv_norm(maps, last, 1, activation=nn.ReLU6, rng=rng))
         super().__init__(
             {
@@ -64,7 +68,7 @@ class MobileNetV2(nn.Sequential):
 
 
 def mobilenet_v2(
-    num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.2, rng: Any = None
+    num_classes: int = 1000, in_channels: int = 3, *, width_mult: float = 1.0, dropout: float = 0.2, rng: Any = None
 ) -> MobileNetV2:
-    """MobileNetV2 of width 1, for 224x224: 3,504,872 parameters."""
-    return MobileNetV2(num_classes, in_channels, dropout=dropout, rng=rng)
+    """MobileNetV2 for 224x224: 3,504,872 parameters. width_mult: all maps as many times as wide."""
+    return MobileNetV2(num_classes, in_channels, width_mult=width_mult, dropout=dropout, rng=rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .densenet import OLD_NAME
 SHORT, SIDE = 256, 224  # the shorter side, and the square cut from its middle, as torchvision's weights are used
 SIZES = {  # of others; of each network's first weights, IMAGENET1K_V1
     "inception_v3": (342, 299),
+    "inception_resnet_v2": (333, 299),
     "efficientnet_b1": (256, 240),
     "efficientnet_b2": (288, 288),
     "efficientnet_b3": (320, 300),
@@ -56,6 +58,9 @@ ENDS = {  # what the first and the last parameter of a network are called, by th
     "vgg": ("features.0.weight", "classifier.6.bias"),
     "googlenet": ("conv1.conv.weight", "fc.bias"),
     "inception": ("Conv2d_1a_3x3.conv.weight", "fc.bias"),
+    "inception_v2": ("conv1_7x7_s2.weight", "last_linear.bias"),
+    "inception_resnet": ("conv2d_1a.conv.weight", "last_linear.bias"),
+    "mobilenet_v1": ("conv_stem.weight", "classifier.bias"),
     "resnet": ("conv1.weight", "fc.bias"),
     "densenet": ("features.conv0.weight", "classifier.bias"),
     "mobilenet_v2": ("features.0.0.weight", "classifier.1.bias"),
@@ -70,7 +75,11 @@ ENDS = {  # what the first and the last parameter of a network are called, by th
     "vit": ("class_token", "heads.head.bias"),
     "swin": ("features.0.0.weight", "head.bias"),
 }
-HEADS = {"googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": ""}  # whose input is transformed
+HEADS = {  # of those whose input is transformed
+    "googlenet": "aux1.", "inception_v3": "AuxLogits.", "efficientnet_v2_l": "", "mobilenet_v1": "", "inception_v2": "",
+    "inception_resnet_v2": "",
+}  # fmt: skip
+LAST = re.compile(r"^classif\.")  # timm's name of Inception-ResNet-v2's last layer
 
 
 def preparation(name: str, model: nn.Module | None = None) -> dict[str, Any]:
@@ -147,8 +156,8 @@ def _way(way: tuple[str | None, str | None]) -> str:
 
 
 def older_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of torchvision's files of DenseNet, norm.1, as its modules have them, norm1."""
-    return {OLD_NAME.sub(r"\1\2.", name): value for name, value in state.items()}
+    """The names of torchvision's files of DenseNet, norm.1, as its modules have them, norm1; of timm's as Cadene's."""
+    return {LAST.sub("last_linear.", OLD_NAME.sub(r"\1\2.", name)): value for name, value in state.items()}
 
 
 def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +167,8 @@ def options(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     if name not in HEADS:
         return {}
     heads = {"aux_logits": any(key.startswith(HEADS[name]) for key in state)} if HEADS[name] else {}
-    return {**heads, "transform_input": True}
+    caffe = {"caffe": "conv1_7x7_s2.bias" in state} if name == "inception_v2" else {}
+    return {**heads, **caffe, "transform_input": True}
 
 
 def leave_heads(model: nn.Module) -> None:

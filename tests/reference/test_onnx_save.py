@@ -32,7 +32,8 @@ CLASSIFIERS = {  # one of each family, and the side of its pictures
     "alexnet_small": 16, "vgg_small": 16, "googlenet_small": 16, "resnet_small": 16, "densenet_small": 16,
     "googlenet": 64, "resnet18": 64, "densenet121": 64, "squeezenet1_1": 64, "mobilenet_v2": 64, "inception_v3": 96,
     "mobilenet_v3_small": 64, "shufflenet_v2_x0_5": 64, "mnasnet0_5": 64, "efficientnet_b0": 64, "regnet_x_400mf": 64,
-    "regnet_y_400mf": 64, "convnext_tiny": 64, "swin_t": 64, "swin_v2_t": 64,
+    "regnet_y_400mf": 64, "convnext_tiny": 64, "swin_t": 64, "swin_v2_t": 64, "mobilenet_v1": 32,
+    "inception_v2": 64,
 }  # fmt: skip
 
 

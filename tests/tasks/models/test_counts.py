@@ -1,4 +1,4 @@
-"""The numbers of parameters of the networks that torchvision has, from its documentation."""
+"""The numbers of parameters: torchvision's networks from its documentation, others from papers and their owners."""
 
 import re
 from pathlib import Path
@@ -26,11 +26,14 @@ PARAMETERS = {  # of those that test_models.py does not count
     "efficientnet_v2_l": 118_515_272,
     "efficientnet_v2_m": 54_139_356,
     "efficientnet_v2_s": 21_458_488,
+    "inception_resnet_v2": 55_843_464,
+    "inception_v2": 11_194_984,
     "inception_v3": 27_161_264,
     "mnasnet0_5": 2_218_512,
     "mnasnet0_75": 3_170_208,
     "mnasnet1_0": 4_383_312,
     "mnasnet1_3": 6_282_256,
+    "mobilenet_v1": 4_231_976,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v3_large": 5_483_032,
     "mobilenet_v3_small": 2_542_856,
@@ -87,10 +90,37 @@ def shapes_only(monkeypatch):
 
 @pytest.mark.usefixtures("shapes_only")
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_are_torchvisions(name):
+def test_parameters_are_torchvisions_or_their_owners(name):
     parameters = dict(MODELS[name]().named_parameters())
     assert sum(p.size for p in parameters.values()) == PARAMETERS[name]
     assert pretrained.ends(name) == (next(iter(parameters)), next(reversed(parameters)))
+
+
+@pytest.mark.usefixtures("shapes_only")
+@pytest.mark.parametrize(("name", "options", "published", "counted"), [
+    ("mobilenet_v1", {}, 3_191_072, lambda bn: 5_984 - 2 * bn),  # a bias for each map, none behind depthwise layers
+    ("inception_v2", {}, 10_173_112, lambda bn: bn - 128 + 2_712 - 9_408),  # the first kernel taken apart, with a bias
+    ("inception_v3", {"aux_logits": False}, 21_802_784, lambda bn: bn),
+    ("inception_resnet_v2", {}, 54_336_736, lambda bn: bn),
+    ("resnet101", {}, 42_605_504, lambda bn: 2 * bn),
+])  # fmt: skip
+def test_without_the_last_layer_parameters_are_those_of_table_2(name, options, published, counted):
+    """Huang et al. 2017. Their batch norm has a bias and two statistics for each map, in ResNet-101 a weight, too; ours
+    a weight and a bias."""
+    model = MODELS[name](**options)
+    maps = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    *_, last = (m for m in model.modules() if isinstance(m, nn.Linear))
+    ours = sum(p.size for p in model.parameters()) - last.weight.size - last.bias.size
+    assert ours + counted(maps) == published
+
+
+@pytest.mark.usefixtures("shapes_only")
+@pytest.mark.parametrize(("name", "width", "parameters"), [
+    ("mobilenet_v1", 0.75, 2_585_560), ("mobilenet_v1", 0.5, 1_331_592), ("mobilenet_v1", 0.25, 470_072),
+    ("mobilenet_v2", 1.4, 6_108_776), ("mobilenet_v2", 0.5, 1_968_680),
+])  # fmt: skip
+def test_narrower_and_wider_ones_are_those_of_keras_and_timm(name, width, parameters):
+    assert sum(p.size for p in MODELS[name](width_mult=width).parameters()) == parameters
 
 
 def test_every_network_is_counted():

@@ -59,7 +59,8 @@ def changed(before, model):
 
 HEADS = [  # one of each family
     *SMALL, "vgg11", "googlenet", "resnet18", "densenet121", "inception_v3", "mobilenet_v2", "mobilenet_v3_small",
-    "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny",
+    "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "mobilenet_v1",
+    "inception_v2",
 ]  # fmt: skip
 
 
