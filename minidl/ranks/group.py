@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
 AT_ONCE = 2e-3  # seconds: to be woken from a sleep takes longer than a short exchange
 _give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # to another process that can run
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 INSTALL = 'pip install "minidl[mpi]"'
 
 
@@ -79,6 +81,8 @@ class MPI(Alone):
         self.library = loaded()
         self.comm = comm or self.library.COMM_WORLD
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
+        if comm is None:
+            check_launcher(self.size, self.library.get_vendor())
         self.first = self.rank == 0
         self.news, self.watch = News(self.library, self.comm), Watch()
 
@@ -167,6 +171,17 @@ def launched() -> bool:
 def launched_rank() -> str:
     """The number of this process, as its launcher has it."""
     return next(filter(None, map(os.environ.get, RANKS)), "0")
+
+
+def check_launcher(size: int, vendor: tuple[str, tuple[int, ...]]) -> None:
+    """Raises RuntimeError if the launcher started another number of ranks than the library of MPI knows of."""
+    started = next(filter(None, map(os.environ.get, SIZES)), str(size))
+    if started != str(size):
+        name, version = vendor[0], ".".join(map(str, vendor[1]))
+        raise RuntimeError(
+            f"the launcher started {started} ranks, and {name} {version}, which mpi4py has loaded, knows of {size}: "
+            f"they are of different MPIs; use the mpiexec of {name}, in {sys.exec_prefix}/bin if pip installed it"
+        )
 
 
 _world: MPI | None = None
