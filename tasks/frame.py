@@ -11,11 +11,14 @@ import numpy as np
 
 import minidl as md
 from minidl import nn
+from minidl.ranks.group import Alone
+from minidl.ranks.share import on_first
 
 from . import command
 from .command import Parser, UsageError, writable
 from .options import TaskSettings, add_settings, given
-from .run import CHECKPOINT, Job, known_settings, resumable
+from .ranks import add_ranks, connected
+from .run import CHECKPOINT, Job, known_settings, known_shards, resumable
 
 
 class Task:
@@ -85,10 +88,12 @@ class Task:
                 "--save-onnx writes what is trained, or the network of --checkpoint: leave out "
                 f"--{named[0].replace('_', '-')}"
             )
-        if not self.instead(options):
-            self.run(options)
-        elif onnx:
-            raise UsageError("--save-onnx writes what is trained, or the network of --checkpoint: nothing was written")
+        with connected(options) as group:
+            if not on_first(group, self.instead, options):
+                self.run(options, group)
+            elif onnx:
+                message = "--save-onnx writes what is trained, or the network of --checkpoint: nothing was written"
+                raise UsageError(message)
         return 0
 
     def parser(self) -> Parser:
@@ -106,9 +111,9 @@ class Task:
         stated = given(self.settings, options)
         return self.settings.of(stated, known_settings(self.settings, options, stated, self.mark)).completed()
 
-    def run(self, options: argparse.Namespace) -> None:
-        """Train, or take a checkpoint; report on it; use it on what is asked."""
-        settings = self.chosen(options)
+    def run(self, options: argparse.Namespace, group: Alone) -> None:
+        """Train, on all ranks, or take a checkpoint; report on it; use it on what is asked."""
+        settings, shards = self.chosen(options), known_shards(options, group)
         device = command.device(options.device)
         asked, onnx = self.asked(options, settings), vars(options).get("save_onnx")
         if onnx:
@@ -118,18 +123,22 @@ class Task:
         model = self.load(settings, options.checkpoint).to(device) if options.checkpoint else None
         alone = model is not None and (asked is not None or onnx is not None)
         data = None if alone else self.read(settings, options, model)
-        job = Job(settings, writable(options.out), device, options.resume, options.quiet)
+        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards)
         if model is None:
             with resumable(self.program, job.out):
                 model = self.train(job, data)
-        if not alone:
-            self.report(model, data, job, options)
-        if asked is not None:
-            self.use(model, asked, job, options)
-        if onnx:
-            network, shape = self.exported(model, settings)
-            md.save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
-            print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
+
+        def show() -> None:
+            if not alone:
+                self.report(model, data, job, options)
+            if asked is not None:
+                self.use(model, asked, job, options)
+            if onnx:
+                network, shape = self.exported(model, settings)
+                md.save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
+                print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
+
+        on_first(group, show)
 
 
 def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:
@@ -139,6 +148,7 @@ def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:
     if reusable:
         add("--checkpoint", metavar="FILE", help="do not train: take these weights, and the settings.json beside them")
     command.add_device(add)
+    add_ranks(add)
     add_output(add, out)
     return add
 

@@ -18,12 +18,15 @@ import numpy as np
 
 from minidl import load_weights, nn, optim
 from minidl.files.atomic import replacing
+from minidl.ranks.group import Alone
 from minidl.train import fit
 from minidl.training.checkpoint import STRUCTURE, load_tree
 
 from .command import UsageError, progress
 
 CHECKPOINT, LOG, SETTINGS, TABLE, CLASSES = "checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "classes.txt"
+
+SHARDS = "shards"  # beside the settings of a run with more than one
 
 
 # --- the settings of a run
@@ -63,10 +66,24 @@ def saved_settings(kind: type, checkpoint: str | os.PathLike) -> dict[str, Any]:
         return {}
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
+        saved.pop(SHARDS, None)
         kind(**saved)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} does not hold the settings of a run ({error}); delete it") from None
     return saved
+
+
+def known_shards(options: argparse.Namespace, group: Alone) -> int:
+    """Into how many shards batches are cut: as in the run that is resumed, else as asked for, else as usual.
+
+    Raises UsageError if the run to resume has another number than the one asked for.
+    """
+    if not options.resume:
+        return options.shards or group.shards
+    known = json.loads(Path(options.out, SETTINGS).read_text(encoding="utf-8")).get(SHARDS, 1)
+    if options.shards not in (None, known):
+        raise UsageError(f"in the run of {options.out} shards is {known}, not {options.shards}: leave --shards out")
+    return known
 
 
 def contradictions(
@@ -90,6 +107,8 @@ class Job:
     device: str = "cpu"
     resume: bool = False
     quiet: bool = True
+    group: Alone = Alone()  # noqa: RUF009
+    shards: int = 1
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """A bar or a line, unless the run is quiet: see `command.progress`."""
@@ -97,9 +116,9 @@ class Job:
 
     def begin(self) -> None:
         """Write the settings of a run that starts, or goes on, in its folder."""
-        if not self.resume:  # or it would stand beside settings that are not its own until the first save
+        if self.group.first and not self.resume:  # or it would stand beside settings that are not its own until saved
             (self.out / CHECKPOINT).unlink(missing_ok=True)
-        self.write_json(SETTINGS, asdict(self.settings))
+        self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))
 
     def fit(
         self, model: nn.Module, optimiser: type[optim.Optimiser], loss: Callable, batches: Callable, *,
@@ -128,6 +147,8 @@ class Job:
             log=log,
             progress=not self.quiet,
             record=record,
+            ranks=self.group,
+            shards=self.shards,
             **options,
         )
         return model
@@ -140,15 +161,20 @@ class Job:
     def table(self, lines: list[str]) -> None:
         """Print a table, and leave it in the folder."""
         print("\n".join(lines))
-        write_text(self.out / TABLE, "\n".join(lines) + "\n")
+        self.write(TABLE, "\n".join(lines) + "\n")
 
     def write_json(self, name: str, content: Any) -> None:
         """Leave plain numbers in a file of the folder."""
-        write_text(self.out / name, json.dumps(content, indent=1) + "\n")
+        self.write(name, json.dumps(content, indent=1) + "\n")
 
     def write_classes(self, names: list[str]) -> None:
         """Leave the names of the classes beside the checkpoint."""
-        write_text(self.out / CLASSES, "".join(f"{name}\n" for name in names))
+        self.write(CLASSES, "".join(f"{name}\n" for name in names))
+
+    def write(self, name: str, text: str) -> None:
+        """Leave a file of text in the folder; the first rank does."""
+        if self.group.first:
+            write_text(self.out / name, text)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from ..kernels.cpu import workers
 from . import failure
 from .news import News
+from .shards import SHARDS
 from .watch import Watch
 
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")  # what a launcher of MPI sets
@@ -31,6 +32,7 @@ class Alone:
 
     rank, size = 0, 1
     first = True  # of the ranks: the one that writes files
+    shards = 1  # that batches are cut into where nothing else is asked for
 
     def send(self, array: np.ndarray, rank: int, tag: int) -> Any:
         raise RuntimeError("there is no other rank")
@@ -76,6 +78,8 @@ class Alone:
 
 class MPI(Alone):
     """The ranks of a communicator of mpi4py, MPI.COMM_WORLD by default."""
+
+    shards = SHARDS
 
     def __init__(self, comm: Any = None):
         self.library = loaded()

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+from ..ranks.shards import part
 
 ORDER, SPLIT = 1, 2  # the first key of each one's generators
 
@@ -45,6 +48,14 @@ class Batches:
             raise ValueError(f"steps count from 0, got {step}")
         return self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
+    def size(self, step: int) -> int:
+        """The number of indices in the batch of a step."""
+        return min(self.batch_size, self.n - step % len(self) * self.batch_size)
+
+    def shard(self, step: int, shard: int, shards: int) -> np.ndarray:
+        """The indices of one of the shards that the batch of a step is cut into."""
+        return self(step)[part(self.size(step), shard, shards)]
+
     def order(self, epoch: int) -> np.ndarray:
         """All n indices, in the order of an epoch."""
         latest, order = self._latest
@@ -60,6 +71,34 @@ class Batches:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         raise TypeError("an epoch has a number: use batches.epoch(e), or batches(step)")
+
+
+class RandomBatches:
+    """Batches with something random in each sample, of which `fit` can ask for one shard alone.
+
+    A subclass has the `seed`, a `purpose` that no other draws of the seed have, and
+
+        size(step)                   the number of samples in the batch of a step
+        samples(step, where, rng)    those of them in the slice `where`, with what is drawn for them
+
+    The batch of a step depends on (seed, step) only; a shard on (seed, step, shard, shards), so on no rank.
+    """
+
+    seed: int
+    purpose = 0
+
+    def size(self, step: int) -> int:
+        raise NotImplementedError(f"{type(self).__name__} defines no size(self, step)")
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} defines no samples(self, step, where, rng)")
+
+    def __call__(self, step: int) -> Any:
+        return self.samples(step, slice(0, self.size(step)), generator(self.seed, self.purpose, step))
+
+    def shard(self, step: int, shard: int, shards: int) -> Any:
+        where = part(self.size(step), shard, shards)
+        return self.samples(step, where, generator(self.seed, self.purpose, step, shard))
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:

@@ -20,8 +20,7 @@ from ..files.atomic import replacing
 from ..files.weights import WeightsError, load_weights, npz
 from ..nn import Module
 from ..optim.ema import copy_as
-from ..ranks.group import MPI, Alone
-from ..ranks.shards import SHARDS
+from ..ranks.group import Alone
 
 STRUCTURE = "structure"
 
@@ -89,7 +88,7 @@ class Run:
             raise ValueError("resume=True needs checkpoint=, the file to resume from")
         tree = load_tree(self.path) if resume and self.group.first and self.path.exists() else None
         if tree is None and self.group.first:  # the others learn it with the tree
-            self.shards = self.shards or (SHARDS if isinstance(self.group, MPI) else 1)
+            self.shards = self.shards or self.group.shards
         if self.group.size > 1:
             tree = shared_tree(self.group, tree or (self.tree(0, {}) if self.group.first else None))
         return (0, {}) if tree is None else self.load(tree)

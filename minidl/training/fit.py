@@ -35,6 +35,7 @@ from ..nn import Module, recomputed
 from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
 from ..ranks.group import Alone, connect
+from ..ranks.share import SharedEvaluation
 from ..ranks.step import ShardedStep, meets
 from ..recording.recorded import Recorded
 from .checkpoint import Diverged, Run, not_finite
@@ -86,7 +87,8 @@ def fit(
         `md.record`. It is for a loss that depends on the model and on the arrays of the batch alone, by operations on
         tensors; a warning says why if one does not, and steps go on as without it. CPU only, and not with recompute.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
-        and without recording; the numbers it returns join that step's line in the log.
+        and without recording; the numbers it returns join that step's line in the log. Of several ranks it is called
+        on the first, or on all if it is a `minidl.ranks.share.SharedEvaluation`.
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
         written: a crash leaves the one before.
     resume: go on from the checkpoint if there is one; the log is cut back to it. Otherwise a run starts from the
@@ -277,9 +279,11 @@ def _monitored(plateau: ReduceLROnPlateau, record: Record) -> float:
 def _evaluate(run: Run, evaluate: Callable, step: int) -> Record:
     """What the first rank finds, on all; and the random generators as it leaves them."""
     found: Record = {}
-    if run.group.first:
+    shared = isinstance(evaluate, SharedEvaluation)
+    if run.group.first or shared:
         with run.model.inference():
-            found = {name: float(value) for name, value in (evaluate(step) or {}).items()}
+            found = (evaluate(step, run.group) if shared else evaluate(step)) or {}
+            found = {name: float(value) for name, value in found.items()}
     if run.group.size > 1:
         found, state = json.loads(run.group.text(json.dumps([found, run.random_state()])))
         run.load_random_state(state)

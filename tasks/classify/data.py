@@ -36,7 +36,7 @@ class Part:
     images: np.ndarray
     labels: np.ndarray
 
-    def __getitem__(self, chosen: np.ndarray) -> Part:
+    def __getitem__(self, chosen: np.ndarray | slice) -> Part:
         """Some of the pictures."""
         return Part(self.images[chosen], self.labels[chosen])
 
@@ -261,20 +261,25 @@ def like_imagenet(images: np.ndarray) -> np.ndarray:
     return images * scale + offset
 
 
-class PictureBatches:
+class PictureBatches(data.RandomBatches):
     """``batches(step)`` is that step's batch: pictures `like_imagenet`, and their classes.
 
     Each picture is moved by up to `shift` pixels along each axis, black coming in, and with `mirror` every other one
     is turned left to right. An epoch sees every picture once but for the rest that fills no batch.
     """
 
+    purpose = SHIFTS
+
     def __init__(self, part: Part, batch: int, *, shift: int, mirror: bool, seed: int):
         self.part, self.shift, self.mirror, self.seed = part, shift, mirror, seed
         n = len(part.labels)
         self.order = data.Batches(n, min(batch, n), seed=seed, drop_last=True)
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        rng, chosen = data.generator(self.seed, SHIFTS, step), self.order(step)
+    def size(self, step: int) -> int:
+        return self.order.size(step)
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order(step)[where]
         images = shifted(self.part.images[chosen], self.shift, rng)
         if self.mirror:
             turned = rng.random(len(images)) < 0.5

@@ -13,6 +13,7 @@ import numpy as np
 from minidl import Tensor, nn
 from minidl import functional as F
 from minidl.device import to_device
+from minidl.ranks.share import SharedEvaluation
 
 from .data import Part, like_imagenet
 
@@ -60,10 +61,13 @@ class Result:
         return self.correct / len(self.labels)
 
     @property
+    def true(self) -> np.ndarray:
+        """The probability of the truth, (N,)."""
+        return self.probabilities[np.arange(len(self.labels)), self.labels]
+
+    @property
     def loss(self) -> float:
-        """The mean cross entropy, -log of the probability of the truth."""
-        true = self.probabilities[np.arange(len(self.labels)), self.labels]
-        return float(-np.log(np.maximum(true, np.finfo(true.dtype).tiny)).mean())
+        return mean_cross_entropy(self.true)
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -80,9 +84,29 @@ class Result:
         return self.probabilities[rows, self.labels] - others.max(axis=1)
 
 
+def mean_cross_entropy(true: np.ndarray) -> float:
+    """The mean of -log of the probability of the truth."""
+    return float(-np.log(np.maximum(true, np.finfo(true.dtype).tiny)).mean())
+
+
 def tested(model: nn.Module, part: Part, batch: int = 64, **how: Any) -> Result:
     """What a model says of the pictures of a part; `how`: see `outputs`."""
     return Result(predict(model, part.images, batch, **how), part.labels)
+
+
+def watched(model: nn.Module, part: Part, batch: int = 64, **how: Any) -> SharedEvaluation:
+    """Loss and accuracy on the test part, to be looked at while training: nothing is chosen by them."""
+
+    def measure(some: Part) -> tuple[int, list[float]]:
+        result = tested(model, some, batch, **how)
+        return result.correct, result.true.tolist()
+
+    def summary(found: list) -> dict[str, float]:
+        correct, true = zip(*found)
+        loss = mean_cross_entropy(np.concatenate([np.float32(each) for each in true]))
+        return {"test_loss": loss, "test_accuracy": sum(correct) / len(part.labels)}
+
+    return SharedEvaluation([part[i : i + batch] for i in range(0, len(part.labels), batch)], measure, summary)
 
 
 def wilson(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -22,8 +22,8 @@ from ..models.pretrained import dimensions
 from ..options import Above, Among, AtLeast, in_words
 from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
-from .data import WEIGHTS, Dataset, Part, PictureBatches, sampled
-from .evaluate import tested
+from .data import WEIGHTS, Dataset, PictureBatches, sampled
+from .evaluate import watched
 
 LEAST = 512  # test pictures that are looked at while training, if there are so many,
 WATCHED = 64  # or one for so many that are trained on: 20 times, at a third of the work, that is a tenth of a run
@@ -128,7 +128,7 @@ def train(job: Job, dataset: Dataset) -> nn.Module:
         PictureBatches(dataset.train, settings.batch, shift=shift, mirror=settings.mirror, seed=settings.seed),
         warmup=settings.warmup,
         parts=20,
-        evaluate=lambda step: watch(model, looked_at, device),
+        evaluate=watched(model, looked_at, device=device),
     )
 
 
@@ -145,9 +145,3 @@ def terms(model: nn.Module, images: np.ndarray, labels: np.ndarray, device: str)
         logits, loss = outputs, F.cross_entropy(outputs, labels)
     right = F.argmax(logits, axis=1) == Tensor(labels)
     return {"loss": loss, "accuracy": right.astype("float64").mean()}
-
-
-def watch(model: nn.Module, test: Part, device: str) -> dict[str, float]:
-    """Loss and accuracy on the test part, to be looked at while training: nothing is chosen by them."""
-    result = tested(model, test, device=device)
-    return {"test_loss": result.loss, "test_accuracy": result.accuracy}

@@ -63,32 +63,44 @@ def noise_level(image: np.ndarray) -> float:
     return float(np.median(np.abs(a - b - c + d)) / 2 / 0.6745 * 255)
 
 
-class Patches:
-    """``patches(step)`` is that step's batch: noisy and clean patches, float32 (batch, 1, size, size).
+class Patches(data.RandomBatches):
+    """``patches(step)`` is that step's batch: noisy and clean patches, float32 (batch, 1, side, side).
 
     Each patch is cut anywhere from an image drawn by the root of its area, turned and mirrored at random, and gets
     fresh noise: of `sigma`, or, if that is a pair, of a level drawn from that range for each patch.
     """
 
+    purpose = PATCHES
+
     def __init__(
-        self, images: dict[str, np.ndarray], size: int, batch: int, sigma: float | tuple[float, float], seed: int
+        self, images: dict[str, np.ndarray], side: int, batch: int, sigma: float | tuple[float, float], seed: int
     ):
         for name, image in images.items():
-            if min(image.shape) < size:
+            if min(image.shape) < side:
                 raise ValueError(
-                    f"patches of {size}x{size} do not fit into {name}, which is {image.shape[1]}x{image.shape[0]}; "
+                    f"patches of {side}x{side} do not fit into {name}, which is {image.shape[1]}x{image.shape[0]}; "
                     f"use --patch {min(image.shape)} or less, or leave the image out"
                 )
-        self.images, self.size, self.batch, self.seed = list(images.values()), size, batch, seed
+        self.images, self.side, self.batch, self.seed = list(images.values()), side, batch, seed
         self.sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
         weights = np.sqrt([image.size for image in self.images])
         self.chance = weights / weights.sum()
 
+<<<<<<< HEAD
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rng = data.generator(self.seed, PATCHES, step)
         chosen = rng.choice(len(self.images), self.batch, p=self.chance)
         clean = np.stack([turned(crop(self.images[i], self.size, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
         sigma = rng.uniform(*self.sigma, (self.batch, 1, 1, 1)).astype(np.float32) / 255
+=======
+    def size(self, step: int) -> int:
+        return self.batch
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        chosen = rng.choice(len(self.images), where.stop - where.start, p=self.chance)
+        clean = np.stack([_turned(crop(self.images[i], self.side, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+        sigma = rng.uniform(*self.sigma, (len(chosen), 1, 1, 1)).astype(np.float32) / 255
+>>>>>>> 2352c46 (Train tasks on several ranks: --ranks and --shards, shards made alone, evaluation shared, the first rank writes)
         return clean + sigma * rng.standard_normal(clean.shape, dtype=np.float32), clean
 
 

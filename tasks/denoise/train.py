@@ -13,6 +13,7 @@ import numpy as np
 from minidl import Tensor, data, optim
 from minidl import functional as F
 from minidl.device import to_device
+from minidl.ranks.share import SharedEvaluation
 
 from ..command import UsageError
 from ..options import Above, Among, AtLeast
@@ -85,7 +86,7 @@ def train(job: Job, photographs: Mapping[str, np.ndarray], test: Mapping[str, np
     model = settings.build().to(device)
     sigma = BLIND if settings.blind else settings.sigma
     patches = Patches(photographs, settings.patch, settings.batch, sigma, settings.seed)
-    watch = Watch(model, test, settings, device)
+    watch = watched(model, test, settings, device)
     job.begin()
     return job.fit(
         model, optim.Adam, lambda model, batch: squared_error(model, batch, device), patches,
@@ -99,17 +100,16 @@ def squared_error(model: Denoiser, batch: tuple[np.ndarray, np.ndarray], device:
     return F.mse_loss(model(noisy), clean)
 
 
-class Watch:
+def watched(model: Denoiser, test: Mapping[str, np.ndarray], settings: Settings, device: str) -> SharedEvaluation:
     """PSNR on the central crops of test images, to be looked at while training: nothing is chosen by it."""
+    pairs = []
+    for i, image in enumerate(test.values()):
+        centre = tuple(slice(max(n - WATCHED, 0) // 2, max(n - WATCHED, 0) // 2 + WATCHED) for n in image.shape)
+        clean = image[centre]
+        pairs.append((clean, add_noise(clean, settings.sigma, data.generator(settings.seed, WATCH, i))))
 
-    def __init__(self, model: Denoiser, test: Mapping[str, np.ndarray], settings: Settings, device: str):
-        self.model, self.device = model, device
-        self.pairs = []
-        for i, image in enumerate(test.values()):
-            centre = tuple(slice(max(n - WATCHED, 0) // 2, max(n - WATCHED, 0) // 2 + WATCHED) for n in image.shape)
-            clean = image[centre]
-            self.pairs.append((clean, add_noise(clean, settings.sigma, data.generator(settings.seed, WATCH, i))))
+    def measure(pair: tuple[np.ndarray, np.ndarray]) -> float:
+        clean, noisy = pair
+        return psnr(clean, denoise(model, noisy, device=device))
 
-    def __call__(self, step: int) -> dict[str, float]:
-        restored = ((clean, denoise(self.model, noisy, device=self.device)) for clean, noisy in self.pairs)
-        return {"test_psnr": float(np.mean([psnr(*pair) for pair in restored]))}
+    return SharedEvaluation(pairs, measure, lambda found: {"test_psnr": float(np.mean(found))})

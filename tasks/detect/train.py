@@ -85,15 +85,23 @@ def centred(images: np.ndarray) -> np.ndarray:
     return (images - np.float32(0.5)) / np.float32(0.25)
 
 
-class TargetBatches:
-    """``batches(step)``: `centred` training pictures (batch, 3, size, size), their targets, and the step."""
+class TargetBatches(data.RandomBatches):
+    """``batches(step)``: `centred` training pictures (batch, 3, size, size), their targets, and the generator that
+    draws a detector's samples."""
+
+    purpose = SAMPLES
 
     def __init__(self, settings: Settings):
-        self.pictures, self.batch = settings.pictures("train"), settings.batch
+        self.pictures, self.batch, self.seed = settings.pictures("train"), settings.batch, settings.seed
 
-    def __call__(self, step: int) -> tuple[np.ndarray, list[Target], int]:
-        images, targets = self.pictures.batch(step, self.batch)
-        return centred(images), targets, step
+    def size(self, step: int) -> int:
+        return self.pictures.count_of(step, self.batch)
+
+    def samples(
+        self, step: int, where: slice, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[Target], np.random.Generator]:
+        images, targets = self.pictures.batch(step, self.batch, where)
+        return centred(images), targets, rng
 
 
 def train(job: Job) -> nn.Module:
@@ -102,14 +110,14 @@ def train(job: Job) -> nn.Module:
     model = settings.build().to(device)
     job.begin()
     return job.fit(
-        model, optim.Adam, lambda model, batch: losses(model, *batch, settings.seed, device),
+        model, optim.Adam, lambda model, batch: losses(model, *batch, device),
         data.Prefetch(TargetBatches(settings)), warmup=settings.warmup, clip=CLIP,
         record=False,  # there are other boxes in every batch
     )  # fmt: skip
 
 
 def losses(
-    model: nn.Module, images: np.ndarray, targets: Sequence[Target], step: int, seed: int, device: str
+    model: nn.Module, images: np.ndarray, targets: Sequence[Target], rng: np.random.Generator, device: str
 ) -> dict[str, Tensor]:
-    """The named losses of a batch; what a detector samples depends on the seed and the step only."""
-    return model.losses(Tensor(to_device(images, device)), targets, data.generator(seed, SAMPLES, step))
+    """The named losses of a batch; `rng` draws what a detector samples."""
+    return model.losses(Tensor(to_device(images, device)), targets, rng)

@@ -50,15 +50,15 @@ def test_part() -> tuple[np.ndarray, np.ndarray]:
     return images[chosen], labels[chosen]
 
 
-def batch(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def batch(n: int, rng: np.random.Generator, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """n training images in [0, 1] and their labels: half are faces, an eighth lfw's others, the rest of photographs.
 
-    Each is changed as `augmented` says.
+    Each is changed as `augmented` says. first: the number of images before them in the same batch, to count eighths by.
     """
     images, labels = subset()
     train = split()[0]
     faces, others = (train[labels[train] == c] for c in (1, 0))
-    half, eighth = n // 2, n // 8
+    half, eighth = n // 2, (first + n) // 8 - first // 8
     drawn = [images[rng.choice(faces, half)], images[rng.choice(others, eighth)]]
     drawn.append(squares(n - half - eighth, rng))
     return augmented(np.concatenate(drawn), rng), np.repeat([1, 0], [half, n - half])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl import functional as F
 from minidl.device import to_device
+from minidl.ranks.shards import part
 
 from ..classify.evaluate import predict
 from ..options import Above, AtLeast, TaskSettings
@@ -47,19 +48,32 @@ class Settings(TaskSettings):
 Labelled = tuple[np.ndarray, np.ndarray]  # images in [0, 1], labels
 
 
-def batches(settings: Settings) -> Any:
-    """The function from a step to its batches, prepared: of faces, and of planted evidence for each seed."""
+class Batches:
+    """``batches(step)``: a batch of faces, and one of planted evidence for each seed, prepared."""
 
-    def batch(step: int) -> tuple[Labelled, list[Labelled]]:
-        squares = faces.batch(2 * settings.batch, data.generator(settings.seed, FACES, step))
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def size(self, step: int) -> int:
+        return self.settings.batch
+
+    def __call__(self, step: int) -> tuple[Labelled, list[Labelled]]:
+        return self.samples(step, slice(0, self.settings.batch))
+
+    def shard(self, step: int, shard: int, shards: int) -> tuple[Labelled, list[Labelled]]:
+        return self.samples(step, part(self.settings.batch, shard, shards), shard)
+
+    def samples(self, step: int, where: slice, *shard: int) -> tuple[Labelled, list[Labelled]]:
+        """Those in a slice of the batch. Classes are balanced over the whole of it, the rest is drawn by shard."""
+        s, count = self.settings, where.stop - where.start
+        squares = faces.batch(2 * count, data.generator(s.seed, FACES, step, *shard), 2 * where.start)
         pictures = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
+        for seed in range(s.seed, s.seed + s.seeds):
             rng = data.generator(seed, EVIDENCE, step)
-            scenes = evidence.scenes(evidence.balanced(settings.batch, rng), rng, test=False)
+            labels = evidence.balanced(s.batch, rng)[where]
+            scenes = evidence.scenes(labels, data.generator(seed, EVIDENCE, step, *shard) if shard else rng, test=False)
             pictures.append((prepared(scenes.images), scenes.labels))
         return (prepared(squares[0]), squares[1]), pictures
-
-    return batch
 
 
 def train(job: Job) -> Networks:
@@ -67,7 +81,7 @@ def train(job: Job) -> Networks:
     networks, device = job.settings.build().to(job.device), job.device
     job.begin()
     return job.fit(
-        networks, optim.Adam, lambda networks, batch: terms(networks, *batch, device), batches(job.settings),
+        networks, optim.Adam, lambda networks, batch: terms(networks, *batch, device), Batches(job.settings),
         warmup=WARMUP,
     ).eval()  # fmt: skip
 

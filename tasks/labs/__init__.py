@@ -55,4 +55,5 @@ def learn(
         return batches(t)
 
     schedule = optim.warmup(optim.cosine(lr, steps), warmup)
-    fit(net, optimiser(net.parameters(), lr), loss, batch, steps, schedule=schedule, progress=False, **options)
+    alone = {"progress": False, "ranks": "alone"}
+    fit(net, optimiser(net.parameters(), lr), loss, batch, steps, schedule=schedule, **alone, **options)

@@ -16,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from minidl.files.atomic import replacing
+from minidl.ranks.group import connect
+from minidl.ranks.share import on_first
 
 from .. import labs
 from ..command import Parser, UsageError, progress, suggestion, writable
@@ -56,9 +58,12 @@ def main(argv: list[str]) -> int:
 
 
 def conduct(lab: ModuleType, program: str, out: str, argv: list[str]) -> None:
-    """Run one lab with the options in `argv`; `out` is where results go unless they say otherwise."""
+    """Run one lab with the options in `argv`; `out` is where results go unless they say otherwise.
+
+    Of several ranks on the first: a lab compares small networks, whose numbers are to be those of one process.
+    """
     options = parser(lab, program, out).parse_args(argv)
-    run(lab, chosen(lab, options), writable(options.out), options.quiet)
+    on_first(connect(), run, lab, chosen(lab, options), writable(options.out), options.quiet)
 
 
 def _list(known: list[str]) -> Parser:

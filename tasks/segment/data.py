@@ -77,35 +77,41 @@ def standardised(image: np.ndarray) -> np.ndarray:
     return (image - image.mean()) / max(float(image.std()), 1e-3)
 
 
-class Patches:
-    """``patches(step)`` is that step's batch: images (N, C, size, size), labels (N, size, size), weights or None.
+class Patches(data.RandomBatches):
+    """``patches(step)`` is that step's batch: images (N, C, side, side), labels (N, side, side), weights or None.
 
     Each patch is cut anywhere from a picture, deformed, turned and mirrored at random, made lighter or darker, and
     given a little noise. The weights of its pixels, where cells are to be told apart, are moved along with it:
     `border_weights` with w0 = `border`.
     """
 
-    def __init__(self, part: MaskPart, size: int, batch: int, *, elastic: float, border: float | None, seed: int):
-        self.part, self.size, self.batch, self.elastic, self.seed = part, size, batch, elastic, seed
+    purpose = PATCHES
+
+    def __init__(self, part: MaskPart, side: int, batch: int, *, elastic: float, border: float | None, seed: int):
+        self.part, self.side, self.batch, self.elastic, self.seed = part, side, batch, elastic, seed
         for name, image in zip(part.names, part.images):
-            if min(image.shape[1:]) < size:
-                raise ValueError(f"{name} is smaller than a patch of {size}x{size}; use a smaller --patch")
+            if min(image.shape[1:]) < side:
+                raise ValueError(f"{name} is smaller than a patch of {side}x{side}; use a smaller --patch")
         self.maps = [standardised(image) for image in part.images]
         self.weighted = border is not None
         if self.weighted:  # as one more channel, last
             weights = (border_weights(cells, w0=border)[None] for cells in part.instances)
             self.maps = [np.concatenate(pair) for pair in zip(self.maps, weights)]
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        rng = data.generator(self.seed, PATCHES, step)
-        pairs = [self._patch(int(i), rng) for i in rng.integers(len(self.maps), size=self.batch)]
+    def size(self, step: int) -> int:
+        return self.batch
+
+    def samples(
+        self, step: int, where: slice, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        pairs = [self._patch(int(i), rng) for i in rng.integers(len(self.maps), size=where.stop - where.start)]
         maps, labels = (np.stack(arrays) for arrays in zip(*pairs))
         images = maps[:, :-1] if self.weighted else maps
         return _relit(images, rng), labels.astype(np.int64), maps[:, -1] if self.weighted else None
 
     def _patch(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        top, left = (int(rng.integers(n - self.size + 1)) for n in self.part.labels[i].shape)
-        area = (slice(top, top + self.size), slice(left, left + self.size))
+        top, left = (int(rng.integers(n - self.side + 1)) for n in self.part.labels[i].shape)
+        area = (slice(top, top + self.side), slice(left, left + self.side))
         return augmented(self.maps[i][:, *area], self.part.labels[i][area], rng=rng, sigma=self.elastic)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl import Tensor, data, nn, optim
 from minidl.device import to_device
+from minidl.ranks.share import SharedEvaluation
 
 from ..command import UsageError
 from ..options import Above, Among, AtLeast
@@ -20,7 +21,7 @@ from ..run import Job, load_state, read_state
 from ..stacks import as_pages, pages
 from . import folder, metrics
 from .data import IGNORED, WEIGHTS, MaskDataset, MaskPart, Patches
-from .inference import segment
+from .inference import probabilities
 from .losses import LOSSES
 from .pairs import Checkup, pairs
 from .unet import UNet
@@ -146,7 +147,7 @@ def train(job: Job, dataset: MaskDataset) -> UNet:
     job.write_classes(dataset.classes)
     return job.fit(
         model, optim.Adam, lambda model, batch: loss_of(model, *batch, s.loss, device), data.Prefetch(patches),
-        warmup=s.warmup, evaluate=watch(model, dataset, device, s.steps * s.batch * s.patch**2 // WATCHED),
+        warmup=s.warmup, evaluate=watched(model, dataset, device, s.steps * s.batch * s.patch**2 // WATCHED),
     )  # fmt: skip
 
 
@@ -159,19 +160,22 @@ def loss_of(
     return LOSSES[loss](logits, to_device(labels, device), ignore_index=IGNORED, **extra)
 
 
-def watch(model: UNet, dataset: MaskDataset, device: str, most: int) -> Callable[[int], dict[str, float]]:
+def watched(model: UNet, dataset: MaskDataset, device: str, most: int) -> SharedEvaluation:
     """What is looked at while training: the mean Dice of the foreground of as many pictures as have `most` pixels.
 
     Nothing is chosen by it.
     """
     part, name = (dataset.test, "test") if dataset.validation is None else (dataset.validation, "validation")
-    part = first_pictures(part, most)
+    part, classes = first_pictures(part, most), len(dataset.classes)
 
-    def score(step: int) -> dict[str, float]:
-        predicted = segment(model, part, device, average=False)
-        return {f"{name}_dice": foreground_dice(predicted, part, len(dataset.classes))}
+    def measure(i: int) -> list[list[int]]:
+        predicted = probabilities(model, part.images[i], device, average=False).argmax(axis=0)
+        return metrics.confusion(predicted, part.labels[i], classes, ignore_index=IGNORED).tolist()
 
-    return score
+    def summary(found: list) -> dict[str, float]:
+        return {f"{name}_dice": of_foreground(np.sum(found, axis=0))}
+
+    return SharedEvaluation(range(len(part.images)), measure, summary)
 
 
 def first_pictures(part: MaskPart, most: int) -> MaskPart:
@@ -186,7 +190,12 @@ def pooled(predictions: list[np.ndarray], part: MaskPart, classes: int) -> np.nd
     return sum(metrics.confusion(p, t, classes, ignore_index=IGNORED) for p, t in pairs)
 
 
-def foreground_dice(probabilities: list[np.ndarray], part: MaskPart, classes: int) -> float:
-    """The mean over the classes but the background that occur of the Dice of all pixels."""
-    scores = metrics.dice(pooled([p.argmax(axis=0) for p in probabilities], part, classes))[1:]
+def foreground_dice(predictions: list[np.ndarray], part: MaskPart, classes: int) -> float:
+    """That of all pixels of all pictures: see `of_foreground`."""
+    return of_foreground(pooled([p.argmax(axis=0) for p in predictions], part, classes))
+
+
+def of_foreground(confusion: np.ndarray) -> float:
+    """The mean of the Dice of the classes that occur, but for the background."""
+    scores = metrics.dice(confusion)[1:]
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0

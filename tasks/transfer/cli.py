@@ -8,13 +8,17 @@ from dataclasses import asdict, fields
 from functools import partial
 from math import ceil
 
+from minidl import nn
+from minidl.ranks.group import Alone
+from minidl.ranks.share import on_first
+
 from .. import command
 from ..classify import MODELS
 from ..classify.evaluate import accuracy_line, table, tested
 from ..command import Parser, UsageError, writable
 from ..frame import Task
 from ..options import add_settings, given
-from ..run import CLASSES, Job, resumable
+from ..run import CLASSES, Job, known_shards, resumable
 from . import compare, figure, photographs
 from .compare import Comparison
 from .methods import METHODS
@@ -58,20 +62,27 @@ class Transfer(Task):
         if hasattr(options, "data"):
             if idle := stated(options, of_digits - of_photographs) + ["--resume"] * options.resume:
                 raise UsageError(f"{', '.join(idle)} cannot be with --data; leave one of them out")
-            learn_photographs(Own(**given(Own, options)).completed(), options)
         elif idle := stated(options, of_photographs - of_digits):
             raise UsageError(f"{', '.join(idle)}: for your own photographs; name their folder with --data")
-        return hasattr(options, "data")
+        return False
 
-    def run(self, options: argparse.Namespace) -> None:
-        """Pretrain, compare, print the table; leave it, the numbers and the figure in --out."""
+    def run(self, options: argparse.Namespace, group: Alone) -> None:
+        """Pretrain, compare, print the table; leave it, the numbers and the figure in --out. Or learn photographs."""
+        if hasattr(options, "data"):
+            learn_photographs(Own(**given(Own, options)).completed(), options, group)
+            return
         source, settings = self.chosen(options), Comparison(**given(Comparison, options))
-        device = command.device(options.device)  # before --out is made
-        job = Job(source, writable(options.out), device, options.resume, options.quiet)
+        shards, device = known_shards(options, group), command.device(options.device)  # before --out is made
+        job = Job(source, writable(options.out), device, options.resume, options.quiet, group, shards)
         start = time.perf_counter()
         with resumable(self.program, job.out):
             model = pretrain(job)
-            numbers = compare.measure(model, source, settings, job.device, job.progress)
+            numbers = compare.measure(model, source, settings, job.device, job.progress, group)
+        on_first(group, self.show, job, settings, numbers, start)
+
+    def show(self, job: Job, settings: Comparison, numbers: dict, start: float) -> None:
+        """Leave the table, the numbers and the figure."""
+        source = job.settings
         job.table([compare.table(numbers)])
         content = {"pretraining": asdict(source), "comparison": asdict(settings), "numbers": numbers}
         job.write_json("numbers.json", content)
@@ -84,7 +95,7 @@ def stated(options: argparse.Namespace, names: set[str]) -> list[str]:
     return [f"--{name}" for name in sorted(names) if hasattr(options, name)]
 
 
-def learn_photographs(own: Own, options: argparse.Namespace) -> None:
+def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> None:
     """Learn the classes of a folder by --method; print accuracy and confusion; leave weights and figure in --out."""
     method = getattr(options, "method", "frozen")
     methods = list(METHODS) if method == "all" else [method]
@@ -92,21 +103,26 @@ def learn_photographs(own: Own, options: argparse.Namespace) -> None:
     progress = partial(command.progress, quiet=options.quiet)
     part, names = photographs.read(own, progress)
     parts = photographs.three_parts(part, own.seed)
-    task = Photographs(own, parts, len(names), device, progress, options.quiet)
-    title, test = photographs.describe(own, parts), parts[2]
+    task = Photographs(own, parts, len(names), device, progress, options.quiet, group, options.shards)
+    title, test, results, written = photographs.describe(own, parts), parts[2], {}, []
     print("\n".join(filter(None, [title, photographs.note(own, methods)])))
-    results, written = {}, []
-    for method in methods:
-        model, validation = task.learned(method)
+
+    def show(method: str, model: nn.Module, validation: float) -> None:
         with progress("testing", ceil(len(test.labels) / own.batch)) as step:
             results[method] = result = tested(model, test, own.batch, device=device, show=step)
         print(f"{METHODS[method]}: {accuracy_line(result)}; {validation:.2%} of those it was chosen by")
         print(table(result, names))
         written.append(photographs.save(model, method, names, out).name)
-    figure.confusions(out / "photographs.png", results, names, title)
-    print(f"in {out}: {', '.join(written)}, {CLASSES}, photographs.png; to use one:")
-    files = f"--weights {out / written[-1]} --classes {out / CLASSES}" + (f" --bits {own.bits}" if own.bits else "")
-    print(f"python -m tasks classify --model {own.model} {files} --image FILE")
+
+    def conclude() -> None:
+        figure.confusions(out / "photographs.png", results, names, title)
+        print(f"in {out}: {', '.join(written)}, {CLASSES}, photographs.png; to use one:")
+        files = f"--weights {out / written[-1]} --classes {out / CLASSES}" + (f" --bits {own.bits}" if own.bits else "")
+        print(f"python -m tasks classify --model {own.model} {files} --image FILE")
+
+    for method in methods:
+        on_first(group, show, method, *task.learned(method))
+    on_first(group, conclude)
 
 
 main = Transfer().main

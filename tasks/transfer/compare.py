@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from minidl import data, nn
+from minidl.ranks.group import Alone
+from minidl.ranks.share import share
 
 from ..classify.data import Part, PictureBatches
 from ..classify.evaluate import tested
-from ..command import UsageError, each
+from ..command import UsageError
 from ..options import TaskSettings
 from .methods import METHODS, FeatureBatches, features, freeze, layer, learn, replace_head, thaw
 from .source import Pretraining
@@ -76,19 +79,29 @@ class Learner:
         """
         settings, labelled = self.settings, self.pool[chosen]
         batches = PictureBatches(labelled, settings.few, shift=0, mirror=False, seed=seed)
-        rng = data.generator(seed, HEAD)
+        rng, how = data.generator(seed, HEAD), {"device": self.device, "progress": False, "ranks": "alone"}
         if method == "scratch":
             model = self.source.build(self.classes, rng).to(self.device)
         else:
             model = self.pretrained(rng)
             first = FeatureBatches(self.features[chosen], labelled.labels, settings.few, seed=seed)
             lr = rate if method == "frozen" else head_rate
-            learn(layer(model), first, lr, settings.head, device=self.device, progress=False)
+            learn(layer(model), first, lr, settings.head, **how)
             if method == "frozen":
                 return model
             thaw(model)
-        learn(model, batches, rate, settings.tune, device=self.device, progress=False)
+        learn(model, batches, rate, settings.tune, **how)
         return model
+
+    def accuracy(self, asked: tuple[str, int, float, float, int], test: Part | None = None) -> float:
+        """That of a run on the test part, or on the pictures of the pool whose labels were not drawn.
+
+        asked: method, labels per class, rate, rate of the head, seed.
+        """
+        method, count, *rates, seed = asked
+        labelled, others = draw(self.pool.labels, count, seed)
+        model = self(method, labelled, *rates, seed)
+        return tested(model, test or self.pool[others], 128, device=self.device).accuracy
 
     def pretrained(self, rng: np.random.Generator) -> nn.Module:
         """The pretrained network, frozen, with a new head."""
@@ -101,9 +114,11 @@ class Learner:
 
 
 def measure(
-    pretrained: nn.Module, source: Pretraining, settings: Comparison, device: str, progress: Callable
-) -> dict[str, Any]:
-    """Accuracies of every method, number of labels and run, as plain numbers."""
+    pretrained: nn.Module, source: Pretraining, settings: Comparison, device: str, progress: Callable,
+    group: Alone | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Accuracies of every method, number of labels and run, as plain numbers. Each run is on one rank of the group."""
+    group = group or Alone()
     pool, test, names = source.target()
     numbers = sorted(set(settings.labels))
     draw(pool.labels, numbers[-1], 0)  # or too many would be found out after minutes
@@ -114,29 +129,19 @@ def measure(
         for count in numbers:
             head_rate = 0.0  # chosen for the frozen network, before the fine-tuned one needs it
             for method in METHODS:
-                tried = [[rate, pilots(learner, method, count, rate, head_rate, step)] for rate in RATES[method]]
+                pilots = range(PILOT + source.seed, PILOT + source.seed + settings.pilots)
+                asked = [(method, count, rate, head_rate, seed) for rate in RATES[method] for seed in pilots]
+                found = iter(share(group, learner.accuracy, asked, step))
+                tried = [[rate, float(np.mean([next(found) for _ in pilots]))] for rate in RATES[method]]
                 rate = max(tried, key=lambda pair: pair[1])[0]
                 head_rate = rate if method == "frozen" else head_rate
-                accuracies = []
-                for seed in each(range(source.seed, source.seed + settings.runs), step):
-                    labelled, _ = draw(pool.labels, count, seed)
-                    model = learner(method, labelled, rate, head_rate, seed)
-                    accuracies.append(tested(model, test, 128, device=device).accuracy)
+                seeds = range(source.seed, source.seed + settings.runs)
+                asked = [(method, count, rate, head_rate, seed) for seed in seeds]
+                accuracies = share(group, partial(learner.accuracy, test=test), asked, step)
                 points.append(
                     {"labels": count, "method": method, "rate": rate, "tried": tried, "accuracies": accuracies}
                 )
     return {"source": source.source, "new": names, "tested": len(test.labels), "points": points}
-
-
-def pilots(learner: Learner, method: str, count: int, rate: float, head_rate: float, step: Callable) -> float:
-    """The mean accuracy with a rate on the pictures of the pool whose labels were not drawn."""
-    pool, found = learner.pool, []
-    for pilot in each(range(learner.settings.pilots), step):
-        seed = learner.source.seed + PILOT + pilot
-        labelled, others = draw(pool.labels, count, seed)
-        model = learner(method, labelled, rate, head_rate, seed)
-        found.append(tested(model, pool[others], 128, device=learner.device).accuracy)
-    return float(np.mean(found))
 
 
 # --- what is to be seen

@@ -12,6 +12,7 @@ import numpy as np
 
 import minidl as md
 from minidl import data, nn
+from minidl.ranks.group import Alone
 
 from ..classify import MODELS
 from ..classify.data import Part, PictureBatches, Reader
@@ -133,6 +134,8 @@ class Photographs:
     device: str
     progress: Callable
     quiet: bool
+    group: Alone
+    shards: int | None
     head: Best | None = None  # trained when it is first needed: it serves frozen features and fine-tuning
 
     def learned(self, method: str) -> tuple[nn.Module, float]:
@@ -170,7 +173,7 @@ class Photographs:
         with self.progress("training the head", len(HEAD_RATES)) as step:
             for rate in each(HEAD_RATES, step):
                 top.load_state_dict(first)
-                learn(top, batches, rate, HEAD_STEPS, device=self.device, progress=False)
+                learn(top, batches, rate, HEAD_STEPS, device=self.device, progress=False, ranks="alone")
                 best(HEAD_STEPS)
         return best
 
@@ -184,7 +187,7 @@ class Photographs:
         epoch = len(batches.order)
         learn(
             model, batches, self.own.lr or RATES[method], self.own.epochs * epoch, device=self.device,
-            evaluate=best, evaluate_every=epoch, progress=not self.quiet,
+            evaluate=best, evaluate_every=epoch, progress=not self.quiet, ranks=self.group, shards=self.shards,
         )  # fmt: skip
         model.load_state_dict(best.state)
         return best.key[0]

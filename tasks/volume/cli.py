@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from minidl.ranks.group import Alone
+from minidl.ranks.share import on_first
+
 from .. import command
 from ..command import Parser, progress, writable
 from ..frame import Task
-from ..run import SETTINGS, Job, resumable
+from ..run import SETTINGS, Job, known_shards, resumable
 from . import memory
 from .data import TEST, TRAIN, generated, read_volumes, split, volume_files
 from .report import report, together
@@ -47,13 +50,13 @@ class VolumeTask(Task):
             print(memory.report(self.chosen(options)))
         return options.memory
 
-    def run(self, options: argparse.Namespace) -> None:
+    def run(self, options: argparse.Namespace, group: Alone) -> None:
         """For each seed: train all rows, report; then all seeds together."""
-        settings, device = self.chosen(options), command.device(options.device)
+        settings, shards, device = self.chosen(options), known_shards(options, group), command.device(options.device)
         volumes = read_own(settings, options.quiet) if settings.data is not None else None
-        job = Job(settings, writable(options.out), device, options.resume, options.quiet)
+        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards)
         job.begin()
-        if not job.resume:  # or a later --resume would take what an earlier run has left for its own
+        if group.first and not job.resume:  # or a later --resume would take what an earlier run has left for its own
             for left in job.out.glob("seed-*/*.npz"):
                 left.unlink()
         of_seeds = []
@@ -63,9 +66,9 @@ class VolumeTask(Task):
             train, test = generate_both(of_seed) if volumes is None else split(volumes, seed)
             with resumable(self.program, job.out):
                 trained = train_rows(of_seed, train)
-            of_seeds.append(report(trained, of_seed, test))
-        if len(of_seeds) > 1:
-            together(of_seeds, job)
+            on_first(group, lambda *trained: of_seeds.append(report(*trained)), trained, of_seed, test)
+        if settings.seeds > 1:
+            on_first(group, together, of_seeds, job)
 
 
 def generate_both(job: Job) -> tuple[list[Volume], list[Volume]]:

@@ -108,17 +108,21 @@ def masks(labels: np.ndarray) -> np.ndarray:
     return np.stack([labels == i + 1 for i in range(len(ORGANS))])[None].astype(np.float32)
 
 
-class VolumeBatches:
+class VolumeBatches(data.RandomBatches):
     """``batches(step)``: that step's volumes, each mirrored along a random choice of axes."""
+
+    purpose = FLIPS
 
     def __init__(self, volumes: Sequence[Volume], batch: int, seed: int):
         self.volumes, self.seed = volumes, seed
         self.order = data.Batches(len(volumes), min(batch, len(volumes)), seed=seed, drop_last=True)
 
-    def __call__(self, step: int) -> list[Volume]:
-        rng = data.generator(self.seed, FLIPS, step)
+    def size(self, step: int) -> int:
+        return self.order.size(step)
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> list[Volume]:
         batch = []
-        for i in self.order(step):
+        for i in self.order(step)[where]:
             flip = tuple(slice(None, None, 1 if keep else -1) for keep in rng.integers(2, size=3))
             batch.append(Volume(*(np.ascontiguousarray(array[flip]) for array in self.volumes[i])))
         return batch

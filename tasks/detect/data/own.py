@@ -129,21 +129,27 @@ class Own:
         self.swapped = mirrored(source.used.points)
         self.pictures = divided(source.used, source.split, seed)[part]
         self._read = lru_cache(KEPT)(self._fitted)
+        self._order = lru_cache(1)(lambda n: data.Batches(len(self), n, seed=seed))
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
-        """Float32 (n, 3, size, size) in [0, 1] and the targets; fewer at the end of the pictures.
+    def count_of(self, step: int, n: int) -> int:
+        """How many pictures `batch` gives: fewer than n at the end of the pictures."""
+        return self._order(n).size(step)
+
+    def batch(self, step: int, n: int, where: slice = slice(None)) -> tuple[np.ndarray, list[Target]]:
+        """Float32 (n, 3, size, size) in [0, 1] and the targets, or those `where` among them; fewer at the end of the
+        pictures.
 
         For training, in the order of the epoch, and half of them mirrored: the seed and the step decide.
         """
         if self.part == "test":
-            pairs = [self._read(i) for i in range(step * n, min((step + 1) * n, len(self)))]
+            pairs = [self._read(i) for i in range(step * n, min((step + 1) * n, len(self)))[where]]
         else:
-            chosen = data.Batches(len(self), n, seed=self.seed)(step)
+            chosen = self._order(n)(step)
             turned = data.generator(self.seed, FLIPS, step).integers(2, size=len(chosen))
-            pairs = [self._turned(int(i), bool(turn)) for i, turn in zip(chosen, turned)]
+            pairs = [self._turned(int(i), bool(turn)) for i, turn in zip(chosen[where], turned[where])]
         return np.stack([image for image, _ in pairs]), [target for _, target in pairs]
 
     def _fitted(self, i: int) -> tuple[np.ndarray, Target]:

@@ -71,9 +71,14 @@ class Pictures:
         """Of the objects that `fitting` gave, and their visible pixels (K, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} makes no pictures")
 
-    def batch(self, step: int, n: int) -> tuple[np.ndarray, list[Target]]:
-        """Pictures step * n to step * n + n - 1, float32 (n, 3, size, size), and their targets."""
-        images, targets = zip(*(self(step * n + i) for i in range(n)))
+    def count_of(self, step: int, n: int) -> int:
+        """How many pictures `batch` gives."""
+        return n
+
+    def batch(self, step: int, n: int, where: slice = slice(None)) -> tuple[np.ndarray, list[Target]]:
+        """Pictures step * n to step * n + n - 1, or those `where` among them, float32 (n, 3, size, size), and their
+        targets."""
+        images, targets = zip(*(self(i) for i in range(step * n, (step + 1) * n)[where]))
         return np.stack(images), list(targets)
 
 

@@ -56,10 +56,9 @@ def test_every_model_trains_on_the_scenes_and_detects_in_them(name):
     model = settings.build()
     again = settings.build().state_dict()
     assert all(np.array_equal(array, again[key]) for key, array in model.state_dict().items())
-    images, targets, step = train.TargetBatches(settings)(1)
-    assert step == 1 and images.shape == (2, 3, report.SIDE, report.SIDE)
-    losses = train.losses(model, images, targets, step, settings.seed, "cpu")
-    same = train.losses(model, images, targets, step, settings.seed, "cpu")
+    batches = train.TargetBatches(settings)
+    assert batches(1)[0].shape == (2, 3, report.SIDE, report.SIDE)
+    losses, same = (train.losses(model, *batches(1), "cpu") for _ in range(2))
     assert {k: v.item() for k, v in losses.items()} == {k: v.item() for k, v in same.items()}
     sum(losses.values()).backward()
     assert any(p.grad is not None and p.grad.data.any() for p in model.parameters())
@@ -227,11 +226,12 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
     assert run(*argv, "--out", tmp_path / "straight") == 0
     whole, trained = train.losses, []
 
-    def interrupted(model, images, targets, step, *rest):
+    def interrupted(model, images, targets, rng, device):
+        _, step = rng.bit_generator.seed_seq.spawn_key  # of (purpose, step)
         trained.append(step)
         if trained == [0, 1]:
             ctrl_c()
-        return whole(model, images, targets, step, *rest)
+        return whole(model, images, targets, rng, device)
 
     out = tmp_path / "stopped"
     monkeypatch.setattr(train, "losses", interrupted)

@@ -101,10 +101,10 @@ def test_a_run_that_stops_and_goes_on_ends_as_one_that_does_not(tmp_path, no_rep
     assert run(*TINY, "--out", whole) == 0
     drawn = faces.batch
 
-    def stop(n, rng):
+    def stop(n, rng, first):
         if (parts / "log.jsonl").read_text().count("\n") == 3:
             raise KeyboardInterrupt("stopped")
-        return drawn(n, rng)
+        return drawn(n, rng, first)
 
     monkeypatch.setattr(faces, "batch", stop)
     assert run(*TINY, "--out", parts) == 130
