@@ -86,21 +86,13 @@ class Patches(data.RandomBatches):
         weights = np.sqrt([image.size for image in self.images])
         self.chance = weights / weights.sum()
 
-<<<<<<< HEAD
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = data.generator(self.seed, PATCHES, step)
-        chosen = rng.choice(len(self.images), self.batch, p=self.chance)
-        clean = np.stack([turned(crop(self.images[i], self.size, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
-        sigma = rng.uniform(*self.sigma, (self.batch, 1, 1, 1)).astype(np.float32) / 255
-=======
     def size(self, step: int) -> int:
         return self.batch
 
     def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.choice(len(self.images), where.stop - where.start, p=self.chance)
-        clean = np.stack([_turned(crop(self.images[i], self.side, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+        clean = np.stack([turned(crop(self.images[i], self.side, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
         sigma = rng.uniform(*self.sigma, (len(chosen), 1, 1, 1)).astype(np.float32) / 255
->>>>>>> 2352c46 (Train tasks on several ranks: --ranks and --shards, shards made alone, evaluation shared, the first rank writes)
         return clean + sigma * rng.standard_normal(clean.shape, dtype=np.float32), clean
 
 

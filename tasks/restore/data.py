@@ -16,11 +16,13 @@ WEIGHTS, PATCHES, TEST_HOLES, JUDGE = range(5, 9)  # keep the draws for each pur
 Batch = tuple[np.ndarray, np.ndarray]  # what the network is given, and the photograph; (N, C, H, W)
 
 
-class Patches:
+class Patches(data.RandomBatches):
     """``patches(step)`` is that step's batch: what `damage` makes of clean patches, and these, (batch, 1, size, size).
 
     Each patch is cut anywhere from an image drawn by the root of its area, turned and mirrored at random.
     """
+
+    purpose = PATCHES
 
     def __init__(
         self, images: Mapping[str, np.ndarray], size: int, batch: int, damage: Callable[..., np.ndarray], seed: int
@@ -35,11 +37,11 @@ class Patches:
         weights = np.sqrt([image.size for image in self.images])
         self.chance = weights / weights.sum()
 
-    def __call__(self, step: int) -> Batch:
-        return self.drawn(data.generator(self.seed, PATCHES, step), self.batch)
-
     def size(self, step: int) -> int:
         return self.batch
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> Batch:
+        return self.drawn(rng, where.stop - where.start)
 
     def drawn(self, rng: np.random.Generator, count: int) -> Batch:
         chosen = rng.choice(len(self.images), count, p=self.chance)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl import data, nn
+from minidl.ranks.group import Alone
 
 from .. import tiles
 from ..command import each
@@ -107,6 +109,7 @@ def enlarging(model: Enlarger, job: Job, test: Images) -> Iterator[Comparison]:
 def with_adversarial_term(model: nn.Module, job: Job, photographs: Images, test: Images) -> Sequence[str]:
     """A table: of the network without the term and with each weight, the PSNR on patches of test images and how often
     a referee takes them for photographs. Leaves the figure."""
+    job = replace(job, group=Alone(), shards=1)  # it is the first rank that reports
     referee = Referee(job, model, photographs)
     networks = {"without": model}
     for weight in job.settings.adversarial:
