@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -32,6 +31,5 @@ def connected(options: Namespace) -> Iterator[Alone]:
         yield group
         return
     options.quiet = True
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield group

@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.data import image_files
 from minidl.files.atomic import replacing
+from minidl.ranks.group import Alone
 
 from ..command import Parser, UsageError, progress, whole
 from ..denoise.data import TEST, TRAIN, photographs, read_files
@@ -59,10 +60,10 @@ class Compress(Task):
         add("files", nargs="*", metavar="FILE", help=f"a picture and the {SUFFIX} to write, or the other way round")
         add("--quality", type=whole(0), default=2, metavar="N", help=f"0, the best, to {len(STEPS) - 1} (2)")
 
-    def run(self, options: argparse.Namespace) -> None:
+    def run(self, options: argparse.Namespace, group: Alone) -> None:
         if options.files and not options.checkpoint:
             options.checkpoint = TRAINED
-        super().run(options)
+        super().run(options, group)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> Asked | None:
         """The files, read. Raises UsageError unless one is a picture and one is compressed."""

@@ -14,9 +14,11 @@ from .model import CHANNELS, SIDE, STEPS
 WEIGHTS, PATCHES = range(20, 22)  # keep the draws for each purpose apart
 
 
-class Patches:
+class Patches(data.RandomBatches):
     """``patches(step)``: clean patches (batch, 1, size, size), qualities (batch, len(STEPS)) one-hot, their steps
     (batch, 1, 1, 1), and uniform noise of one step (batch, 64, size / 8, size / 8); all float32."""
+
+    purpose = PATCHES
 
     def __init__(self, images: Mapping[str, np.ndarray], size: int, batch: int, seed: int):
         for name, image in images.items():
@@ -29,12 +31,15 @@ class Patches:
         weights = np.sqrt([image.size for image in self.images])
         self.chance = weights / weights.sum()
 
-    def __call__(self, step: int) -> tuple[np.ndarray, ...]:
-        rng = data.generator(self.seed, PATCHES, step)
-        chosen = rng.choice(len(self.images), self.batch, p=self.chance)
+    def size(self, step: int) -> int:
+        return self.batch
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        n = where.stop - where.start
+        chosen = rng.choice(len(self.images), n, p=self.chance)
         clean = np.stack([turned(crop(self.images[i], self.patch, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
-        qualities = rng.integers(len(STEPS), size=self.batch)
+        qualities = rng.integers(len(STEPS), size=n)
         one_hot = np.eye(len(STEPS), dtype=np.float32)[qualities]
         steps = np.array(STEPS, np.float32)[qualities].reshape(-1, 1, 1, 1)
-        noise = rng.random((self.batch, CHANNELS, self.patch // SIDE, self.patch // SIDE), np.float32) - np.float32(0.5)
+        noise = rng.random((n, CHANNELS, self.patch // SIDE, self.patch // SIDE), np.float32) - np.float32(0.5)
         return clean, one_hot, steps, noise

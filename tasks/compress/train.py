@@ -15,6 +15,7 @@ from minidl import Tensor, data, load_weights, optim
 from minidl.device import to_device
 from minidl.files.atomic import replacing
 from minidl.files.weights import npz
+from minidl.ranks.share import on_first
 
 from ..command import UsageError
 from ..options import Above, AtLeast
@@ -78,7 +79,7 @@ def train(job: Job, photographs: Mapping[str, np.ndarray]) -> Autoencoder:
         model, optim.Adam, lambda model, batch: rate_and_distortion(model, batch, job.device), data.Prefetch(patches),
         warmup=0.05, clip=1.0,
     )  # fmt: skip
-    write_tables(job, model, photographs)
+    on_first(job.group, write_tables, job, model, photographs)
     return model
 
 

@@ -18,6 +18,7 @@ from minidl.ranks.share import SharedEvaluation, on_first, share
 from minidl.training.checkpoint import load_tree
 from tasks.classify import evaluate
 from tasks.classify.data import Part, PictureBatches
+from tasks.compress.data import Patches as CompressPatches
 from tasks.denoise.data import Patches
 from tasks.detect.train import Settings as Detect
 from tasks.detect.train import TargetBatches
@@ -46,6 +47,7 @@ MAKE = {
     "detect": lambda: TargetBatches(Detect(batch=N, seed=3)),
     "interpret": lambda: interpret.Batches(interpret.Settings(batch=N, seeds=2)),
     "restore": lambda: Restore(batch=N, patch=16).patches(PICTURES),
+    "compress": lambda: CompressPatches(PICTURES, 16, N, 3),
     "order": lambda: data.Batches(12, N, seed=3),  # whose third batch has two
 }
 
