@@ -12,6 +12,7 @@ TASKS = {
     "compress": "tasks.compress",
     "denoise": "tasks.denoise",
     "detect": "tasks.detect",
+    "features": "tasks.features",
     "instances": "tasks.detect.instances",
     "interpret": "tasks.interpret",
     "labs": "tasks.labs",

@@ -120,7 +120,8 @@ class Task:
             from minidl.onnx.save.file import package
 
             package()  # before anything that takes long
-        model = self.load(settings, options.checkpoint).to(device) if options.checkpoint else None
+        checkpoint = vars(options).get("checkpoint")
+        model = self.load(settings, checkpoint).to(device) if checkpoint else None
         alone = model is not None and (asked is not None or onnx is not None)
         data = None if alone else self.read(settings, options, model)
         job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards)
