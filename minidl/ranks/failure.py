@@ -3,42 +3,28 @@ of all is shown once; and a rank that is done waits, asleep, for the others."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from .news import FAILED, LEFT, RanksError
+from .watch import DONE, DYING, SAID
 
 GRACE = 2.0  # seconds in which the other ranks may come to the same error
-DYING = 3.0  # seconds in which a launcher ends a job by itself
-
-Show = Callable[[str], None]
 
 
-def prepare(group: Any) -> None:
-    """From here on, this rank ends as this file says."""
-    sys.excepthook = _excepthook(group)
-    atexit.register(leave, group)
-    if not group.first:  # what the first one warns of, they would all warn of
-        import warnings
-
-        warnings.showwarning = lambda *_, **__: None
-
-
-def report(group: Any, error: BaseException, code: int, show: Show) -> None:
+def report(group: Any, error: BaseException, code: int, show: Callable[[str], None]) -> None:
     """Show the error that this rank ends with: of all who end with one, the first does.
 
     show: called with "", or with "rank 2 of 4: " if not all end with one of its type. If some go on, the job is ended
     with this exit code, and this does not return.
     """
     _ignore(signal.SIGINT, signal.SIGTERM)
+    group.watch.tell(SAID)
     news, kind = group.news, type(error).__name__
     news.tell(FAILED, kind)
     news.hear_for(GRACE, lambda: len(news.failed) == group.size - 1 or bool(news.left))
@@ -48,14 +34,7 @@ def report(group: Any, error: BaseException, code: int, show: Show) -> None:
     if len(news.failed) < group.size - 1:
         if group.rank > min(news.failed, default=group.size):
             time.sleep(DYING)  # the one that has shown its error ends the job
-        group.abort(code)
-
-
-def lost(group: Any, rank: int) -> None:
-    """Say that a rank has ended without a word, and end the job if the launcher does not."""
-    print(f"minidl: error: {group.news.named[rank]} was killed or crashed\n", end="", file=sys.stderr, flush=True)
-    time.sleep(DYING)
-    group.abort(1)
+        _abort(group, code)
 
 
 def leave(group: Any) -> None:
@@ -64,13 +43,13 @@ def leave(group: Any) -> None:
         return
     _ignore(signal.SIGINT)  # there is nothing left to interrupt
     news, began, told = group.news, time.monotonic(), False
-    group.watch.goodbye()
     everyone = news.comm.Ibarrier()
     while not everyone.Test():
         news.hear_for(0.02, lambda: False)
         if not told and time.monotonic() - began > DYING:
             news.tell(LEFT)
             told = True
+    group.watch.tell(DONE)
 
 
 def _ignore(*signals: signal.Signals) -> None:
@@ -79,24 +58,11 @@ def _ignore(*signals: signal.Signals) -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _excepthook(group: Any) -> Callable[..., None]:
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = "".join(traceback.format_exception_only(kind, error)).strip()
-
-        def show(who: str) -> None:
-            sys.__excepthook__(kind, error, trace)
-            if who:
-                print(f"minidl: error: {who}{cause}", file=sys.stderr)
-
-        report(group, error, 130 if issubclass(kind, KeyboardInterrupt) else 1, show)
-
-    return hook
-
-
-def flush_and_abort(comm: Any, code: int) -> None:
+def _abort(group: Any, code: int) -> None:
+    """End all ranks."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     time.sleep(0.1)  # for the launcher to read it
-    comm.Abort(code)
+    group.comm.Abort(code)
     os._exit(code)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
 import json
 import os
 import platform
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Callable
-from functools import partial
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from ..kernels.cpu import workers
 from . import failure
-from .news import News
+from .news import News, limit
 from .shards import SHARDS
 from .watch import Watch
 
@@ -96,18 +100,15 @@ class MPI(Alone):
         everyone = [json.loads(text) for text in self.gather(json.dumps(mine))]
         for rank, each in enumerate(everyone):
             self.news.named[rank] += f" (pid {each['pid']} on {each['host'].split()[0]})"
-        here = [rank for rank, each in enumerate(everyone) if each["host"] == mine["host"]]
+        here = [each["address"] for each in everyone if each["host"] == mine["host"]]
         workers.limit_blas()
-        self.watch.start(here, self.rank, everyone[here[0]]["address"], partial(failure.lost, self))
-        failure.prepare(self)
+        self.watch.start(here[0], len(here), self.news.named[self.rank])
+        atexit.register(failure.leave, self)
+        if not self.first:
+            warnings.showwarning = lambda *_, **__: None  # what the first one warns of, all would warn of
 
     def check(self, waited: float) -> None:
         self.news.check(waited)
-
-    def abort(self, code: int) -> None:
-        """End all ranks."""
-        self.watch.goodbye()
-        failure.flush_and_abort(self.comm, code)
 
     def send(self, array: np.ndarray, rank: int, tag: int) -> Any:
         """A request: the array may be changed once it is done."""
@@ -147,15 +148,23 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
+class NoMPI(RuntimeError):
+    """There is no MPI here, or it cannot be loaded. The message is one line that says what to install."""
+
+
 def loaded() -> Any:
-    """The module mpi4py.MPI, which starts MPI. Raises RuntimeError, in one line, if it cannot be had."""
+    """The module mpi4py.MPI, which starts MPI."""
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback_later(limit(), exit=True, file=sys.__stderr__)  # if another rank never starts it
     try:
         from mpi4py import MPI as library
     except ModuleNotFoundError:
-        raise RuntimeError(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
+        raise NoMPI(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
     except (ImportError, RuntimeError) as error:  # mpi4py's own message lists all files that it has tried to load
         why = str(error).strip().splitlines()[0]
-        raise RuntimeError(f"mpi4py finds no MPI ({why}): {INSTALL}, or load the cluster's own") from None
+        raise NoMPI(f"mpi4py finds no MPI ({why}): {INSTALL}, or load the cluster's own") from None
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return library
 
 
@@ -196,7 +205,7 @@ def connect(ranks: str | Alone | None = None) -> Alone:
     """The group to train with. "mpi": the ranks of MPI; "alone": this process; None: MPI's if a launcher started this
     process, else this process alone.
 
-    Raises RuntimeError if MPI is asked for and not installed.
+    Raises NoMPI, a RuntimeError, if MPI is asked for and not installed.
     """
     global _world, _alone
     if isinstance(ranks, Alone):
@@ -217,11 +226,25 @@ def report(error: BaseException, code: int, show: Callable[[str], None]) -> None
     """Show the error that a program ends with, once for all ranks: see `failure.report`."""
     try:
         group = Alone() if _alone else connect()
-    except (RuntimeError, ValueError):  # there is no MPI to tell others by
-        if launched_rank() == "0":
+    except (NoMPI, ValueError) as why:  # the same on all ranks
+        if launched_rank() == "0" or str(error) != str(why):
             show("")
         return
     if group.size == 1 or group.library.Is_finalized():
         show("")
     else:
         failure.report(group, error, code, show)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def show(who: str) -> None:
+        sys.__excepthook__(kind, error, trace)
+        if who:
+            cause = "".join(traceback.format_exception_only(kind, error)).strip()
+            print(f"minidl: error: {who}{cause}", file=sys.stderr)
+
+    report(error, 130 if issubclass(kind, KeyboardInterrupt) else 1, show)
+
+
+if launched():  # also before the ranks are connected: others wait for this one then, until they are told
+    sys.excepthook = _excepthook

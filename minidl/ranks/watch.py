@@ -1,83 +1,107 @@
-"""Notices a rank on this host that is killed or crashes, before the launcher ends the job without a word."""
+"""Notices a rank that is killed or crashes, and says which, although the launcher ends the others at once: by a process
+beside the ranks of each host, which runs this file alone.
+
+Every rank is connected to it by a socket, which the system closes when a process ends, however it ends.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 import select
+import signal
 import socket
-import struct
+import subprocess
 import sys
-import threading
-from collections.abc import Callable
+import time
 from contextlib import suppress
 
-GOODBYE = b"."
-TIMEOUT = 10.0  # seconds, to connect
+DONE, SAID = b".", b"!"  # this rank is done; the job ends for a reason that is being said
+TIMEOUT = 10.0  # seconds, for the ranks to connect
+DYING = 3.0  # seconds in which a launcher ends a job by itself
 
 
 class Watch:
-    """The ranks of a host are connected with the first of them by sockets, which the system closes when a process ends,
-    however it ends. One that ends without saying goodbye is reported, by the first that is left.
-
-    Where there are no such sockets (outside Linux), nobody watches.
-    """
+    """What a rank has of it. Where there are no such sockets (outside Linux), nobody watches."""
 
     def __init__(self) -> None:
         self.address = f"minidl-{os.getpid()}-{secrets.token_hex(8)}" if sys.platform == "linux" else ""
-        self.peers: dict[socket.socket, int] = {}  # their ranks
+        self.peer: socket.socket | None = None
         if self.address:
-            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.listener.bind(f"\0{self.address}")
             self.listener.listen(1024)
 
-    def start(self, here: list[int], rank: int, address: str, report: Callable[[int], None]) -> None:
-        """Watch. here: the ranks of this host, in order; address: of the first one; report: called with the rank that
-        has ended, in a thread."""
+    def start(self, address: str, count: int, name: str) -> None:
+        """Be watched, under this name. address: of the first of the `count` ranks of this host, which starts it."""
         if not self.address:
             return
-        try:
-            with self.listener:
-                self._connect(here, rank, address)
-        except OSError:
-            return
-        reports = rank in here[:2]  # of a host only the first can lose others; others lose the first
-        threading.Thread(target=self._watch, args=(report, reports), name="minidl_watch", daemon=True).start()
-
-    def _connect(self, here: list[int], rank: int, address: str) -> None:
-        if rank != here[0]:
-            peer = socket.socket(socket.AF_UNIX)
+        with suppress(OSError), self.listener:
+            if address == self.address:
+                number = self.listener.fileno()
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", __file__, str(number), str(count)],
+                    pass_fds=[number], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             peer.settimeout(TIMEOUT)
             peer.connect(f"\0{address}")
-            peer.sendall(struct.pack("i", rank))
-            self.peers[peer] = here[0]
-            return
-        self.listener.settimeout(TIMEOUT)
-        for _ in here[1:]:
-            peer, _ = self.listener.accept()
-            peer.settimeout(TIMEOUT)
-            self.peers[peer] = struct.unpack("i", peer.recv(4, socket.MSG_WAITALL))[0]
+            peer.sendall(name.encode())
+            self.peer = peer
 
-    def _watch(self, report: Callable[[int], None], reports: bool) -> None:
-        waiting, by_number = select.poll(), {peer.fileno(): peer for peer in self.peers}
-        for peer in self.peers:
-            waiting.register(peer, select.POLLIN)
-        while by_number:
-            for number, _ in waiting.poll():
-                peer = by_number.pop(number)
-                waiting.unregister(number)
-                try:
-                    said = peer.recv(1)
-                except OSError:
-                    said = b""
-                if said != GOODBYE:
-                    self.goodbye()
-                    if reports:
-                        report(self.peers[peer])
-                    return
-
-    def goodbye(self) -> None:
-        """This rank ends, and has said why if there is something to say; or it has noticed the end of another."""
-        for peer in self.peers:
+    def tell(self, word: bytes) -> None:
+        if self.peer is not None:
             with suppress(OSError):
-                peer.send(GOODBYE)
+                self.peer.send(word)
+
+
+def watch(listener: socket.socket, count: int) -> None:
+    """Until all ranks are done, or one has ended without a word."""
+    ready, peers = select.epoll(), {}
+    listener.settimeout(TIMEOUT)
+    for _ in range(count):
+        peer, _ = listener.accept()
+        peer.settimeout(TIMEOUT)
+        peers[peer.fileno()] = peer, peer.recv(200).decode()
+        ready.register(peer, select.EPOLLIN)
+    listener.close()
+    while peers:
+        for number, _ in ready.poll():  # in the order in which they became so
+            peer, name = peers.pop(number)
+            word = heard(peer)
+            ready.unregister(peer)
+            if word == SAID:
+                return
+            if word != DONE:
+                os.write(2, f"minidl: error: {name} was killed or crashed\n".encode())
+                end([peer for peer, _ in peers.values()])
+                return
+
+
+def heard(peer: socket.socket) -> bytes:
+    try:
+        return peer.recv(1)
+    except OSError:
+        return b""
+
+
+def end(peers: list[socket.socket]) -> None:
+    """Kill the ranks that the launcher leaves alive."""
+    time.sleep(DYING)
+    for peer in peers:
+        peer.settimeout(0.0)
+        try:
+            left = peer.recv(1) not in (b"", DONE)
+        except BlockingIOError:
+            left = True
+        except OSError:
+            left = False
+        if left:
+            pid = int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    with suppress(OSError):  # not all of them have come
+        watch(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What this machine has: versions, threads, BLAS, GPU, browser, memory; and does the engine compute rightly on it?"""
+"""What this machine has: versions, threads, BLAS, GPU, browser, memory, MPI; does the engine compute rightly on it?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -18,12 +19,14 @@ import minidl
 
 from .. import device
 from ..kernels.cpu import memory, workers
+from ..ranks.group import INSTALL
 from ..table import grouped
 from .terminal import Parser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONAL = {
     "threadpoolctl": "threads",
+    "mpi4py": "training on many machines",
     "matplotlib": "figures of the tasks",
     "pillow": "photographs",
     "scikit-image": "photographs, classical methods",
@@ -34,6 +37,7 @@ OPTIONAL = {
     "torch": "comparisons",
 }
 SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {}
+WRONG = "another sum than one process has"
 
 
 def section(look: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     found = examined()
     print(json.dumps(found, indent=2) if options.json else text(found))
-    return 0 if found["self check"]["passed"] else 1
+    return 0 if passed(found) else 1
 
 
 def examined() -> dict[str, dict[str, Any]]:
@@ -64,11 +68,16 @@ def examined() -> dict[str, dict[str, Any]]:
     return found
 
 
+def passed(found: dict[str, dict[str, Any]]) -> bool:
+    """Does the engine compute rightly? Two ranks that cannot be started at all are no wrong result."""
+    return found["self check"]["passed"] and found["MPI"].get("two ranks") != WRONG
+
+
 def text(found: dict[str, dict[str, Any]]) -> str:
     """The report as lines, one for each value."""
     rows = [(name, (key, _shown(value))) for name, values in found.items() for key, value in values.items()]
     lines = [*grouped(rows), ""]
-    lines.append("all is well" if found["self check"]["passed"] else "THE SELF CHECK FAILED: do not trust results here")
+    lines.append("all is well" if passed(found) else "THE SELF CHECK FAILED: do not trust results here")
     return "\n".join(lines)
 
 
@@ -165,6 +174,39 @@ def main_memory() -> dict[str, Any]:
         "this process, at most": _mebibytes(memory.peak_memory()),
         "MINIDL_KEEP_MEMORY": os.environ.get("MINIDL_KEEP_MEMORY"),
     }
+
+
+@section
+def MPI() -> dict[str, Any]:
+    """What training on many machines runs on, and whether two ranks add up what one process does."""
+    found = {"launcher": launcher()}
+    if version("mpi4py") is None or found["launcher"] is None:
+        return {**found, "two ranks": f"not tried: {INSTALL}"}
+    return {**found, **two_ranks(found["launcher"])}
+
+
+def launcher() -> str | None:
+    """The path of mpiexec: that of the environment that Python runs in comes first."""
+    return shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def two_ranks(mpiexec: str, seconds: float = 60) -> dict[str, Any]:
+    """The MPI that two ranks find, and how their sum compares."""
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # Open MPI refuses in a container
+    command = [mpiexec, "-n", "2", sys.executable, "-m", "minidl.ranks.selfcheck"]
+    where = Path(minidl.__file__).parents[1]
+    try:
+        ran = subprocess.run(
+            command, env={**os.environ, **root}, cwd=where, timeout=seconds, capture_output=True, text=True
+        )
+    except subprocess.TimeoutExpired:
+        return {"two ranks": f"no answer in {seconds:g} s"}
+    try:
+        answer = json.loads(ran.stdout)
+    except ValueError:
+        why = [line for line in ran.stderr.splitlines() if line.strip(" -=")] or [f"exit status {ran.returncode}"]
+        return {"two ranks": f"cannot be started: {why[0]}"}
+    return {"library": answer["library"], "two ranks": "the same sum as one process" if answer["passed"] else WRONG}
 
 
 @section

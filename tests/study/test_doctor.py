@@ -13,6 +13,13 @@ import minidl.__main__ as frame
 from minidl import device
 from minidl import functional as F
 from minidl.study import doctor
+from minidl.study.doctor import two_ranks
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Without starting ranks: tests/ranks/test_mpi.py does."""
+    monkeypatch.setattr(doctor, "two_ranks", lambda mpiexec: {"two ranks": "the same sum as one process"})
 
 
 def asked(capsys, *arguments):
@@ -30,7 +37,7 @@ def test_the_report_in_json(capsys):
     assert set(found["optional packages"]) == set(doctor.OPTIONAL)
     assert found["threads"]["cores"] == os.cpu_count()
     assert list(found) == ["versions", "optional packages", "threads", "blas", "gpu", "browser", "main memory",
-                           "self check"]  # fmt: skip
+                           "MPI", "self check"]  # fmt: skip
 
 
 def test_the_report_in_lines(capsys):
@@ -90,6 +97,38 @@ def test_without_a_gpu_it_says_why_and_with_one_its_name(monkeypatch):
 
     monkeypatch.setattr(device, "gpu", lambda: CuPy)
     assert doctor.gpu() == {"answers": True, "device": "Device 0", "memory": "3 MiB", "CuPy": "99"}
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ('echo \'{"library": "MPI 1", "passed": true}\'', ("the same sum as one process", 0)),
+        ('echo \'{"library": "MPI 1", "passed": false}\'', (doctor.WRONG, 1)),
+        ("echo ----; echo no slots >&2; exit 1", ("cannot be started: no slots", 0)),
+        ("exit 3", ("cannot be started: exit status 3", 0)),
+        ("exec sleep 9", ("no answer in 0.2 s", 0)),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="a program is a file with a mode")
+def test_two_ranks(tmp_path, monkeypatch, capsys, script, found):
+    program = tmp_path / "mpiexec"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    answer = two_ranks(str(program), 0.2 if "sleep" in script else 20)
+    monkeypatch.setattr(doctor, "two_ranks", lambda mpiexec: answer)
+    monkeypatch.setattr(doctor, "launcher", lambda: str(program))
+    monkeypatch.setattr(doctor, "self_check", lambda: {"passed": True})
+    monkeypatch.setattr(doctor, "SECTIONS", {"MPI": doctor.MPI, "self check": doctor.self_check})
+    monkeypatch.setattr(doctor, "version", lambda package: "4")
+    code, output = asked(capsys, "--json")
+    assert json.loads(output)["MPI"] == {"launcher": str(program), **answer} and answer["two ranks"] == found[0]
+    assert code == found[1]
+
+
+@pytest.mark.parametrize("missing", ["version", "launcher"])
+def test_without_mpi_it_says_what_to_install(monkeypatch, missing):
+    monkeypatch.setattr(doctor, missing, lambda *_: None)
+    assert doctor.MPI()["two ranks"] == 'not tried: pip install "minidl[mpi]"'
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a program is a file with a mode")
