@@ -148,21 +148,17 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
-class NoMPI(RuntimeError):
-    """There is no MPI here, or it cannot be loaded. The message is one line that says what to install."""
-
-
 def loaded() -> Any:
-    """The module mpi4py.MPI, which starts MPI."""
+    """The module mpi4py.MPI, which starts MPI. Raises RuntimeError, in one line, if it cannot be had."""
     if sys.__stderr__ is not None:
         faulthandler.dump_traceback_later(limit(), exit=True, file=sys.__stderr__)  # if another rank never starts it
     try:
         from mpi4py import MPI as library
     except ModuleNotFoundError:
-        raise NoMPI(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
+        raise RuntimeError(f"ranks need mpi4py and an MPI: {INSTALL}, or use the cluster's own") from None
     except (ImportError, RuntimeError) as error:  # mpi4py's own message lists all files that it has tried to load
         why = str(error).strip().splitlines()[0]
-        raise NoMPI(f"mpi4py finds no MPI ({why}): {INSTALL}, or load the cluster's own") from None
+        raise RuntimeError(f"mpi4py finds no MPI ({why}): {INSTALL}, or load the cluster's own") from None
     finally:
         faulthandler.cancel_dump_traceback_later()
     return library
@@ -205,7 +201,7 @@ def connect(ranks: str | Alone | None = None) -> Alone:
     """The group to train with. "mpi": the ranks of MPI; "alone": this process; None: MPI's if a launcher started this
     process, else this process alone.
 
-    Raises NoMPI, a RuntimeError, if MPI is asked for and not installed.
+    Raises RuntimeError if MPI is asked for and not installed.
     """
     global _world, _alone
     if isinstance(ranks, Alone):
@@ -226,7 +222,7 @@ def report(error: BaseException, code: int, show: Callable[[str], None]) -> None
     """Show the error that a program ends with, once for all ranks: see `failure.report`."""
     try:
         group = Alone() if _alone else connect()
-    except (NoMPI, ValueError) as why:  # the same on all ranks
+    except (RuntimeError, ValueError) as why:  # the same on all ranks
         if launched_rank() == "0" or str(error) != str(why):
             show("")
         return
