@@ -78,17 +78,26 @@ BatchNorm1d, BatchNorm2d, BatchNorm3d = in_ranks(BatchNorm)
 class SyncBatchNorm(BatchNorm):
     """Batch normalisation with mean and variance of the whole batch, where `fit` cuts it into shards.
 
-    x has any number of axes from 2 to 5. On shards, `BatchNorm` has those of each shard alone. Without, and in eval
-    mode, the two are the same. See F.sync_batch_norm.
+    x has any number of axes from 2 to 5. On shards, `BatchNorm` has mean and variance of each shard alone; without, and
+    in eval mode, the two layers are the same. `process_group` is there for torch's sake: all shards take part. See
+    F.sync_batch_norm.
     """
 
     rank = 0  # any
     function = staticmethod(F.sync_batch_norm)
 
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, process_group: None = None, *, bias: bool = True,
+    ):  # fmt: skip
+        if process_group is not None:
+            raise ValueError("SyncBatchNorm: process_group must be None, all shards take part")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+
     @classmethod
-    def convert_sync_batchnorm(cls, module: Module) -> Module:
-        """The module with each BatchNorm1d to 3d in it, or itself, replaced by one of these: parameters, buffers and
-        modes are the same objects, so that optimisers stay valid."""
+    def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:
+        """The module with each BatchNorm1d to 3d in it, or itself, replaced by one of these. Parameters and buffers are
+        the same objects, so that optimisers stay valid."""
         return cls._converted(module, {})
 
     @classmethod

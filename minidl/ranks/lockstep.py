@@ -125,7 +125,7 @@ class Own:
         for module, attributes in zip(self.modules, self.attributes):
             for name in module.buffer_names:
                 if attributes[name] is not None:
-                    attributes[name] = attributes[name].copy()
+                    attributes[name] = copied(attributes[name])
 
     def save(self) -> None:
         """Note it all as it is now."""
@@ -243,3 +243,10 @@ class Lockstep:
                         f"shards {running[0].number} and {shard.number} assign {p.name} different values; let an "
                         "optimiser change it, or change it in a way that does not depend on the samples"
                     )
+
+
+def copied(array: Any) -> Any:
+    """A copy with the same order in memory, which decides the order of sums."""
+    copy = namespace([array]).empty_like(array)
+    copy[...] = array
+    return copy

@@ -85,7 +85,8 @@ def fit(
     recompute: modules whose forward runs again in the backward pass, to save memory: see `nn.recomputed`.
     record: replay loss and backward pass as a flat program from the third step on, in the same bits and less time: see
         `md.record`. It is for a loss that depends on the model and on the arrays of the batch alone, by operations on
-        tensors; a warning says why if one does not, and steps go on as without it. CPU only, and not with recompute.
+        tensors; a warning says why if one does not, and steps go on as without it. CPU only, and not with recompute,
+        manual, or an `nn.SyncBatchNorm` on shards.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
         and without recording; the numbers it returns join that step's line in the log. Of several ranks it is called
         on the first, or on all if it is a `minidl.ranks.share.SharedEvaluation`.
@@ -98,7 +99,9 @@ def fit(
     generators: random generators that `loss` or `evaluate` draw from, by name. Those inside the model (dropout) are
         found without it, and `data.generator(seed, step)` needs no saving.
     manual: `loss` itself runs the backward passes and the optimisers' steps and returns numbers (adversarial
-        training); `optimiser` may then be a dict of several.
+        training); `optimiser` may then be a dict of several. On shards it runs once for each shard, on the samples of
+        that; `optimiser.step()`, `optim.clip_grad_norm` and ``EMA.update()`` take the gradients of the whole batch, the
+        mean of the shards', and happen once. All else that it changes should be in `model`.
     ranks: the processes that train together, all of which call `fit` with the same arguments: "mpi" for those of MPI,
         "alone" for this process, None for MPI's if its launcher started this process (mpiexec -n 4 python train.py).
         The first one logs, evaluates and saves.

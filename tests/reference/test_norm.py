@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import functional as F
+from minidl import nn
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 pytestmark = pytest.mark.reference
@@ -121,3 +122,18 @@ def test_local_response_norm(arrays, size, beta, k, seed):
         arrays[:1],
         seed,
     )
+
+
+def test_batch_norms_are_converted_as_torch_does():
+    def converted(lib):
+        inner = lib.Sequential(lib.BatchNorm1d(3, eps=0.1).eval(), lib.InstanceNorm1d(3))
+        model = lib.Sequential(lib.BatchNorm2d(2, momentum=None), inner)
+        model.add_module("last", lib.BatchNorm3d(2, affine=False, track_running_stats=False))
+        before = list(model.parameters())
+        model = lib.SyncBatchNorm.convert_sync_batchnorm(model)
+        assert all(a is b for a, b in zip(before, model.parameters(), strict=True))
+        kinds = [(name, type(m).__name__, m.training) for name, m in model.named_modules()]
+        options = [(m.eps, m.momentum, m.affine, m.num_features) for m in model.modules() if hasattr(m, "eps")]
+        return kinds[1:], options, list(model.state_dict())
+
+    assert converted(nn) == converted(torch.nn)

@@ -20,7 +20,7 @@ OF_ENGINE = (  # layers whose arguments are torch's
     "Linear", "Flatten", "Unflatten", "LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "PReLU", "Fold",
     "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "PixelShuffle", "PixelUnshuffle",
     "ChannelShuffle", "CosineSimilarity", "PairwiseDistance", "MultiheadAttention", "RNN", "LSTM", "GRU", "RNNCell",
-    "LSTMCell", "GRUCell",
+    "LSTMCell", "GRUCell", "SyncBatchNorm",
 )  # fmt: skip
 LAYERS: dict[str, type] = {name: layer(getattr(engine, name)) for name in OF_ENGINE}
 
