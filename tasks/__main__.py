@@ -18,6 +18,7 @@ TASKS = {
     "labs": "tasks.labs",
     "mlp": "tasks.labs.mlp",
     "restore": "tasks.restore",
+    "salient": "tasks.salient",
     "segment": "tasks.segment",
     "transfer": "tasks.transfer",
     "volume": "tasks.volume",
