@@ -11,5 +11,6 @@ alone, and ranks only decide where its nodes are computed.
     tree.py     the additions, and who does them
     bucket.py   gradients side by side in flat arrays, added up as the tree says
     step.py     one training step on shards
+    lockstep.py shards that meet on the way, for statistics of the whole batch, or steps that the loss takes itself
     group.py    the ranks: who is there, sending and receiving; one process alone is a group of one
 """

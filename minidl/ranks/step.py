@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.anomaly import AnomalyError
 from ..core.context import anomaly, current
+from ..core.primitive import same_form
 from ..core.tensor import Parameter
 from ..device import device_of, numbers, to_device
 from ..nn import Module, SyncBatchNorm
@@ -223,28 +224,29 @@ class Buffers:
     def __init__(self, model: Module):
         self.places = [(m, name, getattr(m, name)) for m in model.modules() for name in m.buffer_names]
         self.then = [None if array is None else array.copy() for _, _, array in self.places]
+        there = [array for array in self.then if array is not None]
+        self.row = in_a_row(there)
+        means = [array.dtype.kind in "fc" or not array.ndim for array in there]
+        self.means = np.repeat(means, [entries(array).size for array in there])
 
     def changes(self, weight: float) -> np.ndarray:
         """What a shard adds to the changes of all entries, in one row: `weight` is its share of the batch."""
-        rows = [np.empty(0)]
-        for (module, name, _), then in zip(self.places, self.then):
-            now = getattr(module, name)
-            if form(now) != form(then):
+        now = [getattr(module, name) for module, name, _ in self.places]
+        for (module, name, _), after, before in zip(self.places, now, self.then):
+            if not (after is before if after is None or before is None else same_form(after, before)):
                 raise ValueError(
-                    f"a shard changes buffer {name} of {type(module).__name__} from {form(then)} to {form(now)}: such "
-                    "changes cannot be added up; give it its form before training, or make it a plain attribute"
+                    f"a shard changes buffer {name} of {type(module).__name__} from {form(before)} to {form(after)}: "
+                    "such changes cannot be added up; give it its form before training, or make it a plain attribute"
                 )
-            if then is not None:
-                by = weight if then.dtype.kind in "fc" or not then.ndim else float(weight > 0)
-                now, then = entries(now), entries(then)
-                rows.append(by * (now != then if then.dtype.kind == "b" else now.astype(float) - then))
-        return np.concatenate(rows)
+        change = in_a_row([array for array in now if array is not None]) - self.row
+        return change * np.where(self.means, weight, float(weight > 0))
 
     def restore(self) -> None:
         for (module, name, array), then in zip(self.places, self.then):
             if array is not None:
                 array[...] = then
-            setattr(module, name, array)
+            if getattr(module, name) is not array:
+                setattr(module, name, array)
 
     def change(self, changes: np.ndarray) -> None:
         """Change the entries by the sums of these over the shards."""
@@ -257,10 +259,16 @@ class Buffers:
             change = changes[start : start + flat.size]
             start += flat.size
             if flat.dtype.kind == "b":
-                new = flat ^ (change > 0)
+                new = flat ^ (change != 0)
+            elif flat.dtype.kind == "f":
+                new = (flat + change).astype(flat.dtype)
             else:
-                new = (flat + (change if flat.dtype.kind == "f" else np.rint(change))).astype(flat.dtype)
+                new = flat + np.rint(change).astype(np.int64).astype(flat.dtype)
             array[...] = to_device(new.view(then.dtype).reshape(then.shape), device_of(array))
+
+
+def in_a_row(arrays: list[Any]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *map(entries, arrays)], dtype=float, casting="unsafe")
 
 
 def form(array: Any) -> str:
@@ -270,7 +278,7 @@ def form(array: Any) -> str:
 
 def entries(array: Any) -> np.ndarray:
     """Real numbers or booleans in one row; complex ones are two each."""
-    flat = np.ascontiguousarray(to_device(array, "cpu")).reshape(-1)
+    flat = to_device(array, "cpu").reshape(-1)
     return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
 
 
