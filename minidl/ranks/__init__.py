@@ -10,6 +10,7 @@ alone, and ranks only decide where its nodes are computed.
     shards.py   what part of a batch a shard is, and the random streams it draws from
     tree.py     the additions, and who does them
     bucket.py   gradients side by side in flat arrays, added up as the tree says
+    buffers.py  running statistics and other state of the model, which each shard changes alone
     step.py     one training step on shards
     lockstep.py shards that meet on the way, for statistics of the whole batch, or steps that the loss takes itself
     group.py    the ranks: who is there, sending and receiving; one process alone is a group of one

@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.ranks.step import Buffers
+from minidl.ranks.buffers import Buffers
 from minidl.train import fit
 from tests.ranks.test_step import on_every_number_of_ranks
 from tests.support.ranks import on_ranks
