@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
 from math import ceil
+from pathlib import Path
 
 from minidl import nn
 from minidl.ranks.group import Alone
@@ -18,8 +21,8 @@ from ..classify.evaluate import accuracy_line, table, tested
 from ..command import Parser, UsageError, writable
 from ..frame import Task
 from ..options import add_settings, given
-from ..run import CLASSES, Job, known_shards, resumable
-from . import compare, figure, photographs
+from ..run import CLASSES, Job, known_shards, resumable, write_text
+from . import compare, figure, photographs, tricks
 from .compare import Comparison
 from .methods import METHODS
 from .photographs import Own, Photographs
@@ -35,6 +38,8 @@ EXAMPLES = f"""examples:
       your own photographs, a folder for each class, with the features of a network trained on ImageNet
   {PROGRAM} --data photographs --weights resnet18-f37072fd.pth --method all
       and compare with fine-tuning and with learning from scratch: slow without a GPU
+  {PROGRAM} --data photographs --model vgg16 --weights vgg16-397923af.pth --tricks
+      what augmentation, dropout, rates per layer, warm-up, label smoothing, early stopping add to frozen features
 
 models: {", ".join(MODELS)}."""
 
@@ -103,6 +108,9 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
     progress = partial(command.progress, quiet=options.quiet)
     part, names = photographs.read(own, progress)
     parts = photographs.three_parts(part, own.seed)
+    if own.tricks:
+        on_first(group, compare_tricks, own, parts, names, device, out, progress)
+        return
     task = Photographs(own, parts, len(names), device, progress, options.quiet, group, options.shards)
     title, test, results, written = photographs.describe(own, parts), parts[2], {}, []
     print("\n".join(filter(None, [title, photographs.note(own, methods)])))
@@ -123,6 +131,18 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
     for method in methods:
         on_first(group, show, method, *task.learned(method))
     on_first(group, conclude)
+
+
+def compare_tricks(own: Own, parts: list, names: list[str], device: str, out: Path, progress: Callable) -> None:
+    """Print the table of `tricks`; leave it and the accuracies in --out."""
+    with progress("training with each trick", len(tricks.PLANS) * own.seeds) as show:
+        learner = tricks.Tricks(own, parts, len(names), device, show)
+        found = tricks.compared(learner, range(own.seed, own.seed + own.seeds))
+    lines = [photographs.describe(own, parts), *tricks.table(found, len(parts[2].labels))]
+    print("\n".join(lines))
+    write_text(out / "tricks.txt", "\n".join(lines) + "\n")
+    write_text(out / "tricks.json", json.dumps(found, indent=1) + "\n")
+    print(f"in {out}: tricks.txt, tricks.json")
 
 
 main = Transfer().main

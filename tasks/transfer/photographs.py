@@ -47,6 +47,8 @@ class Own(OwnPictures):
     batch: int = 16  # pictures per step
     lr: Annotated[float | None, Above(0)] = None  # finetune (0.0001), scratch (0.001)
     seed: int = 0  # decides all that is random
+    tricks: bool = False  # compare what can be done for the training of frozen features, one thing at a time
+    seeds: int = 5  # of that comparison
 
     def picture_files(self) -> list[Path]:
         return images_below(self.data)
