@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,6 +16,7 @@ from ..core.context import anomaly, current
 from ..core.tensor import Parameter
 from ..device import numbers, to_device
 from ..nn import Module, SyncBatchNorm
+from .agreement import agree, agree_on_loss, digest
 from .bucket import Bucket, filled
 from .buffers import Buffers
 from .group import Alone
@@ -82,6 +84,19 @@ class ShardedStep:
             before.restore()
         return self._finish(before, rows)
 
+    def agree(self, step: int, gradients: Callable) -> None:
+        """Raises RanksError if ranks differ in the first shard of a step, or in its loss. Changes nothing."""
+        number = step * self.accumulate
+        whole = getattr(self.batches.batches, "digest", lambda: "")()  # of all samples, where batches know it
+        agree(self.group, {"data": whole or digest(self.batches(number, 0))})
+        if self.lockstep is None:
+            before, recorded, self.gradients = Buffers(self.model), self.gradients, gradients
+            self.streams.begin()
+            terms, _ = self._alone(step, None, 0)
+            before.restore()
+            self.gradients = recorded
+            agree_on_loss(self.group, terms)
+
     def each(self, step: int, take: Callable | None = None) -> Iterator[tuple[int, dict[str, float], float]]:
         """(shard, terms, share of the batch) of each shard of this rank; the last gradients of each go to `take`."""
         self.streams.begin()
@@ -135,8 +150,12 @@ class ShardedStep:
         found = ""
         try:
             with anomaly():
-                for _ in self.each(step):
-                    pass
+                for shard, terms, _ in self.each(step):
+                    if not found and not all(map(math.isfinite, terms.values())):
+                        found = (
+                            f"shard {shard} on rank {self.group.rank} is the first, and no operation made it out of "
+                            "finite numbers: look for it in its batch"
+                        )
         except ElsewhereError:
             pass
         except AnomalyError as error:

@@ -20,6 +20,7 @@ from ..files.atomic import replacing
 from ..files.weights import WeightsError, load_weights, npz
 from ..nn import Module
 from ..optim.ema import copy_as
+from ..ranks.agreement import digest
 from ..ranks.group import Alone
 
 STRUCTURE = "structure"
@@ -45,6 +46,22 @@ class Run:
         self.path = Path(path) if path is not None else None
         if self.path is not None and group.first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same on all ranks that train together."""
+        parameters = [(name, p.shape, p.dtype.name) for name, p in self.model.named_parameters()]
+        state = [(name, array.shape, array.dtype.name) for name, array in self.model.state_dict().items()]
+        return {
+            "shards": self.shards,
+            "parameters' names, shapes and dtypes": digest([parameters, state]),
+            "generators": sorted(self.generators),
+            **{f"the {name} optimiser": type(optimiser).__name__ for name, optimiser in self.optimisers.items()},
+            **{
+                f"{option} of the {name} optimiser": [group[option] for group in groups]
+                for name, groups in self.asked.items() for option in groups[0]
+            },
+            **{name: type(other).__name__ for name, other in self.others.items()},
+        }
 
     def set_lr(self, lr: float) -> float:
         for optimiser in self.optimisers.values():

@@ -34,6 +34,7 @@ from ..kernels.cpu.memory import keep_memory
 from ..nn import Module, recomputed
 from ..optim import EMA, Optimiser, ReduceLROnPlateau
 from ..optim.clipping import joint_norm, norm_parts, scale_gradients
+from ..ranks.agreement import agree, program
 from ..ranks.group import Alone, connect
 from ..ranks.share import SharedEvaluation
 from ..ranks.step import ShardedStep, meets
@@ -120,6 +121,11 @@ def fit(
     plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
     run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau}, group, shards)
+    if group.size > 1:
+        agree(group, program() | run.settings() | {
+            "steps": steps, "accumulate": accumulate, "clip": clip, "record": record, "manual": manual,
+            "resume": resume, "evaluate_every": evaluate_every, "save_every": save_every,
+        })  # fmt: skip
     start, line = run.begin(resume)
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
@@ -129,6 +135,10 @@ def fit(
     if record and alone and not (manual or recompute) and all(p.device == "cpu" for p in model.parameters()):
         gradients = Recorded(gradients, strict=False)
     backward = _backward(run, gradients, batches, accumulate, manual)
+    if group.size > 1 and start < steps:
+        before = run.random_state()
+        backward.agree(start, partial(_gradients, run, loss))
+        run.load_random_state(before)
     log, progress = (log, progress) if group.first else (None, False)
     with (
         Log(log, start) as lines, show_progress(start, steps, progress) as show,
