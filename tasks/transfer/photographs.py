@@ -136,8 +136,8 @@ class Photographs:
     device: str
     progress: Callable
     quiet: bool
-    group: Alone
-    shards: int | None
+    group: Alone = Alone()  # noqa: RUF009
+    shards: int | None = None
     head: Best | None = None  # trained when it is first needed: it serves frozen features and fine-tuning
 
     def learned(self, method: str) -> tuple[nn.Module, float]:
