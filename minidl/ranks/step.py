@@ -43,10 +43,10 @@ class ShardedStep:
         gradients: Callable, batches: Callable[[int], Any], accumulate: int, shards: int, group: Alone,
         manual: bool = False,
     ):  # fmt: skip
-        if group.size > shards:
+        if (idle := group.size - shards) > 0:
             raise ValueError(
-                f"{group.size} ranks share {shards} shards: {group.size - shards} would have nothing to do; "
-                f"use at most {shards} ranks, or shards={group.size} from the start of the run"
+                f"{group.size} ranks share {shards} shard{'s' * (shards > 1)}: {idle} would have nothing to do; "
+                f"use at most {shards}, or shards={group.size} from the start of the run"
             )
         self.model, self.group, self.manual = model, group, manual
         self.parameters = [] if manual else list(dict.fromkeys(parameters))  # whose gradients are added up in the end

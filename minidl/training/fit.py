@@ -228,7 +228,7 @@ class WholeStep:
 def _backward(
     run: Run, gradients: Callable, batches: Callable, accumulate: int, manual: bool
 ) -> WholeStep | ShardedStep:
-    if run.shards == 1:
+    if run.shards == run.group.size == 1:
         return WholeStep(gradients, batches, accumulate)
     parameters = [p for optimiser in run.optimisers.values() for p in optimiser.parameters]
     return ShardedStep(

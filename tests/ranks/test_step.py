@@ -99,9 +99,10 @@ def test_a_run_that_is_resumed_on_another_number_of_ranks_ends_in_the_same_bits(
     assert all(result == whole for result in found)
 
 
-def test_more_ranks_than_shards_are_refused():
-    with pytest.raises(ValueError, match="3 ranks share 2 shards: 1 would have nothing to do"):
-        on_ranks(3, lambda group: trained(group, shards=2))
+@pytest.mark.parametrize("shards, share", [(2, "2 shards: 1"), (1, "1 shard: 2")])
+def test_more_ranks_than_shards_are_refused(shards, share):
+    with pytest.raises(ValueError, match=f"3 ranks share {share} would have nothing to do; use at most {shards}, or"):
+        on_ranks(3, lambda group: trained(group, shards=shards))
 
 
 @pytest.mark.parametrize("record", [False, True])
