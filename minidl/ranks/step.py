@@ -181,6 +181,8 @@ class ShardedStep:
                 samples += count
             elif meeting is not None:
                 self._go_along(number)
+        if not of:
+            raise ValueError(f"step {step} has no samples: its batches are empty")
         return dict(zip(sums, numbers(sums.values()))), samples / of
 
     def _go_along(self, number: int) -> None:
