@@ -21,9 +21,9 @@ A row is a team of processes that train a network on the same batch, all float32
   window before, from the first gradient of the last shard to the end of its backward pass, messages travel unseen.
   "exchange" is the time of the same messages and additions when there is nothing else to do.
 - MiB: the most memory of a rank above that of the library alone: weights, state, gradients, buckets, activations.
-- The prediction is on paper, from latency and bandwidth fitted to a ping-pong: see benchmarks/harness/link.py. Each rank
-  has as many samples as here; two figures, if all that can be hidden is, and if nothing is. It knows nothing of slow
-  ranks, of shared switches, or of the first rank's log. The line under it is for 10 Gbit/s Ethernet, 30 us, as assumed.
+- The prediction is on paper, from latency and bandwidth fitted to a ping-pong: see benchmarks/harness/link.py. Each
+  rank has as many samples as here; two figures, if all that can be hidden is, and if nothing is. It knows nothing of
+  slow ranks, of shared switches, or of the log. The line under it is for 10 Gbit/s Ethernet, 30 us, as assumed.
 
 With --quick shapes are tiny and rounds few: a trial of the benchmark, whose numbers mean nothing.
 """
@@ -135,7 +135,7 @@ class Found:
 def measure(row: Row, teams: Mapping[str, Team], cores: int, rounds: int, tiny: bool) -> Found:
     with ExitStack() as stack:
         running = {name: stack.enter_context(Running(team, row, tiny)) for name, team in teams.items()}
-        for name, team in running.items():
+        for team in running.values():
             team.ask("steps", 4 if team.team.shards == 1 else 2)  # recorded, the memory of results planned
         require_the_same_bits(running)
         memory: dict[str, list[int]] = {}
@@ -204,8 +204,8 @@ def prediction(r: Found) -> list[str]:
         cells = []
         for n in (int(here.split("x")[0]), *FAR):
             best, worst = r.predicted(link, n)
-            apart = r.median("apart")
-            cells.append(f"{n}: {1e3 * best:.0f} to {1e3 * worst:.0f} ms, efficiency {apart / worst:.2f} to {apart / best:.2f}")
+            high, low = r.median("apart") / best, r.median("apart") / worst
+            cells.append(f"{n}: {1e3 * best:.0f} to {1e3 * worst:.0f} ms, efficiency {low:.2f} to {high:.2f}")
         lines.append(f"- predicted with {name}, ranks: " + "; ".join(cells))
     return lines
 

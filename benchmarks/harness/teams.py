@@ -129,7 +129,7 @@ class Running:
     def turn(self, calls: int) -> list[float]:
         """Seconds of each of so many steps: of the rank that takes longest."""
         found = self.ask("steps", calls)
-        for seconds, waits, windows in found:
+        for _, waits, windows in found:
             self.waits += waits
             self.windows += windows
         return [max(of_ranks) for of_ranks in zip(*(seconds for seconds, _, _ in found))]

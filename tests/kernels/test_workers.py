@@ -104,7 +104,7 @@ def test_the_environment_asks_for_fewer_threads(monkeypatch):
 @pytest.mark.parametrize("launcher", workers.NEIGHBOURS)
 @pytest.mark.parametrize("bound, ranks, threads", [(16, 1, 16), (16, 3, 5), (16, 32, 1), (2, 4, 2)])
 def test_ranks_on_one_machine_share_its_cores(monkeypatch, launcher, bound, ranks, threads):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(workers, "CORES", 16)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(bound)), raising=False)
     for name in ("MINIDL_NUM_THREADS", *workers.NEIGHBOURS):
         monkeypatch.delenv(name, raising=False)

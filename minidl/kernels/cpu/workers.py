@@ -12,18 +12,18 @@ from contextlib import AbstractContextManager, nullcontext
 
 from .memory import keep_memory
 
+CORES = os.cpu_count() or 1  # of the machine: asked for once, as it takes longer than waking a thread
 NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")  # how many ranks of MPI a launcher started here
 
 
 def thread_count() -> int:
     """As many threads as the machine lets us have, ranks of MPI sharing its cores, or MINIDL_NUM_THREADS if given and
     fewer than the cores."""
-    machine = os.cpu_count() or 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CORES
     wanted = os.environ.get("MINIDL_NUM_THREADS", "")
     if not wanted:
         ranks = next((int(os.environ[name]) for name in NEIGHBOURS if name in os.environ), 1)
-        return min(cores, max(1, machine // ranks))  # a launcher may have bound this process to fewer
+        return min(cores, max(1, CORES // ranks))  # a launcher may have bound this process to fewer
     if not wanted.isdigit() or int(wanted) < 1:
         raise ValueError(f"MINIDL_NUM_THREADS={wanted!r} must be a whole number, 1 or more")
     return min(int(wanted), cores)
