@@ -15,10 +15,7 @@ IN_GRAPH = (
 )
 ENGINE = "compose it of what is, or of minidl's own: x.value is minidl's tensor, minidl.torch.tensor.wrap(v) goes back"
 INSTEAD = {  # what torch has and minidl.torch has not -> what to write
-    "vmap": "call the function in a loop and torch.stack what it gives, or give it a batch axis",
-    "func": "torch.autograd.functional has jacobian, hessian, vjp, jvp and hvp",
     "stft": "numpy.fft on x.numpy(), if no gradient is needed",
-    "fft": "numpy.fft on x.numpy(), if no gradient is needed",
     "bfloat16": "torch.float32: NumPy has no bfloat16",
     "sparse": "dense tensors: x.to_dense() before the data come here",
     "sparse_coo_tensor": "torch.zeros(size).index_put_(tuple(indices), values, accumulate=True)",
@@ -29,13 +26,6 @@ INSTEAD = {  # what torch has and minidl.torch has not -> what to write
     "CTCLoss": "a loss composed of F.log_softmax and torch.logsumexp",
     "ctc_loss": "a loss composed of F.log_softmax and torch.logsumexp",
     "AdaptiveLogSoftmaxWithLoss": "nn.Linear and nn.CrossEntropyLoss",
-    "EmbeddingBag": "nn.Embedding, then .sum(1) or .mean(1)",
-    "Transformer": "nn.MultiheadAttention, nn.LayerNorm and nn.Linear, as in the paper's figure 1",
-    "TransformerEncoder": "a ModuleList of layers made of nn.MultiheadAttention, nn.LayerNorm and nn.Linear",
-    "TransformerEncoderLayer": "nn.MultiheadAttention, nn.LayerNorm and nn.Linear, as in the paper's figure 1",
-    "TransformerDecoderLayer": "nn.MultiheadAttention, nn.LayerNorm and nn.Linear, as in the paper's figure 1",
-    "spectral_norm": "the weight divided by torch.linalg.svdvals(weight.detach())[0] before each forward",
-    "weight_norm": "weight = g * v / v.norm(dim=..., keepdim=True) in forward",
     "prune": "weight * mask in forward",
     "SparseAdam": "torch.optim.Adam",
     "ASGD": "torch.optim.SGD and an average of the weights",

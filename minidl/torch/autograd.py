@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,7 @@ class Context:
 
     saved_tensors: tuple = ()
     needs_input_grad: tuple = ()
+    fixed: tuple = ()  # outputs without gradients
 
     def save_for_backward(self, *tensors: Any) -> None:
         self.saved_tensors = tensors
@@ -99,13 +101,17 @@ class Context:
     def mark_dirty(self, *tensors: Any) -> None:
         pass
 
-    mark_non_differentiable = set_materialize_grads = mark_dirty
+    set_materialize_grads = mark_dirty
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        self.fixed = tensors
 
 
 class Function:
     """An operation with a rule of your own: static ``forward(ctx, ...)`` and ``backward(ctx, grad_output)``.
 
-    Inside `backward` nothing is recorded unless the pass is itself. One output.
+    Inside `backward` nothing is recorded unless the pass is itself. Several outputs are a tuple; `backward` gets the
+    gradient of each, zeros for one that nothing depends on.
     """
 
     @classmethod
@@ -119,27 +125,54 @@ class Function:
                 cls.setup_context(ctx, inputs, y)
             else:
                 y = cls.forward(ctx, *inputs)
-        if not isinstance(y, Tensor):
-            if isinstance(y, tuple) and any(tracked):
-                raise NotImplementedError(
-                    f"{cls.__name__}: one output is differentiated; return one tensor, or stack them"
-                )
+        if not current().recording or not any(tracked):
             return y
-        if current().recording and any(tracked):
-            value = Value(y.value.data)
-            value.node = Node(_Rule(cls, ctx, inputs), tuple([unwrap(x) for x in inputs]), {}, value.data)
-            return wrap(value)
-        return y
+        rule = _Rule(cls, ctx, y if isinstance(y, tuple) else None)
+        if isinstance(y, Tensor):
+            return wrap(rule.recorded(y.value.data, inputs))
+        if not isinstance(y, tuple):
+            return y
+        # one value holds all outputs side by side, and each is a part of it: their gradients arrive together
+        kept = [part.value.data for part in y if _real(part)]
+        if not kept:
+            return y
+        joint = wrap(rule.recorded(np.concatenate([a.reshape(-1) for a in kept]), inputs))
+        ends = np.cumsum([0, *[a.size for a in kept]]).tolist()
+        parts = iter([joint[start:end].view(a.shape) for start, end, a in zip(ends, ends[1:], kept)])
+        found = [next(parts) if _real(part) else part for part in y]
+        return tuple([old if any(old is x for x in ctx.fixed) else new for old, new in zip(y, found)])
+
+
+def _real(x: Any) -> bool:
+    """Can it have a gradient?"""
+    return isinstance(x, Tensor) and x.value.data.dtype.kind in "fc"
 
 
 class _Rule:
-    """What stands in a graph for a call of a Function."""
+    """What stands in a graph for a call of a Function. outputs: those of several."""
 
-    def __init__(self, kind: type[Function], ctx: Context, inputs: tuple):
-        self.kind, self.ctx, self.inputs, self.name = kind, ctx, inputs, kind.__name__
+    def __init__(self, kind: type[Function], ctx: Context, outputs: tuple | None):
+        self.kind, self.ctx, self.name = kind, ctx, kind.__name__
+        self.shapes = None if outputs is None else [tuple(x.shape) if _real(x) else None for x in outputs]
+
+    def recorded(self, array: np.ndarray, inputs: tuple) -> Value:
+        value = Value(array)
+        value.node = Node(self, tuple([unwrap(x) for x in inputs]), {}, array)
+        return value
+
+    def gradients(self, g: Value) -> list:
+        """The gradient of each output."""
+        if self.shapes is None:
+            return [wrap(g)]
+        found, start = [], 0
+        for shape in self.shapes:
+            size = 0 if shape is None else math.prod(shape)
+            found.append(None if shape is None else wrap(g[start : start + size].reshape(shape)))
+            start += size
+        return found
 
     def pullback(self, g: Value, y: Value, useful: Any) -> list:
-        grads = self.kind.backward(self.ctx, wrap(g))
+        grads = self.kind.backward(self.ctx, *self.gradients(g))
         grads = grads if isinstance(grads, tuple) else (grads,)
         found = []
         for x, gx in zip(y.node.inputs, grads):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .. import functional as F
 from ..core.tensor import Tensor as Value
 from ..nn import init
 from . import dtypes
@@ -44,8 +46,8 @@ def _array(data: Any, kind: Any = None) -> np.ndarray:
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
     array = np.asarray(_plain(data), as_numpy(kind))
-    if array.dtype == np.float64 and kind is None and not _has_arrays(data):
-        array = array.astype(default())
+    if array.dtype.kind in "fc" and array.itemsize > 4 and kind is None and not _has_arrays(data):
+        array = array.astype(default() if array.dtype.kind == "f" else np.result_type(default(), "c8"))
     return array
 
 
@@ -154,12 +156,28 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
+    """Of each tensor a grid whose entries vary along its own dimension; "xy" swaps the first two dimensions."""
     tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
-    return tuple([made(g.copy(), {}) for g in np.meshgrid(*[t.value.data for t in tensors], indexing=indexing)])
+    order = list(range(len(tensors)))
+    if indexing == "xy" and len(tensors) > 1:
+        order[:2] = 1, 0
+    shape = [0] * len(tensors)
+    for t, axis in zip(tensors, order):
+        shape[axis] = t.numel()
+    return tuple([t.reshape([-1 if i == axis else 1 for i in range(len(shape))]).expand(shape).contiguous()
+                  for t, axis in zip(tensors, order)])  # fmt: skip
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    return made(np.stack([g.reshape(-1) for g in np.meshgrid(*[t.value.data for t in tensors], indexing="ij")], 1), {})
+    columns = [wrap(g.value.reshape(-1, 1)) for g in meshgrid(*tensors)]
+    return columns[0].view(-1) if len(columns) == 1 else wrap(F.concat([c.value for c in columns], 1))
+
+
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """The choices of r entries, in the order of their places."""
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    places = np.array(list(choose(range(input.numel()), r)), int).reshape(-1, r)
+    return wrap(input.value[places])
 
 
 def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
@@ -170,9 +188,21 @@ def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
     return made(np.stack(np.triu_indices(row, offset, col)), {})
 
 
-def hann_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
-    n = window_length + periodic
-    return made(np.hanning(n)[:window_length].astype(default()), options)
+def _window(weights: Callable) -> Callable:
+    def function(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+        return made(weights(window_length + periodic)[:window_length].astype(default()), options)
+
+    return function
+
+
+hann_window, hamming_window = _window(np.hanning), _window(np.hamming)
+blackman_window, bartlett_window = _window(np.blackman), _window(np.bartlett)
+
+
+def range_(start: Any, end: Any, step: Any = 1, **options: Any) -> Tensor:
+    """As arange, in the default dtype and with the end."""
+    n = math.floor((end - start) / step) + 1
+    return made((start + np.arange(n) * step).astype(as_numpy(options.get("dtype")) or default()), options)
 
 
 # --- random numbers
@@ -198,11 +228,30 @@ class Generator:
 _first_seed = 0
 
 
-def manual_seed(seed: int) -> None:
+class _Default(Generator):
+    """The engine's generator."""
+
+    def __init__(self) -> None:
+        pass
+
+    rng = property(lambda self: init.generator())
+
+    def manual_seed(self, seed: int) -> Generator:
+        return manual_seed(seed)
+
+    def initial_seed(self) -> int:
+        return _first_seed
+
+
+default_generator = _Default()
+
+
+def manual_seed(seed: int) -> Generator:
     """Restart the engine's default generator, from which weights and all random tensors are drawn."""
     global _first_seed
     _first_seed = int(seed)
     init.manual_seed(abs(_first_seed))
+    return default_generator
 
 
 def initial_seed() -> int:
@@ -279,13 +328,15 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
 
 FUNCTIONS: tuple[Callable, ...] = (
     tensor, as_tensor, asarray, from_numpy, frombuffer, full, arange, linspace, logspace, eye, complex, meshgrid,
-    cartesian_prod, tril_indices, triu_indices, hann_window, manual_seed, initial_seed, seed, get_rng_state,
+    cartesian_prod, combinations, tril_indices, triu_indices, manual_seed, initial_seed, seed, get_rng_state,
     set_rng_state,
     randint, randperm, normal, bernoulli, multinomial, poisson,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {f.__name__: f for f in FUNCTIONS}
 PUBLIC |= {
-    "zeros": zeros, "ones": ones, "empty": empty, "rand": rand, "randn": randn, "Generator": Generator, "range": arange,
+    "zeros": zeros, "ones": ones, "empty": empty, "rand": rand, "randn": randn, "Generator": Generator, "range": range_,
+    "hann_window": hann_window, "hamming_window": hamming_window, "blackman_window": blackman_window,
+    "bartlett_window": bartlett_window, "default_generator": default_generator,
     "zeros_like": _like(zeros), "ones_like": _like(ones), "empty_like": _like(empty), "full_like": _like(full),
     "rand_like": _like(rand), "randn_like": _like(randn), "scalar_tensor": tensor,
     "randint_like": lambda input, low, high=None, **options: randint(

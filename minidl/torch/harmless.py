@@ -13,6 +13,7 @@ from . import creation, methods, pointwise
 from .compiled import COMPILED
 from .dtypes import device
 from .settings import autocast
+from .special import OF_MODULE
 from .tensor import lifted
 
 
@@ -131,6 +132,7 @@ special = module(
     "special", "Functions of one number.",
     **{name: lifted(pointwise.TABLE[name]) for name in ("erf", "erfc", "expm1", "exp2", "log1p", "logit", "sinc",
     "xlogy")},
+    **{name: lifted(f) for name, f in OF_MODULE.items()},
     expit=lifted(pointwise.TABLE["sigmoid"]), softmax=methods.Tensor.softmax, log_softmax=methods.Tensor.log_softmax,
     logsumexp=methods.Tensor.logsumexp,
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,45 @@ from ..core.tensor import Tensor as Value
 from ..ops.inverse import det, inverse
 from . import advice
 from .pointwise import together
-from .reductions import Pair
 from .tensor import lifted
+
+
+class SVD(NamedTuple):
+    """What `svd` gives."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+class Eigen(NamedTuple):
+    """What `eigh` and `eig` give."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class QR(NamedTuple):
+    """What `qr` gives."""
+
+    Q: Any
+    R: Any
+
+
+class SignLog(NamedTuple):
+    """What `slogdet` gives."""
+
+    sign: Any
+    logabsdet: Any
+
+
+class Solution(NamedTuple):
+    """What `lstsq` gives."""
+
+    solution: Any
+    residuals: Any
+    rank: Any
+    singular_values: Any
 
 
 def matmul(input: Value, other: Value) -> Value:
@@ -112,30 +149,70 @@ def solve(A: Value, B: Value) -> Value:
     return y[..., 0] if B.ndim == 1 else y
 
 
-def lstsq(A: Value, B: Value, **options: Any) -> Pair:
-    solution, residuals, *_ = constant(np.linalg.lstsq)(A, B)
-    return Pair(solution, residuals)
+def lstsq(A: Value, B: Value, **options: Any) -> Solution:
+    return Solution(*constant(np.linalg.lstsq)(A, B))
 
 
-def pinv(input: Value, rcond: float = 1e-15) -> Value:
-    return constant(np.linalg.pinv)(input, rcond)
+def pinv(A: Value, rcond: float | None = None, *, rtol: float | None = None, hermitian: bool = False) -> Value:
+    """The pseudoinverse; singular values below rtol times the largest count as zero, by default eps max(m, n)."""
+    rtol = rcond if rtol is None else rtol
+    rtol = float(np.finfo(A.dtype).eps) * max(A.shape[-2:]) if rtol is None else rtol
+    return constant(np.linalg.pinv)(A, rtol, hermitian)
 
 
-def svd(A: Value, full_matrices: bool = True) -> tuple:
-    return constant(np.linalg.svd)(A, full_matrices)
+def svd(A: Value, full_matrices: bool = True) -> SVD:
+    return SVD(*constant(np.linalg.svd)(A, full_matrices))
 
 
-def eigh(A: Value, UPLO: str = "L") -> tuple:
-    return constant(np.linalg.eigh)(A, UPLO)
+def thin_svd(input: Value, some: bool = True, compute_uv: bool = True) -> tuple:
+    """torch.svd: the right singular vectors are columns."""
+    u, s, vh = svd(input, not some)
+    return u, s, vh.swapaxes(-1, -2)
+
+
+def eigh(A: Value, UPLO: str = "L") -> Eigen:
+    return Eigen(*constant(np.linalg.eigh)(A, UPLO))
+
+
+def solve_triangular(A: Value, B: Value, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Value:
+    kept = np.triu if upper else np.tril
+    a = A * Value(kept(np.ones(A.shape, A.dtype)))
+    if unitriangular:
+        a = a * Value(1 - np.eye(A.shape[-1], dtype=A.dtype)) + Value(np.eye(A.shape[-1], dtype=A.dtype))
+    return solve(a, B) if left else solve(a.swapaxes(-1, -2), B.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def cholesky_solve(B: Value, L: Value, upper: bool = False) -> Value:
+    return solve(F.matmul(L.swapaxes(-1, -2), L) if upper else F.matmul(L, L.swapaxes(-1, -2)), B)
+
+
+def matrix_power(A: Value, n: int) -> Value:
+    """By repeated products, so that it can be differentiated."""
+    if n <= 0:
+        whole = np.broadcast_to(np.eye(A.shape[-1], dtype=A.dtype), A.shape)
+        return inverse(matrix_power(A, -n)) if n else Value(whole.copy())
+    half = matrix_power(A, n // 2) if n > 1 else None
+    squared = A if half is None else F.matmul(half, half)
+    return F.matmul(squared, A) if n > 1 and n % 2 else squared
+
+
+def expm(a: np.ndarray) -> np.ndarray:
+    from scipy.linalg import expm  # loading it takes time
+
+    return expm(a)
 
 
 LINALG: dict[str, Callable] = {
-    **{f.__name__: f for f in (norm, vector_norm, matrix_norm, solve, lstsq, pinv, svd, eigh, cross, matmul)},
+    **{f.__name__: f for f in (norm, vector_norm, matrix_norm, solve, lstsq, pinv, svd, eigh, matmul,
+                               solve_triangular, matrix_power)},
+    "cross": lambda input, other, *, dim=-1: cross(input, other, dim),
     "inv": inv, "det": lambda A: det(A), "cholesky": constant(np.linalg.cholesky),
-    "eigvalsh": constant(np.linalg.eigvalsh), "qr": constant(np.linalg.qr), "eig": constant(np.linalg.eig),
-    "matrix_rank": constant(np.linalg.matrix_rank), "slogdet": constant(np.linalg.slogdet),
+    "eigvalsh": constant(np.linalg.eigvalsh), "qr": lambda A, mode="reduced": QR(*constant(np.linalg.qr)(A, mode)),
+    "eig": lambda A: Eigen(*constant(np.linalg.eig)(A)),
+    "inv_ex": lambda A: (inv(A), Value(np.zeros(A.shape[:-2], np.int32))),
+    "cond": constant(np.linalg.cond), "matrix_exp": constant(expm),
+    "matrix_rank": constant(np.linalg.matrix_rank), "slogdet": lambda A: SignLog(*constant(np.linalg.slogdet)(A)),
     "svdvals": constant(lambda a: np.linalg.svd(a, compute_uv=False)), "eigvals": constant(np.linalg.eigvals),
-    "matrix_power": constant(np.linalg.matrix_power),
     "multi_dot": lambda tensors: F.matmul(tensors[0], LINALG["multi_dot"](tensors[1:])) if tensors[1:] else tensors[0],
     "vecdot": lambda x, y, dim=-1: (x * y).sum(dim),
 }  # fmt: skip
@@ -146,6 +223,9 @@ TABLE: dict[str, Callable] = {
     "baddbmm": lambda input, batch1, batch2, *, beta=1, alpha=1: addmm(input, batch1, batch2, beta=beta, alpha=alpha),
     "addmv": lambda input, mat, vec, *, beta=1, alpha=1: addmm(input, mat, vec, beta=beta, alpha=alpha),
     "inverse": inv, "ger": outer, "vdot": dot, "det": LINALG["det"], "cholesky": LINALG["cholesky"],
+    "pinverse": pinv, "svd": thin_svd, "matrix_exp": LINALG["matrix_exp"], "matrix_power": matrix_power,
+    "logdet": lambda input: F.log(det(input)), "slogdet": LINALG["slogdet"], "cholesky_solve": cholesky_solve,
+    "qr": LINALG["qr"],
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable] = {"einsum": einsum, "tensordot": tensordot, "cdist": cdist,
                                   "chain_matmul": lambda *matrices: LINALG["multi_dot"](list(matrices))}  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,30 @@ def _reduction(reduction: str, size_average: bool | None, reduce: bool | None) -
     return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
-def _loss(function: Callable) -> Callable:
-    """A loss that also takes torch's first names of `reduction`."""
+def _loss(function: Callable, *, real: bool = False) -> Callable:
+    """A loss that also takes torch's first names of `reduction`. real: whole numbers count as real ones of the input's
+    dtype."""
 
     def loss(
         *inputs: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", **options: Any
     ) -> Any:
+        if real:
+            whole = [isinstance(x, Value) and x.dtype.kind in "biu" for x in (*inputs, *options.values())]
+            kind = next((x.dtype for x in inputs if isinstance(x, Value) and x.dtype.kind == "f"), None)
+            if kind is not None and any(whole):
+                inputs = tuple([_real(x, kind) for x in inputs])
+                options = {name: _real(x, kind) for name, x in options.items()}
         return function(*inputs, reduction=_reduction(reduction, size_average, reduce), **options)
 
     loss.__name__, loss.__doc__ = function.__name__, function.__doc__
     return loss
+
+
+def _real(x: Any, kind: np.dtype) -> Any:
+    return x.astype(kind) if isinstance(x, Value) and x.dtype.kind in "biu" else x
+
+
+real_loss = partial(_loss, real=True)
 
 
 @_loss
@@ -50,12 +65,12 @@ def nll_loss(input: Value, target: Value, weight: Any = None, *, ignore_index: i
     return F.nll_loss(input, target, weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
-@_loss
+@real_loss
 def binary_cross_entropy(input: Value, target: Value, weight: Any = None, *, reduction: str) -> Value:
     return F.binary_cross_entropy(input, target, weight=weight, reduction=reduction)
 
 
-@_loss
+@real_loss
 def binary_cross_entropy_with_logits(
     input: Value, target: Value, weight: Any = None, *, reduction: str, pos_weight: Any = None
 ) -> Value:
@@ -70,32 +85,40 @@ def _fitted(input: Value, target: Value) -> tuple[Value, Value]:
     return input.broadcast_to(shape), target.broadcast_to(shape)
 
 
-@_loss
+def _weighted(loss: Callable, input: Value, target: Value, weight: Any, reduction: str) -> Value:
+    """The weighted mean is over the sum of the weights."""
+    if weight is None:
+        return loss(*_fitted(input, target), reduction=reduction)
+    y = weight * loss(*_fitted(input, target), reduction="none")
+    return y.sum() / weight.broadcast_to(y.shape).sum() if reduction == "mean" else reduced(y, reduction)
+
+
+@real_loss
 def mse_loss(input: Value, target: Value, *, reduction: str, weight: Any = None) -> Value:
-    return F.mse_loss(*_fitted(input, target), reduction=reduction)
+    return _weighted(F.mse_loss, input, target, weight, reduction)
 
 
-@_loss
+@real_loss
 def l1_loss(input: Value, target: Value, *, reduction: str, weight: Any = None) -> Value:
-    return F.l1_loss(*_fitted(input, target), reduction=reduction)
+    return _weighted(F.l1_loss, input, target, weight, reduction)
 
 
-@_loss
+@real_loss
 def smooth_l1_loss(input: Value, target: Value, *, reduction: str, beta: float = 1.0) -> Value:
     return F.smooth_l1_loss(*_fitted(input, target), beta=beta, reduction=reduction)
 
 
-@_loss
+@real_loss
 def huber_loss(input: Value, target: Value, *, reduction: str, delta: float = 1.0) -> Value:
     return F.huber_loss(*_fitted(input, target), delta=delta, reduction=reduction)
 
 
-@_loss
+@real_loss
 def kl_div(input: Value, target: Value, *, reduction: str, log_target: bool = False) -> Value:
     return F.kl_div(input, target, reduction=reduction, log_target=log_target)
 
 
-@_loss
+@real_loss
 def cosine_embedding_loss(input1: Value, input2: Value, target: Value, margin: float = 0.0, *, reduction: str) -> Value:
     return F.cosine_embedding_loss(input1, input2, target, margin=margin, reduction=reduction)
 
@@ -110,22 +133,22 @@ def triplet_margin_loss(
     )
 
 
-@_loss
+@real_loss
 def margin_ranking_loss(input1: Value, input2: Value, target: Value, margin: float = 0.0, *, reduction: str) -> Value:
     return reduced(F.relu(margin - target * (input1 - input2)), reduction)
 
 
-@_loss
+@real_loss
 def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, reduction: str) -> Value:
     return reduced(F.where(target == 1, input, F.relu(margin - input)), reduction)
 
 
-@_loss
+@real_loss
 def soft_margin_loss(input: Value, target: Value, *, reduction: str) -> Value:
     return reduced(F.softplus(-target * input), reduction)
 
 
-@_loss
+@real_loss
 def multilabel_soft_margin_loss(input: Value, target: Value, weight: Any = None, *, reduction: str) -> Value:
     y = F.binary_cross_entropy_with_logits(input, target, weight=weight, reduction="none")
     return reduced(y.mean(axis=-1), reduction)
@@ -143,7 +166,7 @@ def multi_margin_loss(
     return reduced(F.where(own, 0.0, y).sum(axis=1) / input.shape[1], reduction)
 
 
-@_loss
+@real_loss
 def gaussian_nll_loss(
     input: Value, target: Value, var: Any, full: bool = False, eps: float = 1e-6, *, reduction: str
 ) -> Value:
@@ -152,7 +175,7 @@ def gaussian_nll_loss(
     return reduced(y + 0.5 * math.log(2 * math.pi) if full else y, reduction)
 
 
-@_loss
+@real_loss
 def poisson_nll_loss(
     input: Value, target: Value, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str
 ) -> Value:

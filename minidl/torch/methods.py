@@ -10,14 +10,14 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor as Value
-from . import creation, dtypes, linalg, pointwise, reductions, shaping
+from . import creation, dtypes, entries, linalg, pointwise, reductions, shaping
 from .tensor import Tensor, lifted, unwrap, wrap
 from .values import last_write, owner, written
 
-TABLES = (pointwise.TABLE, reductions.TABLE, shaping.TABLE, linalg.TABLE)
+TABLES = (pointwise.TABLE, reductions.TABLE, shaping.TABLE, entries.TABLE, linalg.TABLE)
 IN_PLACE = (  # functions that have a form which changes its tensor, with the name and "_"
     *pointwise.TABLE, "tril", "triu", "scatter", "scatter_add", "index_add", "index_copy", "index_fill", "index_put",
-    "masked_fill", "masked_scatter", "cumsum", "softmax", "addmm",
+    "masked_fill", "masked_scatter", "scatter_reduce", "put", "renorm", "cumsum", "softmax", "addmm",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def _part(p: Any) -> Any:
     return p
 
 
+OPERANDS = (int, float, complex, np.ndarray, np.generic, Value)
 BASIC = (int, slice, type(None), type(Ellipsis))
 
 
@@ -94,6 +95,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     if dtype is None:
         return TYPES[self.value.dtype.name]
     names = {name: kind for kind, name in TYPES.items()}
+    dtype = getattr(dtype, "dtype", dtype)  # of torch.FloatTensor
     return _cast(self, names[dtype.replace("cuda.", "")] if isinstance(dtype, str) else dtype)
 
 
@@ -202,6 +204,12 @@ QUERIES: dict[str, Callable] = {
     "sum_to_size": lambda self, *sizes: wrap(self.value.sum_to(shaping._flat(sizes))),
     "allclose": lambda self, other, *args, **options: reductions.allclose(self.value, unwrap(other), *args, **options),
     "new": lambda self, *sizes: self.new_empty(*sizes),
+    "is_same_size": lambda self, other: self.shape == other.shape,
+    "is_conj": lambda self: False,
+    "resolve_conj": lambda self: self,
+    "vsplit": lambda self, sections: self.tensor_split(sections, dim=0),
+    "hsplit": lambda self, sections: self.tensor_split(sections, dim=min(1, self.ndim - 1)),
+    "dsplit": lambda self, sections: self.tensor_split(sections, dim=2),
     "type_as": lambda self, other: _cast(self, other.value.dtype),
     "contiguous": _contiguous,
     "where": lambda self, condition, other: lifted(pointwise.where)(condition, self, other),
@@ -279,15 +287,12 @@ for _name, _function in {
     _on_values = {**pointwise.TABLE, **linalg.TABLE}[_function]
 
     def _left(self: Tensor, other: Any, f: Callable = _on_values) -> Any:
-        try:
-            return wrap(f(self.value, other.value if isinstance(other, Tensor) else unwrap(other)))
-        except (TypeError, AttributeError):
-            if isinstance(other, Tensor | Value | int | float | complex | np.ndarray | np.generic):
-                raise
-            return NotImplemented
+        if isinstance(other, Tensor):
+            return wrap(f(self.value, other.value))
+        return wrap(f(self.value, other)) if isinstance(other, OPERANDS) else NotImplemented
 
     def _right(self: Tensor, other: Any, f: Callable = _on_values) -> Any:
-        return wrap(f(unwrap(other), self.value))
+        return wrap(f(other, self.value)) if isinstance(other, OPERANDS) else NotImplemented
 
     setattr(Tensor, f"__{_name}__", _left)
     setattr(Tensor, f"__r{_name}__", _right)

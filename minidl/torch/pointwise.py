@@ -16,6 +16,7 @@ from ..core.tensor import as_array, as_tensor
 from ..ops.special import arctan
 from . import dtypes
 from .dtypes import result_type, to_float
+from .special import SPECIAL
 
 
 def together(a: Any, b: Any) -> tuple[Any, Any]:
@@ -346,6 +347,19 @@ def _also_of_integers(function: Callable) -> Callable:
     return of_input
 
 
+def ldexp(input: Value, other: Value) -> Value:
+    return to_float(input) * Value(np.exp2(as_array(other), dtype=np.float64).astype(to_float(input).dtype))
+
+
+def angle(input: Value) -> Value:
+    x = to_float(input)
+    return Value(np.angle(x.data)) if x.dtype.kind == "c" else F.where(x < 0, math.pi, 0.0).astype(x.dtype)
+
+
+def conj(input: Value) -> Value:
+    return Value(input.data.conj()) if input.dtype.kind == "c" else input
+
+
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 TABLE: dict[str, Callable] = {
     **{n: _on_floats(getattr(F, n)) for n in ("exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "erf", "erfc",
@@ -357,8 +371,9 @@ TABLE: dict[str, Callable] = {
         log2, log10, tan, sinh, cosh, asin, acos, atan, atan2, asinh, acosh, atanh, frac, logit, round, clamp,
         clamp_min,
         clamp_max, maximum, minimum, lerp, addcmul, addcdiv, hypot, logaddexp, xlogy, nan_to_num, deg2rad, rad2deg,
-        heaviside, copysign, sinc, isclose,
+        heaviside, copysign, sinc, isclose, ldexp, angle, conj,
     )},
+    **SPECIAL,
     "abs": abs_, "sign": F.sign, "relu": F.relu, "where": where,
     "subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "absolute": abs_,
     "fix": F.trunc,
@@ -373,7 +388,7 @@ TABLE: dict[str, Callable] = {
     "bitwise_xor": constant(operator.xor, "xor"), "bitwise_not": constant(operator.inv, "not"),
     "bitwise_left_shift": constant(operator.lshift, "shift"),
     "bitwise_right_shift": constant(operator.rshift, "shift"),
-    **{n: constant(getattr(np, n), n) for n in ("isnan", "isinf", "isfinite", "signbit", "gcd", "lcm")},
+    **{n: constant(getattr(np, n), n) for n in ("nextafter", "isnan", "isinf", "isfinite", "signbit", "gcd", "lcm")},
 }  # fmt: skip
 FUNCTIONS_ONLY = {"where"}  # their first argument is no tensor to be a method of, or of another order
 __all__ = ["TABLE", "dtypes"]

@@ -23,13 +23,20 @@ class Pair(NamedTuple):
     indices: Any
 
 
+class Extremes(NamedTuple):
+    """What `aminmax` gives."""
+
+    min: Any
+    max: Any
+
+
 def _axis(dim: Any) -> Any:
     return None if dim is None or (isinstance(dim, tuple | list) and not dim) else dim
 
 
 def sum(input: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
-    kind = as_numpy(dtype) or (np.dtype("int64") if input.dtype.kind in "iub" else None)
-    return F_sum(input if kind in (None, input.dtype) else input.astype(kind), _axis(dim), keepdim)
+    kind = as_numpy(dtype) or (np.dtype("int64") if input.dtype.kind in "iub" else input.dtype)
+    return F_sum(input if kind == input.dtype else input.astype(kind), _axis(dim), keepdim)
 
 
 F_sum = reduce.sum
@@ -104,7 +111,7 @@ def amin(input: Value, dim: Any = None, keepdim: bool = False) -> Value:
 
 
 def aminmax(input: Value, *, dim: Any = None, keepdim: bool = False) -> tuple:
-    return amin(input, dim, keepdim), amax(input, dim, keepdim)
+    return Extremes(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 def argmax(input: Value, dim: int | None = None, keepdim: bool = False) -> Value:
@@ -136,7 +143,14 @@ def log_softmax(input: Value, dim: int, dtype: Any = None) -> Value:
 
 
 def cumsum(input: Value, dim: int, *, dtype: Any = None) -> Value:
-    return F.cumsum(input if dtype is None else input.astype(as_numpy(dtype)), dim)
+    kind = as_numpy(dtype) or (np.dtype("int64") if input.dtype.kind in "iub" else input.dtype)
+    return F.cumsum(input if kind == input.dtype else input.astype(kind), dim)
+
+
+def logcumsumexp(input: Value, dim: int) -> Value:
+    x = to_float(input)
+    return F.stack([logsumexp(x[(slice(None),) * (dim % x.ndim) + (slice(n + 1),)], dim) for n in range(x.shape[dim])],
+                   dim % x.ndim)  # fmt: skip
 
 
 def cumprod(input: Value, dim: int) -> Value:
@@ -276,6 +290,33 @@ def nanmean(input: Value, dim: Any = None, keepdim: bool = False) -> Value:
     return total / Value(np.asarray(there.sum(axis=_axis(dim), keepdims=keepdim), input.dtype))
 
 
+def cov(input: Value, *, correction: int = 1) -> Value:
+    """The covariances of the rows, variables observed in each column."""
+    x = input if input.ndim == 2 else input.reshape(1, -1)
+    centred = x - reduce.mean(x, -1, True)
+    found = F.matmul(centred, centred.swapaxes(0, 1)) / (x.shape[1] - correction)
+    return found if input.ndim == 2 else found.reshape(())
+
+
+def corrcoef(input: Value) -> Value:
+    if input.ndim < 2:
+        return input.reshape(-1)[0] * 0 + 1
+    found = cov(input)
+    spread = F.sqrt(F.stack([found[i, i] for i in range(len(found))]))
+    return found / (spread.reshape(-1, 1) * spread)
+
+
+def trapezoid(y: Value, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Value:
+    before = (slice(None),) * (dim % y.ndim)
+    heights = (y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) / 2
+    return reduce.sum(heights * (dx if x is None else diff(x, dim=dim)), dim)
+
+
+def isin(elements: Any, test_elements: Any, *, invert: bool = False) -> Value:
+    a, b = (getattr(x, "data", x) for x in (elements, test_elements))
+    return Value(np.asarray(np.isin(a, b, invert=invert)))
+
+
 def nansum(input: Value, dim: Any = None, keepdim: bool = False) -> Value:
     return reduce.sum(F.where(np.isnan(input.data), 0.0, input), _axis(dim), keepdim)
 
@@ -289,13 +330,14 @@ def diff(input: Value, n: int = 1, dim: int = -1) -> Value:
 
 METHODS: tuple[Callable, ...] = (
     sum, mean, prod, max, min, amax, amin, aminmax, argmax, argmin, any, all, logsumexp, softmax, log_softmax, cumsum,
-    cumprod, cummax, cummin, sort, argsort, topk, kthvalue, median, mode, quantile, norm, count_nonzero, dist, allclose,
-    equal, unique, unique_consecutive, bincount, histc, nanmean, nansum, diff,
+    logcumsumexp, cumprod, cummax, cummin, sort, argsort, topk, kthvalue, median, mode, quantile, norm, count_nonzero,
+    dist, allclose, equal, unique, unique_consecutive, bincount, histc, nanmean, nansum, diff, cov, corrcoef,
 )  # fmt: skip
 TABLE: dict[str, Callable] = {
     **{f.__name__: f for f in METHODS}, "var": var, "std": std, "msort": lambda input: F.sort(input, 0).values,
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable] = {
-    "searchsorted": searchsorted, "bucketize": bucketize, "var_mean": var_mean, "std_mean": std_mean,
+    "searchsorted": searchsorted, "bucketize": bucketize, "trapezoid": trapezoid, "trapz": trapezoid, "isin": isin,
+    "var_mean": var_mean, "std_mean": std_mean,
 }  # fmt: skip
 __all__ = ["FUNCTIONS", "TABLE", "along", "builtins"]

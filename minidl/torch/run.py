@@ -12,13 +12,13 @@ from types import ModuleType
 
 import numpy as np
 
-from . import harmless
+from . import advice, harmless
 
 PACKAGE = "minidl.torch"
 PARTS = (
-    "nn", "nn.functional", "nn.init", "nn.utils", "nn.modules", "nn.parameter", "nn.parallel", "optim",
-    "optim.lr_scheduler",
-    "optim.optimizer", "autograd", "utils", "utils.data", "utils.checkpoint", "utils.tensorboard",
+    "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.utils.parametrizations",
+    "nn.modules", "nn.parameter", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils", "optim.optimizer",
+    "autograd", "distributions", "func", "fft", "utils", "utils.data", "utils.checkpoint", "utils.tensorboard",
 )  # fmt: skip
 
 
@@ -92,6 +92,11 @@ def in_place_of_torch() -> Iterator[None]:
     sys.modules.update(given)
     try:
         yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("torch."):
+            raise
+        name = error.name.rpartition(".")[2]
+        raise ModuleNotFoundError(advice.unknown(error.name, name), name=error.name) from error
     finally:
         for name in [n for n in sys.modules if n.partition(".")[0] in ("torch", "torchvision")]:
             del sys.modules[name]

@@ -59,9 +59,9 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    from ..kernels.cpu.workers import THREADS
+    from ..kernels.cpu.workers import thread_count
 
-    return THREADS
+    return thread_count()
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
@@ -106,13 +106,14 @@ def autocast(*arguments: Any, **options: Any) -> Any:
 
 
 def _of_type(kind: str) -> Any:
-    """torch.FloatTensor and the like."""
+    """torch.FloatTensor and the like; `x.type(torch.FloatTensor)` knows it by its dtype."""
 
     def make(*data: Any) -> Tensor:
         if len(data) == 1 and not isinstance(data[0], int):
             return creation.tensor(data[0], dtype=kind)
         return creation.zeros(*data, dtype=kind)
 
+    make.dtype = np.dtype(kind)
     return make
 
 

@@ -105,16 +105,16 @@ def _moved(ndim: int, source: Any, destination: Any) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _at(input: Value, dim: int, part: Any) -> Value:
+def at_places(input: Value, dim: int, part: Any) -> Value:
     return getitem_p(input, index=(slice(None),) * (dim % input.ndim) + (part,))
 
 
 def narrow(input: Value, dim: int, start: int, length: int) -> Value:
-    return _at(input, dim, slice(start, start + length))
+    return at_places(input, dim, slice(start, start + length))
 
 
 def select(input: Value, dim: int, index: int) -> Value:
-    return _at(input, dim, int(index))
+    return at_places(input, dim, int(index))
 
 
 def diagonal(input: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
@@ -129,7 +129,7 @@ def unfold(input: Value, dimension: int, size: int, step: int) -> Value:
     """Windows of `size` along a dimension, `step` apart; they become the last dimension."""
     dim = dimension % input.ndim
     starts = np.arange(0, input.shape[dim] - size + 1, step)
-    windows = _at(input, dim, starts[:, None] + np.arange(size))
+    windows = at_places(input, dim, starts[:, None] + np.arange(size))
     return shapes.transpose(windows, _moved(windows.ndim, dim + 1, -1))
 
 
@@ -239,7 +239,7 @@ def tile(input: Value, *dims: Any) -> Value:
 def repeat_interleave(input: Value, repeats: Any, dim: int | None = None) -> Value:
     x = input.reshape(-1) if dim is None else input
     axis = 0 if dim is None else dim
-    return _at(x, axis, np.repeat(np.arange(x.shape[axis]), as_array(repeats)))
+    return at_places(x, axis, np.repeat(np.arange(x.shape[axis]), as_array(repeats)))
 
 
 def roll(input: Value, shifts: Any, dims: Any = None) -> Value:
@@ -283,93 +283,36 @@ def trace(input: Value) -> Value:
 F_sum = Value.sum
 
 
-def gather(input: Value, dim: int, index: Value) -> Value:
-    return F.gather(input, dim, index)
+def block_diag(*tensors: Value) -> Value:
+    """The matrices along the diagonal, zeros elsewhere."""
+    parts = [t.reshape((1,) * (2 - t.ndim) + t.shape) for t in tensors]
+    widths = [t.shape[1] for t in parts]
+    rows = [F.pad(t, [(0, 0), (sum(widths[:i]), sum(widths[i + 1 :]))]) for i, t in enumerate(parts)]
+    return cat(rows, 0)
 
 
-def scatter(
-    input: Value, dim: int, index: Value, src: Any = None, *, value: Any = None, reduce: str | None = None
-) -> Value:
-    src = value if src is None else src
-    if not isinstance(src, Value):
-        src = Value(np.full(index.shape, src, input.dtype))
-    src = src[tuple(slice(n) for n in index.shape)]
-    return F.scatter_add(input, dim, index, src) if reduce == "add" else F.scatter(input, dim, index, src)
+def vander(x: Value, N: int | None = None, increasing: bool = False) -> Value:
+    n = x.size if N is None else N
+    powers = range(n) if increasing else range(n - 1, -1, -1)
+    return stack([x**p for p in powers], 1)
 
 
-def scatter_add(input: Value, dim: int, index: Value, src: Value) -> Value:
-    return F.scatter_add(input, dim, index, src[tuple(slice(n) for n in index.shape)])
-
-
-def index_select(input: Value, dim: int, index: Value) -> Value:
-    return _at(input, dim, index.data) if input.ndim else input
-
-
-def _along(input: Value, dim: int, index: Value) -> Value:
-    shape = [1] * input.ndim
-    shape[dim] = -1
-    target = list(input.shape)
-    target[dim] = index.size
-    return Value(np.broadcast_to(index.data.reshape(shape), target).copy())
-
-
-def index_add(input: Value, dim: int, index: Value, source: Value, *, alpha: Any = 1) -> Value:
-    return F.scatter_add(input, dim, _along(input, dim, index), source if alpha == 1 else alpha * source)
-
-
-def index_copy(input: Value, dim: int, index: Value, source: Value) -> Value:
-    return F.scatter(input, dim, _along(input, dim, index), source)
-
-
-def index_fill(input: Value, dim: int, index: Value, value: Any) -> Value:
-    return scatter(input, dim, _along(input, dim, index), value)
-
-
-def index_put(input: Value, indices: tuple, values: Value, accumulate: bool = False) -> Value:
-    places = np.arange(input.size).reshape(input.shape)[tuple(as_array(i) for i in indices)]
-    values = as_tensor(values).astype(input.dtype).broadcast_to(places.shape).reshape(-1)
-    join = F.scatter_add if accumulate else F.scatter
-    return join(input.reshape(-1), 0, places.reshape(-1), values).reshape(input.shape)
-
-
-def masked_fill(input: Value, mask: Value, value: Any) -> Value:
-    value = value.item() if isinstance(value, Value) and value.node is None else value
-    return F.masked_fill(input, mask.astype(bool), value)
-
-
-def masked_select(input: Value, mask: Value) -> Value:
-    shape = np.broadcast_shapes(input.shape, mask.shape)
-    return getitem_p(input.broadcast_to(shape), index=(np.broadcast_to(mask.data, shape),))
-
-
-def masked_scatter(input: Value, mask: Value, source: Value) -> Value:
-    mask = np.broadcast_to(mask.data, input.shape)
-    return index_put(input, (mask,), source.reshape(-1)[: int(mask.sum())])
-
-
-def take(input: Value, index: Value) -> Value:
-    return getitem_p(input.reshape(-1), index=(index.data,))
-
-
-def take_along_dim(input: Value, indices: Value, dim: int | None = None) -> Value:
-    return take(input, indices) if dim is None else F.gather(input, dim, indices)
-
-
-def nonzero(input: Value, *, as_tuple: bool = False) -> Any:
-    found = input.data.nonzero()
-    return tuple(map(Value, found)) if as_tuple else Value(np.stack(found, 1) if found else np.zeros((0, 0), int))
+def renorm(input: Value, p: float, dim: int, maxnorm: float) -> Value:
+    """Each slice along dim scaled so that its norm is at most `maxnorm`."""
+    axes = tuple(i for i in range(input.ndim) if i != dim % input.ndim)
+    size = F.norm(input, float(p), axes, keepdims=True)
+    return input * F.where(size > maxnorm, maxnorm / (size + 1e-7), 1.0).astype(input.dtype)
 
 
 COPIES: tuple[Callable, ...] = (
-    clone, repeat, tile, repeat_interleave, roll, flip, rot90, tril, triu, diag, diag_embed, diagonal, trace, gather,
-    scatter, scatter_add, index_select, index_add, index_copy, index_fill, index_put, masked_fill, masked_select,
-    masked_scatter, take, take_along_dim, nonzero,
+    clone, repeat, tile, repeat_interleave, roll, flip, rot90, tril, triu, diag, diag_embed, diagonal, trace, renorm,
 )  # fmt: skip
 TABLE: dict[str, Callable] = {f.__name__: f for f in COPIES}
-TABLE |= {"fliplr": lambda input: flip(input, 1), "flipud": lambda input: flip(input, 0), "argwhere": nonzero}
+TABLE |= {"fliplr": lambda input: flip(input, 1), "flipud": lambda input: flip(input, 0)}
 FUNCTIONS: dict[str, Callable] = {
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack, "dstack": dstack,
     "row_stack": vstack, "atleast_1d": _at_least(1), "atleast_2d": _at_least(2), "atleast_3d": _at_least(3),
+    "block_diag": block_diag, "vander": vander,
     "column_stack": lambda tensors: cat([t.reshape(-1, 1) if t.ndim < 2 else t for t in tensors], 1),
 }  # fmt: skip
 METHODS_ONLY: dict[str, Callable] = {"unfold": unfold}

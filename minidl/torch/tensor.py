@@ -72,6 +72,9 @@ class Tensor:
         array = self.numpy()
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
 
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Tensor:
+        return wrap(Plain(np.asarray(array)))
+
     def item(self) -> Any:
         if self.value.data.size != 1:
             raise RuntimeError(f"a Tensor with {self.value.data.size} elements cannot be converted to Scalar")

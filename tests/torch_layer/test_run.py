@@ -58,7 +58,23 @@ def test_each_of_torchs_modules_is_importable(tmp_path):
             "from torch.nn.modules.utils import _pair\n"
             "from torch.cuda.amp import GradScaler, autocast\n"
             "from torch.autograd import Variable, Function, grad\n"
+            "from torch.nn.utils.rnn import pack_padded_sequence\n"
+            "from torch.nn.utils.parametrizations import spectral_norm\n"
+            "from torch.distributions import Categorical, kl_divergence\n"
+            "from torch.func import functional_call, vmap\n"
+            "from torch.optim.swa_utils import AveragedModel\n"
+            "import torch.fft\n"
             "from torch.utils.tensorboard import SummaryWriter\n"
             "from torchvision.transforms.functional import to_tensor\n"
             "assert isinstance(torch.nn.BatchNorm2d(2), _BatchNorm) and _pair(3) == (3, 3)\n"
         )
+
+
+def test_a_module_that_is_not_there_says_what_to_write():
+    from minidl.torch.run import in_place_of_torch
+
+    advised = r"torch\.quantization is not in minidl\.torch; write torch\.float32"
+    with pytest.raises(ModuleNotFoundError, match=advised), in_place_of_torch():
+        exec("import torch.quantization")
+    with pytest.raises(ModuleNotFoundError, match="nowhere"), in_place_of_torch():
+        exec("import nowhere")

@@ -11,7 +11,9 @@ from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Se
 from .layers import LAYERS
 from .module import Module
 from .parallel import DataParallel
+from .transformer import TRANSFORMERS
 
+LAYERS |= TRANSFORMERS
 globals().update(LAYERS)
 Container = Module
 __all__ = [

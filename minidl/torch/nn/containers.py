@@ -123,6 +123,11 @@ class ParameterList(Module):
         found = list(self)[index]
         return ParameterList(found) if isinstance(index, slice) else found
 
+    def __repr__(self) -> str:
+        rows = [f"\n    ({i}): Parameter containing: [torch.{p.dtype} of size {'x'.join(map(str, p.shape))}]"
+                for i, p in enumerate(self)]  # fmt: skip
+        return f"ParameterList({''.join(rows)}{chr(10) * bool(rows)})"
+
     def __setitem__(self, index: int, value: Tensor) -> None:
         setattr(self, self._names()[index], value if isinstance(value, Parameter) else Parameter(value))
 

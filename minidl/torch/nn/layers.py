@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from ... import nn as engine
-from .. import losses
+from .. import losses, shaping
 from ..creation import empty
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, lifted
 from . import functional as F
 from .module import Module, layer
+from .recurrent import RECURRENT
 
 OF_ENGINE = (  # layers whose arguments are torch's
     *(f"{name}{rank}d" for rank in (1, 2, 3) for name in (
@@ -19,10 +21,10 @@ OF_ENGINE = (  # layers whose arguments are torch's
     )),
     "Linear", "Flatten", "Unflatten", "LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "PReLU", "Fold",
     "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "PixelShuffle", "PixelUnshuffle",
-    "ChannelShuffle", "CosineSimilarity", "PairwiseDistance", "MultiheadAttention", "RNN", "LSTM", "GRU", "RNNCell",
-    "LSTMCell", "GRUCell", "SyncBatchNorm",
+    "ChannelShuffle", "CosineSimilarity", "PairwiseDistance", "MultiheadAttention", "RNNCell", "LSTMCell",
+    "GRUCell", "SyncBatchNorm",
 )  # fmt: skip
-LAYERS: dict[str, type] = {name: layer(getattr(engine, name)) for name in OF_ENGINE}
+LAYERS: dict[str, type] = {**{name: layer(getattr(engine, name)) for name in OF_ENGINE}, **RECURRENT}
 
 
 class Applied(Module):
@@ -72,6 +74,7 @@ class Dropped(Applied):
 
 
 REQUIRED = object()
+_stack = lifted(shaping.stack)
 INPLACE = {"inplace": False}
 DROPOUT = {"p": 0.5, "inplace": False}
 POOL = {
@@ -147,6 +150,45 @@ class Embedding(layer(engine.Embedding)):
         return table
 
 
+class EmbeddingBag(Module):
+    """Sums, means or maxima of rows of a learned table, over bags of rows."""
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, max_norm: Any = None, norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, **options: Any,
+    ):  # fmt: skip
+        if mode not in ("sum", "mean", "max"):
+            raise ValueError(f"EmbeddingBag: mode {mode!r} is none of sum, mean, max")
+        if max_norm is not None or scale_grad_by_freq or set(options) - {"padding_idx", "device", "dtype"}:
+            raise NotImplementedError("EmbeddingBag: max_norm, scale_grad_by_freq and the like are not there")
+        self.text, self.mode, self.padding_idx = f"{num_embeddings}, {embedding_dim}", mode, options.get("padding_idx")
+        self.weight = Parameter(empty(num_embeddings, embedding_dim).normal_())
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Bags are the rows of `input`; or parts of it, which begin at `offsets`."""
+        weights = per_sample_weights
+        if input.ndim == 2:
+            starts, size = list(range(0, input.numel() + 1, input.shape[1])), input.numel()
+            input, weights = input.reshape(-1), None if weights is None else weights.reshape(-1)
+        else:
+            size = len(input)
+            starts = [*[int(i) for i in offsets], size]
+        rows = F.embedding(input, self.weight)
+        rows = rows if weights is None else rows * weights[:, None]
+        padding = [False] * size if self.padding_idx is None else (input == self.padding_idx).tolist()
+        bags = [[i for i in range(a, b) if not padding[i]] for a, b in pairwise(starts)]
+        empty_bag = rows[:0].sum(0)
+        if self.mode == "max":
+            return _stack([rows[bag].max(0).values if bag else empty_bag for bag in bags])
+        means = self.mode == "mean"
+        return _stack([(rows[bag].mean(0) if means else rows[bag].sum(0)) if bag else empty_bag for bag in bags])
+
+    def extra_repr(self) -> str:
+        return f"{self.text}, mode='{self.mode}'"
+
+
 class Bilinear(Module):
     """``y_o = x1^T W_o x2 + b_o``."""
 
@@ -195,4 +237,4 @@ DEFAULTS = {"ignore_index": -100, "label_smoothing": 0.0, "margin": 1.0, "beta":
 for _name, (_function, _names) in losses.MODULES.items():
     _members = {"function": staticmethod(getattr(F, _function.__name__)), "names": _names, "__module__": "torch.nn"}
     LAYERS[_name] = type(_name, (_Loss,), _members)
-LAYERS |= {c.__name__: c for c in (Softmax2d, Identity, Embedding, Bilinear)}
+LAYERS |= {c.__name__: c for c in (Softmax2d, Identity, Embedding, EmbeddingBag, Bilinear)}

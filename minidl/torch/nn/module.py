@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import nn as engine
-from ...core.context import current
+from ...core.context import current, no_grad
 from ...core.tensor import Parameter as EngineParameter
 from ...core.tensor import Tensor as Value
 from ..dtypes import as_numpy
@@ -28,11 +28,17 @@ from ..values import ParameterValue, Plain
 OF_CLASS = object.__getattribute__
 
 
-class IncompatibleKeys(NamedTuple):
+class _IncompatibleKeys(NamedTuple):
     """What `load_state_dict` gives."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        shown = f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+        return shown if self.missing_keys or self.unexpected_keys else "<All keys matched successfully>"
+
+    __str__ = __repr__
 
 
 class Module(engine.Module):
@@ -50,13 +56,15 @@ class Module(engine.Module):
             return value.variable
         if kind is np.ndarray and name in OF_CLASS(self, "buffer_names"):
             return wrap(Plain(value))
-        return value
+        return wrap(value) if kind is Value or kind is Plain else value
 
     def __getattr__(self, name: str) -> Any:
         if name in HOOKS:
             return vars(self).setdefault(name, OrderedDict())
         if name in DICTIONARIES:
             return DICTIONARIES[name](self)
+        if name in (computed := vars(self).get("parametrizations") or ()):
+            return computed[name]()
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -71,6 +79,8 @@ class Module(engine.Module):
                 raise TypeError(
                     f"cannot assign 'torch.FloatTensor' as parameter '{name}' (torch.nn.Parameter or None expected)"
                 )
+            elif isinstance(self, OfEngine):  # a weight that is computed: the layer's forward is the engine's
+                value = value.value
         if isinstance(value, EngineParameter) and name in OF_CLASS(self, "buffer_names"):
             self.buffer_names = tuple(n for n in self.buffer_names if n != name)
         super().__setattr__(name, value)
@@ -202,7 +212,7 @@ class Module(engine.Module):
                 state[prefix + path] = getattr(module, name) if keep_vars else wrap(Plain(array))
         return state
 
-    def load_state_dict(self, state_dict: Mapping, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping, strict: bool = True, assign: bool = False) -> _IncompatibleKeys:
         """Copy the tensors of a state into this module's. RuntimeError, as torch's, for names or shapes that differ."""
         hidden = {p for p, module, name, _ in self._state() if name in module.hidden_buffers}
         state = {name: unwrap(t) for name, t in state_dict.items()}
@@ -228,7 +238,7 @@ class Module(engine.Module):
                 array[...] = new
                 if isinstance(value := vars(module)[name], EngineParameter):
                     value.data = array
-        return IncompatibleKeys(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)
 
     # --- changing every module at once
 
@@ -304,6 +314,26 @@ class Module(engine.Module):
         return [*object.__dir__(self)]
 
 
+class OfEngine:
+    """What torch's class of a layer that the engine has can do besides."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, in place; statistics begin again, too."""
+        made = next(c for c in type(self).__mro__ if c.__module__ == "torch.nn" and OfEngine in c.__bases__)
+        arguments, options = self.made_with
+        fresh = made(*arguments, **options).state_dict()
+        with no_grad():
+            for name, tensor in Module.state_dict(self).items():
+                if name in fresh:
+                    tensor.copy_(fresh[name])
+
+    def reset_running_stats(self) -> None:
+        """Running means 0, variances 1."""
+        for name, start in (("running_mean", 0), ("running_var", 1), ("num_batches_tracked", 0)):
+            if vars(self).get(name) is not None:
+                getattr(self, name).fill_(start)
+
+
 def adopted(value: EngineParameter) -> ParameterValue:
     """A parameter that the engine made, as one that knows its torch variable."""
     if isinstance(value, ParameterValue):
@@ -325,6 +355,7 @@ def layer(kind: type[engine.Module]) -> type:
     def __init__(self: Module, *arguments: Any, device: Any = None, dtype: Any = None, **options: Any) -> None:
         own = seen_as(kind, self)
         kind.__init__(own, *arguments, **options)
+        vars(self)["made_with"] = (arguments, options)
         for name, value in vars(self).items():
             if isinstance(value, EngineParameter):
                 vars(self)[name] = adopted(value)
@@ -335,10 +366,13 @@ def layer(kind: type[engine.Module]) -> type:
 
     def forward(self: Module, *inputs: Any, **options: Any) -> Any:
         options = {name: unwrap(x) for name, x in options.items()} if options else options
-        return wrap(kind.forward(seen_as(kind, self), *map(unwrap, inputs), **options))
+        own = seen_as(kind, self)
+        if "parametrizations" in own.__dict__:
+            own.__dict__ = {**vars(self), **{name: getattr(self, name).value for name in self.parametrizations}}
+        return wrap(kind.forward(own, *map(unwrap, inputs), **options))
 
     return type(
-        kind.__name__, (Module, kind),
+        kind.__name__, (Module, OfEngine, kind),
         {"__init__": __init__, "forward": forward, "__module__": "torch.nn", "__doc__": kind.__doc__},
     )  # fmt: skip
 

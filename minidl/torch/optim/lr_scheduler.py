@@ -23,12 +23,20 @@ class LRScheduler:
             elif "initial_lr" not in group:
                 raise KeyError("param 'initial_lr' is not specified in param_groups when resuming an optimizer")
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self._step_count = 0
+        self._step_count, self._is_initial = 0, True
         self.step()
+        self._is_initial = False
 
     def get_lr(self) -> list[float]:
         """The rates at `last_epoch`, one for each group."""
         raise NotImplementedError(f"{type(self).__name__} defines no get_lr(self)")
+
+    def _get_closed_form_lr(self) -> list[float]:
+        """The rates at `last_epoch` as nothing else had changed them."""
+        return self.get_lr()
+
+    def _now(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float]:
         return self._last_lr
@@ -36,7 +44,8 @@ class LRScheduler:
     def step(self, epoch: int | None = None) -> None:
         self._step_count += 1
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr()):
+        rates = self.get_lr() if epoch is None else self._get_closed_form_lr()
+        for group, lr in zip(self.optimizer.param_groups, rates):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -51,12 +60,20 @@ _LRScheduler = LRScheduler
 
 
 class OfSchedule(LRScheduler):
-    """A schedule of the engine for each group, from its first rate."""
+    """A schedule of the engine for each group. A step multiplies the rate that the group has by what the schedule
+    changes, so that several schedulers of an optimizer work together, and a rate that a script sets by hand counts."""
 
     def schedule(self, lr: float) -> Schedule:
         raise NotImplementedError(f"{type(self).__name__} defines no schedule(self, lr)")
 
     def get_lr(self) -> list[float]:
+        share, at = self.schedule(1.0), self.last_epoch
+        if at and self._is_initial:  # a run goes on: the rate is what it was
+            return self._now()
+        before = share(at - 1) if at else 1.0
+        return [lr * (share(at) / before) for lr in self._now()] if before else self._now()
+
+    def _get_closed_form_lr(self) -> list[float]:
         return [self.schedule(lr)(self.last_epoch) for lr in self.base_lrs]
 
 
@@ -75,10 +92,9 @@ class LambdaLR(LRScheduler):
 
 class MultiplicativeLR(LambdaLR):
     def get_lr(self) -> list[float]:
-        groups = self.optimizer.param_groups
-        if self.last_epoch == 0:
-            return [group["lr"] for group in groups]
-        return [group["lr"] * f(self.last_epoch) for f, group in zip(self.lr_lambdas, groups)]
+        if self._is_initial:
+            return self._now()
+        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._now())]
 
 
 class StepLR(OfSchedule):
@@ -149,9 +165,20 @@ class CosineAnnealingLR(LRScheduler):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
+    def _share(self, at: float) -> float:
+        return (1 + math.cos(math.pi * at / self.T_max)) / 2  # it rises again after T_max
+
     def get_lr(self) -> list[float]:
-        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2  # it rises again after T_max
-        return [self.eta_min + (lr - self.eta_min) * share for lr in self.base_lrs]
+        """As OfSchedule, above `eta_min`."""
+        if self._is_initial:
+            return self._now()
+        at, low = self.last_epoch, self.eta_min
+        if (at - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the lowest point, which says nothing of the rate
+            return [now + (lr - low) * self._share(self.T_max - 1) for now, lr in zip(self._now(), self.base_lrs)]
+        return [low + (now - low) * (self._share(at) / self._share(at - 1)) for now in self._now()]
+
+    def _get_closed_form_lr(self) -> list[float]:
+        return [self.eta_min + (lr - self.eta_min) * self._share(self.last_epoch) for lr in self.base_lrs]
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -170,22 +197,49 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class CyclicLR(LRScheduler):
+    """Smith, "Cyclical learning rates", 2017: up and down, and the momentum the other way."""
+
     def __init__(
-        self, optimizer: Any, base_lr: float, max_lr: float, step_size_up: int = 2000,
-        step_size_down: int | None = None, mode: str = "triangular",
-        gamma: float = 1.0, cycle_momentum: bool = True, last_epoch: int = -1, **options: Any,
+        self, optimizer: Any, base_lr: Any, max_lr: Any, step_size_up: int = 2000, step_size_down: int | None = None,
+        mode: str = "triangular", gamma: float = 1.0, scale_fn: Callable | None = None, scale_mode: str = "cycle",
+        cycle_momentum: bool = True, base_momentum: Any = 0.8, max_momentum: Any = 0.9, last_epoch: int = -1,
+        verbose: Any = None,
     ):  # fmt: skip
-        self.base_lr, self.max_lr, self.mode, self.gamma = base_lr, max_lr, mode, gamma
-        self.up, self.down = step_size_up, step_size_down or step_size_up
+        count = len(optimizer.param_groups)
+        several = [list(x) if isinstance(x, list | tuple) else [x] * count for x in (base_lr, max_lr, base_momentum,
+                                                                                    max_momentum)]  # fmt: skip
+        lows, self.max_lrs, self.base_momentums, self.max_momentums = several
+        self.up, self.down, self.cycle_momentum = step_size_up, step_size_down or step_size_up, cycle_momentum
+        by_cycle = {"triangular": lambda x: 1.0, "triangular2": lambda x: 0.5 ** (x - 1)}
+        if scale_fn is None and mode not in (*by_cycle, "exp_range"):
+            raise ValueError("mode is invalid and scale_fn is None")
+        self.scale_fn = scale_fn or by_cycle.get(mode, lambda x: gamma**x)
+        self.of_cycle = scale_mode == "cycle" if scale_fn else mode != "exp_range"
+        if cycle_momentum and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
+            raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+        if last_epoch == -1:
+            for group, low in zip(optimizer.param_groups, lows):
+                group["lr"] = group["initial_lr"] = low
         super().__init__(optimizer, last_epoch)
-        self.base_lrs = [base_lr] * len(self.base_lrs)
 
     def get_lr(self) -> list[float]:
         length = self.up + self.down
         cycle, at = divmod(self.last_epoch, length)
         share = at / self.up if at <= self.up else (length - at) / self.down
-        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**self.last_epoch}[self.mode]
-        return [self.base_lr + (self.max_lr - self.base_lr) * share * scale] * len(self.optimizer.param_groups)
+        share *= self.scale_fn(cycle + 1 if self.of_cycle else self.last_epoch)
+        if self.cycle_momentum:
+            limits = zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums)
+            for group, low, high in limits:
+                _set_momentum(group, high - (high - low) * share)
+        return [low + (high - low) * share for low, high in zip(self.base_lrs, self.max_lrs)]
+
+
+def _set_momentum(group: dict, value: float) -> None:
+    """In Adam its first beta."""
+    if "betas" in group:
+        group["betas"] = (value, *group["betas"][1:])
+    else:
+        group["momentum"] = value
 
 
 class OneCycleLR(LRScheduler):
@@ -204,7 +258,7 @@ class OneCycleLR(LRScheduler):
         turn = pct_start * self.total_steps - 1
         self.phases = [(turn, first, most, max_momentum, base_momentum)]
         if three_phase:
-            self.phases.append((2 * turn + 1, most, first, base_momentum, max_momentum))
+            self.phases.append((2 * turn, most, first, base_momentum, max_momentum))
         self.phases.append((self.total_steps - 1, self.phases[-1][2], last, self.phases[-1][4], max_momentum))
         self.cosine, self.cycle_momentum = anneal_strategy == "cos", cycle_momentum
         for group, lr in zip(optimizer.param_groups, first):
@@ -223,11 +277,7 @@ class OneCycleLR(LRScheduler):
         _, first, last, momentum, then = self.phases[i]
         if self.cycle_momentum:
             for group in self.optimizer.param_groups:
-                value = self._between(momentum, then, share)
-                if "betas" in group:
-                    group["betas"] = (value, *group["betas"][1:])
-                else:
-                    group["momentum"] = value
+                _set_momentum(group, self._between(momentum, then, share))
         return [self._between(a, b, share) for a, b in zip(first, last)]
 
 
@@ -240,7 +290,10 @@ class SequentialLR(LRScheduler):
             group["lr"] = group["initial_lr"]
         for scheduler in self._schedulers:
             scheduler.last_epoch -= 1
-        self._schedulers[0].step()
+        first = self._schedulers[0]
+        first._is_initial = True
+        first.step()
+        first._is_initial = False
         self.last_epoch, self._last_lr = last_epoch + 1, self._schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:

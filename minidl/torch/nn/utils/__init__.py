@@ -1,4 +1,4 @@
-"""torch.nn.utils: clipping of gradients, parameters as one vector."""
+"""torch.nn.utils: clipping of gradients, parameters as one vector, weights that are computed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ...core.context import no_grad
-from ...optim import clip_grad_norm
-from .. import advice, creation, shaping
-from ..tensor import Tensor, lifted, wrap
-from ..values import Plain
+from ....core.context import no_grad
+from ....optim import clip_grad_norm
+from ... import advice, shaping
+from ...tensor import Tensor, lifted, wrap
+from ...values import Plain
+from . import parametrizations, parametrize, rnn
+from .norms import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 
-_cat, _stack = lifted(shaping.cat), lifted(shaping.stack)
+_cat = lifted(shaping.cat)
 
 
 def clip_grad_norm_(
@@ -51,19 +53,10 @@ def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     return wrap(Plain(np.asarray(math.sqrt(sum(float((t.value.data**2).sum()) for t in tensors)), np.float32)))
 
 
-class rnn:
-    """torch.nn.utils.rnn."""
-
-    @staticmethod
-    def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0) -> Tensor:
-        """Sequences of different lengths side by side, the shorter ones filled up."""
-        longest = max(len(s) for s in sequences)
-        padded = []
-        for s in sequences:
-            whole = creation.full((longest, *s.shape[1:]), padding_value, dtype=s.dtype)
-            whole[: len(s)] = s
-            padded.append(whole)
-        return _stack(padded, 0 if batch_first else 1)
+__all__ = [
+    "clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "parametrizations", "parametrize",
+    "remove_spectral_norm", "remove_weight_norm", "rnn", "spectral_norm", "vector_to_parameters", "weight_norm",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
