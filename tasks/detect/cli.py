@@ -36,6 +36,8 @@ EXAMPLES = f"""examples:
       train Faster R-CNN on scenes of handwritten digits, test it on digits and backgrounds it has never seen
   {PROGRAM} --model retinanet --out runs/retinanet
       a detector of one stage
+  {PROGRAM} --model rfcn --backbone inception_resnet_v2 --ohem --out runs/rfcn
+      regions that vote, on another backbone, trained on the hardest of them
   {PROGRAM} --data annotations.json --images FOLDER --check
       look for faults in annotations of your own, as COCO has them; --data FOLDER for those of PASCAL VOC, YOLO or
       labelme, --data boxes.csv for a table with a row per box

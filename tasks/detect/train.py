@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from .data.own import Source
 from .data.records import Target
 from .data.scenes import Scenes
 from .models.faster_rcnn import faster_rcnn_small
+from .models.heads import SMALL_OHEM
 from .models.retinanet import RetinaNet
+from .models.rfcn import rfcn_small
+from .models.small import BACKBONES
 from .models.ssd import SSD
 from .models.yolo import YOLO
 from .released import RELEASED
@@ -29,10 +32,12 @@ CLIP = 5.0  # the largest norm of the gradients: the first steps of a detector a
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "faster_rcnn": faster_rcnn_small,
+    "rfcn": rfcn_small,
     "yolo": YOLO.small,
     "ssd": SSD.small,
     "retinanet": RetinaNet.small,
 }
+TWO_STAGES = ("faster_rcnn", "rfcn")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Settings(Source):
     """What decides the outcome of a training run, to the last bit."""
 
     # network
-    model: Annotated[str, Among([*MODELS, *RELEASED])] = "faster_rcnn"  # faster_rcnn, yolo, ssd or retinanet
+    model: Annotated[str, Among([*MODELS, *RELEASED])] = "faster_rcnn"  # faster_rcnn, rfcn, yolo, ssd or retinanet
+    backbone: Annotated[str, Among(BACKBONES)] = "resnet"  # what the maps come from, not of yolo
+    width: Annotated[float, Above(0)] = 1.0  # how many times as wide the maps of the backbone are as its default
+    ohem: bool = False  # faster_rcnn and rfcn: train the second stage on the regions with the largest losses
     # training
     steps: int = 2200  # of Adam
     batch: int = 8  # pictures per step
@@ -50,6 +58,7 @@ class Settings(Source):
 
     own: ClassVar = {
         "faster_rcnn": {},
+        "rfcn": {"steps": 1800},
         "yolo": {"steps": 2000, "batch": 16},
         "ssd": {"steps": 1800, "batch": 16},
         "retinanet": {"steps": 2000},
@@ -63,14 +72,29 @@ class Settings(Source):
         super().__post_init__()
         if self.model in RELEASED:
             raise UsageError(f"--model {self.model} is of others, and not trained here: name its --weights")
+        if self.model == "yolo" and (self.backbone, self.width) != ("resnet", 1.0):
+            raise UsageError("--backbone and --width: yolo has a backbone of its own; choose another --model")
+        if self.ohem and self.model not in TWO_STAGES:
+            raise UsageError(f"--ohem is about regions: choose --model {' or '.join(TWO_STAGES)}")
 
     def build(self) -> nn.Module:
         """The detector of these classes, with its initial weights."""
-        return MODELS[self.model](len(self.names), rng=data.generator(self.seed, WEIGHTS))
+        return detector(self, data.generator(self.seed, WEIGHTS))
 
     def describe(self) -> str:
         """The run in a caption."""
-        return f"{self.model}, {self.steps} steps of {self.batch}"
+        parts = [self.model] if (self.backbone, self.width) == ("resnet", 1.0) else [f"{self.model} on {self.backbone}"]
+        parts += [f"{self.width:g} times as wide"] * (self.width != 1) + ["hard regions"] * self.ohem
+        return f"{', '.join(parts)}, {self.steps} steps of {self.batch}"
+
+
+def detector(settings: Settings, rng: np.random.Generator, **options: Any) -> nn.Module:
+    """The detector that the settings describe; options: of its constructor."""
+    if settings.model != "yolo":
+        options["body"] = BACKBONES[settings.backbone](settings.width, rng=rng)
+    if settings.ohem:
+        options["head"] = SMALL_OHEM
+    return MODELS[settings.model](len(settings.names), rng=rng, **options)
 
 
 def load(settings: Settings, checkpoint: str | os.PathLike, advice: str = "name its --model") -> nn.Module:

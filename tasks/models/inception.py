@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from minidl import Tensor, nn
 from minidl import functional as F
 
+from .blocks import multiple
 from .googlenet import BasicConv2d, googles_colours
 from .initial import redraw, stream
 
@@ -101,18 +102,20 @@ class InceptionOutputs(NamedTuple):
 class Mixed(nn.Module):
     """A module by its graph: the outputs, one after another; the pool is one of them where no row sees it."""
 
-    def __init__(self, inputs: int, graph: dict[str, tuple], conv: Any):
+    def __init__(self, inputs: int, graph: dict[str, tuple], conv: Any, halving: int = 0):
+        """halving: the padding of the pool that halves the size."""
         self.graph = graph
         maps = {"x": inputs, "pool": inputs}
         for name, (source, outputs, kernel, *stride) in graph.items():
             high, wide = kernel if isinstance(kernel, tuple) else (kernel, kernel)
             padding = 0 if stride else (high // 2, wide // 2)
             self.add_module(name, conv(maps[source], outputs, (high, wide), *stride or [1], padding))
-            maps[name] = outputs
+            maps[name] = getattr(self, name).conv.out_channels
         sources = {"x", *(source for source, *_ in graph.values())}
         self.ends = [name for name in (*graph, "pool") if name not in sources]
         self.out_channels = sum(maps[name] for name in self.ends)
-        self.pool = nn.MaxPool2d(3, stride=2) if "pool" in self.ends else nn.AvgPool2d(3, stride=1, padding=1)
+        halves = "pool" in self.ends
+        self.pool = nn.MaxPool2d(3, stride=2, padding=halving) if halves else nn.AvgPool2d(3, stride=1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         seen = {"x": x, "pool": self.pool(x)}
@@ -125,24 +128,29 @@ class Inception3(nn.Module):
     """Table 1 from top to bottom. In training it gives InceptionOutputs, in eval mode (or without head) the logits."""
 
     def __init__(
-        self, num_classes: int, in_channels: int, *, aux_logits: bool, transform_input: bool, dropout: float, rng: Any
-    ):
+        self, num_classes: int, in_channels: int, *, aux_logits: bool, transform_input: bool, dropout: float,
+        width_mult: float = 1.0, same: bool = False, rng: Any,
+    ):  # fmt: skip
         rng = stream(rng)
 
         def conv(inputs: int, outputs: int, kernel: Any, stride: int = 1, padding: Any = 0) -> BasicConv2d:
-            return BasicConv2d(inputs, outputs, kernel_size=kernel, stride=stride, padding=padding, rng=rng)
+            if same:
+                padding = tuple(k // 2 for k in kernel) if isinstance(kernel, tuple) else kernel // 2
+            return BasicConv2d(
+                inputs, multiple(outputs * width_mult), kernel_size=kernel, stride=stride, padding=padding, rng=rng
+            )
 
         self.aux_logits, self.transform_input = aux_logits, transform_input
         self.Conv2d_1a_3x3 = conv(in_channels, 32, 3, 2)
-        self.Conv2d_2a_3x3 = conv(32, 32, 3)
-        self.Conv2d_2b_3x3 = conv(32, 64, 3, padding=1)
-        self.maxpool1 = nn.MaxPool2d(3, stride=2)
-        self.Conv2d_3b_1x1 = conv(64, 80, 1)
-        self.Conv2d_4a_3x3 = conv(80, 192, 3)
-        self.maxpool2 = nn.MaxPool2d(3, stride=2)
-        maps = 192
+        stem, wide, narrow, maps = (multiple(n * width_mult) for n in (32, 64, 80, 192))
+        self.Conv2d_2a_3x3 = conv(stem, 32, 3)
+        self.Conv2d_2b_3x3 = conv(stem, 64, 3, padding=1)
+        self.maxpool1 = nn.MaxPool2d(3, stride=2, padding=int(same))
+        self.Conv2d_3b_1x1 = conv(wide, 80, 1)
+        self.Conv2d_4a_3x3 = conv(narrow, 192, 3)
+        self.maxpool2 = nn.MaxPool2d(3, stride=2, padding=int(same))
         for name, graph in MODULES.items():
-            module = Mixed(maps, graph, conv)
+            module = Mixed(maps, graph, conv, int(same))
             self.add_module(name, module)
             maps = module.out_channels
             if name == BEFORE_HEAD and aux_logits:
@@ -150,10 +158,10 @@ class Inception3(nn.Module):
                     {
                         "pool": nn.AvgPool2d(5, stride=3),
                         "conv0": conv(maps, 128, 1),
-                        "conv1": conv(128, maps, 5),
+                        "conv1": conv(multiple(128 * width_mult), 768, 5),
                         "avgpool": nn.AdaptiveAvgPool2d(1),
                         "flatten": nn.Flatten(),
-                        "fc": nn.Linear(maps, num_classes, rng=rng),
+                        "fc": nn.Linear(multiple(768 * width_mult), num_classes, rng=rng),
                     }
                 )
         self.avgpool, self.dropout, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout, rng=rng), nn.Flatten()
@@ -176,14 +184,16 @@ class Inception3(nn.Module):
 
 def inception_v3(
     num_classes: int = 1000, in_channels: int = 3, *, aux_logits: bool = True, transform_input: bool = False,
-    dropout: float = 0.5, rng: Any = None,
+    dropout: float = 0.5, width_mult: float = 1.0, same: bool = False, rng: Any = None,
 ) -> Inception3:  # fmt: skip
     """Inception v3 for 299x299: 27,161,264 parameters, or 23,834,568 without the auxiliary head (`aux_logits=False`).
 
-    torchvision's weights need `transform_input=True`, and the head to load into.
+    width_mult: all maps as many times as wide, rounded to multiples of 8. same: every convolution pads, so that sizes
+    are kept, or halved to whole numbers. torchvision's weights need `transform_input=True`, and the head to load into.
     """
     if transform_input and in_channels != 3:
         raise ValueError(f"transform_input is about red, green and blue, got in_channels={in_channels}")
     return Inception3(
-        num_classes, in_channels, aux_logits=aux_logits, transform_input=transform_input, dropout=dropout, rng=rng
-    )
+        num_classes, in_channels, aux_logits=aux_logits, transform_input=transform_input, dropout=dropout,
+        width_mult=width_mult, same=same, rng=rng,
+    )  # fmt: skip

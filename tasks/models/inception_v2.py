@@ -8,6 +8,7 @@ load: there convolutions have biases, and two pools are projected to 128 maps wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -45,30 +46,22 @@ class Halved(nn.Module):
         return F.max_pool(x, 3, stride=2, padding=tuple(n % 2 for n in x.shape[2:]), ceil_mode=True)
 
 
-class InceptionV2(nn.Module):
-    """Figure 5 from top to bottom; `channels` has how many maps each module gives."""
+class Trunk(nn.Module):
+    """Figure 5 from the top down to the module `last`, to be run module by module; `widths` has how many maps each
+    gives."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, width_mult: float, dropout: float, caffe: bool,
-        transform_input: bool, rng: Any,
-    ):  # fmt: skip
-        rng, self.caffe, self.transform_input = stream(rng), caffe, transform_input
-        self.rng, self.width_mult = rng, width_mult
+    def __init__(self, in_channels: int, width_mult: float, caffe: bool = False, last: str = "5b", rng: Any = None):
+        self.rng, self.width_mult, self.caffe = stream(rng), width_mult, caffe
         stem, outputs = self._maps(64), self._maps(192)
         self._unit("conv1_7x7_s2", in_channels, stem, 7, 2)
         self._unit("conv2_3x3_reduce", stem, stem, 1)
         self._unit("conv2_3x3", stem, outputs, 3)
         self.halved, self.averaged = Halved(), nn.AvgPool2d(3, stride=1, padding=1)
         self.largest = nn.MaxPool2d(3, stride=1, padding=1)
-        self.channels = {}
-        for name in FIGURE_5:
-            outputs = self.channels[name] = self._module(name, outputs)
-        self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        self.dropout = nn.Dropout(dropout, rng=rng)
-        self.last_linear = nn.Linear(outputs, num_classes, rng=rng)
-        redraw(self, nn.Conv2d, he_fan_out, rng, bias=0)
-        redraw(self, nn.Linear, thin, rng, bias=0)
-        del self.rng
+        self.widths = {"stem": outputs}
+        for name in list(FIGURE_5)[: list(FIGURE_5).index(last) + 1]:
+            outputs = self.widths[name] = self._module(name, outputs)
+        redraw(self, nn.Conv2d, he_fan_out, self.rng, bias=0)
 
     def _maps(self, count: int) -> int:
         return multiple(count * self.width_mult)
@@ -114,16 +107,33 @@ class InceptionV2(nn.Module):
         branches.append(self.through(pooled, start + "pool_proj") if projected else pooled)
         return F.concat(branches, axis=1)
 
-    def stem(self, x: Tensor) -> Tensor:
-        """Down to a fourth of the size."""
-        if self.transform_input:
-            x = caffes_colours(x)
-        return self.through(self.halved(self.through(x, "conv1_7x7_s2")), "conv2_3x3_reduce", "conv2_3x3")
+    def outputs(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The stem's maps, a fourth of the size, and those of each module, by its name."""
+        x = self.through(self.halved(self.through(x, "conv1_7x7_s2")), "conv2_3x3_reduce", "conv2_3x3")
+        yield "stem", x
+        x = self.halved(x)
+        for name in list(self.widths)[1:]:
+            x = self.module(name, x)
+            yield name, x
+
+
+class InceptionV2(Trunk):
+    """Figure 5 from top to bottom."""
+
+    def __init__(
+        self, num_classes: int, in_channels: int, width_mult: float, dropout: float, caffe: bool,
+        transform_input: bool, rng: Any,
+    ):  # fmt: skip
+        rng = stream(rng)
+        super().__init__(in_channels, width_mult, caffe, rng=rng)
+        self.transform_input = transform_input
+        self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.dropout = nn.Dropout(dropout, rng=rng)
+        self.last_linear = nn.Linear(self.widths["5b"], num_classes, rng=rng)
+        redraw(self, nn.Linear, thin, rng, bias=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.halved(self.stem(x))
-        for name in FIGURE_5:
-            x = self.module(name, x)
+        *_, (_, x) = self.outputs(caffes_colours(x) if self.transform_input else x)
         return self.last_linear(self.dropout(self.flatten(self.avgpool(x))))
 
 

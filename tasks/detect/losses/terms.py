@@ -20,6 +20,11 @@ class Terms(NamedTuple):
     image: np.ndarray
     item: np.ndarray
 
+    def among(self, chosen: np.ndarray) -> Terms:
+        """Those of the items of which `chosen`, an array of bools by item, says so."""
+        here = np.flatnonzero(chosen[self.item])
+        return Terms(self.value[here], self.image[here], self.item[here])
+
 
 def summed(terms: Mapping[str, Terms]) -> dict[str, Tensor]:
     """Each loss by its name, a scalar."""

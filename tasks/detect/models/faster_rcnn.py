@@ -18,7 +18,7 @@ from ...models.initial import stream
 from ..data.records import Detections, Target, require_targets
 from ..losses.terms import Terms
 from .anchors import PYRAMID, SINGLE_MAP, SMALL_PYRAMID, SMALL_SINGLE_MAP, AnchorOutputs, Anchors
-from .backbone import Norm, resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
+from .backbone import FPN, Norm, resnet50_fpn, resnet_small_fpn, vgg16_map, vgg_small_map
 from .convention import OURS, Convention
 from .detector import Detector, View, views_of
 from .heads import (
@@ -43,6 +43,7 @@ from .suppression import Candidates
 class TwoStagePass(NamedTuple):
     """A training pass, stage by stage; without such a head, `mask` or `keypoint` is None."""
 
+    maps: list[Tensor]
     outputs: AnchorOutputs
     first: RPNLoss
     proposals: list[Candidates]
@@ -97,13 +98,17 @@ class FasterRCNN(Detector):
         anchors = Anchors.of(sizes, backbone.strides, convention=convention)
         self.rpn = RPN(backbone.channels, anchors, rpn, rpn_depth, rng)
         self.crop = Crop(backbone.strides[:levels], canonical, method, aligned=convention.aligned)
-        parts = box_head(channels, num_classes, hidden, norm=norm, convention=convention, rng=rng)
+        parts = self.box_parts(channels, hidden, norm, rng)
         if masks:
             parts |= mask_head(channels, num_classes, mask_width, mask_layers, norm, convention, rng)
         if num_keypoints:
             parts |= keypoint_head(channels, num_keypoints, keypoint_width, keypoint_layers, rng)
         self.masks, self.num_keypoints = masks, num_keypoints
         self.roi_heads = nn.ModuleDict(parts)
+
+    def box_parts(self, channels: int, hidden: int, norm: Norm | None, rng: Any) -> dict[str, nn.Module]:
+        """The modules of the second stage that classify a region and refine its box."""
+        return box_head(channels, self.num_classes, hidden, norm=norm, convention=self.convention, rng=rng)
 
     def training_pass(
         self, images: Tensor, targets: Sequence[Target], rng: np.random.Generator | None = None
@@ -116,7 +121,8 @@ class FasterRCNN(Detector):
         """
         targets = require_targets(targets, images, self.num_classes)
         if rng is None:
-            raise ValueError("FasterRCNN trains on samples: losses(images, targets, rng) needs a numpy Generator")
+            name = type(self).__name__
+            raise ValueError(f"{name} trains on samples: losses(images, targets, rng) needs a numpy Generator")
         maps, size = self.backbone(images), images.shape[2:]
         found = self.rpn(maps, size)
         first = self.rpn.loss(found, targets, rng)
@@ -131,7 +137,7 @@ class FasterRCNN(Detector):
         if self.num_keypoints:
             logits = self.keypoint_outputs(maps, grown(positive, self.keypoint_margin))
             keypoint = keypoint_loss(logits, regions, targets, self.keypoint_margin)
-        return TwoStagePass(found, first, proposals, chosen, second, mask, keypoint)
+        return TwoStagePass(maps, found, first, proposals, chosen, second, mask, keypoint)
 
     def box_outputs(self, maps: Sequence[Tensor], regions: np.ndarray) -> tuple[Tensor, Tensor]:
         """The logits (R, C + 1), the background's last, and steps (R, C, 4) of regions (R, 5)."""
@@ -216,11 +222,13 @@ SMALL = {  # canonical: regions below 56 pixels come from the map of stride 4; b
 
 
 def faster_rcnn_small(
-    num_classes: int, *, width: int = 48, pyramid: int = 48, rng: Any = None, **options: Any
-) -> FasterRCNN:
-    """For pictures of about 96 pixels: a ResNet of three blocks with a pyramid of strides 4, 8 and 16."""
+    num_classes: int, *, width: int = 48, pyramid: int = 48, body: nn.Module | None = None, rng: Any = None,
+    **options: Any,
+) -> FasterRCNN:  # fmt: skip
+    """For pictures of about 96 pixels: a ResNet of three blocks, or the `body` (see small.py), with a pyramid of
+    strides 4, 8 and 16."""
     rng = stream(rng)
-    backbone = resnet_small_fpn(width, pyramid, rng=rng)
+    backbone = FPN(body, pyramid, "none", rng=rng) if body else resnet_small_fpn(width, pyramid, rng=rng)
     return FasterRCNN(backbone, num_classes, **SMALL | {"sizes": SMALL_PYRAMID, "rng": rng} | options)
 
 

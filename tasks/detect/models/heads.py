@@ -7,7 +7,7 @@ CVPR 2017, equation 1. Boxes and labels are NumPy's, on the host.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ class HeadSettings:
     positive: float = 0.5  # IoU with an object, at least, of a region that shows it; all others are background
     sample: int = 512  # regions of an image that are trained on
     share: float = 0.25  # of positive ones among them, at most
+    hard: int = 0  # of an image's sampled regions so many are trained on, those with the largest losses; 0: all
     beta: float = 1 / 9  # of the smooth L1 loss
     weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # that steps are multiplied by
     score: float = 0.05  # in inference: what scores less is left out
@@ -47,6 +48,7 @@ class HeadSettings:
 
 PAPER_HEAD = HeadSettings()
 SMALL_HEAD = HeadSettings(sample=64)  # for pictures of about 96 pixels
+SMALL_OHEM = HeadSettings(sample=1000, share=1.0, hard=32)  # all regions are sampled
 
 
 # --- cutting regions out
@@ -227,13 +229,32 @@ def box_loss(
     logits: Tensor, deltas: Tensor, regions: Regions, targets: Sequence[Target], settings: HeadSettings
 ) -> BoxLoss:
     """Over the regions sampled in all images: "class", the mean cross entropy; "box", the smooth L1 losses of the
-    positive ones' steps for their own class, summed, by the number of regions SAMPLED."""
-    at, count, s = regions.positive, max(len(regions.label), 1), settings
+    positive ones' steps for their own class, summed, by the number of regions SAMPLED. With `settings.hard` both are
+    over the hardest of these."""
+    at, s = regions.positive, settings
     yes = Positives.of(regions.image[at], at, regions.truth[at], targets)
     steps = Steps.of(yes, regions.boxes[at, 1:], deltas[at, regions.label[at]], s.beta, s.weights)
-    entropy = F.cross_entropy(logits, regions.label, reduction="none")
-    terms = {
-        "class": Terms(entropy / count, regions.image, np.arange(len(regions.label))),
-        "box": Terms(steps.losses() / count, yes.image, at),
-    }
+    entropy, moved = F.cross_entropy(logits, regions.label, reduction="none"), steps.losses()
+    terms = {"class": Terms(entropy, regions.image, np.arange(len(regions.label))), "box": Terms(moved, yes.image, at)}
+    count = len(regions.label)
+    if s.hard:
+        trained = hardest(terms, regions.image, s.hard)
+        terms = {name: part.among(trained) for name, part in terms.items()}
+        count = int(trained.sum())
+    terms = {name: part._replace(value=part.value / max(count, 1)) for name, part in terms.items()}
     return BoxLoss(logits, steps, terms)
+
+
+def hardest(terms: Mapping[str, Terms], image: np.ndarray, count: int) -> np.ndarray:
+    """Of the regions of each image (image (R,) says which) the `count` with the largest sums of their terms: bool (R,).
+
+    Source: Shrivastava, Gupta and Girshick, "Training region-based object detectors with online hard example mining",
+    CVPR 2016, section 4; here without suppressing regions that overlap.
+    """
+    loss, hard = np.zeros(len(image)), np.zeros(len(image), bool)
+    for part in terms.values():
+        loss[part.item] += part.value.numpy()
+    for n in np.unique(image):
+        of_image = np.flatnonzero(image == n)
+        hard[of_image[np.argsort(-loss[of_image], kind="stable")[:count]]] = True
+    return hard

@@ -28,7 +28,7 @@ from ..losses.matching import IGNORED, Positives, match
 from ..losses.steps import Steps
 from ..losses.terms import Terms
 from .anchors import AnchorOutputs, Anchors
-from .backbone import Norm, resnet50_fpn, resnet_small_fpn
+from .backbone import FPN, Norm, resnet50_fpn, resnet_small_fpn
 from .convention import OURS, Convention
 from .single import AnchorPass, Scored, SingleStage
 
@@ -92,10 +92,11 @@ class RetinaNet(SingleStage):
         return cls(backbone, octaves(backbone.strides), num_classes, rng=rng)
 
     @classmethod
-    def small(cls, num_classes: int, rng: Any = None, **options: Any) -> RetinaNet:
-        """For pictures of about 96 pixels: strides 4, 8 and 16, sizes 10 to 63, two convolutions a subnet."""
+    def small(cls, num_classes: int, rng: Any = None, body: nn.Module | None = None, **options: Any) -> RetinaNet:
+        """For pictures of about 96 pixels: strides 4, 8 and 16, sizes 10 to 63, two convolutions a subnet. body: see
+        small.py."""
         rng = stream(rng)
-        backbone = resnet_small_fpn(rng=rng)
+        backbone = FPN(body, 48, "none", rng=rng) if body else resnet_small_fpn(rng=rng)
         options = {"depth": 2, "std": None, "settings": SMALL_RETINANET, "rng": rng} | options
         return cls(backbone, octaves(backbone.strides, 2.5), num_classes, **options)
 

@@ -129,11 +129,13 @@ class SSD(SingleStage):
             redraw(head, nn.Conv2d, nn.init.xavier_uniform, rng, bias=0)
 
     @classmethod
-    def small(cls, num_classes: int, rng: Any = None, **options: Any) -> SSD:
-        """For pictures of about 96 pixels: maps of strides 4 to 32, scales 0.1 to 0.5."""
+    def small(
+        cls, num_classes: int, rng: Any = None, body: nn.Module | None = None, size: int = 96, **options: Any
+    ) -> SSD:
+        """For pictures of `size` pixels, about 96: maps of strides 4 to 32, scales 0.1 to 0.5. body: see small.py."""
         rng = stream(rng)
-        backbone = Extended(resnet_small_stages(rng=rng), (64,), rng)
-        anchors = default_boxes(96, backbone.strides, 0.1, 0.5)
+        backbone = Extended(body or resnet_small_stages(rng=rng), (64,), rng)
+        anchors = default_boxes(size, backbone.strides, 0.1, 0.5)
         return cls(backbone, anchors, num_classes, **{"settings": SMALL_SSD, "rng": rng} | options)
 
     def forward(self, images: Tensor) -> AnchorOutputs:

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn", reason='the tasks need pip install -e ".[tasks]"'
 from minidl import Tensor, optim
 from minidl import functional as F
 from minidl.study.page import number
-from tasks.detect import Target, faster_rcnn_small
+from tasks.detect import HeadSettings, Target, faster_rcnn_small, rfcn_small
 from tasks.detect.losses.matching import IGNORED, NEGATIVE, POSITIVE, overlap
 from tasks.detect.models.backbone import resnet_small_fpn, resnet_small_stages
 from tasks.detect.models.retinanet import RetinaNet, octaves
@@ -28,6 +28,7 @@ USE = ["decoded", "nms", "detections", "losses"]
 STAGES = {
     "faster_rcnn": [*FIRST, "regions", "crops", "classes", *USE],
     "mask_rcnn": [*FIRST, "regions", "crops", "classes", "masks", "keypoints", *USE],
+    "rfcn": [*FIRST, "regions", "votes", "classes", *USE],
     "ssd": ["picture", "anchors", "iou", "labels", "hard", "deltas", *USE],
     "retinanet": ["picture", "anchors", "iou", "labels", "focal", "deltas", *USE],
     "yolo": ["picture", "cells", "responsible", "deltas", "confidence", "classes", *USE],
@@ -67,6 +68,9 @@ def tiny(name):
         ((12,), (24,), (48,)),
         {"mask_width": 4, "mask_layers": 1, "keypoint_width": 4, "keypoint_layers": 1},
     )
+    if name == "rfcn":
+        head = HeadSettings(sample=200, share=1.0, hard=24)
+        return rfcn_small(2, width=6, pyramid=8, rng=0, sizes=sizes, hidden=16, bins=2, method="pool", head=head)
     return faster_rcnn_small(2, width=6, pyramid=8, rng=0, sizes=sizes, hidden=16, **narrow, **more)
 
 
@@ -186,7 +190,7 @@ def test_steps_lead_to_the_truth_and_cost_what_is_trained(name):
 def suppressions(name):
     """Stage, the candidates, and the threshold."""
     it = case(name)
-    two_stages = name in ("faster_rcnn", "mask_rcnn")
+    two_stages = name in ("faster_rcnn", "mask_rcnn", "rfcn")
     yield "nms", it.prediction.candidates[0], 0.5 if two_stages else it.model.settings.nms
     if two_stages:
         candidates = it.training.proposals[0]

@@ -60,16 +60,14 @@ def test_caffes_colours_are_blue_green_and_red_from_0_to_255():
 
 
 def test_modules_have_the_sizes_of_the_papers():
-    sides = {}
     net = MODELS["inception_v2"](4, width_mult=0.125, rng=0).eval()
-    net.module = lambda name, x, plain=net.module: sides.setdefault(name, plain(name, x))
-    assert net(md.Tensor(np.zeros((1, 3, 224, 224), np.float32))).shape == (1, 4)
-    assert [sides[name].shape[2] for name in FIGURE_5] == [28, 28, 14, 14, 14, 14, 14, 7, 7, 7]
-    assert list(net.channels.values()) == [y.shape[1] for y in sides.values()]
+    found = dict(net.outputs(md.Tensor(np.zeros((1, 3, 224, 224), np.float32))))
+    assert [found[name].shape[2] for name in FIGURE_5] == [28, 28, 14, 14, 14, 14, 14, 7, 7, 7]
+    assert net.widths == {name: y.shape[1] for name, y in found.items()}
     assert net(md.Tensor(np.zeros((1, 3, 75, 83), np.float32))).shape == (1, 4)  # odd on the way
     with nn.init.undrawn():
         full = MODELS["inception_v2"]()
-    assert list(full.channels.values()) == [256, 320, 576, 576, 576, 576, 576, 1024, 1024, 1024]
+    assert list(full.widths.values()) == [192, 256, 320, 576, 576, 576, 576, 576, 1024, 1024, 1024]
 
 
 @pytest.mark.parametrize(("same", "side", "sizes"), [(False, 299, [35, 17, 8]), (True, 96, [12, 6, 3])])

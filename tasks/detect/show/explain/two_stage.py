@@ -10,7 +10,9 @@ from minidl import functional as F
 from minidl import no_grad
 
 from ...losses.steps import ONES
+from ...losses.terms import Terms
 from ...models.heads import BOX_BINS, Crop
+from ...models.rfcn import RFCN
 from . import anchors as anchored
 from . import inference
 from .anchors import LABELS, TRUTH, compared, decoding, matched
@@ -33,7 +35,7 @@ def stages(case: Case) -> list[Stage]:
         first_steps(case),
         *proposals(case),
         regions(case),
-        crops(case),
+        votes(case) if isinstance(case.model, RFCN) else crops(case),
         classes(case),
         *([masks(case, SECOND)] if computed.mask else []),
         *([keypoints(case, SECOND)] if computed.keypoint else []),
@@ -154,44 +156,80 @@ def crops(case: Case) -> Stage:
                  chosen=0 if rows else -1, zoom=True)  # fmt: skip
 
 
+def votes(case: Case) -> Stage:
+    """What each bin of a region says to the class that the region should be, and their mean."""
+    model, regions = case.model, case.training.chosen.regions
+    stride, bins = model.backbone.strides[0], model.bins
+    with model.inference():
+        scores = model.votes(case.training.maps, regions.boxes)[0].numpy()
+    laid = [stride, *(ceil(side / stride) for side in case.size)]
+    rows = []
+    for r in np.argsort(regions.label == model.num_classes, kind="stable"):
+        label = int(regions.label[r])
+        of_bins = scores[r, label]
+        line = cells(int(r), case.label(label), of_bins.mean(), of_bins.min(), of_bins.max())
+        sheet = Sheet([f"column {q + 1}" for q in range(bins)], [cells(*row) for row in of_bins], "what the bins say")
+        kind = "negative" if label == model.num_classes else "positive"
+        box = regions.boxes[r, 1:]
+        rows.append(Row(line, box, kind, [kind], grid=_grid(box, stride, model, bins), lattice=laid, details=[sheet]))
+    words = (
+        f"The second stage is three convolutions on the map of stride {stride}, for all regions at once. They give "
+        f"{bins} x {bins} score maps for each class and for the background. A region has {bins} x {bins} bins, and "
+        "each reads the map of its own place: the upper left bin the one that looks for upper left corners. The logit "
+        "of a class is the mean of what its bins say, and so are the four steps. Choose a region to lay its bins over "
+        "the picture and to see what each says."
+    )
+    groups = [
+        Group("positive", "positive", len(regions.positive), "positive"),
+        Group("negative", "background", len(rows) - len(regions.positive), "negative", shown=False),
+    ]
+    table = Table(["region", "should be", "mean: the logit", "least", "largest"], rows)
+    html = text(words, f"logit[c] = mean over {bins} x {bins} bins of score[c, bin]")
+    return Stage("votes", SECOND, "Votes of the bins", html, [table], groups, chosen=0 if rows else -1, zoom=True)
+
+
 def _level(side: float, crop: Crop, stride: int) -> Sheet:
     exact = 4 + np.log2(max(side, 1e-6) / crop.canonical)
     head = ["sqrt(w h)", "4 + log2(side / canonical)", "k", "stride taken, of those there are"]
     return Sheet(head, [cells(side, exact, int(np.floor(exact)), stride)])
 
 
-def _grid(box: np.ndarray, stride: int, crop: Crop, size: int) -> list:
+def _grid(box: np.ndarray, stride: int, crop: Crop | RFCN, size: int) -> list:
     """Box, bins along a side, samples along the side of a bin (0: whole cells)."""
     if crop.method == "align":
         return [box, size, crop.sampling]
     low, high = (np.floor(corner.astype(float) / stride + 0.5) for corner in (box[:2], box[2:]))
-    return [np.concatenate([low, np.maximum(high + 1, low + 1)]) * stride, size, 0]
+    after = high if isinstance(crop, RFCN) else high + 1  # the last cell is left out, or belongs to the region
+    return [np.concatenate([low, np.maximum(after, low + 1)]) * stride, size, 0]
 
 
 def classes(case: Case) -> Stage:
     """What the second stage predicts of each region, and its two losses."""
-    second, regions, terms = case.training.second, case.training.chosen.regions, case.terms
+    second, regions = case.training.second, case.training.chosen.regions
+    named, moved = (_by_region(case.terms[name], len(regions.label)) for name in ("class", "box"))
     steps, predicted = second.steps, second.steps.predicted.numpy()
     with no_grad():
         chances = F.softmax(second.logits, axis=1).numpy()
     reached = decoded(predicted, steps.start, steps.weights)
     order = {int(r): n for n, r in enumerate(regions.positive)}
     rows = []
-    for r in sorted(range(len(chances)), key=lambda r: (r not in order, -terms["class"].value[r])):
+    for r in sorted(range(len(chances)), key=lambda r: (r not in order, -np.nan_to_num(named[r]))):
         label, n = int(regions.label[r]), order.get(r)
         line = cells(r, case.label(label), case.label(int(chances[r].argmax())), chances[r, label],
-                     terms["class"].value[r], "" if n is None else terms["box"].value[n])  # fmt: skip
+                     *("" if np.isnan(share) else share for share in (named[r], moved[r])))  # fmt: skip
         details, more = [_likely(case, label, chances[r])], {}
         if n is not None:
             more = {"goal": steps.positives.boxes[n], "predicted": reached[n]}
             details.append(compared(steps.target[n], predicted[n], steps.beta))
         kind = "negative" if n is None else "positive"
         rows.append(Row(line, regions.boxes[r, 1:], kind, [kind], details=details, **more))
+    trained, hard = len(case.terms["class"].value), case.model.settings.hard
+    which = f"the {trained} regions with the largest losses" if hard else f"the {trained} regions"
     words = (
         f"For each region the box head gives a probability to each of {case.model.num_classes} classes and to the "
-        f"background, and four steps for each class. <b>class</b> is the mean cross entropy over the {len(rows)} "
-        f"regions; <b>box</b> is the smooth L1 losses of the positive ones' steps for their own class (multiplied by "
-        f"{', '.join(f'{w:g}' for w in steps.weights)}), also divided by {len(rows)}."
+        f"background, and four steps for each class. <b>class</b> is the mean cross entropy over {which}; <b>box</b> "
+        "is the smooth L1 losses of the positive ones' steps for their own class (multiplied by "
+        f"{', '.join(f'{w:g}' for w in steps.weights)}), also divided by {trained}."
     )
     groups = [
         Group("positive", "positive", len(order), "positive"),
@@ -203,6 +241,13 @@ def classes(case: Case) -> Stage:
     legend = [TRUTH, ("positive", "the region"), ("predicted", "its box as it is refined")]
     html = text(words, "L_class = -log(p[label])")
     return Stage("classes", SECOND, "Classes and boxes", html, [table], groups, legend, chosen=0 if rows else -1)
+
+
+def _by_region(terms: Terms, count: int) -> np.ndarray:
+    """The term of each region, NaN for one that has none: (count,)."""
+    found = np.full(count, np.nan, np.float32)
+    found[terms.item] = terms.value
+    return found
 
 
 def _likely(case: Case, label: int, chances: np.ndarray) -> Sheet:
