@@ -58,22 +58,26 @@ class Settings(OwnPictures):
         return range(self.seed, self.seed + self.seeds)
 
 
-class Pictures:
+class Pictures(data.RandomBatches):
     """``pictures(step)``: what the network is given and what it is to give, float32 (batch, C, side, side) in [0, 1].
 
     noise: the standard deviation of Gaussian noise in what it is given; 0 for none. Source: Vincent et al., "Extracting
     and composing robust features with denoising autoencoders", ICML 2008.
     """
 
+    purpose = NOISE
+
     def __init__(self, images: np.ndarray, batch: int, noise: float, seed: int):
         self.images, self.noise, self.seed = images, noise, seed
         self.order = data.Batches(len(images), min(batch, len(images)), seed=seed, drop_last=True)
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        clean = in_range(self.images[self.order(step)])
+    def size(self, step: int) -> int:
+        return self.order.size(step)
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        clean = in_range(self.images[self.order(step)[where]])
         if not self.noise:
             return clean, clean
-        rng = data.generator(self.seed, NOISE, step)
         return clean + np.float32(self.noise) * rng.standard_normal(clean.shape, np.float32), clean
 
 

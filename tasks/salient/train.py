@@ -11,6 +11,7 @@ import numpy as np
 from minidl import Tensor, data, optim
 from minidl import functional as F
 from minidl.device import to_device
+from minidl.ranks.share import SharedEvaluation
 
 from .. import tiles
 from ..options import Above, AtLeast, TaskSettings
@@ -47,15 +48,18 @@ class Settings(TaskSettings):
         return f"U-Net, {self.steps} steps"
 
 
-class Scenes:
+class Scenes(data.RandomBatches):
     """``scenes(step)`` is that step's batch: pictures (batch, 3, side, side) and truths (batch, 1, side, side)."""
 
     def __init__(self, settings: Settings):
-        self.settings = settings
+        self.settings, self.seed = settings, settings.seed
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        s = self.settings
-        batch = [scene(s.side, "train", s.seed, step * s.batch + i) for i in range(s.batch)]
+    def size(self, step: int) -> int:
+        return self.settings.batch
+
+    def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        s = self.settings  # scenes have numbers, which decide all that is random in them
+        batch = [scene(s.side, "train", s.seed, i) for i in range(step * s.batch, (step + 1) * s.batch)[where]]
         return np.stack([x.image for x in batch]), np.stack([x.truth[None] for x in batch]).astype(np.float32)
 
 
@@ -74,10 +78,10 @@ def train(job: Job) -> SaliencyNet:
         image, truth = (Tensor(to_device(array, device)) for array in batch)
         return F.binary_cross_entropy_with_logits(model(image), truth, pos_weight=SHARE)
 
-    def watch(step: int) -> dict[str, float]:
-        found = [auc_judd(saliency(model, x.image, device), x.truth) for x in watched]
-        return {"validation_auc": float(np.mean(found))}
-
+    watch = SharedEvaluation(
+        watched, lambda x: float(auc_judd(saliency(model, x.image, device), x.truth)),
+        lambda found: {"validation_auc": float(np.mean(found))},
+    )  # fmt: skip
     job.begin()
     return job.fit(model, optim.Adam, loss, data.Prefetch(Scenes(settings)), warmup=0.05, evaluate=watch)
 
