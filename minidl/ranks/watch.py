@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 DONE, SAID = b".", b"!"  # this rank is done; the job ends for a reason that is being said
@@ -65,41 +66,34 @@ def watch(listener: socket.socket, count: int) -> None:
         peers[peer.fileno()] = peer, peer.recv(200).decode()
         ready.register(peer, select.EPOLLIN)
     listener.close()
+    for word, name in words(ready, peers):
+        if word == SAID:
+            return
+        if word != DONE:
+            os.write(2, f"minidl: error: {name} was killed or crashed\n".encode())
+            break
+    for _ in words(ready, peers, DYING):
+        pass
+    for peer, _ in peers.values():  # those that the launcher leaves alive
+        pid = int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def words(ready: select.epoll, peers: dict, seconds: float | None = None) -> Iterator[tuple[bytes, str]]:
+    """The last word of each rank, nothing if it ended without, and its name, in the order in which they come."""
+    until = None if seconds is None else time.monotonic() + seconds
     while peers:
-        for number, _ in ready.poll():  # in the order in which they became so
+        left = None if until is None else max(0.0, until - time.monotonic())
+        if not (events := ready.poll(left)):
+            return
+        for number, _ in events:
             peer, name = peers.pop(number)
-            word = heard(peer)
             ready.unregister(peer)
-            if word == SAID:
-                return
-            if word != DONE:
-                os.write(2, f"minidl: error: {name} was killed or crashed\n".encode())
-                end([peer for peer, _ in peers.values()])
-                return
-
-
-def heard(peer: socket.socket) -> bytes:
-    try:
-        return peer.recv(1)
-    except OSError:
-        return b""
-
-
-def end(peers: list[socket.socket]) -> None:
-    """Kill the ranks that the launcher leaves alive."""
-    time.sleep(DYING)
-    for peer in peers:
-        peer.settimeout(0.0)
-        try:
-            left = peer.recv(1) not in (b"", DONE)
-        except BlockingIOError:
-            left = True
-        except OSError:
-            left = False
-        if left:
-            pid = int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+            try:
+                yield peer.recv(1), name
+            except OSError:
+                yield b"", name
 
 
 if __name__ == "__main__":

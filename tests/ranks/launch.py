@@ -14,6 +14,7 @@ OPTIONS = os.environ.get("MINIDL_MPIEXEC_OPTIONS", "").split()  # of Open MPI: -
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 ALL = os.environ.get("MINIDL_MPI_TESTS") == "1"
 
+OPEN_MPI = ALL and "Open MPI" in subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout
 needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason='no mpiexec: pip install "minidl[mpi]"')
 at_length = pytest.mark.skipif(MPIEXEC is None or not ALL, reason="MINIDL_MPI_TESTS=1 runs these")
 
@@ -29,7 +30,7 @@ def start(ranks: int, *arguments: object, threads: int = 1, **variables: str) ->
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-    )  # fmt: skip
+    )
 
 
 def finish(process: subprocess.Popen, seconds: float = 60) -> tuple[int, str, list[str]]:

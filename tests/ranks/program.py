@@ -34,7 +34,7 @@ def digest(model: nn.Module) -> str:
     return hashlib.sha256(b"".join(a.tobytes() for a in model.state_dict().values())).hexdigest()[:16]
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> nn.Module:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=20)
@@ -50,11 +50,12 @@ def main(argv: list[str]) -> int:
     if options.fail == "usage":
         raise UsageError("--fial is not an option")
     group = connect()
+    with open(f"{options.folder}/pid.{group.rank}", "w") as file:
+        file.write(str(os.getpid()))
     fails = options.rank in (-1, group.rank)
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(50, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, 50)
-    if options.fail == "data" and fails:
-        images = images + np.float32(1)
+    images = images + np.float32(options.fail == "data" and fails)
     order = data.Batches(50, 12, seed=0)
 
     def batches(step: int):
@@ -80,8 +81,9 @@ def main(argv: list[str]) -> int:
         raise ValueError("no report")
     if options.fail == "slow" and group.first:
         time.sleep(2)
-    atexit.register(lambda: print(f"waited with {time.process_time() - cpu:.1f} s\n", end="", flush=True))
-    return 0
+    if options.fail == "slow":
+        atexit.register(lambda: print(f"waited with {time.process_time() - cpu:.1f} s\n", end="", flush=True))
+    return model
 
 
 def fail(how: str) -> None:
@@ -98,11 +100,13 @@ def fail(how: str) -> None:
 
 class Program(Commands):
     def run(self, argv: list[str]) -> int:
-        return main(argv)
+        main(argv)
+        return 0
 
 
 if __name__ == "__main__":
     if "--script" in sys.argv:  # no command line of ours around it
         sys.argv.remove("--script")
-        sys.exit(main(sys.argv[1:]))
+        main(sys.argv[1:])
+        sys.exit()
     sys.exit(Program("program", "program", {}, "test").main())
