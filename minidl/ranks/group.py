@@ -27,7 +27,7 @@ LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
 AT_ONCE = 2e-3  # seconds: to be woken from a sleep takes longer than a short exchange
 _give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # to another process that can run
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # the last one srun sets for any program
 INSTALL = 'pip install "minidl[mpi]"'
 
 
@@ -189,7 +189,8 @@ def check_launcher(size: int, vendor: tuple[str, tuple[int, ...]]) -> None:
         name, version = vendor[0], ".".join(map(str, vendor[1]))
         raise RuntimeError(
             f"the launcher started {started} ranks, and {name} {version}, which mpi4py has loaded, knows of {size}: "
-            f"they are of different MPIs; use the mpiexec of {name}, in {sys.exec_prefix}/bin if pip installed it"
+            f"they are of different MPIs; use the mpiexec of {name} (in {sys.exec_prefix}/bin if pip installed it), or "
+            "srun with the option --mpi that it needs"
         )
 
 
