@@ -101,7 +101,8 @@ def shared_moments(x: Any) -> tuple[float, Any, Any]:
     if (shard := current().shard) is None:
         return n, mean, var
     xp = namespace([x])
-    rows = shard.gather(xp.concatenate([xp.full(1, n, mean.dtype), mean, n * var]))
+    row = xp.concatenate([xp.full(1, n, mean.dtype), mean, n * var])
+    rows = shard.gather(row, f"the statistics of {channels} channels")
     n, mean, squares = rows[:, 0].real.copy(), rows[:, 1 : channels + 1], rows[:, channels + 1 :]
     for low, middle in additions(0, len(rows)):
         join_moments(n, mean, squares, low, middle)

@@ -44,7 +44,7 @@ class Shard:
     def __init__(self, number: int, shards: int, function: Callable[[int], Any], own: Own):
         self.number, self.shards, self.function, self.own = number, shards, function, own
         self.weight, self.counts = 1.0, True
-        self.asks, self.request, self.answer = "", (), None
+        self.asks, self.code, self.request, self.answer = "", 0.0, (), None
         self.result = self.error = None
         self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
         self.abandoned = False
@@ -52,24 +52,24 @@ class Shard:
 
     # --- what is called in the thread of the shard
 
-    def sum(self, arrays: Sequence[Any], likes: Sequence[Any] | None = None) -> list[Any]:
+    def sum(self, arrays: Sequence[Any], likes: Sequence[Any] | None = None, name: str = "a sum") -> list[Any]:
         """The sums of these arrays over all shards. None stands for zeros like those of `likes`."""
         likes = arrays if likes is None else likes
-        forms = ", ".join(f"{like.dtype}{list(like.shape)}" for like in likes)
-        return self._meet(f"a sum of {forms}", (arrays if self.counts else [None] * len(likes), likes))
+        forms = [(str(like.dtype), like.shape) for like in likes]
+        return self._meet(name, (arrays if self.counts else [None] * len(likes), likes), forms)
 
-    def gather(self, row: Any) -> Any:
+    def gather(self, row: Any, name: str) -> Any:
         """The rows of all shards, one below the other."""
         rows = namespace([row]).zeros((self.shards, *row.shape), row.dtype)
         rows[self.number] = row
-        return self.sum([rows])[0]
+        return self.sum([rows], name=name)[0]
 
-    def mean_gradients(self, parameters: Iterable[Parameter]) -> None:
+    def mean_gradients(self, parameters: Iterable[Parameter], name: str = "a norm of gradients") -> None:
         """Give the parameters the gradients of the whole batch: the means over all shards, by their weights."""
         parameters = list(dict.fromkeys(parameters))
-        grads = [None if p.grad is None else self.weight * p.grad.data for p in parameters]
+        grads = [None if p.grad is None else (p.grad.detach() * self.weight).data for p in parameters]
         found = np.array([float(g is not None) for g in grads])
-        found, *totals = self.sum([found, *grads], [found, *(p.data for p in parameters)])
+        found, *totals = self.sum([found, *grads], [found, *(p.data for p in parameters)], name)
         for p, any_shard, total in zip(parameters, found, totals):
             p.grad = total if any_shard else None
 
@@ -79,11 +79,13 @@ class Shard:
 
     def step(self, optimiser: Any) -> None:
         """A step of an optimiser, with the gradients of the whole batch."""
-        self.mean_gradients(optimiser.parameters)
-        self.once(optimiser.step, f"a step of {type(optimiser).__name__}")
+        name = f"a step of {type(optimiser).__name__}"
+        self.mean_gradients(optimiser.parameters, name)
+        self.once(optimiser.step, name)
 
-    def _meet(self, asks: str, request: Any) -> Any:
-        self.asks, self.request = asks, request
+    def _meet(self, asks: str, request: Any, forms: list | None = None) -> Any:
+        self._ask(asks, forms)
+        self.request = request
         self.back.release()
         self.go.acquire()
         if self.abandoned:
@@ -98,8 +100,11 @@ class Shard:
                     self.result = self.function(self.number)
         except BaseException as error:
             self.error = error
-        self.asks = END
+        self._ask(END)
         self.back.release()
+
+    def _ask(self, what: str, forms: list | None = None) -> None:
+        self.asks, self.code = what, float(zlib.crc32(f"{what} {forms}".encode()) >> 16)
 
     # --- what is called by the thread that started it
 
@@ -185,16 +190,15 @@ class Lockstep:
             failed = failed or shard.error
             if failed and not current().anomaly:  # which all ranks look for at the same time
                 raise failed
-        codes = [float(zlib.crc32(shard.asks.encode()) >> 16) for shard in running]
-        rows = [[np.array([code, code * code, failed is not None])] for code in codes]
+        rows = [[np.array([shard.code, shard.code**2, failed is not None])] for shard in running]
         (total, squares, failures), *_ = self._sum(running, rows, rows[0])
         if failures:
             raise failed or ElsewhereError("a shard of another rank failed")
-        if total * total != self.shards * squares:
+        if total**2 != self.shards * squares:  # the codes differ
             asked = [f"shard {shard.number} is at {shard.asks}" for shard in running]
             raise RuntimeError(
-                f"the shards of a batch do not meet: {'; '.join(dict.fromkeys(asked))}; which layers run, and which "
-                "optimisers take a step, may depend on the step, not on the samples"
+                f"the shards of a batch do not meet: {', '.join(asked)}; which layers run, and which optimisers take "
+                "a step, may depend on the number of the step, not on the samples"
             )
         return running[0].asks == END
 

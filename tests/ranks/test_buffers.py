@@ -52,9 +52,15 @@ class Counting(nn.Module):
 
 
 def count(group, model, manual=False, shards=5):
-    optimiser, forward = optim.SGD(model.parameters(), lr=0.1), lambda model, batch: model(batch)
-    if manual:
-        forward = lambda model, batch: {"loss": model(batch)}  # noqa: E731
+    optimiser = optim.SGD(model.parameters(), lr=0.1)
+
+    def forward(model, batch):
+        value = model(batch)
+        if manual:
+            value.backward()
+            optimiser.step()
+        return {"loss": value}
+
     fit(model, optimiser, forward, BATCHES.__getitem__, 3, shards=shards, ranks=group, manual=manual, progress=False)
     return {name: (b.dtype, b.tobytes()) for name, b in model.named_buffers()}
 

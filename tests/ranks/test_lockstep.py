@@ -263,7 +263,7 @@ def test_what_the_whole_batch_does_not_define_is_refused():
     def other_terms(model, batch):
         return {"loss": 1.0} if len(batch[0]) == 3 else {"other": 1.0}
 
-    run(other_steps, "shards of a batch do not meet: shard 0 is at a sum of .*; shard 2 is at the end")
+    run(other_steps, "shards of a batch do not meet: shard 0 is at a step of SGD, .*shard 2 is at the end")
     run(other_values, "shards 0 and 1 assign first.bias different values; let an optimiser change it")
     run(other_terms, r"the loss of a shard has the terms \['loss'\], that of another \['other'\]", error=ValueError)
     newton = optim.LBFGS(Plain().parameters())
