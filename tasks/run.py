@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -133,6 +134,10 @@ class Job:
         lr, steps = lr or self.settings.lr, steps or self.settings.steps
         every = max(1, steps // parts)
         checkpoint, log = (self.out / name for name in files)
+        samples = getattr(batches, "size", lambda step: self.group.size)(0)
+        if samples < self.group.size and not self.quiet:
+            note = f"a batch of {samples} keeps {samples} of {self.group.size} ranks busy, a larger --batch keeps more"
+            print(note, file=sys.stderr, flush=True)
         fit(
             model,
             optimiser(model.parameters() if parameters is None else parameters, lr),

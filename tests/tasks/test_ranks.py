@@ -183,6 +183,15 @@ def test_a_job_on_ranks_writes_once_evaluates_everywhere_and_ends_in_the_bits_of
     assert json.loads((tmp_path / "of-1" / "settings.json").read_text()) == {"steps": 4, "lr": 0.1, "shards": 4}
 
 
+def test_ranks_that_a_batch_is_too_small_for_are_told_of_once(tmp_path, capsys):
+    def run(group):
+        job = Job(Tiny(), tmp_path, quiet=not group.first, group=group, shards=4)
+        job.fit(nn.Linear(3, 1, rng=0), optim.Adam, squared, data.Batches(19, 2), record=False)
+
+    on_ranks(3, run)
+    assert capsys.readouterr().err.count("a batch of 2 keeps 2 of 3 ranks busy, a larger --batch keeps more") == 1
+
+
 # --- the command
 
 
