@@ -13,6 +13,9 @@ A lab is a module in this folder. The first line of its docstring says what it s
     claims(numbers)                    sentences with the numbers in them: what is to be seen, or that it is not
     draw(numbers)                      a matplotlib Figure
 
+A lab that takes hours may also have FULL, the settings of --full, and KEEPS = True: `measure` then gets a folder as a
+third argument, in which it keeps what is done, so that a run that was stopped goes on there.
+
 Every field of Settings is an option of the command, and the comment on its line is the option's help. A field is an
 int (of at least 1, or of at least 0 if that is its default), a float of at least 0, a bool, a str, or a tuple of ints
 or floats. `progress` shows how far the work is: ``with progress("training", steps) as step:`` and ``step()`` after

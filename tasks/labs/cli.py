@@ -27,7 +27,7 @@ from ..plot import DPI
 from ..run import write_text
 
 PROGRAM = "python -m tasks labs"
-NUMBERS, FIGURE = "numbers.json", "figure.png"
+NUMBERS, FIGURE, CELLS = "numbers.json", "figure.png", "cells"
 
 
 def names() -> list[str]:
@@ -79,19 +79,25 @@ def parser(lab: ModuleType, program: str, out: str) -> Parser:
     add_settings(top, lab.Settings)
     add = top.add_argument_group("running").add_argument
     add("--quick", action="store_true", help="a small case, in seconds: its numbers mean little")
+    if hasattr(lab, "FULL"):
+        add("--full", action="store_true", help="the case of the page, in hours")
     add_output(add, out)
     return top
 
 
 def chosen(lab: ModuleType, options: argparse.Namespace) -> Any:
-    """The settings: what is given, and for the rest the defaults, or the small case."""
-    return replace(lab.QUICK if options.quick else lab.Settings(), **given(lab.Settings, options))
+    """The settings: what is given, and for the rest the defaults, or the small or the full case."""
+    full = getattr(options, "full", False)
+    if options.quick and full:
+        raise UsageError("--quick is the smallest case, --full the largest: give one of them")
+    base = lab.QUICK if options.quick else lab.FULL if full else lab.Settings()
+    return replace(base, **given(lab.Settings, options))
 
 
 def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:
     """Measure; leave the numbers and the figure in `out`; print what is to be seen."""
     start = time.perf_counter()
-    numbers = measured(lab, settings, partial(progress, quiet=quiet))
+    numbers = measured(lab, settings, partial(progress, quiet=quiet), out)
     seconds = time.perf_counter() - start
     claims = lab.claims(numbers)
     content = {"settings": asdict(settings), "claims": claims, "numbers": numbers}
@@ -102,6 +108,7 @@ def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:
     print(f"measured in {seconds:.0f} s; in {out}: {NUMBERS}, {FIGURE}")
 
 
-def measured(lab: ModuleType, settings: Any, progress: Callable) -> dict[str, Any]:
+def measured(lab: ModuleType, settings: Any, progress: Callable, out: Path | None = None) -> dict[str, Any]:
     """What the lab measures, as it comes back from a file. Raises ValueError if a number is not finite."""
-    return json.loads(json.dumps(lab.measure(settings, progress), allow_nan=False))
+    folder = [out / CELLS] if out and getattr(lab, "KEEPS", False) else []
+    return json.loads(json.dumps(lab.measure(settings, progress, *folder), allow_nan=False))
