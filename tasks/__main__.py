@@ -20,6 +20,7 @@ TASKS = {
     "restore": "tasks.restore",
     "salient": "tasks.salient",
     "segment": "tasks.segment",
+    "track": "tasks.track",
     "transfer": "tasks.transfer",
     "volume": "tasks.volume",
 }

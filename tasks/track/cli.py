@@ -1,0 +1,70 @@
+"""The command line of the task: train, compare with detecting and then tracking, and a page of one clip."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from ..command import Parser, UsageError, whole
+from ..frame import Task
+from ..run import CHECKPOINT, Job
+from . import explain, scenes
+from .find import find
+from .model import TrackNet
+from .report import compare
+from .train import Settings, load, train
+
+PROGRAM = "python -m tasks track"
+EXAMPLES = f"""examples:
+  {PROGRAM}
+      train on clips of digits that drive in perspective; compare with detecting first and tracking then
+  {PROGRAM} --streams 3d --out runs/deep
+      3-D convolutions alone; --streams 2d: 2-D convolutions alone
+  {PROGRAM} --view given --out runs/view
+      bring all vanishing points to one place first; --view learned: let a network find how
+  {PROGRAM} --checkpoint runs/track/{CHECKPOINT} --explain 3
+      a page that plays test clip 3, tube by tube
+
+Textures are photographs that come with scikit-image; those of test clips are in no training clip."""
+
+
+class Track(Task):
+    """Find objects in clips as tubes: train, compare with detecting and then tracking."""
+
+    name = "track"
+    title = "Track objects through video as tubes."
+    examples = EXAMPLES
+    settings = Settings
+    load = staticmethod(load)
+
+    def add_options(self, top: Parser) -> None:
+        add = top.add_argument_group("looking at clips").add_argument
+        add("--explain", type=whole(0), metavar="N", help="write the page of test clip N")
+
+    def asked(self, options: argparse.Namespace, settings: Settings) -> int | None:
+        if options.checkpoint and options.explain is None:
+            raise UsageError("--checkpoint is for --explain N; --resume goes on with a run and reports on it")
+        return options.explain
+
+    def train(self, job: Job, data: None) -> tuple[TrackNet, TrackNet]:
+        return train(job), rival(job)
+
+    def report(self, model: tuple[TrackNet, TrackNet], data: None, job: Job, options: argparse.Namespace) -> None:
+        compare(*model, job)
+
+    def use(self, model: TrackNet, asked: int, job: Job, options: argparse.Namespace) -> None:
+        net = model[0] if isinstance(model, tuple) else model
+        settings = job.settings
+        clip = scenes.clip("test", settings.seed, asked, settings.frames)
+        title = f"Tubes in test clip {asked}: {settings.describe()}"
+        path = explain.page(clip, find(net, [clip], job.device)[0], title).save(job.out / f"explain-{asked}.html")
+        print(f"in {job.out}: {path.name}")
+
+
+def rival(job: Job) -> TrackNet:
+    """The network for single frames that detects before tracking; trained for as many steps."""
+    single = replace(job.settings, frames=1, streams="2d", view="none")
+    return train(replace(job, settings=single), files=("frames.npz", "frames.jsonl"), begin=False)
+
+
+main = Track().main
