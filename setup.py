@@ -45,7 +45,9 @@ setup(
         "onnx": ONNX,
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
-        "reference": ["torch==2.13.0", "torchvision==0.28.0", "trackeval==1.3.0", "onnxruntime==1.32.0", "keras==3.15.1"],
+        "reference": [
+            "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
+        ],  # fmt: skip
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     },
 )
