@@ -47,7 +47,7 @@ setup(
         "test": TEST,
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
-        ],  # fmt: skip
+        ],
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     },
 )
