@@ -26,7 +26,7 @@ TASKS = {  # (5 samples are fewer than the 8 shards)
     "denoise": "denoise --model dncnn --depth 4 --width 8 --patch 16",  # Adam, batch norm
     "classify": "classify --depth 8 --width 8 --batch 20",  # SGD with momentum, batch norm
     "segment": "segment --base 4 --depth 2 --patch 32",  # Adam, batch norm
-    "detect": "detect --batch 5",  # Faster R-CNN, made narrow: Adam, clipped; regions are sampled
+    "detect": "detect --batch 5 --width 0.17",  # Faster R-CNN, made narrow: Adam, clipped; regions are sampled
     "all": "all",  # Adam, batch norm and dropout in one network
 }
 
@@ -80,7 +80,7 @@ def one(argv: list[str]) -> int:
     from tasks.detect.train import MODELS
     from tasks.frame import Task
 
-    MODELS["faster_rcnn"] = partial(MODELS["faster_rcnn"], width=8, pyramid=8, hidden=16)
+    MODELS["faster_rcnn"] = partial(MODELS["faster_rcnn"], pyramid=8, hidden=16)
     for name in ("denoise", "classify", "segment", "detect"):
         __import__(f"tasks.{name}.cli")
     for kind in Task.__subclasses__():

@@ -14,6 +14,7 @@ from minidl.onnx.save.writers import REASONS  # noqa: E402
 from tasks.denoise.model import DnCNN, LectureDenoiser  # noqa: E402
 from tasks.detect.models.faster_rcnn import faster_rcnn_small  # noqa: E402
 from tasks.detect.models.retinanet import RetinaNet  # noqa: E402
+from tasks.detect.models.rfcn import rfcn_small  # noqa: E402
 from tasks.detect.models.ssd import SSD  # noqa: E402
 from tasks.detect.models.yolo import YOLO  # noqa: E402
 from tasks.labs.wavenet import WaveNet  # noqa: E402
@@ -116,6 +117,7 @@ NETWORKS = {
     "ssd": (lambda: SSD.small(3), (3, 96, 96)),
     "yolo": (lambda: YOLO.small(3), (3, 96, 96)),
     "faster r-cnn, first stage": (lambda: FirstStage(faster_rcnn_small(3)), (3, 64, 64)),
+    "r-fcn, second stage": (lambda: Voting(rfcn_small(3)), (3, 64, 64)),
     "mask r-cnn, second stage": (lambda: SecondStage(faster_rcnn_small(3, masks=True, num_keypoints=2)), (3, 64, 64)),
 }
 
@@ -138,6 +140,14 @@ class SecondStage(FirstStage):
         boxes = np.array([[0, 1, 2, 30, 40], [0, 3, 4, 20, 30], [0, 5.5, 5, 50, 50]])
         heads = (self.detector.box_outputs, self.detector.mask_outputs, self.detector.keypoint_outputs)
         return [head(maps, boxes) for head in heads]
+
+
+class Voting(FirstStage):
+    """Fixed regions of the first image to logits and steps, by the votes of their bins."""
+
+    def forward(self, images):
+        boxes = np.array([[0, 1, 2, 30, 40], [0, 3, 4, 20, 30], [0, 5.5, 5, 50, 50]])
+        return list(self.detector.box_outputs(self.detector.backbone(images), boxes))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
