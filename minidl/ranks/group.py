@@ -150,8 +150,8 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
 
 def loaded() -> Any:
     """The module mpi4py.MPI, which starts MPI. Raises RuntimeError, in one line, if it cannot be had."""
-    if sys.__stderr__ is not None:
-        faulthandler.dump_traceback_later(limit(), exit=True, file=sys.__stderr__)  # if another rank never starts it
+    if sys.__stderr__ is not None:  # another rank may never start it
+        faulthandler.dump_traceback_later(max(60, limit()), exit=True, file=sys.__stderr__)
     try:
         from mpi4py import MPI as library
     except ModuleNotFoundError:

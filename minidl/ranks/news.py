@@ -11,7 +11,7 @@ import numpy as np
 
 FAILED, LEFT, ASKED, HERE = range(4)  # this one's program ends with an error; it has ended; where are you? here I am
 LIMIT = 1800.0  # seconds that a rank waits for others: evaluating and saving on the first one take long
-PATIENCE = 5.0  # seconds, once another one's program has ended
+PATIENCE = 10.0  # seconds, once another one's program has ended
 
 
 class RanksError(RuntimeError):

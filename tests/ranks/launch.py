@@ -33,9 +33,14 @@ def start(ranks: int, *arguments: object, threads: int = 1, **variables: str) ->
     )
 
 
-def finish(process: subprocess.Popen, seconds: float = 60) -> tuple[int, str, list[str]]:
+def finish(process: subprocess.Popen, seconds: float = 120) -> tuple[int, str, list[str]]:
     """(exit status, output, our own lines on standard error)."""
-    output, errors = process.communicate(timeout=seconds)
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # and with it the ranks
+        process.communicate()
+        raise
     return process.returncode, output, [line for line in errors.splitlines() if line.startswith("minidl: ")]
 
 
