@@ -56,15 +56,13 @@ def fitted(points: Sequence[tuple[int, float]], adding: float) -> Link:
 
 def measured_link(group: Any, sizes: Sequence[int] = SIZES, times: int = TIMES) -> Link:
     """The link between the first two ranks, on all: by a ping-pong in both directions at once."""
-    from minidl.ranks.group import wait
-
     points = []
     for size in sizes if group.rank < 2 else ():
         mine, theirs, seconds = np.zeros(size, np.uint8), np.zeros(size, np.uint8), []
         for _ in range(times):
             began = time.perf_counter()
             requests = [group.receive(theirs, 1 - group.rank, 1), group.send(mine, 1 - group.rank, 1)]
-            wait(partial(group.done, requests))
+            group.wait(partial(group.done, requests))
             seconds.append(time.perf_counter() - began)
         points.append((size, statistics.median(seconds)))
     total, seconds = np.zeros(max(sizes) // 4, np.float32), []

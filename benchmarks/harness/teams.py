@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -175,7 +175,9 @@ class Member:
 
     def _part(self, whole: tuple) -> tuple:
         """What of a batch this rank is given: minidl's ranks take theirs of it themselves."""
-        parts = 1 if self.team.under_mpi else max(self.team.parts, self.team.ranks)
+        if self.team.under_mpi:
+            return whole
+        parts = max(self.team.parts, self.team.ranks)
         return tuple(np.array_split(a, parts)[self.rank] for a in whole)
 
     def loss(self, model: Any, batch: Any) -> Any:
@@ -252,7 +254,7 @@ class Member:
     def exchange(self, times: int) -> float:
         """Seconds that it takes to add up the gradients of the ranks, when there is nothing else to do."""
         from minidl.ranks.bucket import Bucket, filled
-        from minidl.ranks.group import connect, wait
+        from minidl.ranks.group import connect
 
         group, arrays = connect("mpi"), [p.data for p in self.job.model.parameters()]
         buckets = [Bucket([arrays[i] for i in some], group, group.size, tag) for tag, some in enumerate(filled(arrays))]
@@ -264,7 +266,7 @@ class Member:
             for bucket in buckets:  # as after a backward pass: each rank has its own sum
                 bucket.close(self.rank)
             began = time.perf_counter()
-            wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
+            group.wait(lambda: sum(bucket.advance() for bucket in buckets) == len(buckets))
             found.append(time.perf_counter() - began)
         return statistics.median(found)
 
@@ -296,7 +298,7 @@ def watched(step: type, waits: list[float], windows: list[float]) -> type:
     return Watched
 
 
-def serve(connect: Callable[[], Connection], password: str) -> NoReturn:
+def serve(connect: Callable[[], Connection], password: str) -> None:
     pipe = connect()
     pipe.send_bytes(password.encode())
     rank = int(os.environ["RANK"])
@@ -309,11 +311,14 @@ def serve(connect: Callable[[], Connection], password: str) -> NoReturn:
         team, row, tiny = pipe.recv()
         Member(pipe, rank, team, row, tiny).train()
     except EOFError:  # nobody asks any more
-        os._exit(0)
-    except BaseException:
-        pipe.send(("error", traceback.format_exc()))
+        if team.under_mpi:
+            return  # MPI wants to be left in order
+    except BaseException as error:
+        traceback.print_exc()
+        pipe.send(("error", f"{type(error).__name__}: {error}"))
         pipe.close()
-    os._exit(1)
+        os._exit(1)
+    os._exit(0)
 
 
 if __name__ == "__main__":
