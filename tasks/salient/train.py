@@ -74,9 +74,11 @@ def train(job: Job) -> SaliencyNet:
     model = settings.build().to(device)
     watched = [scene(settings.side, "validation", settings.seed, i) for i in range(WATCHED)]
 
+    weight = np.array(SHARE, np.float32)  # one array for all steps, or they could not be recorded
+
     def loss(model: SaliencyNet, batch: tuple[np.ndarray, np.ndarray]) -> Tensor:
         image, truth = (Tensor(to_device(array, device)) for array in batch)
-        return F.binary_cross_entropy_with_logits(model(image), truth, pos_weight=SHARE)
+        return F.binary_cross_entropy_with_logits(model(image), truth, pos_weight=weight)
 
     watch = SharedEvaluation(
         watched, lambda x: float(auc_judd(saliency(model, x.image, device), x.truth)),
