@@ -77,5 +77,5 @@ def test_options(capsys):
     for wrong in (["--cores", "0"], ["nonsense"]):
         with pytest.raises(SystemExit):
             ranks.options_of(wrong)
-    ranks.main(["--inside", "denoiser", "--quick", "--each", "2"])
+    ranks.main(["--inside", "denoiser", "--quick", "--rounds", "1", "--each", "1"])
     assert "1 rank, " in capsys.readouterr().out
