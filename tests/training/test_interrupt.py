@@ -15,7 +15,7 @@ import pytest
 
 import minidl as md
 from minidl.training.checkpoint import load_tree
-from minidl.training.interrupt import deferred_interrupt
+from minidl.training.interrupt import LAUNCHERS, deferred_interrupt
 
 STEPS, SAVE_EVERY = 240, 3
 KILLS = int(os.environ.get("MINIDL_KILLS", "4"))
@@ -102,6 +102,18 @@ def test_ctrl_c_that_is_ignored_stays_ignored(ctrl_c):
         ctrl_c()
         ctrl_c()
     assert not pressed and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", LAUNCHERS)
+def test_what_launchers_send_is_taken_for_ctrl_c_where_it_is_asked_for(ctrl_c, number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt(LAUNCHERS) as pressed:
+        os.kill(os.getpid(), number)
+        assert pressed
+        ctrl_c()  # the second one
+    assert signal.getsignal(number) is before
+    with deferred_interrupt():
+        assert signal.getsignal(number) is before
 
 
 @pytest.mark.usefixtures("ctrl_c")
