@@ -91,7 +91,7 @@ def batch_norm_forward(xp, x, weight, bias, *, eps, statistics=None, relu=False)
 @batch_norm_p.array_backward(
     formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
 )
-def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
+def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False, whole=None):
     mean, var = statistics or moments(x)
     if relu:
         g = xp.where(standardise(xp, x, weight, bias, mean, var, eps) > 0, g, 0)
@@ -100,10 +100,18 @@ def batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=No
     sum_g, sum_gh = total(g, others(x)), total(g * h, others(x))
     gx = None
     if needed[0]:
-        n = x.size // x.shape[1]
-        gx = g - spread_over(sum_g / n, x) - h * spread_over(sum_gh / n, x)
+        n, all_g, all_gh = (whole or whole_batch)(x, sum_g, sum_gh)
+        gx = g - spread_over(all_g / n, x) - h * spread_over(all_gh / n, x)
         gx *= spread_over((inverse if weight is None else inverse * weight).astype(y.dtype), x)
     return gx, *affine_gradients(y, sum_gh, sum_g, needed)
+
+
+def whole_batch(x: Any, *sums: Any) -> Any:
+    """How many values of a channel have the same mean and variance, and sums over all of them, out of those over x.
+
+    That of `sync_norm`, for the parts of a batch that is cut, takes its place as `whole`.
+    """
+    return x.size // x.shape[1], *sums
 
 
 @fused(

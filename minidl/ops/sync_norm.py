@@ -12,7 +12,6 @@ from ..device import namespace
 from ..ranks.tree import additions
 from .elementwise import sqrt
 from .norm import (
-    affine_gradients,
     batch_norm,
     batch_norm_p,
     blend,
@@ -21,10 +20,7 @@ from .norm import (
     moments,
     others,
     scaled,
-    spread_over,
-    standardise,
 )
-from .shape import total
 
 
 @primitive(formula="sum of x over the shards of the batch", kind="linear", saves=())
@@ -79,19 +75,15 @@ def sync_batch_norm_forward(xp, x, weight, bias, *, eps, statistics=None, relu=F
     formula="k * (g - mean of g - h * mean of g * h), k = weight / sqrt(v + eps), h = (x - m) / sqrt(v + eps)"
 )
 def sync_batch_norm_backward(xp, g, y, x, weight, bias, *, needed, eps, statistics=None, relu=False):
+    """The gradients of weight and bias are those of this shard, like all gradients of parameters."""
     n, mean, var = statistics or shared_moments(x)
-    if relu:
-        g = xp.where(standardise(xp, x, weight, bias, mean, var, eps) > 0, g, 0)
-    inverse = 1 / xp.sqrt(var + eps)
-    h = ((x - spread_over(mean, x)) * spread_over(inverse, x)).astype(y.dtype)
-    sum_g, sum_gh = total(g, others(x)), total(g * h, others(x))  # of this shard: weight and bias are added up later
-    gx = None
-    if needed[0]:
+
+    def whole(x, *sums):
         w = weight_of_loss()
-        mean_g, mean_gh = ((each / (w * n)).astype(y.dtype) for each in summed([w * sum_g, w * sum_gh]))
-        gx = g - spread_over(mean_g, x) - h * spread_over(mean_gh, x)
-        gx *= spread_over((inverse if weight is None else inverse * weight).astype(y.dtype), x)
-    return gx, *affine_gradients(y, sum_gh, sum_g, needed)
+        return w * n, *summed([w * each for each in sums])
+
+    options = {"needed": needed, "eps": eps, "statistics": (mean, var), "relu": relu, "whole": whole}
+    return batch_norm_p.reverse.run(xp, [g, y, x, weight, bias], options)
 
 
 def shared_moments(x: Any) -> tuple[float, Any, Any]:

@@ -30,7 +30,7 @@ def training(
 
 def training_backward(
     g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
-    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False,
+    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False, whole: Any = None,
 ) -> Any:
     if not _takes(x):
         return NotImplemented
@@ -41,10 +41,10 @@ def training_backward(
     inverse = 1 / np.sqrt(var + eps)
     gx = None
     if needed[0]:  # gx = k * (g + slope * (x - mean) - mean of g)
-        n = x.size // x.shape[1]
-        slope = -(inverse**2) * sum_gx / n
+        n, all_g, all_gx = (whole or norm.whole_batch)(x, sum_g, sum_gx)
+        slope = -(inverse**2) * all_gx / n
         k = inverse if weight is None else inverse * weight
-        gx = channels.gradient(g, x, high, slope, -sum_g / n - slope * low, k)
+        gx = channels.gradient(g, x, high, slope, -all_g / n - slope * low, k)
     return gx, *norm.affine_gradients(y, inverse * sum_gx, sum_g, needed)
 
 

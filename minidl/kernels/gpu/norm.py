@@ -22,9 +22,9 @@ def training(x: Any, weight: Any, bias: Any, *, eps: float, statistics: Any = No
 
 def training_backward(
     g: Any, y: Any, x: Any, weight: Any, bias: Any, *,
-    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False,
+    needed: list[bool], eps: float, statistics: Any = None, relu: bool = False, whole: Any = None,
 ) -> Any:
-    if not takes(x, g, weight, bias):
+    if whole is not None or not takes(x, g, weight, bias):
         return NotImplemented
     return backward(g, x, weight, bias, *(statistics or norm.moments(x)), eps, relu, False, needed)
 
