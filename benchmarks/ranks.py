@@ -234,10 +234,10 @@ class Random:
         self.began: list[float] = []
 
     def __call__(self, step: int) -> Any:
-        return self.shard(step, 0, self.shards)
+        return self.shard(step, 0, self.size(step) // self.each)
 
     def size(self, step: int) -> int:
-        if not self.began or len(self.began) <= step:
+        if len(self.began) <= step:
             self.began.append(time.perf_counter())
         return self.each * self.shards
 
