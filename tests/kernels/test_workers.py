@@ -114,6 +114,18 @@ def test_ranks_on_one_machine_share_its_cores(monkeypatch, launcher, bound, rank
     assert workers.thread_count() == bound
 
 
+def test_blas_has_no_more_threads_than_our_own_work(monkeypatch):
+    class Library:
+        def __init__(self, count):
+            self.get_num_threads, self.set_num_threads = (lambda: count), counts.append
+
+    counts = []
+    monkeypatch.setattr(workers, "thread_count", lambda: 2)
+    monkeypatch.setattr(workers._get().blas, "libraries", [Library(8), Library(1)])
+    workers.limit_blas()
+    assert counts == [2, 1]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell a thread its cores")
 def test_every_thread_may_use_the_cores_of_the_process(threads):
     """Held to a core, a thread waits for whatever else runs there: another process of ours, say."""

@@ -82,7 +82,7 @@ def main(argv: list[str]) -> nn.Module:
     if options.fail == "slow" and group.first:
         time.sleep(2)
     if options.fail == "slow":
-        atexit.register(lambda: print(f"waited with {time.process_time() - cpu:.1f} s\n", end="", flush=True))
+        atexit.register(lambda: print(f"computed for {time.process_time() - cpu:.1f} s\n", end="", flush=True))
     return model
 
 

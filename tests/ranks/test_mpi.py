@@ -105,6 +105,14 @@ def test_a_rank_that_does_not_answer_is_named(tmp_path):
 
 
 @at_length
+def test_ranks_that_are_done_wait_asleep(tmp_path):
+    """For two seconds, which they do not compute."""
+    status, output, _ = run(2, tmp_path, "--fail", "slow")
+    waited = [float(seconds) for seconds in re.findall("computed for (.*) s", output)]
+    assert status == 0 and len(waited) == 2 and max(waited) < 1
+
+
+@at_length
 def test_a_nan_is_found_by_all_and_names_rank_and_shard(tmp_path):
     status, _, lines = run(3, tmp_path, "--fail", "nan", "--rank", 1)
     assert status == 1 and len(lines) == 1 and "step 5: loss nan" in lines[0] and "shard 3 on rank 1" in lines[0], lines
