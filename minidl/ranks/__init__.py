@@ -14,4 +14,8 @@ alone, and ranks only decide where its nodes are computed.
     step.py     one training step on shards
     lockstep.py shards that meet on the way, for statistics of the whole batch, or steps that the loss takes itself
     group.py    the ranks: who is there, sending and receiving; one process alone is a group of one
+    agreement.py  what all ranks must have alike, compared before they train
+    news.py     what ranks hear of each other while they wait, and how long they wait
+    failure.py  how the programs of all ranks end when that of one does
+    watch.py    a process beside the ranks of a host, which says that one was killed
 """
