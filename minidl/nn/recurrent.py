@@ -47,16 +47,17 @@ class Recurrent(Module):
             state = _each(state, lambda s: s[:, None])
         elif self.batch_first:
             x = x.swapaxes(0, 1)
+        start = None
         if state is None:
-            shape = (len(self._ends()), x.shape[1], self.hidden_size)
-            state = self._pack([Tensor(init.zeros(shape, x.dtype))] * (2 if type(self) is LSTM else 1))
+            zeros = Tensor(init.zeros((x.shape[1], self.hidden_size), x.dtype))  # (N, H), for all layers and ends
+            start = self._pack([zeros] * (2 if type(self) is LSTM else 1))
         finals, number = [], 0
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = F.dropout(x, self.dropout, rng=self.rng, training=self.training)
             outputs = []
             for end in ("", "_reverse")[: 1 + self.bidirectional]:
-                h = _each(state, lambda s, number=number: s[number])
+                h = start if state is None else _each(state, lambda s, number=number: s[number])
                 y, h = self._run(x if not end else F.flip(x, 0), h, f"_l{layer}{end}")
                 outputs.append(y if not end else F.flip(y, 0))
                 finals.append(h)

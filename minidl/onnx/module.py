@@ -43,8 +43,10 @@ class OnnxModule(Module):
     def __init__(self, graph: Graph):
         if lines := refusals(graph):
             raise ValueError("\n  ".join([f"the graph {graph.name!r} cannot run here:", *lines]))
+        _require_order(graph)
         self.graph = replace(graph, constants={})  # these are parameters, buffers, or in the program
         self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.program: Any = None  # a weight of this name gets another one
         self.program = Program(graph, Owner(weights_of(graph), self._adopt))
 
     def _adopt(self, name: str, array: np.ndarray, is_weight: bool) -> str:
@@ -87,6 +89,20 @@ class OnnxModule(Module):
 
     def extra_repr(self) -> str:
         return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def _require_order(graph: Graph) -> None:
+    """Each value is made before it is read."""
+    made = {*graph.constants, *(value.name for value in graph.inputs), ""}
+    for node in graph.nodes:
+        if lost := sorted(node.reads - made):
+            raise ValueError(
+                f"the graph {graph.name!r} is damaged: {node.operator} {node.name!r} reads {lost[0]!r}, which no "
+                "input, constant or earlier node gives"
+            )
+        made |= {*node.outputs}
+    if lost := [value.name for value in graph.outputs if value.name not in made]:
+        raise ValueError(f"the graph {graph.name!r} is damaged: no node gives its output {lost[0]!r}")
 
 
 def _kind(dtype: np.dtype) -> str:

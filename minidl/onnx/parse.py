@@ -68,7 +68,7 @@ def _loaded(onnx: Any, source: Any) -> Any:
             model = onnx.load(source)
     except DecodeError as error:
         raise ValueError(f"{path}: not an ONNX file ({error})") from None
-    except onnx.checker.ValidationError as error:  # data beside the file
+    except (onnx.checker.ValidationError, ValueError) as error:  # data beside the file
         raise ValueError(f"{path}: {error}") from None
     if not model.graph.output:
         raise ValueError(f"{path}: not an ONNX file: it has no graph with outputs")

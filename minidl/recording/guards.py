@@ -9,6 +9,7 @@ import numpy as np
 from ..core.context import Context
 from ..core.tensor import Tensor
 from .contents import NUMBERS, contents
+from .program import attribute
 from .trace import Trace
 
 MISSING = object()
@@ -25,7 +26,7 @@ class Guards:
             for names in [module.buffer_names]
         ]
         self.containers = [(x, then) for _, _, own in self.modules for _, x, then in own if type(x) in (list, dict)]
-        self.absent = [(m, n, getattr(m, n) is None) for m in trace.modules for n in m.buffer_names]
+        self.absent = [(m, n, attribute(m, n) is None) for m in trace.modules for n in m.buffer_names]
         self.parameters = [(p, p.node is not None, p.dtype, p.shape, p.data.strides) for p in trace.parameters]
         self.without_gradient: list[bool] | None = None  # of each parameter, before the step
 
@@ -50,7 +51,7 @@ class Guards:
             if contents(container) != then:
                 return False
         for module, name, absent in self.absent:
-            if (getattr(module, name) is None) is not absent:
+            if (vars(module).get(name) is None) is not absent:
                 return False
         for p, needs, dtype, shape, strides in self.parameters:
             array = p.data

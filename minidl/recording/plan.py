@@ -9,10 +9,11 @@ import numpy as np
 
 from ..core.tensor import Parameter
 from ..kernels.cpu.workers import one_blas_thread
+from ..nn.module import Module
 from .buffers import Buffers, observed
 from .page import as_page
 from .passes import PASSES
-from .program import Program
+from .program import Program, attribute
 from .replay import compiled, prepared
 from .text import as_text
 
@@ -46,7 +47,7 @@ class Plan:
     def _is_fresh(self) -> bool:
         """Are the parameters and buffers that `held` was computed of what they were?"""
         for owner, name, array, then in self.seen:
-            if getattr(owner, name) is not array:
+            if (owner.get(name) if type(owner) is dict else getattr(owner, name)) is not array:
                 return False
             if type(then) is bytes:
                 if array.tobytes() != then:
@@ -67,9 +68,9 @@ class Plan:
 
 def noted(owner: Any, name: str) -> tuple:
     """(owner, name, array, what tells whether it has changed): a parameter's is made read-only, and notices a new one;
-    of a buffer, which is small, all bytes."""
-    array = getattr(owner, name)
+    of a buffer, which is small, all bytes. Of a module, the owner is its attributes."""
+    array = attribute(owner, name)
     if isinstance(owner, Parameter) and array.base is None:
         array.flags.writeable = False
         return owner, name, array, owner.updated
-    return owner, name, array, array.tobytes()
+    return vars(owner) if isinstance(owner, Module) else owner, name, array, array.tobytes()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.module import Module
 from .contents import NUMBERS
 
 
@@ -95,7 +96,7 @@ class Program:
         for instruction in self.instructions:
             if instruction.is_load:
                 owner, name = instruction.origin
-                array = getattr(owner, name)
+                array = attribute(owner, name)
                 yield getattr(array, "data", array) if name == "grad" else array
             yield from (x for x in leaves((instruction.inputs, instruction.parameters)) if isinstance(x, np.ndarray))
 
@@ -117,6 +118,11 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     if type(structure) is dict:
         return {name: mapped(function, part) for name, part in structure.items()}
     return function(structure)
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """An attribute as it lies in the object: modules of minidl.torch give their buffers as tensors."""
+    return vars(owner).get(name) if isinstance(owner, Module) else getattr(owner, name)
 
 
 def owner_of(array: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..nn.module import Module
 from .program import Form, Instruction, Program, Ref
 
 
@@ -54,9 +55,9 @@ def compiled(program: Program) -> Callable:
 
 
 def attribute(instruction: Instruction, constant: Callable[[Any], str]) -> str:
-    """``v3 = owner.data``, or, where the name is none in Python, ``v3 = vars(owner)['conv1.weight']``"""
+    """``v3 = parameter.data``, ``v3 = vars(module)['running_mean']``"""
     owner, name = instruction.origin
-    value = f"{constant(owner)}.{name}" if name.isidentifier() else f"vars({constant(owner)})[{name!r}]"
+    value = f"vars({constant(owner)})[{name!r}]" if isinstance(owner, Module) else f"{constant(owner)}.{name}"
     return f"v{instruction.output.number} = {value}"
 
 

@@ -16,7 +16,7 @@ from ..core.array_function import ArrayFunction
 from ..core.context import current, setting
 from ..core.tensor import Parameter, Placeholder, Tensor
 from .contents import PLAIN, contents
-from .program import Form, Instruction, Program, Ref, Value, leaves, mapped, owner_of
+from .program import Form, Instruction, Program, Ref, Value, attribute, leaves, mapped, owner_of
 
 RANDOM = (np.random.Generator, np.random.RandomState)  # to draw from one changes it
 
@@ -57,7 +57,7 @@ class Trace:
                 self._mark(array)
             origins = [instruction.origin for instruction in before.instructions]
             loads = [origin for origin in origins if type(origin) is tuple and not isinstance(origin[0], Parameter)]
-            self.began_with = [(*load, getattr(*load)) for load in loads]
+            self.began_with = [(*load, attribute(*load)) for load in loads]
             optimisers = [origin for origin in origins if hasattr(origin, "param_groups")]
             self.options = [(optimiser, options_of(optimiser)) for optimiser in optimisers]
 
@@ -89,7 +89,7 @@ class Trace:
     def meet(self, inputs: Iterable[Any]) -> None:
         """Look at the tensors that an operation is given: parameters are read where they are used."""
         for x in inputs:
-            if type(x) is Parameter:
+            if isinstance(x, Parameter):
                 ref = self._lookup(x.data)
                 if ref is None:
                     self._know(x)
@@ -105,7 +105,7 @@ class Trace:
                 self.paths |= {part: path for path, part in module.named_modules()}
                 dict(module.named_parameters())
         for name in module.buffer_names:
-            if (array := getattr(module, name)) is not None:
+            if (array := attribute(module, name)) is not None:
                 ref = self._lookup(array)
                 if ref is not None and ref.number in self.given:
                     self.refuse(f"{name} of {type(module).__name__} is also an argument of the step")
@@ -191,10 +191,10 @@ class Trace:
             return ref
         if Placeholder.is_form(x):
             return Form(x.shape, x.dtype)
-        if (owner := self.buffers.get(id(x))) is not None and getattr(*owner) is x:
+        if (owner := self.buffers.get(id(x))) is not None and attribute(*owner) is x:
             ref = self.new(x)
             name = ".".join(filter(None, (self.paths[owner[0]], owner[1])))
-            self.note(name, getattr, owner, {}, ref, origin=owner)
+            self.note(name, attribute, owner, {}, ref, origin=owner)
             return ref
         for p in self.parameters:
             if p.grad is not None and p.grad.data is x:
@@ -203,6 +203,10 @@ class Trace:
                 self.note(f"{p.name}.grad", gradient_of, (p,), {}, ref, origin=(p, "grad"))
                 return ref
         return x  # a constant
+
+    def made(self, x: Any) -> bool:
+        """Does this array come from an operation that was noted?"""
+        return isinstance(x, np.ndarray) and self._lookup(x) is not None
 
     def _lookup(self, array: np.ndarray) -> Ref | None:
         found = self.known.get(id(array))
@@ -228,8 +232,8 @@ class Trace:
         for reference, _ in list(self.marks.values()):
             if (array := reference()) is not None:
                 self._check(array)
-        if any(id(getattr(*owner)) != number for number, owner in self.buffers.items()) or any(
-            getattr(module, name) is not array for module, name, array in self.began_with
+        if any(id(attribute(*owner)) != number for number, owner in self.buffers.items()) or any(
+            attribute(module, name) is not array for module, name, array in self.began_with
         ):
             self.refuse("it assigns a buffer of a module")
         if any(options_of(optimiser) != then for optimiser, then in self.options):

@@ -14,7 +14,7 @@ from .compiled import COMPILED
 from .dtypes import device
 from .settings import autocast
 from .special import OF_MODULE
-from .tensor import lifted
+from .tensor import lifted, unwrap
 
 
 def module(path: str, text: str, **members: Any) -> ModuleType:
@@ -155,12 +155,23 @@ fx = module(
     graph_module=module("fx.graph_module", "", _CodeOnlyModule=object, _copy_attr=nothing,
                         _USER_PRESERVED_ATTRIBUTES_KEY="attributes"),
 )  # fmt: skip
-onnx = module(
-    "onnx",
-    "",
-    export=_refused("onnx.export", "use minidl.save_onnx(model, example, path)"),
-    is_in_onnx_export=lambda: False,
-)
+def export_onnx(
+    model: Any, args: Any = (), f: Any = None, *old: Any, input_names: Any = None, output_names: Any = None,
+    opset_version: int | None = None, dynamic_axes: Any = None, dynamic_shapes: Any = None, **options: Any,
+) -> None:  # fmt: skip
+    """``md.save_onnx``; the batch is free if any axes are to be dynamic. Older opsets than it writes become its own."""
+    from ..onnx.save.file import OPSET, as_model, save_onnx
+
+    example = tuple([unwrap(x) for x in args]) if isinstance(args, tuple | list) else unwrap(args)
+    given = {"dynamic_batch": bool(dynamic_axes or dynamic_shapes), "opset": max(OPSET, opset_version or OPSET),
+             "input_names": input_names, "output_names": output_names}  # fmt: skip
+    if hasattr(f, "write"):
+        f.write(as_model(model, example, **given).SerializeToString())
+    else:
+        save_onnx(model, example, f, **given)
+
+
+onnx = module("onnx", "", export=export_onnx, is_in_onnx_export=lambda: False)
 mps = module("mps", "", is_available=lambda: False, manual_seed=nothing, empty_cache=nothing)
 multiprocessing = module("multiprocessing", "", set_start_method=nothing, set_sharing_strategy=nothing)
 version = module("version", "", cuda=None, hip=None, git_version="minidl")

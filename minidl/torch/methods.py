@@ -11,6 +11,7 @@ import numpy as np
 from .. import functional as F
 from ..core.tensor import Tensor as Value
 from . import creation, dtypes, entries, linalg, pointwise, reductions, shaping
+from .parts import BLOCK, with_block
 from .tensor import Tensor, lifted, unwrap, wrap
 from .values import last_write, owner, written
 
@@ -58,7 +59,7 @@ def _getitem(self: Tensor, index: Any) -> Tensor:
 
 
 def _setitem(self: Tensor, index: Any, new: Any) -> None:
-    index, new, x = _index(index), unwrap(new), self.value
+    where, index, new, x = index, _index(index), unwrap(new), self.value
     places = None if isinstance(new, int | float) else np.empty(x.shape, bool)[index]
     if isinstance(new, Value) and new.ndim > places.ndim:  # leading dimensions of length 1
         new = new.reshape(new.shape[new.ndim - places.ndim :])
@@ -66,8 +67,17 @@ def _setitem(self: Tensor, index: Any, new: Any) -> None:
         self.value.data[index] = getattr(new, "data", new) if isinstance(new, Value) else new
         written(self.value.data)
         return
+    number = type(new) in (int, float, bool)
+    new = new if number or isinstance(new, Value) else Value(np.asarray(new, x.dtype))
+    if (number or not new.ndim) and isinstance(where, Tensor) and where.value.dtype == bool:  # by the mask itself
+        mask = where.value.reshape(where.shape + (1,) * (x.ndim - where.ndim))
+        self.change(F.where(mask, new, x).astype(x.dtype), "x[mask] = ...")
+        return
+    if all(isinstance(p, BLOCK) for p in index):
+        self.change(with_block(x, index, new), "x[i] = ...")
+        return
     places = np.arange(x.size).reshape(x.shape)[index]
-    new = new if isinstance(new, Value) else Value(np.asarray(new, x.dtype))
+    new = Value(np.asarray(new, x.dtype)) if number else new
     source = new.astype(x.dtype).broadcast_to(places.shape).reshape(-1)
     self.change(F.scatter(x.reshape(-1), 0, np.ravel(places), source).reshape(x.shape), "x[i] = ...")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..core.context import current
 from ..core.tensor import Tensor as Value
 from ..core.tensor import as_array, as_tensor
 from ..ops.special import arctan
@@ -54,12 +55,26 @@ def binary(on_values: Callable, name: str, real: bool = False) -> Callable:
 
 
 def constant(on_arrays: Callable, name: str) -> Callable:
-    """A function without derivative (comparisons, bits, counts): of arrays, in their common dtype."""
+    """A function without derivative (bits, counts): of arrays, in their common dtype."""
 
     def function(*inputs: Any) -> Value:
         if len(inputs) == 2:
             inputs = together(*inputs)
-        return Value(np.asarray(on_arrays(*[as_array(x) if isinstance(x, Value) else x for x in inputs])))
+        arrays = [as_array(x) if isinstance(x, Value) else x for x in inputs]
+        if (trace := current().trace) is not None and any(map(trace.made, arrays)):
+            trace.refuse(f"{name} of values is not repeated by a program; use comparisons and arithmetic")
+        return Value(np.asarray(on_arrays(*arrays)))
+
+    function.__name__ = name
+    return function
+
+
+def comparison(name: str) -> Callable:
+    """The engine's, in the common dtype."""
+    on_values = getattr(operator, name)
+
+    def function(input: Any, other: Any) -> Value:
+        return on_values(*together(input, other))
 
     function.__name__ = name
     return function
@@ -379,10 +394,9 @@ TABLE: dict[str, Callable] = {
     "fix": F.trunc,
     "clip": clamp, "arcsin": asin, "arccos": acos, "arctan": atan, "arctan2": atan2, "sgn": F.sign,
     "fmax": maximum, "fmin": minimum,
-    **{n: constant(getattr(operator, n), n) for n in COMPARISONS},
-    "greater": constant(operator.gt, "gt"), "less": constant(operator.lt, "lt"), "not_equal": constant(operator.ne,
-    "ne"),
-    "greater_equal": constant(operator.ge, "ge"), "less_equal": constant(operator.le, "le"),
+    **{n: comparison(n) for n in COMPARISONS},
+    **{n: comparison(of) for n, of in {"greater": "gt", "less": "lt", "not_equal": "ne", "greater_equal": "ge",
+                                       "less_equal": "le"}.items()},
     **{f"logical_{n}": constant(getattr(np, f"logical_{n}"), n) for n in ("and", "or", "xor", "not")},
     "bitwise_and": constant(operator.and_, "and"), "bitwise_or": constant(operator.or_, "or"),
     "bitwise_xor": constant(operator.xor, "xor"), "bitwise_not": constant(operator.inv, "not"),

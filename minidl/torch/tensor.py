@@ -18,11 +18,11 @@ from ..core.backward import seed, walk
 from ..core.context import current, setting
 from ..core.tensor import Leaf, computed
 from ..core.tensor import Tensor as Value
-from ..ops import gather
 from ..ops.hook import hooked
 from . import advice, dtypes
 from .display import shown
 from .dtypes import Size
+from .parts import with_view
 from .values import Family, Made, ParameterValue, Plain, Removable, owner, written
 
 
@@ -253,12 +253,14 @@ class Tensor:
 
         Raises RuntimeError where a graph holds the array, and for a leaf whose gradient is asked for.
         """
-        value, recording = self.value, current().recording
+        value, recording, trace = self.value, current().recording, current().trace
         leaf = type(value.node) is Leaf
         if leaf and recording:
             raise RuntimeError(advice.LEAF.format(what))
         if not leaf and (value.node is not None or (recording and getattr(new, "node", None) is not None)):
             return False
+        if trace is not None and (trace.made(value.data) or trace.made(getattr(new, "data", None))):
+            return False  # a program repeats operations, not what is written into arrays
         if self.family is not None and self.family.recorded():
             raise RuntimeError(advice.IN_GRAPH.format(what))
         if not value.data.flags.writeable:
@@ -277,8 +279,7 @@ class Tensor:
             return
         whole = family.value
         if path is not None:
-            places = path(Value(np.arange(whole.data.size).reshape(whole.data.shape))).data.reshape(-1)
-            whole = gather.scatter(whole.reshape(-1), 0, places, new.reshape(-1)).reshape(whole.data.shape)
+            whole = with_view(whole, path, new)
         else:
             whole = new
         self.family, self.path, family.value = family, path, whole

@@ -226,7 +226,7 @@ def test_resize_with_aligned_corners_is_that_of_torch():
 
 def test_all_that_is_not_supported_is_named_before_anything_runs():
     nodes = [
-        ("Bernoulli", "x", "a", {"name": "draw"}), ("Relu", "a", "b", {"slope": 1.0}), ("Det", "b", "c"),
+        ("Bernoulli", "x", "a", {"name": "draw"}), ("Relu", "a", "b", {"slope": 1.0}), ("Scan", "b", "c"),
         ("RoiAlign", "c c c", "y", {"mode": "max"}), ("Cast", "y", "z", {"to": 17}), ("Concat", "y", "u"),
     ]  # fmt: skip
     with pytest.raises(ValueError, match="the graph 'test' cannot run here") as caught:
@@ -235,7 +235,7 @@ def test_all_that_is_not_supported_is_named_before_anything_runs():
         "  the constant 'text': no dtype object here",
         "  Bernoulli (opset 21) of node 'draw': no such operator here",
         "  Relu (opset 21) of node 'Relu_1': the attribute slope",
-        "  Det (opset 21) of node 'Det_2': no such operator here",
+        "  Scan (opset 21) of node 'Scan_2': no such operator here",
         "  RoiAlign (opset 21) of node 'RoiAlign_3': mode='max', of which there is 'avg'",
         "  Cast (opset 21) of node 'Cast_4': to='float8e4m3fn', of which there is 'float', 'double', 'float16', "
         "'bool', " + ", ".join(f"'{sign}int{bits}'" for sign in ("", "u") for bits in (8, 16, 32, 64)),
@@ -268,3 +268,23 @@ def test_what_is_no_file_of_onnx(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r'pip install "minidl\[onnx\]"'):
         md.load_onnx(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("nodes, message", [
+    ([("Add", "x nothing", "y")], "Add 'Add_0' reads 'nothing', which no input"),
+    ([("Relu", "a", "y"), ("Abs", "x", "a")], "Relu 'Relu_0' reads 'a'"),
+    ([("Relu", "x", "z")], "no node gives its output 'y'"),
+])  # fmt: skip
+def test_values_that_nothing_makes_are_named(nodes, message):
+    with pytest.raises(ValueError, match=message):
+        load(nodes, {"x": [2]})
+
+
+def test_a_weight_may_be_called_as_the_modules_own_attributes_are():
+    for name in ("program", "graph", "forward"):
+        net = load([("MatMul", f"x {name}", "y")], {"x": [1, 2]}, **{name: np.ones((2, 1), "f4")})
+        assert [n for n, _ in net.named_parameters()] == [f"{name}_"] and net(X).data.item() == -2
+
+
+def test_det():
+    assert load([("Det", "x", "y")], {"x": [2, 2]})(np.array([[1.0, 2.0], [3.0, 4.0]], "f4")).data == pytest.approx(-2)

@@ -226,3 +226,46 @@ def test_functions_that_reading_adds_are_written_as_what_was_read():
     proto = as_model(md.load_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])), x)
     assert [n.op_type for n in proto.graph.node] == ["IsInf", "IsNaN", "Hardmax", "Mod"]
     assert [value.name for value in proto.graph.output] == list("abcd")
+
+
+def agrees(model, *arrays):
+    """The written model on another batch gives what the model gives."""
+    proto = as_model(model, arrays if len(arrays) > 1 else arrays[0])
+    more = [np.concatenate([a, -0.5 * a, a[:1]]) for a in arrays]
+    found = md.load_onnx(proto)(*more)
+    with md.no_grad():
+        expected = model(*map(md.Tensor, more))
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a.data, b.data, atol=2e-6)
+
+
+def test_places_are_outputs_too():
+    def best(x):
+        values, places = F.topk(x, 2, 1)
+        return values, places, places.astype("float32") * 2, F.sort(x.sum(axis=(1, 2, 3)), 0).indices
+
+    agrees(best, X)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_take_any_batch(kind):
+    layer = kind(6, 2, num_layers=2, batch_first=True, bidirectional=True, rng=0)
+    agrees(lambda x: (layer(x)[0], layer(x)[0][:, -1]), X[:, 0])
+
+
+def test_a_name_for_an_input_and_an_output_is_refused():
+    with pytest.raises(SaveError, match="'x' names an input and an output"):
+        as_model(nn.Linear(6, 2), X, output_names=["x"])
+
+
+def test_what_is_written_is_read():
+    import re
+    from pathlib import Path
+
+    from minidl.onnx.operators import OPERATORS
+    from minidl.onnx.save import writers
+
+    text = "".join(path.read_text() for path in Path(writers.__file__).parent.glob("*.py"))
+    names = {*re.findall(r"\bg\.([A-Z]\w+)\(", text), *re.findall(r'": "([A-Z]\w+)"', text)}
+    assert len(names) > 60 and names <= {*OPERATORS}, names - {*OPERATORS}

@@ -91,6 +91,8 @@ def _parts(model: Callable, example: Any, dynamic_batch: bool, *given: Sequence[
             if len(names) != len(own) or len(set(names)) != len(own):
                 raise SaveError(f"save_onnx: {kind}_names {list(names)}: the model has {len(own)} {kind}s, {own}")
             own[:] = names
+    if both := set(recording.inputs) & set(recording.outputs):
+        raise SaveError(f"save_onnx: {min(both)!r} names an input and an output; give input_names or output_names")
     return written(recording)
 
 

@@ -15,7 +15,7 @@ from ...core.fused import Fused
 from ...core.tensor import Parameter, Tensor, as_array
 from ...nn.module import Module, watch
 from ...ops.roi import Regions
-from ...recording.program import Instruction, Program, Ref, Value, owner_of
+from ...recording.program import Instruction, Program, Ref, Value, attribute, owner_of
 from ...recording.trace import RecordError, Trace, described
 from ..module import OnnxModule
 
@@ -214,7 +214,7 @@ def _paths(model: Any, program: Program) -> dict[int, str]:
     paths: dict[tuple, str] = {}
     if (root := _root(model)) is not None:
         for path, module, name, _ in root._state():
-            value = getattr(module, name)
+            value = attribute(module, name)
             paths.setdefault((value, "data") if isinstance(value, Parameter) else (module, name), path)
     loads = [instruction for instruction in program.instructions if instruction.is_load]
     return {load.output.number: paths.get(load.origin, load.name) for load in loads}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...recording.program import Instruction, Ref, mapped, refs
+from ...recording.program import Instruction, Ref, attribute, mapped, refs
 from .graph import Graph, Node, Value
 from .joins import joined
 from .recording import Recording, Repeated, SaveError, place, sizes_in
@@ -41,7 +41,7 @@ def _write(graph: Graph, instruction: Instruction, recording: Recording, values:
         return
     if instruction.is_load:
         owner, name = instruction.origin
-        array = getattr(owner, name)
+        array = attribute(owner, name)
         known[instruction.output.number] = graph.weight(recording.weights[instruction.output.number], array)
         return
     numbers = instruction.writes()

@@ -55,7 +55,7 @@ def places(g: Any, index: Any, **checked: Any) -> Any:
 
 @dataclass(frozen=True)
 class Along:
-    """One of the index arrays that `along` makes: together they look up positions along one axis."""
+    """What `along` makes for the other axes: with the positions on theirs, they look these up along one axis."""
 
     axis: int
     positions: Value
@@ -63,7 +63,8 @@ class Along:
 
 @writer("along")
 def along(g: Any, index: Any, *, axis: int) -> Any:
-    return (Along(axis, g.cast(index, np.int64)),) * len(index.shape)
+    positions = g.cast(index, np.int64)
+    return tuple([positions if i == axis else Along(axis, positions) for i in range(len(index.shape))])
 
 
 # --- getitem
@@ -73,8 +74,8 @@ def along(g: Any, index: Any, *, axis: int) -> Any:
 def getitem(g: Any, x: Any, *, index: tuple) -> Any:
     index = tuple(_without_masks(index if isinstance(index, tuple) else (index,)))
     arrays = [p for p in index if not isinstance(p, BASIC)]
-    if any(isinstance(p, Along) for p in index):
-        return g.GatherElements(x, index[0].positions, axis=index[0].axis)
+    if (at := next((p for p in index if isinstance(p, Along)), None)) is not None:
+        return g.GatherElements(x, at.positions, axis=at.axis)
     index = _spread(index, len(x.shape))
     x = _sliced(g, x, [p for p in index if p is not None])
     if arrays:
@@ -174,16 +175,23 @@ def put(g: Any, x: Any, *, index: Any, shape: tuple) -> Any:
     arrays = [p for p in index if not isinstance(p, BASIC)]
     if not index:
         return g.Identity(x)
-    if not arrays:
-        pads = _pads(_spread(index, len(shape)), shape, g.out.shape, x)
+    if not arrays and None not in index:
+        index = tuple(_spread(index, len(shape)))
+        if axes := [i for i, p in enumerate(index) if isinstance(p, int)]:  # one entry is a slice of one
+            index = tuple([slice(p, p + 1 or None) if isinstance(p, int) else p for p in index])
+            lengths = list(x.shape)
+            for axis in axes:
+                lengths.insert(axis, 1)
+            x = Value(g.Unsqueeze(x, np.array(axes)).name, x.dtype, tuple(lengths))
+        pads = _pads(list(index), shape, g.out.shape, x)
         if pads is not None:
             lows, highs = pads
             if x.dtype == bool:
                 return g.cast(g.Pad(g.cast(x, np.int32), g.ints([*lows, *highs])), bool)
             return g.Pad(x, g.ints([*lows, *highs]))
-    if any(isinstance(p, Along) for p in index):
+    if (at := next((p for p in index if isinstance(p, Along)), None)) is not None:
         zeros = g.Expand(g.value(0, x.dtype), g.ints(shape))
-        return g.ScatterElements(zeros, index[0].positions, x, axis=index[0].axis, reduction="add")
+        return g.ScatterElements(zeros, at.positions, x, axis=at.axis, reduction="add")
     if any(isinstance(p, Value) for p in index) or any(isinstance(n, Size) for n in (*shape, *x.shape)):
         raise SaveError("entries added up at places that are computed; use scatter_add")
     cells = np.arange(math.prod(shape)).reshape(shape)[index].reshape(-1)  # where each entry of x goes
