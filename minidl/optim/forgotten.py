@@ -18,7 +18,7 @@ def warn_of_plain_containers(parameters: Container[Parameter]) -> None:
 
     ``self.blocks = [nn.Linear(2, 2)]`` makes no child: nothing trains, saves, moves or switches it.
     """
-    registered = {child for module in list(Module.alive) for child in module.children()} | {*_networks(parameters)}
+    registered = {child for module in alive() for child in module.children()} | {*_networks(parameters)}
     for path, name, value in _containers(parameters):
         hidden = [m for m in _contents(value) if isinstance(m, Module) and m not in registered]
         if hidden:
@@ -42,11 +42,20 @@ def warn_of_parameters_without_optimiser(parameters: Container[Parameter]) -> No
         _warn(f"no optimiser has {names}, with a gradient: give it one, or freeze it with requires_grad_(False)")
 
 
+def alive() -> list[Module]:
+    """Every module there is."""
+    while True:
+        try:
+            return list(Module.alive)
+        except RuntimeError:  # another thread has made one meanwhile
+            continue
+
+
 def _networks(parameters: Container[Parameter]) -> list[Module]:
     """The outermost modules that hold one of these parameters."""
     parents: dict[Module, list[Module]] = {}
     found: dict[Module, None] = {}
-    for module in list(Module.alive):
+    for module in alive():
         for child in module.children():
             parents.setdefault(child, []).append(module)
         if any(isinstance(value, Parameter) and value in parameters for value in vars(module).values()):

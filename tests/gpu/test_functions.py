@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,9 @@ def unpooled(t: Draw) -> md.Tensor:
     return F.max_unpool(y, indices, 3, stride=2, output_size=(7, 6))
 
 
-def normalised(t: Draw, training: bool) -> tuple:
+def normalised(t: Draw, training: bool, norm: Callable = F.batch_norm) -> tuple:
     mean, var = md.Parameter(t.constant(np.zeros(3)).data, False), md.Parameter(t.constant(np.ones(3)).data, False)
-    y = F.batch_norm(t(4, 3, 5), mean, var, t(3), t(3), training=training)
+    y = norm(t(4, 3, 5), mean, var, t(3), t(3), training=training)
     return y, md.Tensor(mean.data), md.Tensor(var.data)
 
 
@@ -58,6 +59,7 @@ FUNCTIONS = {
     "adaptive_avg_pool": lambda t: F.adaptive_avg_pool(t(2, 3, 7, 5), (3, 2)),
     "avg_pool": lambda t: F.avg_pool(t(2, 3, 7, 5), 3, stride=2, padding=1, count_include_pad=False, ceil_mode=True),
     "batch_norm": lambda t: (*normalised(t, True), *normalised(t, False)),
+    "sync_batch_norm": lambda t: normalised(t, True, F.sync_batch_norm),
     "batched_nms": lambda t: F.batched_nms(t.boxes(9).detach(), t(9).detach(), t.ints(2, 9), 0.2),
     "binary_cross_entropy_with_logits": lambda t: F.binary_cross_entropy_with_logits(
         t(3, 4), t.constant(t.rng.uniform(0, 1, (3, 4))), pos_weight=t.constant([1.0, 2.0, 3.0, 4.0])

@@ -7,6 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
+from minidl.optim import forgotten
 from minidl.train import fit
 
 X = md.tensor(np.ones((3, 2), np.float32))
@@ -99,3 +100,20 @@ def test_frozen_parameters_those_of_other_optimisers_and_of_other_networks_are_n
     loss = lambda net: (other(net.frozen(net.head(net(X))))).sum()  # noqa: E731
     assert told(lambda: [train(net, optimiser, loss=loss) for optimiser in optimisers]) == []
     assert other.first.weight.grad is not None
+
+
+def test_modules_may_be_made_in_another_thread_meanwhile(monkeypatch):
+    """Here by what looks at them."""
+
+    class Many:
+        def __init__(self):
+            self.seen = 0
+
+        def __iter__(self):
+            self.seen += 1
+            if self.seen == 1:
+                raise RuntimeError("Set changed size during iteration")
+            return iter(())
+
+    monkeypatch.setattr(nn.Module, "alive", many := Many())
+    assert forgotten.alive() == [] and many.seen == 2
