@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,36 +63,50 @@ def noise_level(image: np.ndarray) -> float:
     return float(np.median(np.abs(a - b - c + d)) / 2 / 0.6745 * 255)
 
 
-class Patches(data.RandomBatches):
-    """``patches(step)`` is that step's batch: noisy and clean patches, float32 (batch, 1, side, side).
+class CleanPatches(data.RandomBatches):
+    """Patches (batch, 1, side, side) of images, float32 (H, W), to make batches of.
 
-    Each patch is cut anywhere from an image drawn by the root of its area, turned and mirrored at random, and gets
-    fresh noise: of `sigma`, or, if that is a pair, of a level drawn from that range for each patch.
+    Each is cut anywhere from an image drawn by the root of its area, turned and mirrored at random. Raises ValueError
+    for an image that is too small; the side that it is advised to take is a multiple of `multiple`.
     """
 
-    purpose = PATCHES
-
-    def __init__(
-        self, images: dict[str, np.ndarray], side: int, batch: int, sigma: float | tuple[float, float], seed: int
-    ):
+    def __init__(self, images: Mapping[str, np.ndarray], side: int, batch: int, seed: int, *, multiple: int = 1):
         for name, image in images.items():
             if min(image.shape) < side:
                 raise ValueError(
                     f"patches of {side}x{side} do not fit into {name}, which is {image.shape[1]}x{image.shape[0]}; "
-                    f"use --patch {min(image.shape)} or less, or leave the image out"
+                    f"use --patch {min(image.shape) // multiple * multiple} or less, or leave the image out"
                 )
         self.images, self.side, self.batch, self.seed = list(images.values()), side, batch, seed
-        self.sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
         weights = np.sqrt([image.size for image in self.images])
         self.chance = weights / weights.sum()
 
     def size(self, step: int) -> int:
         return self.batch
 
+    def clean(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """So many patches."""
+        chosen = rng.choice(len(self.images), count, p=self.chance)
+        return np.stack([turned(crop(self.images[i], self.side, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+
+
+class Patches(CleanPatches):
+    """``patches(step)`` is that step's batch: noisy and clean patches, float32 (batch, 1, side, side).
+
+    The noise is fresh for each: of `sigma`, or, if that is a pair, of a level drawn from that range for each patch.
+    """
+
+    purpose = PATCHES
+
+    def __init__(
+        self, images: Mapping[str, np.ndarray], side: int, batch: int, sigma: float | tuple[float, float], seed: int
+    ):
+        super().__init__(images, side, batch, seed)
+        self.sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+
     def samples(self, step: int, where: slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        chosen = rng.choice(len(self.images), where.stop - where.start, p=self.chance)
-        clean = np.stack([turned(crop(self.images[i], self.side, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
-        sigma = rng.uniform(*self.sigma, (len(chosen), 1, 1, 1)).astype(np.float32) / 255
+        clean = self.clean(where.stop - where.start, rng)
+        sigma = rng.uniform(*self.sigma, (len(clean), 1, 1, 1)).astype(np.float32) / 255
         return clean + sigma * rng.standard_normal(clean.shape, dtype=np.float32), clean
 
 

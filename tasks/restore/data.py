@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from minidl import Tensor, data
+from minidl import Tensor
 
-from ..denoise.data import crop, turned
+from ..denoise.data import CleanPatches
 from .holes import HOLES, surroundings
 from .model import bicubic
 
@@ -16,36 +16,22 @@ WEIGHTS, PATCHES, TEST_HOLES, JUDGE = range(5, 9)  # keep the draws for each pur
 Batch = tuple[np.ndarray, np.ndarray]  # what the network is given, and the photograph; (N, C, H, W)
 
 
-class Patches(data.RandomBatches):
-    """``patches(step)`` is that step's batch: what `damage` makes of clean patches, and these, (batch, 1, size, size).
-
-    Each patch is cut anywhere from an image drawn by the root of its area, turned and mirrored at random.
-    """
+class Patches(CleanPatches):
+    """``patches(step)`` is a batch: what `damage` makes of clean patches, and these, (batch, 1, side, side)."""
 
     purpose = PATCHES
 
     def __init__(
-        self, images: Mapping[str, np.ndarray], size: int, batch: int, damage: Callable[..., np.ndarray], seed: int
+        self, images: Mapping[str, np.ndarray], side: int, batch: int, damage: Callable[..., np.ndarray], seed: int
     ):
-        for name, image in images.items():
-            if min(image.shape) < size:
-                raise ValueError(
-                    f"patches of {size}x{size} do not fit into {name}, which is {image.shape[1]}x{image.shape[0]}; "
-                    f"use --patch {min(image.shape)} or less, or leave the image out"
-                )
-        self.images, self.patch, self.batch, self.damage, self.seed = list(images.values()), size, batch, damage, seed
-        weights = np.sqrt([image.size for image in self.images])
-        self.chance = weights / weights.sum()
-
-    def size(self, step: int) -> int:
-        return self.batch
+        super().__init__(images, side, batch, seed)
+        self.damage = damage
 
     def samples(self, step: int, where: slice, rng: np.random.Generator) -> Batch:
         return self.drawn(rng, where.stop - where.start)
 
     def drawn(self, rng: np.random.Generator, count: int) -> Batch:
-        chosen = rng.choice(len(self.images), count, p=self.chance)
-        clean = np.stack([turned(crop(self.images[i], self.patch, rng), rng) for i in chosen])[:, None]  # (N, 1, H, W)
+        clean = self.clean(count, rng)
         return self.damage(clean, rng), clean
 
 
