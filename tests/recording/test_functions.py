@@ -16,7 +16,7 @@ REFUSED = {
     "F.roi_align", "F.roi_pool", "F.grid_sample", "F.max_unpool", "F.adaptive_max_pool",  # and by those of places
     "F.ps_roi_align", "F.ps_roi_pool",
     "F.dropout", "F.dropout1d", "F.dropout2d", "F.dropout3d",  # these cases make a generator in each call
-    "F.batch_norm",  # makes parameters in each call
+    "F.batch_norm", "F.sync_batch_norm",  # these cases make parameters in each call
     "F.einsum",  # takes a diagonal
     "F.hooked",  # calls what cannot be recorded
     "__getitem__",  # by a mask: a shape that depends on values
