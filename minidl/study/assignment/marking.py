@@ -104,10 +104,10 @@ class Truth:
 
 
 @lru_cache(maxsize=256)
-def truth(question: str, cases: int) -> Truth:
+def truth(question: str, cases: int, secret: str = "") -> Truth:
     """The right answers are those of the first oracle, once all others have agreed with it."""
     q = QUESTIONS[question]
-    inputs = [q.case(seed) for seed in range(cases)]
+    inputs = [q.case(seed, secret) for seed in range(cases)]
     (first, way), *others = q.oracles.items()
     right = [q.values(way, case) for case in inputs]
     for name, other in others:
@@ -119,18 +119,18 @@ def truth(question: str, cases: int) -> Truth:
 
 
 @lru_cache(maxsize=256)
-def mistaken(question: str, cases: int) -> dict[str, list[Outputs]]:
+def mistaken(question: str, cases: int, secret: str = "") -> dict[str, list[Outputs]]:
     """What each known mistake answers to cases 0, 1, ..."""
     q = QUESTIONS[question]
     return {
-        name: [q.values(mistake.function, case) for case in truth(question, cases).cases]
+        name: [q.values(mistake.function, case) for case in truth(question, cases, secret).cases]
         for name, mistake in q.mistakes.items()
     }
 
 
-def mark(question: Question, answers: Sequence[Outputs]) -> Marking:
-    """Compare the answers to cases 0, 1, ... with the right ones."""
-    true = truth(question.id, len(answers))
+def mark(question: Question, answers: Sequence[Outputs], secret: str = "") -> Marking:
+    """Compare the answers to cases 0, 1, ... with the right ones. secret: see `Question.case`."""
+    true = truth(question.id, len(answers), secret)
     result = Marking(question.id, "inconclusive", cases=len(answers))
     if true.complaint or not answers:
         result.problems.append(true.complaint or "no case was tried")
@@ -140,7 +140,8 @@ def mark(question: Question, answers: Sequence[Outputs]) -> Marking:
     result.right = sum(fits)
     result.verdict = "passed" if all(fits) else "wrong"
     if not all(fits):
-        result.diagnoses = diagnose(question, true.cases, true.right, mistaken(question.id, len(answers)), answers)
+        known = mistaken(question.id, len(answers), secret)
+        result.diagnoses = diagnose(question, true.cases, true.right, known, answers)
         if not result.diagnoses:
             result.problems += _form(question, true.right, answers)
             result.pattern = pattern(true.cases, fits)

@@ -44,7 +44,8 @@ class Question:
 
     id: as on the command line. title: one line. topic: the heading it is listed under. text: Markdown; what is given,
     what is asked, the arguments and what is returned. outputs: what the function returns, in order. inputs:
-    ``inputs(rng, seed)`` gives the arguments of one case; low seeds give special cases (batch 1, an empty mask).
+    ``inputs(rng, seed)`` gives the arguments of one case; low seeds give special cases (batch 1, an empty mask). rarer:
+    the same for the cases with a secret, where the cases of `inputs` are so few that a table could hold them all.
 
     The functions: `solution`, in NumPy alone, which ``--reveal`` shows and marking never asks; two or more `oracle`
     functions, which arrive at the answer by other means; `mistake` functions; and `terms`, for an answer that is a sum.
@@ -60,6 +61,7 @@ class Question:
     oracles: dict[str, Callable[..., Any]] = field(default_factory=dict)
     mistakes: dict[str, Mistake] = field(default_factory=dict)
     parts: Callable[..., Mapping[str, Any]] | None = None
+    rarer: Callable[[np.random.Generator, int], Inputs] | None = None
 
     def __post_init__(self) -> None:
         self.text = textwrap.dedent(self.text).strip()
@@ -143,9 +145,10 @@ class Question:
     def arguments(self) -> list[str]:
         return list(inspect.signature(self.answer).parameters)
 
-    def case(self, seed: int) -> Inputs:
-        """The arguments of one case: the same for the same seed."""
-        drawn = self.inputs(np.random.default_rng([seed, *self.id.encode()]), seed)
+    def case(self, seed: int, secret: str = "") -> Inputs:
+        """The arguments of one case: the same for the same seed; with a secret, others."""
+        draw = self.rarer if secret and self.rarer else self.inputs
+        drawn = draw(np.random.default_rng([seed, *self.id.encode(), *secret.encode()]), seed)
         return {name: drawn[name] for name in self.arguments}
 
     def reveal(self) -> str:

@@ -1,26 +1,29 @@
-"""From a student's file to its answers: a process of its own, with limits. This is no sandbox: see student.py."""
+"""From a student's file to its answers: a process of its own, with limits. This is no sandbox: see child/walls.py."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-
+from .child import wire
 from .marking import CASES, Marking, mark, truth
 from .question import Inputs, Outputs, Question
 
 SECONDS = 20.0  # for all cases together
 MEMORY = 1024  # MiB
+CHILD = Path(__file__).with_name("child")
+GRACE = 10.0  # seconds that the process of child/ is given beyond that, to end what it runs
+FORK = hasattr(os, "fork")
+STATUSES = ("answered", "unanswered", "problem", "raised")
 LINES, COLUMNS = 10, 100  # that are shown of what the code prints
 
 
@@ -41,9 +44,14 @@ def check(
     true = truth(question.id, cases)
     if true.complaint:
         return Marking(question.id, "inconclusive", cases=cases, problems=[true.complaint])
-    run = run_student(question, Path(path), true.cases, seconds, memory)
+    with StudentProcess() as process:
+        return judge(question, process.run(question, Path(path), true.cases, seconds, memory), cases)
+
+
+def judge(question: Question, run: StudentRun, cases: int, secret: str = "") -> Marking:
+    """What a run is worth."""
     if run.status == "answered":
-        result = mark(question, run.answers)
+        result = mark(question, run.answers, secret)
     elif run.status == "unanswered":
         words = f"{question.function} raises NotImplementedError: it waits for your answer"
         result = Marking(question.id, "not answered", cases=cases, problems=[words])
@@ -54,75 +62,111 @@ def check(
     return result
 
 
-def run_student(question: Question, path: Path, cases: Sequence[Inputs], seconds: float, memory: int) -> StudentRun:
-    """Call the function of a file with the arguments of every case, in one process that is stopped at the limits."""
-    with tempfile.TemporaryDirectory(prefix="minidl-") as name:
-        folder = Path(name)
+class StudentProcess:
+    """The process of child/, started when it is first needed, and anew after its end.
+
+    flags, paths: of the interpreter; without any, what it imports is what the marker could import. readable: what a
+    closed process may read beside Python's library; None leaves it open.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] = (sys.executable, "-B", "-P"),
+        paths: Sequence[str] = (),
+        readable: Sequence[str] | None = None,
+        environment: dict[str, str] | None = None,
+        child: Path = CHILD,
+        user: str | None = None,
+    ):
+        self.words = [*command, "-X", "utf8", str(child), *paths]
+        self.readable = readable
+        threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+        self.environment = {**(os.environ if environment is None else environment), **threads}
+        self.user = user
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> StudentProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def run(
+        self, question: Question, path: Path, cases: Sequence[Inputs], seconds: float, memory: int, fork: bool = FORK
+    ) -> StudentRun:
+        """Call the function of a file with the arguments of every case; stopped at the limits."""
+        path = path.resolve()
         order = {
-            "file": str(path.resolve()), "function": question.function, "arguments": question.arguments,
-            "outputs": [output.name for output in question.outputs], "cases": len(cases),
-            "seconds": seconds, "memory": memory << 20,
+            "file": str(path), "function": question.function, "arguments": question.arguments,
+            "outputs": [output.name for output in question.outputs], "seconds": seconds, "memory": memory << 20,
+            "closed": self.readable is not None, "readable": [*(self.readable or ()), str(path.parent)], "fork": fork,
         }  # fmt: skip
-        (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-        np.savez(folder / "cases.npz", **{f"{i}:{k}": v for i, case in enumerate(cases) for k, v in case.items()})
-        with open(folder / "printed.txt", "wb") as printed:
-            code = _start(folder, printed, seconds)
-        run = _outcome(folder, path, code, seconds, len(question.outputs), len(cases))
-        run.printed = _printed(folder / "printed.txt")
-    return run
+        inputs = [value for case in cases for value in case.values()]
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        late = threading.Timer(seconds + GRACE, self.process.kill)
+        late.start()
+        try:
+            wire.send(self.process.stdin, order, inputs)
+            reply, (result, printed) = wire.receive(self.process.stdout)
+            ended, line, size = reply["code"], reply["line"], reply["printed"]
+        except (OSError, EOFError, ValueError, KeyError):  # without fork, the code has the pipe in its hands
+            self.close()
+            how = f"stopped after {seconds:g} seconds for all cases" if late.finished.is_set() else "the process ended"
+            return StudentRun("stopped" if late.finished.is_set() else "raised", how)
+        finally:
+            late.cancel()
+        run = outcome(ended, line, result.tobytes(), seconds, len(question.outputs), len(cases))
+        run.printed = shown(printed.tobytes(), size)
+        return run
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=tempfile.gettempdir(), env=self.environment, start_new_session=True,
+            **({"user": self.user, "extra_groups": []} if self.user else {}),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End it, and what it runs."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        self.process = None
 
 
-def _start(folder: Path, printed, seconds: float) -> int | None:
-    """Run student.py to its end; its exit code, or None if it took too long. Whatever it started is stopped, too."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
-    process = subprocess.Popen(
-        [sys.executable, "-B", "-P", str(Path(__file__).with_name("student.py")), str(folder)],
-        stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT, cwd=folder, env={**os.environ, **threads},
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # the group of the process, which bears its number
-        else:
-            process.kill()
-        process.wait()
-
-
-def _outcome(folder: Path, path: Path, code: int | None, seconds: float, outputs: int, cases: int) -> StudentRun:
+def outcome(code: int | None, line: int | None, result: bytes, seconds: float, outputs: int, cases: int) -> StudentRun:
+    """What a run has left: its exit code (None: it was stopped), where it hung, and the message it wrote."""
     if code is None or (hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU):
-        return StudentRun("stopped", f"stopped after {seconds:g} seconds for all cases{_hanging(folder, path)}")
+        place = f", last seen in line {line}" if line else ""
+        return StudentRun("stopped", f"stopped after {seconds:g} seconds for all cases{place}")
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        report, answers = wire.receive(BytesIO(result))
+        status, message = str(report["status"]), plain(str(report.get("message", "")))
+        if status not in STATUSES or (status == "answered" and len(answers) != outputs * cases):
+            raise ValueError("no report")
+    except (EOFError, ValueError, KeyError):
         how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended itself with exit code {code}"
         return StudentRun("raised", f"the process {how} before the function had answered")
-    if report["status"] != "answered":
-        return StudentRun(report["status"], report.get("message", ""))
-    with np.load(folder / "answers.npz", allow_pickle=False) as stored:
-        return StudentRun("answered", answers=[tuple(stored[f"{i}:{k}"] for k in range(outputs)) for i in range(cases)])
+    if status != "answered":
+        return StudentRun(status, message)
+    if any(a.dtype.kind == "U" or a.dtype.itemsize > 16 for a in answers):
+        return StudentRun("raised", "the process sent what are no numbers")
+    return StudentRun("answered", answers=[tuple(answers[i * outputs : (i + 1) * outputs]) for i in range(cases)])
 
 
-def _hanging(folder: Path, path: Path) -> str:
-    """Where in the student's file it was shortly before it was stopped."""
-    try:
-        text = (folder / "last.txt").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    *_, latest = text.split("Timeout (")
-    at = re.search(rf'File "{re.escape(str(path.resolve()))}", line (\d+)', latest)
-    return f", last seen in line {at[1]}" if at else ""
+def plain(text: str) -> str:
+    """Text without what would move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _printed(path: Path) -> str:
-    """The beginning of what was printed, without what would move a terminal's cursor."""
-    with open(path, "rb") as file:
-        text = file.read(4 * LINES * COLUMNS).decode(errors="replace")
-    lines = ["".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines()]
-    shown = [line[:COLUMNS] for line in lines[:LINES]]
-    cut = shown != lines or path.stat().st_size > len(text.encode())
-    return "\n".join([*shown, f"... ({path.stat().st_size} bytes in all)"] if cut else shown)
+def shown(data: bytes, size: int) -> str:
+    """The beginning of what was printed, `size` bytes in all."""
+    text = data[: 4 * LINES * COLUMNS].decode(errors="replace")
+    lines = [plain(line) for line in text.splitlines()]
+    cut = [line[:COLUMNS] for line in lines[:LINES]]
+    return "\n".join([*cut, f"... ({size} bytes in all)"] if cut != lines or size > len(text.encode()) else cut)

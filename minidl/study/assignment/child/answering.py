@@ -1,9 +1,4 @@
-"""Runs a student's function on all cases, in a process of its own: ``python student.py FOLDER``.
-
-Not to be imported: it needs NumPy and nothing of minidl, so that it starts quickly and the limits below hold for the
-student's code alone. FOLDER holds order.json and cases.npz; report.json and answers.npz are left there. The limits stop
-accidents, such as an endless loop. They do not stop malice: the code may do whatever its user may.
-"""
+"""Calls a student's function with the arguments of every case, and writes down what it returns."""
 
 from __future__ import annotations
 
@@ -11,36 +6,25 @@ import contextlib
 import errno
 import faulthandler
 import importlib.util
-import json
 import linecache
+import os
+import re
 import sys
+import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
+import walls
+import wire
 
 LARGEST = 10_000  # entries of an output; no right answer has more
-WRITTEN = 16 << 20  # bytes in any one file, the printed output among them
+NEIGHBOURS = ("answering", "walls", "wire")
 
 
 class NoAnswer(Exception):
     """The function returned something that is no answer; the message says what."""
-
-
-def limit(seconds: float, memory: int) -> None:
-    """Limits of the operating system, where it has them: memory in bytes, processor time, files."""
-    try:
-        import resource
-    except ImportError:  # Windows; the time limit of the caller still holds
-        return
-    wanted = {
-        resource.RLIMIT_AS: memory,
-        resource.RLIMIT_CPU: int(seconds) + 1,
-        resource.RLIMIT_FSIZE: WRITTEN,
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, most in wanted.items():
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is in force, or macOS has none
-            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
 
 
 def load(path: Path) -> Any:
@@ -52,7 +36,7 @@ def load(path: Path) -> Any:
     return module
 
 
-def arrays(np: Any, returned: Any, names: list[str]) -> list:
+def arrays(returned: Any, names: list[str]) -> list:
     """What was returned, as one array for each output. Raises NoAnswer."""
     if returned is None:
         raise NoAnswer("the function returned None: is there a return at its end?")
@@ -91,52 +75,57 @@ def words(error: BaseException, order: dict) -> str:
     if isinstance(error, MemoryError):
         return f"{error or 'out of memory'} (the limit is {order['memory'] >> 20} MiB)"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        return f"more than {WRITTEN >> 20} MiB were printed, or written to one file"
+        return f"more than {walls.WRITTEN >> 20} MiB were printed, or written to one file"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return text.split("\n")[0][:200]
 
 
-def answer(folder: Path, order: dict) -> dict:
-    """Run all cases; what to report. The answers are written as far as the function came."""
-    path, case = Path(order["file"]), None
+def answer(order: dict, given: list) -> tuple[dict, list]:
+    """Call the function with the arguments of all cases: what to report, and what it returned."""
+    path, case, found = Path(order["file"]), None, []
+    n = len(order["arguments"])
     try:
-        import numpy as np
-
         function = getattr(load(path), order["function"], None)
         if not callable(function):
-            return {"status": "raised", "message": f"{path.name} defines no function {order['function']}"}
-        stored = np.load(folder / "cases.npz", allow_pickle=False)
-        found = {}
-        for case in range(order["cases"]):
-            inputs = [stored[f"{case}:{name}"] for name in order["arguments"]]
-            returned = function(*(a.copy() if a.ndim else a.item() for a in inputs))
-            for k, value in enumerate(arrays(np, returned, order["outputs"])):
-                found[f"{case}:{k}"] = value.copy()
-        np.savez(folder / "answers.npz", **found)
-        return {"status": "answered"}
+            return {"status": "raised", "message": f"{path.name} defines no function {order['function']}"}, []
+        for case in range(len(given) // n):
+            layout = "F" if case % 2 and order["closed"] else "C"
+            inputs = [a.copy(layout) if a.ndim else a.item() for a in given[case * n : case * n + n]]
+            found += [a.copy() for a in arrays(function(*inputs), order["outputs"])]
+        return {"status": "answered"}, found
     except NotImplementedError:
-        return {"status": "unanswered"}
+        return {"status": "unanswered"}, []
     except NoAnswer as problem:
-        return {"status": "problem", "message": f"{problem} (case {case})"}
+        return {"status": "problem", "message": f"{problem} (case {case})"}, []
     except BaseException as error:
         place = "" if case is None else f" in case {case}"
         text = words(error, order)
         message = f"{type(error).__name__}{place}{': ' if text else ''}{text}{where(error, path)}"
-        return {"status": "raised", "message": message}
+        return {"status": "raised", "message": message}, []
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
-    limit(order["seconds"], order["memory"])
-    with open(folder / "last.txt", "w", encoding="utf-8") as last:  # where it hangs, if it does
-        faulthandler.dump_traceback_later(0.2 * order["seconds"], repeat=True, file=last)
-        report = answer(folder, order)
-        faulthandler.cancel_dump_traceback_later()
-    with contextlib.suppress(OSError):
+def run(order: dict, given: list, scratch: str, result: BinaryIO, printed: BinaryIO, last: BinaryIO) -> None:
+    """Answer an order within its limits. `last` is where it hangs, if it does."""
+    os.dup2(printed.fileno(), 1)
+    os.dup2(printed.fileno(), 2)
+    os.chdir(scratch)
+    tempfile.tempdir = scratch
+    for name in NEIGHBOURS:
+        sys.modules.pop(name, None)
+    faulthandler.dump_traceback_later(0.2 * order["seconds"], repeat=True, file=last)
+    walls.limit(order["seconds"], order["memory"], hard=order["closed"])
+    if order["closed"]:
+        walls.close([*walls.library(), *order["readable"]], scratch)
+    report, found = answer(order, given)
+    faulthandler.cancel_dump_traceback_later()
+    with contextlib.suppress(OSError):  # the limit of what may be printed
         sys.stdout.flush()
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    wire.send(result, report, found)
 
 
-if __name__ == "__main__":
-    main()
+def hanging(last: BinaryIO, path: str) -> int | None:
+    """The line of a file where it was shortly before it was stopped."""
+    last.seek(0)
+    *_, latest = last.read().decode(errors="replace").split("Timeout (")
+    at = re.search(rf'File "{re.escape(path)}", line (\d+)', latest)
+    return int(at[1]) if at else None
