@@ -29,6 +29,7 @@ LAZY = {  # names that are imported when they are first asked for, and where fro
     "train": "train",
     "RecordError": "recording.trace:RecordError",
     "WeightsError": "files.weights:WeightsError",
+    "assignment": "study.assignment",
     "check_rules": "study.gradient_report:check_rules",
     "convmatrix": "study.convmatrix:convmatrix",
     "explain": "study.explain:explain",

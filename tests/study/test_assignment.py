@@ -1,5 +1,6 @@
 """The assignment's questions: right answers pass, every mistake gets its own diagnosis, and nothing else gets one."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minidl as md
 from minidl.study.assignment import diagnosis, sheet
 from minidl.study.assignment.marking import CASES, kind, mark, truth
 from minidl.study.assignment.question import Output, Question
@@ -164,12 +166,75 @@ def test_a_sum_for_a_mean_names_what_it_runs_over():
         (lambda a: a * (np.arange(len(a)) == 0)[:, None, None], "only the first image"),
         (lambda a: 0 * a, "zero"),
         (lambda a: a + 0.25, "offset +0.25"),
-        (lambda a: a.astype(np.float32), "single precision"),
+        (lambda a: a.astype(np.float32).astype(np.float64), "single precision"),
+        (lambda a: a.astype(np.float16), "half precision"),
+        (lambda a: a.round(1), "rounded"),
+        (lambda a: a.round(4), "rounded"),
         (lambda a: a + 1e-6 * np.sin(np.arange(a.size)).reshape(a.shape) * abs(a).max(), "imprecise"),
     ],
 )
 def test_the_right_numbers_in_the_wrong_place(change, message):
     assert names(changed(QUESTIONS["dice-output"], change)) == [message]
+
+
+@pytest.mark.parametrize(
+    "name, change, remark",
+    [
+        ("dice-output", lambda a: a[:, None], "dL/dp: shape (1, 1, 2, 3) in case 0, read as an array"),
+        ("dice-output", lambda a: a.astype(np.float32), "dL/dp: float32"),
+        ("dice-loss", lambda a: a[None], "L: shape (1,) in case 0, read as a number"),
+        ("dice-loss", lambda a: np.float32(a), "L: float32"),
+    ],
+)
+def test_what_is_odd_and_right_passes_with_a_remark(name, change, remark):
+    result = changed(QUESTIONS[name], change)
+    assert (result.verdict, result.diagnoses, result.problems) == ("passed", [], [])
+    assert remark in result.text()
+    assert remark in result.json()["remarks"][0]
+    negative = changed(QUESTIONS[name], lambda a: -change(a))
+    assert names(negative) == ["sign"]  # odd or not, a mistake is a mistake
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["dice-loss", "dice-weights", "shortcut-condition", "receptive-size", "skip-bounds"])
+def test_an_infinite_answer_is_no_known_mistake(name, value):
+    result = changed(QUESTIONS[name], lambda a: np.full(a.shape, value))
+    assert (result.verdict, result.diagnoses) == ("wrong", []), result.text()
+    assert f"({value}): a division by zero, or an overflow?" in result.text()
+
+
+@pytest.mark.parametrize("eps", [1e-7, 1e-5, 1.0])
+@pytest.mark.parametrize("question", [q for q in QUESTIONS.values() if q.with_eps], ids=lambda q: q.id)
+def test_an_eps_is_named_and_measured(question, eps):
+    for name, wrong in question.with_eps.items():
+        result = mark(question, answers(question, functools.partial(wrong.function, eps)))
+        assert names(result) == [name]
+        assert f"right with eps = {eps:.3g}." in result.text()
+
+
+# --- in a notebook
+
+
+def test_a_function_object_is_marked():
+    question = QUESTIONS["dice-output"]
+    assert md.assignment.check("dice-output", question.answer).verdict == "passed"
+    result = md.assignment.check("dice-output", lambda p, g, reduction: -question.answer(p, g, reduction))
+    assert names(result) == ["sign"]
+    assert repr(result) == result.text()
+
+    def changes_its_arguments(p, g, reduction):
+        p *= 0
+        raise NotImplementedError
+
+    assert md.assignment.check("dice-output", changes_its_arguments).verdict == "not answered"
+    assert md.assignment.check("dice-output", lambda *_: None).code != 0
+    with pytest.raises(ZeroDivisionError) as error:
+        md.assignment.check("dice-output", lambda *_: 1 / 0)
+    assert error.value.__notes__ == ["in case 0 of dice-output, called with (p 1x2x3, g 1x2x3, reduction 'mean')"]
+    with pytest.raises(ValueError, match="did you mean dice-output"):
+        md.assignment.check("dice-ouput", question.answer)
+    with pytest.raises(TypeError, match="a function of p, g, reduction is asked for"):
+        md.assignment.check("dice-output", question.answer(**question.case(0)))
 
 
 def test_border_only():

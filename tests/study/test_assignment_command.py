@@ -1,5 +1,6 @@
 """The assignment's commands: files to fill in, the student's process and its limits, exit codes, the page in docs."""
 
+import doctest
 import io
 import json
 import os
@@ -270,14 +271,18 @@ def test_the_page_lists_all_questions():
 def test_what_the_page_prints(tmp_path, monkeypatch):
     """Each command prints what follows it, on the file that stands before it."""
     monkeypatch.chdir(tmp_path)
-    compared = 0
-    for kind, block in re.findall(r"^```(python|console)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S):
+    compared, text = 0, PAGE.read_text(encoding="utf-8")
+    for kind, block in re.findall(r"^```(python|console|pycon)\n(.*?)^```$", text, re.M | re.S):
         if kind == "python":
             Path("dice_output.py").write_text(block)
+            continue
+        compared += 1
+        if kind == "pycon":
+            session = doctest.DocTestParser().get_doctest(block, {}, PAGE.name, str(PAGE), 0)
+            assert doctest.DocTestRunner().run(session).failed == 0
             continue
         line, output = block.split("\n", 1)
         with redirect_stdout(io.StringIO()) as printed:
             minidl(line.removeprefix("$ minidl ").split())
         assert output == printed.getvalue()
-        compared += 1
-    assert compared == 3
+    assert compared == 4

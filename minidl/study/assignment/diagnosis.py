@@ -9,15 +9,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from scipy.optimize import brentq
 
 from ...check.diagnosis import inside, name_of
 from .question import Inputs, Outputs, Question
 
-EXACT = 1e-8  # relative to the largest entry of an answer
+EXACT = 1e-8  # relative to the largest entry of an answer,
+SINGLE = 1e-5  # of one in float32,
 TINY = 1e-12  # and absolutely, where it is zero
-COARSE = 1e-4  # what single precision, or a difference quotient, leaves of an answer
+COARSE = 1e-4  # an answer that is nearer to the right one than this is right to some digits
+CLOSER = 1e-2  # times as far off as the right answer: what a guess may leave unexplained
+DECIMALS = range(1, 8)  # that an answer may be rounded to
+EPS = np.logspace(-12, 1, 27)  # what is added to a denominator lies between two of these
 FEWEST = 3  # cases that must tell a mistake from the right answer: one factor fits any one number
 SPATIAL = ("row", "column", "position")
 FACTORS = (-1.0, 2.0, 0.5)  # tried together with a known mistake
@@ -37,10 +43,12 @@ class Diagnosis:
         return f"{self.name}{f' (in {self.output})' if self.output else ''}: {self.words}"
 
 
-def same(a: np.ndarray, b: np.ndarray, tolerance: float = EXACT) -> bool:
-    """Equal to rounding, in shape and value; nan equals nan."""
+def same(a: np.ndarray, b: np.ndarray, tolerance: float | None = None) -> bool:
+    """Equal to rounding, in shape and value, that of float32 if one is float32; nan equals nan."""
     if a.shape != b.shape:
         return False
+    if tolerance is None:
+        tolerance = SINGLE if np.float32 in (a.dtype, b.dtype) else EXACT
     finite = np.isfinite(a)
     if not finite.all() or not np.isfinite(b).all():
         if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
@@ -48,6 +56,13 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float = EXACT) -> bool:
         a, b = a[finite], b[finite]
     scale = max(abs(a).max(initial=0), abs(b).max(initial=0))
     return bool(abs(a - b).max(initial=0) <= tolerance * scale + TINY)
+
+
+def closer(guess: np.ndarray, got: np.ndarray, right: np.ndarray) -> bool:
+    """Does a guess come far nearer to what was got than the right answer does?"""
+    if not guess.shape == got.shape == right.shape or not np.isfinite(got).all():
+        return True  # what is not near at all; what is not finite is equal or not
+    return bool(abs(guess - got).max(initial=0) <= CLOSER * abs(right - got).max(initial=0))
 
 
 def explains(guess: Arrays, got: Arrays, right: Arrays) -> bool:
@@ -61,10 +76,16 @@ def explains_all(guess: Sequence[Outputs], got: Sequence[Outputs], right: Sequen
     def equal(a: Outputs, b: Outputs) -> bool:
         return all(same(x, y) for x, y in zip(a, b, strict=True))
 
+    def nearer(a: Outputs, b: Outputs, c: Outputs) -> bool:
+        return all(closer(x, y, z) or same(y, z) for x, y, z in zip(a, b, c, strict=True))
+
     fits = [equal(a, b) for a, b in zip(guess, got, strict=True)]
     if sum(fits) < len(fits) - len(fits) // 10:
         return False
-    telling = [fit for fit, a, b in zip(fits, guess, right, strict=True) if not equal(a, b)]
+    if sum(all(np.isfinite(x).all() for x in a) for a in got) < FEWEST:
+        return False  # infinities are equal whatever was done
+    rows = zip(fits, guess, got, right, strict=True)
+    telling = [fit and nearer(a, b, c) for fit, a, b, c in rows if not equal(a, c)]
     return sum(telling) >= max(FEWEST, len(telling) - len(telling) // 10)
 
 
@@ -101,6 +122,7 @@ def diagnose(
     general ones.
     """
     found = [Diagnosis(name, question.mistakes[name].words) for name in known if explains_all(known[name], got, right)]
+    found = found or list(_eps(question, cases, right, got))
     if found:
         return found
     for k, output in enumerate(question.outputs):
@@ -117,7 +139,7 @@ def _of_one(s: WrongAnswer, known: dict[str, Arrays]) -> list[tuple[str, str]]:
     """The first kind of mistake that explains one output, with all its ties."""
     mistakes = s.question.mistakes
     found = [(name, mistakes[name].words) for name, guess in known.items() if explains(guess, s.got, s.right)]
-    for look in (_precision, _factor, _size, _terms, _moved, _part, _offset):
+    for look in (_digits, _factor, _size, _terms, _moved, _part, _offset, _precision):
         found = found or list(look(s))
     if found:
         return found
@@ -127,17 +149,68 @@ def _of_one(s: WrongAnswer, known: dict[str, Arrays]) -> list[tuple[str, str]]:
     return found
 
 
+def _eps(question: Question, cases: Sequence[Inputs], right: Sequence[Outputs], got: Sequence[Outputs]) -> Iterator:
+    """Mistakes with an eps of the student's choice: fitted to one case, then tried on all."""
+    off = [sum(abs(a - b).sum() for a, b in zip(x, y)) if _alike(x, y) else 0.0 for x, y in zip(got, right)]
+    usual = [k for k in range(len(off)) if 0 < off[k] < np.inf]
+    if not question.with_eps or len(usual) < FEWEST:
+        return
+    at = sorted(usual, key=off.__getitem__)[len(usual) // 2]
+    for mistake in question.with_eps.values():
+
+        def answers(eps: float, case: Inputs, mistake=mistake) -> Outputs:
+            return question.values(partial(mistake.function, eps), case)
+
+        def beyond(log: float, answers=answers) -> float:
+            """How much farther from the right answer than what was got, along that direction."""
+            found = answers(10.0**log, cases[at])
+            return sum(((f - g) * (g - r)).sum() for f, g, r in zip(found, got[at], right[at]))
+
+        signs = [beyond(log) > 0 for log in np.log10(EPS)]
+        if True not in signs[1:] or signs[0]:
+            continue
+        k = signs.index(True)
+        eps = 10.0 ** brentq(beyond, *np.log10(EPS[k - 1 : k + 1]), xtol=1e-12)
+        if explains_all([answers(eps, case) for case in cases], got, right):
+            yield Diagnosis(mistake.name, f"{mistake.words} Yours is right with eps = {eps:.3g}.")
+
+
+def _alike(a: Outputs, b: Outputs) -> bool:
+    return all(x.shape == y.shape for x, y in zip(a, b, strict=True))
+
+
 # --- general mistakes, as (name, sentence)
 
 Finding = Iterator[tuple[str, str]]
 
 
+def _digits(s: WrongAnswer) -> Finding:
+    """The right answer, written with fewer digits."""
+    if all(a.dtype == np.float16 and same(a, b, 1e-2) for a, b in zip(s.got, s.right, strict=True)):
+        yield "half precision", "It is right as far as float16 goes; compute in float64."
+    elif s.explained(lambda a: a.astype(np.float32).astype(np.float64)) or all(
+        same(a, b, SINGLE) and np.array_equal(a, a.astype(np.float32)) for a, b in zip(s.got, s.right, strict=True)
+    ):
+        yield "single precision", "It is right, and was cut to float32 on the way; compute in float64."
+    for digits in DECIMALS:
+        if all(_rounded(a, b, digits) for a, b in zip(s.got, s.right, strict=True)):
+            yield "rounded", f"It is right, and rounded to {digits} decimal{'s' * (digits > 1)}; return all digits."
+            return
+
+
+def _rounded(got: np.ndarray, right: np.ndarray, digits: int) -> bool:
+    """Is this the right answer with so many decimals, half a unit of the last one up or down?"""
+    if got.shape != right.shape or not np.isfinite(got).all():
+        return False
+    unit, got = 10.0**-digits, got.astype(np.float64)
+    whole = abs(got / unit - np.round(got / unit)) <= EXACT * np.maximum(1, abs(got / unit))
+    return bool((whole & (abs(got - right) <= unit * (0.5 + 1e-6))).all())
+
+
 def _precision(s: WrongAnswer) -> Finding:
+    """The last word, where nothing says why."""
     if all(same(a, b, COARSE) for a, b in zip(s.got, s.right, strict=True)):
-        if any(a.dtype.kind == "f" and a.dtype.itemsize < 8 for a in s.got):
-            yield "single precision", "It is right as far as its dtype goes; compute in float64."
-        else:
-            yield "imprecise", "It is right to four digits or more, but not to eight: is it a difference quotient?"
+        yield "imprecise", "It is right to four digits or more, but not to eight; no known reason gives these numbers."
 
 
 def _factor(s: WrongAnswer) -> Finding:
@@ -151,6 +224,8 @@ def _factor(s: WrongAnswer) -> Finding:
         if s.explained(lambda a: 0.0 * a):
             yield "zero", "The answer is zero, and should not be."
     elif s.explained(lambda a: c * a):
+        if any(a.dtype == np.float32 for a in s.got):
+            c = float(f"{c:.5g}")
         if abs(c + 1) < EXACT:
             yield "sign", "It is the negative of the right answer."
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..page import number
-from .diagnosis import TINY, Diagnosis, diagnose, same
+from .diagnosis import SINGLE, TINY, Diagnosis, diagnose, same
 from .question import Inputs, Outputs, Question
 from .questions import QUESTIONS
 
@@ -18,7 +18,7 @@ CASES = 20  # seeds 0, 1, ... that an answer is tried on, unless more are asked 
 VERDICTS = {"passed": 0, "wrong": 1, "failed": 3, "not answered": 4, "inconclusive": 4}  # and their exit codes
 
 
-@dataclass
+@dataclass(repr=False)
 class Marking:
     """What a check found.
 
@@ -35,6 +35,7 @@ class Marking:
     problems: list[str] = field(default_factory=list)
     pattern: str = ""
     worst: str = ""
+    remarks: list[str] = field(default_factory=list)
     printed: str = ""
 
     @property
@@ -66,11 +67,14 @@ class Marking:
             lines = [f"{self.question}: wrong in {self.cases - self.right} of {self.cases} cases"]
             lines += self._mistakes()
         lines += [f"  {problem}" for problem in self.problems]
+        lines += [f"  {remark}" for remark in self.remarks]
         lines += [f"  {self.pattern}"] if self.pattern else []
         lines += [f"  worst entry: {self.worst}"] if self.worst else []
         if self.printed:
             lines += ["  your code printed:", *(f"  | {line}" for line in self.printed.splitlines())]
         return "\n".join(lines)
+
+    __repr__ = text
 
     def _mistakes(self) -> list[str]:
         if not self.diagnoses:
@@ -89,6 +93,7 @@ class Marking:
             "cases": self.cases,
             "diagnoses": [{"name": d.name, "words": d.words, "output": d.output or None} for d in self.diagnoses],
             "problems": self.problems,
+            "remarks": self.remarks,
             "pattern": self.pattern or None,
             "worst": self.worst or None,
         }
@@ -135,6 +140,7 @@ def mark(question: Question, answers: Sequence[Outputs], secret: str = "") -> Ma
     if true.complaint or not answers:
         result.problems.append(true.complaint or "no case was tried")
         return result
+    answers, result.remarks = read(question, answers, true.right)
     pairs = list(zip(answers, true.right, strict=True))
     fits = [all(same(a, b) for a, b in zip(got, want, strict=True)) for got, want in pairs]
     result.right = sum(fits)
@@ -147,6 +153,28 @@ def mark(question: Question, answers: Sequence[Outputs], secret: str = "") -> Ma
             result.pattern = pattern(true.cases, fits)
         result.worst = _worst(question, true.cases, true.right, answers)
     return result
+
+
+def read(question: Question, answers: Sequence[Outputs], right: Sequence[Outputs]) -> tuple[list[Outputs], list[str]]:
+    """The answers without axes of length 1 that were not asked for, and remarks on those and on float32."""
+    answers, remarks = list(answers), []
+    for k, output in enumerate(question.outputs):
+        got, want = [a[k] for a in answers], [b[k] for b in right]
+        spare = [_spare(a, b) for a, b in zip(got, want, strict=True)]
+        if any(spare) and all(s or a.shape == b.shape for s, a, b in zip(spare, got, want, strict=True)):
+            answers = [(*a[:k], a[k].reshape(b.shape), *a[k + 1 :]) for a, b in zip(answers, want, strict=True)]
+            seed = spare.index(True)
+            wanted = f"an array of shape {want[seed].shape}" if want[seed].ndim else "a number"
+            remarks.append(f"{output.name}: shape {got[seed].shape} in case {seed}, read as {wanted}")
+        if any(a.dtype == np.float32 for a in got):
+            remarks.append(f"{output.name}: float32, compared to {SINGLE:.0e} of the largest entry")
+    return answers, remarks
+
+
+def _spare(got: np.ndarray, want: np.ndarray) -> bool:
+    """Do the shapes differ by axes of length 1 alone?"""
+    long = [[n for n in a.shape if n != 1] for a in (got, want)]
+    return got.ndim != want.ndim and got.size == want.size and long[0] == long[1]
 
 
 def pattern(cases: Sequence[Inputs], fits: Sequence[bool]) -> str:
@@ -183,12 +211,19 @@ def _form(question: Question, right: Sequence[Outputs], answers: Sequence[Output
         for seed, (got, want) in enumerate(zip(answers, right, strict=True)):
             if got[k].shape != want[k].shape:
                 wanted = f"an array of shape {want[k].shape}" if want[k].ndim else "a number"
-                problems.append(f"{output.name}: {wanted} is asked for in case {seed}, got shape {got[k].shape}")
+                right_numbers = got[k].size == want[k].size and same(got[k].ravel(), want[k].ravel())
+                but = " of the right numbers" if right_numbers else ""
+                problems.append(f"{output.name}: {wanted} is asked for in case {seed}, got shape {got[k].shape}{but}")
                 break
             if bad := int((~np.isfinite(got[k])).sum()):
-                problems.append(f"{output.name}: {bad} of {got[k].size} values are not finite in case {seed}")
+                words = f"{bad} of {got[k].size} values are not finite in case {seed}{_kinds(got[k])}"
+                problems.append(f"{output.name}: {words}")
                 break
     return problems
+
+
+def _kinds(a: np.ndarray) -> str:
+    return f" ({' and '.join(sorted(set(a[~np.isfinite(a)].astype(str))))}): a division by zero, or an overflow?"
 
 
 def _worst(question: Question, cases: Sequence[Inputs], right: Sequence[Outputs], answers: Sequence[Outputs]) -> str:

@@ -48,7 +48,8 @@ class Question:
     the same for the cases with a secret, where the cases of `inputs` are so few that a table could hold them all.
 
     The functions: `solution`, in NumPy alone, which ``--reveal`` shows and marking never asks; two or more `oracle`
-    functions, which arrive at the answer by other means; `mistake` functions; and `terms`, for an answer that is a sum.
+    functions, which arrive at the answer by other means; `mistake` functions, some of them
+    `smoothed`; and `terms`, for an answer that is a sum.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Question:
     answer: Callable[..., Any] = None
     oracles: dict[str, Callable[..., Any]] = field(default_factory=dict)
     mistakes: dict[str, Mistake] = field(default_factory=dict)
+    with_eps: dict[str, Mistake] = field(default_factory=dict)
     parts: Callable[..., Mapping[str, Any]] | None = None
     rarer: Callable[[np.random.Generator, int], Inputs] | None = None
 
@@ -110,6 +112,15 @@ class Question:
             if name in self.mistakes:
                 raise ValueError(f"{self.id} has two mistakes named {name!r}")
             self.mistakes[name] = Mistake(name, words, function)
+            return function
+
+        return register
+
+    def smoothed(self, name: str, words: str) -> Callable:
+        """A mistake with a small number of the student's choice in it: a function of (eps, the arguments)."""
+
+        def register(function: Callable) -> Callable:
+            self.with_eps[name] = Mistake(name, words, function)
             return function
 
         return register

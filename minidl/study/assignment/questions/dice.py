@@ -78,6 +78,10 @@ def ignoring_reduction(question: Question) -> None:
         question.altered(f"always {name}", sentence, reduction=name)
 
 
+EPS_BELOW = "eps in the denominator", "The overlap is 2 S / (Q + eps): the question has no eps."
+EPS_TWICE = "eps in both", "The overlap is (2 S + eps) / (Q + eps): the question has no eps."
+
+
 # --- the loss
 
 loss = Question(
@@ -155,6 +159,16 @@ def loss_linear_denominator(p, g, reduction):
 @loss.mistake("factor 2 dropped", "The 2 in front of S is missing: a perfect answer would have D = 1/2.")
 def loss_factor_2_dropped(p, g, reduction):
     return _dice_by(lambda S, Q: np.where(Q > 0, S / np.where(Q > 0, Q, 1), 1), reduction, p * g, p**2 + g**2)
+
+
+@loss.smoothed(*EPS_BELOW)
+def loss_eps_below(eps, p, g, reduction):
+    return _dice_by(lambda S, Q: 2 * S / (Q + eps), reduction, p * g, p**2 + g**2)
+
+
+@loss.smoothed(*EPS_TWICE)
+def loss_eps_twice(eps, p, g, reduction):
+    return _dice_by(lambda S, Q: (2 * S + eps) / (Q + eps), reduction, p * g, p**2 + g**2)
 
 
 loss.mistake("one minus Dice", "This is 1 - D; the loss asked for is -D. (Their gradients are the same.)")(
@@ -235,6 +249,24 @@ output.mistake("cross entropy", "This is p - g: the cross entropy's gradient bef
 )
 ignoring_reduction(output)
 
+
+@output.smoothed(*EPS_BELOW)
+def output_eps_below(eps, p, g, reduction):
+    S, Q, B = _sums(p, g, reduction)
+    return 2 * (2 * S / (Q + eps) * p - g) / (Q + eps) / B
+
+
+@output.smoothed(*EPS_TWICE)
+def output_eps_twice(eps, p, g, reduction):
+    S, Q, B = _sums(p, g, reduction)
+    return 2 * ((2 * S + eps) / (Q + eps) * p - g) / (Q + eps) / B
+
+
+@output.smoothed("eps beside the square", "The denominators are Q + eps and Q² + eps: the question has no eps.")
+def output_eps_beside_the_square(eps, p, g, reduction):
+    S, Q, B = _sums(p, g, reduction)
+    return (4 * S * p / (Q**2 + eps) - 2 * g / (Q + eps)) / B
+
 # --- before the sigmoid
 
 delta = Question(
@@ -298,4 +330,12 @@ delta.mistake("cross entropy", "This is p - g, the delta of the cross entropy, n
     lambda u, g, reduction: (sigmoid(u) - g) / (len(u) if reduction == "mean" else 1)
 )
 ignoring_reduction(delta)
+for wrong in output.with_eps.values():
+
+    @delta.smoothed(wrong.name, wrong.words)
+    def delta_with_eps(eps, u, g, reduction, wrong=wrong):
+        p = sigmoid(u)
+        return wrong.function(eps, p, g, reduction) * p * (1 - p)
+
+
 QUESTIONS = (loss, output, delta)

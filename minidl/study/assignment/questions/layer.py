@@ -21,6 +21,7 @@ from .dice import (
     sigmoid,
 )
 from .dice import dice_output_gradient as by_output
+from .dice import output as dice_output
 
 LAYER = """
 The last layer has one filter h_j for each feature map z_ij of image i, one bias b, and a sigmoid φ:
@@ -236,6 +237,14 @@ def weights_terms(z, h, b, y, convention, reduction):
 @weights.mistake("flipped kernel", "The lag has the wrong sign: z(m - k, n - l) for z(m + k, n + l), or the reverse.")
 def weights_flipped_kernel(z, h, b, y, convention, reduction):
     return gradients(forms(z, h, b, y, convention, reduction)[2], z, h, other(convention))
+
+
+for wrong in dice_output.with_eps.values():
+
+    @weights.smoothed(wrong.name, wrong.words)
+    def weights_with_eps(eps, z, h, b, y, convention, reduction, wrong=wrong):
+        p = layer_output(z, h, b, convention)
+        return gradients(wrong.function(eps, p, y, reduction) * p * (1 - p), z, h, convention)
 
 
 weights.altered(
