@@ -9,7 +9,7 @@ import numpy as np
 from minidl import Tensor
 
 from ..denoise.data import CleanPatches
-from .holes import HOLES, surroundings
+from .holes import HOLES, SHARES, biharmonic, surroundings
 from .model import bicubic
 
 WEIGHTS, PATCHES, TEST_HOLES, JUDGE = range(5, 9)  # keep the draws for each purpose apart
@@ -36,14 +36,15 @@ class Patches(CleanPatches):
 
 
 def with_holes(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Patches (N, 1, H, W) with holes of a kind drawn for each: what a Completer takes, (N, 2, H, W)."""
+    """Patches (N, 1, H, W) with holes of a kind drawn for each: what a Completer takes, (N, 3, H, W)."""
     kinds = list(HOLES.values())
-    return np.stack([holed(x[0], kinds[rng.integers(len(kinds))](x.shape[1:], rng)) for x in clean])
+    drawn = rng.choice(len(kinds), len(clean), p=SHARES)
+    return np.stack([holed(x[0], kinds[kind](x.shape[1:], rng)) for x, kind in zip(clean, drawn)])
 
 
 def holed(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """An image (H, W) as a Completer takes it, (2, H, W): its missing pixels guessed, and where they are."""
-    return np.stack([surroundings(image, missing), missing.astype(np.float32)])
+    """An image (H, W) as a Completer takes it, (3, H, W): its missing pixels guessed twice, and where they are."""
+    return np.stack([biharmonic(image, missing), surroundings(image, missing), missing.astype(np.float32)])
 
 
 def smaller(scale: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:

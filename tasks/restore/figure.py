@@ -17,7 +17,7 @@ __all__ = ["CORNERS", "CROP", "before_after", "comparison", "curve", "trade_off"
 def curve(path: str | os.PathLike, log: Sequence[Mapping[str, float]], title: str) -> None:
     """PSNR on the patches of every step, and its running mean. log: the lines that `fit` has written."""
     figure, axes = pyplot().subplots(figsize=(8, 4.5))
-    plot.curve(axes, log, "loss", "training patches, mean of {} steps", lambda loss: -10 * np.log10(loss))
+    plot.curve(axes, log, "squared error", "training patches, mean of {} steps", lambda error: -10 * np.log10(error))
     axes.set(ylabel="PSNR (dB)", title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

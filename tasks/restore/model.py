@@ -16,20 +16,20 @@ SCALES = (2, 3, 4)
 
 
 class Completer(nn.Module):
-    """(N, 2, H, W), the picture with a first guess where it is missing, and where it is (1), to (N, 1, H, W).
+    """(N, 3, H, W), the picture with two guesses where it is missing, and where it is (1), to (N, 1, H, W).
 
     A U-Net says what to add to the first guess; known pixels stay as they are.
     """
 
     padded = True
 
-    def __init__(self, base: int = 24, depth: int = 3, *, rng: Any = None):
-        self.net = UNet(2, 1, base=base, depth=depth, padded=True, up="nearest", rng=rng)
+    def __init__(self, base: int = 16, depth: int = 3, *, rng: Any = None):
+        self.net = UNet(3, 1, base=base, depth=depth, padded=True, up="nearest", rng=rng)
         self.period, self.radius = self.net.period, self.net.radius
         start_at_zero(self.net.head)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :1] + x[:, 1:] * self.net(x)
+        return x[:, :1] + x[:, 2:] * self.net(x)
 
 
 class Enlarger(nn.Module):
@@ -42,7 +42,7 @@ class Enlarger(nn.Module):
     """
 
     def __init__(
-        self, scale: int = 2, width: int = 48, blocks: int = 5, upsampling: str = "shuffle", *, rng: Any = None
+        self, scale: int = 2, width: int = 32, blocks: int = 4, upsampling: str = "shuffle", *, rng: Any = None
     ):
         rng = nn.init.generator(rng)
         self.scale = scale

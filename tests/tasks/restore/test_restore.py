@@ -56,15 +56,23 @@ def test_surroundings_are_weighted_means_of_what_is_known():
         holes.surroundings(image, np.ones_like(missing))
 
 
+def test_biharmonic_interpolation_goes_on_with_a_slope_and_may_have_nothing_to_do():
+    y, x = np.mgrid[:12, :15].astype(np.float32) / 20
+    image, missing = (x + y) / 2, np.zeros((12, 15), bool)
+    assert holes.biharmonic(image, missing) is image
+    missing[4:8, 5:10] = True
+    np.testing.assert_allclose(holes.biharmonic(np.where(missing, 9, image), missing), image, atol=1e-5)
+
+
 # --- networks
 
 
 def test_a_completer_keeps_what_is_known():
     net = randomised(Completer(4, 2, rng=0))
-    x = np.random.default_rng(0).random((2, 2, 21, 30), np.float32)
-    x[:, 1] = x[:, 1] > 0.7
+    x = np.random.default_rng(0).random((2, 3, 21, 30), np.float32)
+    x[:, 2] = x[:, 2] > 0.7
     y = net(Tensor(x)).numpy()
-    known = x[:, 1] == 0
+    known = x[:, 2] == 0
     assert (y[:, 0][known] == x[:, 0][known]).all() and (y[:, 0][~known] != x[:, 0][~known]).all()
 
 
@@ -116,9 +124,9 @@ def test_a_colour_picture_keeps_its_colours():
 def test_patches_say_what_is_missing():
     images = {"a": np.random.default_rng(0).random((50, 60), np.float32)}
     damaged, clean = data.Patches(images, 32, 3, data.with_holes, 0)(5)
-    assert damaged.shape == (3, 2, 32, 32) and clean.shape == (3, 1, 32, 32)
-    known = damaged[:, 1] == 0
-    assert (damaged[:, 0][known] == clean[:, 0][known]).all() and not known.all()
+    assert damaged.shape == (3, 3, 32, 32) and clean.shape == (3, 1, 32, 32)
+    known = damaged[:, 2:] == 0
+    assert (damaged[:, :2] == clean)[np.repeat(known, 2, 1)].all() and not known.all()
     with pytest.raises(ValueError, match="--patch 50 or less"):
         data.Patches(images, 51, 3, data.with_holes, 0)
 
