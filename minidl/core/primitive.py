@@ -63,7 +63,7 @@ class Primitive(ArrayFunction):
         self.elementwise = elementwise  # the engine undoes broadcasting for these, and only for these
         self.kink = kink  # arrays -> distance of each entry to the nearest point without a derivative
         self.reach = reach  # the cells that an output depends on along each spatial axis: see ops/reach.py
-        self.support = support  # (counts of outputs, x, **parameters) -> counts of the entries of x they depend on
+        self.support = support  # (counts of outputs, x, **parameters) -> counts of entries of x, the first argument
         self.floats = floats  # integers count as double precision: NumPy would take small ones as half
         self.rules: dict[str, Callable] = {}
         self.rule_formulas: dict[str, str] = {}

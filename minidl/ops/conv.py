@@ -19,6 +19,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, as_tensor
 from . import reach
@@ -41,11 +43,31 @@ from .window import (
 # --- the form
 
 
+def _reached_by_conv(n, x, *, window, groups):
+    """Any channel of x, of the same group, that lies under a window: (N, F, *output) -> (N, C, *size)."""
+    return _by_group(conv_transpose_p, n, x, window, groups)
+
+
+def _reached_by_transposed(n, u, *, window, groups):
+    """Any channel of u, of the same group, whose window is scattered there: (N, C, *size) -> (N, F, *output)."""
+    return _by_group(conv_p, n, u, window, groups)
+
+
+def _by_group(back, n, like, window, groups):
+    """`back` of the counts n with one channel for each group, whose weights are 1, then given to every channel."""
+    each = n.reshape(len(n), groups, n.shape[1] // groups, *n.shape[2:]).sum(2)  # (N, G, *size of n)
+    ones = Tensor(np.ones((groups, 1, *window.kernel), n.dtype))
+    found = back(each, ones, window=window, groups=groups)  # (N, G, *size of x)
+    size, channels = found.shape[2:], like.shape[1] // groups
+    return found.reshape(len(n), groups, 1, *size).broadcast_to(len(n), groups, channels, *size).reshape(like.shape)
+
+
 @primitive(
     formula="y[n,f,o] = sum over c,k of w[f,c,k] * x[n,c, s*o + d*k - p]",
     kind="linear",
     saves=("x", "w"),
     reach=reach.gathered,
+    support=_reached_by_conv,
 )
 def conv_p(xp, x, w, *, window, groups):
     """Convolution, without flipping the kernel: x (N, C, *size), w (F, C/G, *kernel) give (N, F, *output)."""
@@ -58,6 +80,7 @@ def conv_p(xp, x, w, *, window, groups):
     kind="linear",
     saves=("u", "w"),
     reach=reach.scattered,
+    support=_reached_by_transposed,
 )
 def conv_transpose_p(xp, u, w, *, window, groups):
     """Transposed convolution: u (N, F, *output), w (F, C/G, *kernel) give (N, C, *size)."""

@@ -9,7 +9,12 @@ from ..core.tensor import Tensor, as_tensor
 from .shape import broadcast_to, reshape, swapaxes
 
 
-@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]", saves=("a", "b"))
+def _rows(n, a):
+    """An entry of a product depends on the row of a: (..., I, J) -> (..., I, K)."""
+    return broadcast_to(n.sum(-1, keepdims=True), a.shape)
+
+
+@primitive(formula="y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]", saves=("a", "b"), support=_rows)
 def matmul_p(xp, a, b):
     """Matrix product of stacks of matrices: equal leading axes, (..., I, K) and (..., K, J) give (..., I, J)."""
     return xp.matmul(a, b)

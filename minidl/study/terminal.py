@@ -132,3 +132,12 @@ class Commands:
             return f"out of memory: {error}"
         known = isinstance(error, (UsageError, ValueError, RuntimeError, OSError, ArithmeticError))
         return str(error) if known and str(error) else f"{type(error).__name__}: {error}"
+
+
+def counted(steps: Iterable[Any], what: str) -> Iterable[Any]:
+    """The steps, under a progress bar once they have taken two seconds, on a terminal and if tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return steps
+    return tqdm(steps, desc=what, delay=2, leave=False, dynamic_ncols=True, disable=None)

@@ -121,3 +121,35 @@ def test_a_deep_network_shows_some_of_its_layers(browser, tmp_path, monkeypatch)
         names = page.locator("#strips button span:first-child").all_inner_texts()
         assert names == ["7 c3", "5 c3", "3 c3", "1 c3"]
         assert page.locator("table.theory tbody tr").count() == 7
+
+
+def test_a_large_classifier_offers_some_pixels_of_some_layers(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("minidl.study.receptive_field.page.WORK", 0)
+    net = nn.Sequential(
+        *[layer for _ in range(8) for layer in (nn.Conv2d(1, 1, 3, padding=1, rng=0), nn.ReLU())], nn.Flatten(),
+        nn.Linear(64, 3, rng=0),
+    )  # fmt: skip
+    found = md.receptive_field(net, (1, 1, 8, 8), draws=1)
+    found.html(tmp_path / "field.html")
+    for width in WIDTHS:
+        with browser.open(tmp_path / "field.html", width=width) as page:
+            buttons = page.locator("#strips button")
+            assert buttons.count() == 6
+            assert buttons.nth(0).get_attribute("aria-pressed") == "true"  # the last that has places, not the output
+            assert page.locator("#where").inner_text() == "4, 4"
+            assert page.locator(".bars .bar").count() == 8 and "|gradient|" in page.locator("#caption").inner_text()
+            buttons.nth(3).click()
+            assert page.locator(".bars .bar").count() == 0 and "|gradient|" not in page.locator("#caption").inner_text()
+            rows = page.locator("#strips").evaluate(
+                "e => [...e.children].map(c => [c.tagName, c.getBoundingClientRect().right])"
+            )
+            left = page.locator("#strips svg").first.bounding_box()["x"]
+            assert all(right <= left for tag, right in rows if tag != "svg")
+            assert "The output over both axes" in page.locator("figcaption").inner_text()
+            assert page.locator("#strips svg").first.evaluate("e => getComputedStyle(e).overflow") == "hidden"
+
+
+def test_what_was_measured_is_not_measured_again():
+    found = md.receptive_field("c3 p2 ( c3p1 )", (1, 1, 12), draws=1)
+    assert found.exact() is found.exact() and found.effective() is found.effective()
+    assert found.branches()["concat"][0] is found.branches()["concat"][0]

@@ -24,7 +24,7 @@ class ReceptiveField(Probe, Shown):
 
 def receptive_field(
     model: Callable[[Tensor], Tensor] | str, input_shape: Sequence[int] | None = None, *,
-    layer: str | int | None = None, pixel: int | Sequence[int] | None = None, draws: int = 16, seed: int = 0,
+    layer: str | int | None = None, pixel: int | Sequence[int] | None = None, draws: int | None = None, seed: int = 0,
     own_weights: bool = False,
 ) -> ReceptiveField:  # fmt: skip
     """Which input cells a layer's pixels depend on: by formula, exactly, and how strongly.
@@ -43,7 +43,7 @@ def receptive_field(
 
     Raises ValueError for text that is no network, a layer or a pixel that is not there, and shapes that do not fit.
     """
-    if draws < 1:
+    if draws is not None and draws < 1:
         raise ValueError(f"receptive_field: draws must be 1 or more, got {draws}")
     title, names = "", {}
     if isinstance(model, str):

@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, metavar="CELLS", help="cells of the input (what leaves the middle room)")
     parser.add_argument("--layer", metavar="NAME", help='a row of the table, such as "2 p2" (the last)')
     parser.add_argument("--pixel", type=int, metavar="N", help="of that layer's output (the middle one)")
-    parser.add_argument("--draws", type=int, default=16, help="random draws for the effective field (16)")
+    parser.add_argument("--draws", type=int, help="random draws for the effective field (16, fewer for large networks)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     parser.add_views()
     options = parser.parse_args(argv)

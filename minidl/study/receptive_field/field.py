@@ -14,12 +14,15 @@ from ...core.tensor import Node, Tensor
 from ...nn import init
 from ...nn.module import Module
 from ...nn.summary import unchanged
+from ..terminal import counted
 from .extent import Effective, Field, LayerField, radius
-from .graph import TOUCHED, Recording, branches, dependence, reaching, spatial
+from .graph import TOUCHED, Recording, below, branches, dependence, reaching, spatial
 from .theory import Axes, is_pool
 
 BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
+DRAWS = 16  # of random weights and inputs, unless
+WORK = 16e9  # multiply-adds of as many forward passes are more than this; 4 at least
 MERGES = 6  # layers joining branches whose branches are measured one by one
 KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
          "matmul_along_axis": "linear", "take": "nearest", "getitem": "decimation", "concat": "concat"}  # fmt: skip
@@ -33,12 +36,14 @@ class Probe:
     """
 
     def __init__(
-        self, network: Callable, x: np.ndarray, title: str, names: dict, layer: Any, pixel: Any, draws: int, seed: int,
-        own_weights: bool,
+        self, network: Callable, x: np.ndarray, title: str, names: dict, layer: Any, pixel: Any, draws: int | None,
+        seed: int, own_weights: bool,
     ):  # fmt: skip
         self.network, self.image, self.title = network, x, title
-        self.draws, self.seed, self.own_weights = draws, seed, own_weights
-        run = self._run(1)
+        run = self._single = self._run(1)
+        self.macs = run.macs()
+        self.draws = draws or max(4, min(DRAWS, int(WORK / max(self.macs, 1))))
+        self.seed, self.own_weights, self._known = seed, own_weights, {}
         rows = run.rows()
         known = run.theory()
         labels = [names.get(run.owner.get(node), KINDS.get(node.primitive.name, node.primitive.name)) for node in rows]
@@ -84,16 +89,17 @@ class Probe:
 
     def fields(self, layer: int, pixels: Sequence[tuple[int, ...]]) -> list[Field]:
         """The exact field of each pixel of a layer."""
-        return [cone[-1] for cone in self.cones(layer, pixels, [])]
+        return self._each("exact", layer, pixels, lambda new: [cone[-1] for cone in self.cones(layer, new, [])])
 
     def branches(self, pixel: Any = None) -> dict[str, list[Field]]:
         """For the last few layers that join branches, what the pixel would see if they passed one branch only."""
         at = self._pixel(pixel, self.chosen) if pixel is not None else self.pixel
         below = [i for i in self.merges if i <= self.chosen]
-        return {
-            self.layers[i].name: [self.cones(self.chosen, [at], [], (i, n))[0][0] for n in self.merges[i]]
-            for i in below[-MERGES:]
-        }
+        return {self.layers[i].name: [self._by_branch(at, i, n) for n in self.merges[i]] for i in below[-MERGES:]}
+
+    def _by_branch(self, pixel: tuple[int, ...], merge: int, number: int) -> Field:
+        ask = lambda new: [cone[0] for cone in self.cones(self.chosen, new, [], (merge, number))]  # noqa: E731
+        return self._each(("exact", merge, number), self.chosen, [pixel], ask)[0]
 
     def cones(
         self, layer: int, pixels: Sequence[tuple[int, ...]], through: Sequence[int],
@@ -103,9 +109,9 @@ class Probe:
 
         branch: (a layer, the number of one of its inputs), by which alone that layer is passed.
         """
-        cones = []
+        cones, run = [], self._single
         for some in self._batches(pixels):
-            run = self._run(len(some))
+            run = self._run_for(some, run)
             rows = run.rows()
             pull = dependence() if branch is None else dependence(rows[branch[0]], branch[1])
             wanted = [*(rows[i] for i in through), run.x.node]
@@ -116,32 +122,48 @@ class Probe:
 
     def effective_fields(self, layer: int, pixels: Sequence[tuple[int, ...]]) -> list[Effective]:
         """The effective field of each pixel of a layer."""
-        shares = self._mean_gradients(layer, list(pixels))
-        fields = self.fields(layer, pixels)
-        return [Effective(p, s, radius(s, f)) for p, s, f in zip(pixels, shares, fields)]
+
+        def ask(new: list[tuple[int, ...]]) -> list[Effective]:
+            found = zip(new, self._mean_gradients(layer, new), self.fields(layer, new))
+            return [Effective(p, share, radius(share, field)) for p, share, field in found]
+
+        return self._each("effective", layer, pixels, ask)
+
+    def _each(self, kind: Any, layer: int, pixels: Sequence[tuple[int, ...]], ask: Callable) -> list:
+        """What is known of each pixel, those that are not known yet asked about together."""
+        known = self._known.setdefault((kind, layer), {})
+        new = [pixel for pixel in dict.fromkeys(pixels) if pixel not in known]
+        known.update(zip(new, ask(new) if new else []))
+        return [known[pixel] for pixel in pixels]
 
     def _mean_gradients(self, layer: int, pixels: list[tuple[int, ...]]) -> list[np.ndarray]:
         rng = np.random.default_rng(self.seed)
         total = np.zeros((len(pixels), *self.image.shape[2:]))
-        modules = [] if self.own_weights or not isinstance(self.network, Module) else list(self.network.parameters())
-        before = [p.data for p in modules]
+        drawn = [] if self.own_weights or not isinstance(self.network, Module) else self.network.parameters()
+        used = below(self._single.rows()[layer])
+        drawn = [p for p in drawn if p in used]
+        before = [p.data for p in drawn]
         try:
-            for _ in range(self.draws):
-                _redraw(modules, rng)
+            for _ in counted(range(self.draws), f"effective field of {self.layers[layer].name}"):
+                _redraw(drawn, rng)
                 image = rng.standard_normal(self.image.shape).astype(self.image.dtype)
                 weight = rng.standard_normal(4096)
-                done = 0
+                done, run = 0, None
                 for some in self._batches(pixels):
-                    run = self._run(len(some), image)
+                    run = self._run_for(some, run, image)
                     row = run.rows()[layer]
                     channels = run.values[row].shape[1]
                     (g,) = reaching(run, row, some, [run.x.node], np.resize(weight, channels))
                     total[done : done + len(some)] += abs(g).sum(axis=1)
                     done += len(some)
         finally:
-            for p, data in zip(modules, before):
+            for p, data in zip(drawn, before):
                 p.data = data
         return [t / (t.sum() or 1.0) for t in total]
+
+    def _run_for(self, pixels: Sequence, before: Recording | None, image: np.ndarray | None = None) -> Recording:
+        """A run with an image for each pixel: the one before, if it has as many."""
+        return before if before and len(before.x) == len(pixels) else self._run(len(pixels), image)
 
     def _run(self, count: int, image: np.ndarray | None = None) -> Recording:
         image = self.image if image is None else image
@@ -218,6 +240,6 @@ def _redraw(parameters: list, rng: np.random.Generator) -> None:
     """He's initialisation for weights, 0 for biases, 1 for the gains of a normalisation."""
     for p in parameters:
         if p.ndim > 1:
-            p.data = init.kaiming_normal(p.shape, rng, nonlinearity="relu", dtype=p.dtype)
+            p.data = init.kaiming_uniform(p.shape, rng, nonlinearity="relu", dtype=p.dtype)
         else:
             p.data = np.full(p.shape, 1.0 if p.name.endswith("weight") else 0.0, p.dtype)

@@ -8,6 +8,7 @@ weight that is zero, a relu that is off and the cells that a pooling did not cho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +67,18 @@ class Recording:
             raise ValueError("receptive_field: the output does not depend on the input")
         return sorted(found - {self.x.node}, key=lambda n: n.order)
 
+    def macs(self) -> int:
+        """The multiply-adds of the convolutions and products on the way from the input to the output."""
+        total = 0
+        for node in self.nodes:
+            name = node.primitive.name
+            if name in ("conv", "conv_transpose"):
+                x, w = node.inputs
+                total += (self.values[node] if name == "conv" else x).size * math.prod(w.shape[1:])
+            elif name == "matmul":
+                total += self.values[node].size * node.inputs[0].shape[-1]
+        return total
+
     def theory(self, decimate: bool = False) -> dict[Node, Axes]:
         """What the formula says of every node."""
         known: dict[Node, Axes] = {self.x.node: (Axis(),) * (self.x.ndim - 2)}
@@ -90,6 +103,19 @@ class Recording:
 
 def _extent(axes: Axes) -> list[tuple[float, float]] | None:
     return axes and [(a.jump, a.size) for a in axes]
+
+
+def below(node: Node) -> set[Tensor]:
+    """The tensors that a node's value was made from."""
+    found, stack, seen = set(), [node], {node}
+    while stack:
+        for t in stack.pop().inputs or ():
+            if isinstance(t, Tensor):
+                found.add(t)
+                if t.node is not None and t.node not in seen:
+                    seen.add(t.node)
+                    stack.append(t.node)
+    return found
 
 
 def branches(run: Recording, node: Node) -> list[int]:
@@ -145,7 +171,7 @@ def _depended_on(node: Node, i: int, x: Tensor, g: Tensor, y: Tensor) -> Tensor:
     primitive, parameters = node.primitive, node.parameters
     if primitive.elementwise:
         return g.sum_to(x.shape)
-    if primitive.support is not None:
+    if primitive.support is not None and i == 0:
         return primitive.support(g, x, **parameters)
     rule = primitive.rules.get(primitive.arguments[-1 if primitive.variadic else i])
     if rule is not None and primitive.kind != "piecewise":

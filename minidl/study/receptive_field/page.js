@@ -39,7 +39,7 @@ function drawStrips() {
   for (let i = data.layers.length - 1; i >= 0; i--) {
     const layer = data.layers[i];
     const label = data.pixels[i].length ? element("button", "", byId("strips")) : element("span", "", byId("strips"), "plain");
-    element("span", layer.name, label);
+    element("span", layer.name, label, "name");
     element("span", layer.size, label, "sees");
     label.setAttribute("title", `${layer.name}: size ${layer.size} by the formula`);
     if (data.pixels[i].length) label.addEventListener("click", () => choose(i, Math.floor(data.pixels[i].length / 2)));

@@ -14,7 +14,9 @@ from .field import PIXELS, Probe
 from .report import COLUMNS, heading, rows, sentences
 
 ROWS = 24  # layers that are shown
-WORK = 3e7  # cells times passes that a page may cost
+WORK = 5e10  # multiply-adds that effective fields of pixels to choose from may cost
+CELL = 100  # what a cell of the input costs at least
+LARGE = 6, 3  # where that is not enough: layers to choose from, and pixels of each; effective fields of the last
 BLOCKS = 48  # squares along each axis of the picture of two axes
 GRADES = 999  # the largest height of a bar
 
@@ -25,14 +27,16 @@ def page(found: Probe) -> Page:
     if rank > 2:
         raise ValueError(f"receptive_field: a page shows one or two axes, this input has {rank}; use text() or json()")
     shown = _shown(found)
-    measured = _measured(found, shown)
+    measured, with_effect = _measured(found, shown)
     body = "\n".join([
         _intro(found), _controls(found), '<div id="strips" class="strips"></div>', LEGEND,
         _picture(found) if rank == 2 else "", _said(found), _table(found),
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    return Page(capital(heading(found)), body, script=script, style=style, data=_data(found, shown, measured))
+    return Page(
+        capital(heading(found)), body, script=script, style=style, data=_data(found, shown, measured, with_effect)
+    )
 
 
 # --- what is measured
@@ -46,13 +50,18 @@ def _shown(found: Probe) -> list[int]:
     return [placed[round(i)] for i in np.linspace(0, len(placed) - 1, ROWS)]
 
 
-def _measured(found: Probe, shown: list[int]) -> dict[int, list[tuple[int, ...]]]:
-    """The pixels of each layer that may be chosen: of every layer, or of the last where that would cost too much."""
-    cost = found.image[0].size * (found.draws + 1)
+def _measured(found: Probe, shown: list[int]) -> tuple[dict[int, list[tuple[int, ...]]], list[int]]:
+    """The pixels of each layer that may be chosen, and the layers of which effective fields are shown: all, or where
+    that would cost too much some of them, and the last."""
+    cost = max(found.macs, CELL * found.image[0].size) * (found.draws + 1)
     most = int(WORK / cost / max(len(shown), 1))
-    layers = shown if most >= 8 else shown[-1:]
-    most = max(1, min(PIXELS, int(WORK / cost / max(len(layers), 1))))
-    return {i: _middle(found.pixels(i), most) for i in layers}
+    if most >= 8:
+        return {i: _middle(found.pixels(i), min(PIXELS, most)) for i in shown}, shown
+    layers, pixels = LARGE
+    several = [i for i in shown if max(found.layers[i].output) > 1]
+    some = [several[round(i)] for i in np.linspace(0, len(several) - 1, layers)] if several else []
+    chosen = sorted({*some, *shown[-1:]} if found.chosen in shown or not several else {*some})
+    return {i: _middle(found.pixels(i), pixels) for i in chosen}, chosen[-1:]
 
 
 def _middle(pixels: list, most: int) -> list:
@@ -60,15 +69,22 @@ def _middle(pixels: list, most: int) -> list:
     return pixels[spare // 2 : spare // 2 + most]
 
 
-def _data(found: Probe, shown: list[int], measured: dict[int, list]) -> dict[str, Any]:
-    size = found.image.shape[2:]
+def _data(found: Probe, shown: list[int], measured: dict[int, list], with_effect: list[int]) -> dict[str, Any]:
+    size, last = found.image.shape[2:], max(measured, default=0)
     return {
         "axes": ["rows", "columns"][: len(size)] if len(size) > 1 else [""],
         "cells": size,
         "layers": [_strip(found.layers[i], size) for i in shown],
-        "pixels": [_pixels(found, shown[: at + 1], measured.get(i, [])) for at, i in enumerate(shown)],
-        "start": [len(shown) - 1, _nearest(measured.get(found.chosen, []), found.pixel)],
+        "pixels": [
+            _pixels(found, shown[: at + 1], measured.get(i, []), i in with_effect) for at, i in enumerate(shown)
+        ],
+        "start": [shown.index(last) if shown else -1, _nearest(measured.get(last, []), _start(found, last))],
     }
+
+
+def _start(found: Probe, layer: int) -> tuple[int, ...]:
+    """The pixel that is shown first: the one asked for, or the middle one."""
+    return found.pixel if layer == found.chosen else tuple(n // 2 for n in found.layers[layer].output)
 
 
 def _nearest(pixels: list[tuple[int, ...]], wanted: tuple[int, ...]) -> int:
@@ -82,26 +98,26 @@ def _strip(row: LayerField, size: tuple[int, ...]) -> dict[str, Any]:
     return {"name": row.name, "size": cells(row.size), "count": row.output, "places": places or even}
 
 
-def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]]) -> list[dict[str, Any]]:
+def _pixels(found: Probe, shown: list[int], pixels: list[tuple[int, ...]], with_effect: bool) -> list[dict[str, Any]]:
     """For each pixel of the last layer shown: what it sees in those below and in the input, and what to say of it."""
     if not pixels:
         return []
     layer = shown[-1]
     cones = found.cones(layer, pixels, shown[:-1])
-    effects = found.effective_fields(layer, pixels)
+    effects = found.effective_fields(layer, pixels) if with_effect else [None] * len(pixels)
     return [
         {
             "at": pixel,
             "caption": sentence(found.layers[layer], cone[-1], effect),
             "theory": _theory_ends(found.layers[layer], pixel),
             "cone": [[_runs(field.along(axis)) for axis in range(len(pixel))] for field in cone],
-            "effect": [_profile(cone[-1], effect, axis) for axis in range(len(pixel))],
+            "effect": [_profile(cone[-1], effect, axis) if effect else [] for axis in range(len(pixel))],
         }
         for pixel, cone, effect in zip(pixels, cones, effects)
     ]
 
 
-def sentence(row: LayerField, field: Field, effect: Effective) -> str:
+def sentence(row: LayerField, field: Field, effect: Effective | None) -> str:
     """What is known of one pixel, in two sentences."""
     ends = tuple(f + n - 1 for f, n in zip(field.first, field.size))
     text = (
@@ -112,7 +128,9 @@ def sentence(row: LayerField, field: Field, effect: Effective) -> str:
         first = tuple(s + j * p for s, j, p in zip(row.start, row.jump, field.pixel))
         last = tuple(f + n - 1 for f, n in zip(first, row.size))
         text += f"The formula says {cells(row.size)}, {place(first)} to {place(last)}. "
-    return text + f"{MASS:.0%} of |gradient| lie within {number(effect.radius)} cells of the centre."
+    if effect:
+        text += f"{MASS:.0%} of |gradient| lie within {number(effect.radius)} cells of the centre."
+    return text.rstrip()
 
 
 def _theory_ends(row: LayerField, pixel: tuple[int, ...]) -> list[list[float]]:
@@ -178,6 +196,7 @@ def _table(found: Probe) -> str:
 def _picture(found: Probe) -> str:
     """The effective field of the pixel in the middle over both axes, and the box of the exact one, as SVG."""
     field, effect = found.exact(), found.effective()
+    what = f"Pixel {place(field.pixel)} of {escape(found.theory.name)}" if field.pixel else "The output"
     height, width = effect.share.shape
     step = max(1, -(-max(height, width) // BLOCKS))
     rows, columns = -(-height // step), -(-width // step)
@@ -193,6 +212,6 @@ def _picture(found: Probe) -> str:
         '<figure><svg class="map" role="img" aria-label="effective field over both axes; the box is the exact field" '
         f'viewBox="-0.5 -0.5 {columns + 1} {rows + 1}">{squares}'
         f'<rect class="box" x="{left:g}" y="{top:g}" width="{wide:g}" height="{tall:g}"/></svg>'
-        f"<figcaption>Pixel {place(field.pixel)} over both axes: |gradient| by colour, the exact field as a box; a "
+        f"<figcaption>{what} over both axes: |gradient| by colour, the exact field as a box; a "
         f"square is {step} x {step} cells.</figcaption></figure>"
     )
