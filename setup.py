@@ -20,6 +20,7 @@ TEST = [
     *ONNX,
     "h5py>=3.10",  # Keras's and MATLAB's files
     "hypothesis>=6.100",
+    "mpmath>=1.3",  # as many digits as one asks for: the oracle of chapter 17
     "nibabel>=5.2",  # an oracle for our reader of NIfTI
     "playwright>=1.40",  # drives a browser that is installed; it brings none
     "pycocotools>=2.0.8",
@@ -47,6 +48,7 @@ setup(
         "test": TEST,
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
+            "captum==0.9.0",
         ],
         "benchmarks": ["torch==2.13.0", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     },
