@@ -3,7 +3,6 @@
 Libraries are imported when one of their cells is measured.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,8 @@ SPIKE = np.array([0.0, 1, 0, 0])
 GROUPS = 64  # maps of the transposed convolution, to 8
 KINKS = {  # where a slope is asked for
     "clip(x, 0, 1)": (0, 1), "relu6(x)": (0, 6), "leaky_relu(x)": (0,), "elu(x)": (0,), "hardswish(x)": (-3, 3),
-    "abs(x)": (0,), "maximum(x, 2)": (2,), "max(x)": (1, 1), "max(x, axis=0)": (1, 1), "max_pool(x, 2)": (1, 1), "std(x)": (1, 1),
+    "abs(x)": (0,), "maximum(x, 2)": (2,), "max(x)": (1, 1), "max(x, axis=0)": (1, 1), "max_pool(x, 2)": (1, 1),
+    "std(x)": (1, 1),
 }  # fmt: skip
 
 
@@ -280,7 +280,6 @@ def of_optax() -> Rows:
 
 def of_keras() -> Rows:
     """On JAX."""
-    os.environ["KERAS_BACKEND"] = "jax"
     import keras
     from keras.src.initializers.random_initializers import compute_fans
 

@@ -1,7 +1,8 @@
 """The tables in the chapters on other frameworks, measured again: a column for each library that is installed.
 
 minidl's column is measured always; PyTorch's, onnxruntime's and Captum's where .ci/run compares with PyTorch; for the
-others `pip install jax==0.10.2 flax==0.12.8 optax==0.2.8 keras==3.15.1`. A version that is another is not compared.
+others `KERAS_BACKEND=jax` and `pip install jax==0.10.2 flax==0.12.8 optax==0.2.8 keras==3.15.1`. A version that is
+another is not compared.
 """
 
 import contextlib
