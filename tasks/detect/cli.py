@@ -68,6 +68,8 @@ class Detect(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("looking at pictures").add_argument
         add("--test", type=whole(1), default=TESTED, metavar="N", help=f"pictures to test on, at most ({TESTED})")
+        add("--validation", action="store_true",
+            help="test on validation scenes, apart from training and test: choose settings by these")  # fmt: skip
         add("--check", action="store_true", help="only look for faults in --data")
         add("--image", nargs="+", metavar="FILE", help="detect in these, with trained weights or after training")
         add("--score", type=real(0), default=SURE, metavar="X", help=f"show what scores X there at least ({SURE})")
@@ -81,6 +83,8 @@ class Detect(Task):
             help="of its frozen batch norm: 1e-5 if it was trained from a classifier's weights")  # fmt: skip
 
     def instead(self, options: argparse.Namespace) -> bool:
+        if options.validation and "validation" not in self.chosen(options).parts:
+            raise UsageError("--validation: these pictures have two parts, training and test; leave it out")
         if options.check:
             check(self.chosen(options), print, sys.maxsize)
         elif options.weights:
@@ -135,7 +139,7 @@ class Detect(Task):
         return train(job)
 
     def report(self, model: nn.Module, data: None, job: Job, options: argparse.Namespace) -> None:
-        report(model, job, options.test)
+        report(model, job, options.test, "validation" if options.validation else "test")
 
     def use(
         self, model: nn.Module, asked: list[tuple[str, np.ndarray]], job: Job, options: argparse.Namespace

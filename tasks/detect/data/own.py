@@ -78,8 +78,13 @@ class Source(OwnPictures):
         """What makes a user's data unfit for this task, besides what `annotations.examine` finds."""
         return []
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What `pictures` knows."""
+        return ("train", "test") if self.data else tuple(self.made.grounds)
+
     def pictures(self, part: str) -> Pictures | Own:
-        """Those of "train" or "test"."""
+        """Those of one of the `parts`."""
         if self.data:
             return Own(self, self.seed, part)
         return self.made(self.seed if part == "train" else TEST_SEED, part, self.size)

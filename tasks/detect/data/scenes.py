@@ -1,8 +1,10 @@
 """Pictures to detect digits in: real handwritten digits, 1 to 6, on real textures.
 
-The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers), divided as
-the task classify divides them: neither digits nor backgrounds of a test picture occur in training. Training
-pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and zoomed.
+The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers). Digits and
+backgrounds of the three splits are apart. All that was ever chosen was chosen on validation scenes: how hard scenes are,
+and the settings of detectors. Test scenes are for what is reported.
+
+Training pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and zoomed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from scipy import ndimage
 
 from ...classify.data import SHARE, stratified
 from .records import Target, around
-from .textures import Pictures, leaves_enough
+from .textures import SPLITS, Pictures, leaves_enough
 
 CLASSES = tuple("0123456789")
 HIDDEN = 0.2  # the share of a digit that others may cover
@@ -29,7 +31,12 @@ class Scenes(Pictures):
     and mask are those of the ink that can be seen, areas are those of the boxes.
     """
 
-    classes, purpose = CLASSES, (0, 1)
+    classes = CLASSES
+    purpose = {"train": 0, "validation": 1, "test": 2}  # noqa: RUF012
+    grounds = {  # noqa: RUF012
+        "train": SPLITS["train"], "validation": SPLITS["test"],
+        "test": ("coins", "moon", "hubble_deep_field", "immunohistochemistry"),
+    }  # fmt: skip
     sizes = (18, 24)  # for `coco_ap`: about a third of the digits are small, a third large
     count, sides = (1, 6), (16, 44)
 
@@ -82,11 +89,16 @@ def _apart(ink: np.ndarray, place: tuple, owner: np.ndarray, below: np.ndarray) 
 
 @cache
 def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images, float64 (N, 8, 8) in [0, 1], and which digit each is."""
+    """Images, float64 (N, 8, 8) in [0, 1], and which digit each is.
+
+    Validation has the digits that the task classify tests on; of its training digits a sixth is kept to test on here.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    part = stratified(bunch.target, SHARE)[split == "test"]
+    others, validation = stratified(bunch.target, SHARE)
+    train, test = (others[part] for part in stratified(bunch.target[others], 5 / 6))
+    part = {"train": train, "validation": validation, "test": test}[split]
     return bunch.images[part] / 16, bunch.target[part]
 
 

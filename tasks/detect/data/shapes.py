@@ -70,7 +70,7 @@ class Shapes(Pictures):
     """
 
     classes, points, swapped = CLASSES, POINTS, SWAPPED
-    purpose = 10, 11
+    purpose = {"train": 10, "test": 11}  # noqa: RUF012
     sizes = (18, 25)  # for `coco_ap`: about a third of the shapes are small, a third large
     count, sides = (1, 4), (16, 44)
 

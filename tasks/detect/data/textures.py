@@ -5,6 +5,7 @@ Backgrounds are pieces of real textures and photographs, other ones for training
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Pictures:
     """
 
     classes: tuple[str, ...]
-    purpose: tuple[int, int]  # of the random draws, in training and in tests
+    purpose: dict[str, int]  # of the random draws of each split
+    grounds: dict[str, tuple[str, ...]] = SPLITS  # the backgrounds of each
     count: tuple[int, int]
     sides: tuple[float, float]
 
@@ -41,11 +43,11 @@ class Pictures:
     ):  # fmt: skip
         self.seed, self.split, self.size, self.gray = seed, split, size, gray
         self.count, self.sides = count or self.count, sides or self.sides
-        require(split, size, self.count, self.sides)
+        require(split, tuple(self.grounds), size, self.count, self.sides)
 
     def __call__(self, index: int) -> tuple[np.ndarray, Target]:
-        rng = data.generator(self.seed, self.purpose[self.split == "test"], index)
-        picture = texture(rng, self.split, self.size)
+        rng = data.generator(self.seed, self.purpose[self.split], index)
+        picture = texture(rng, self.grounds[self.split], self.size, vary=self.split == "train")
         owner = np.full((self.size, self.size), -1)  # which object each pixel shows
         things, areas = [], []  # areas: how many pixels each had before others were laid on it
         for _ in range(rng.integers(self.count[0], self.count[1], endpoint=True)):
@@ -95,22 +97,21 @@ def leaves_enough(
     return bool((left >= (1 - hidden) * np.array(areas)).all())
 
 
-def texture(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
-    """A square of one of the split's pictures, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1].
+def texture(rng: np.random.Generator, names: Sequence[str], size: int, *, vary: bool) -> np.ndarray:
+    """A square of one of these photographs, cut anywhere, mirrored or not: float32 (3, size, size) in [0, 1].
 
-    In training it is also turned, zoomed by up to ZOOM, its channels are permuted, contrast and brightness drawn: a few
-    pictures stand for many.
+    vary, for training: it is also turned, zoomed by up to ZOOM, its channels are permuted, contrast and brightness
+    drawn: a few pictures stand for many.
     """
-    names = SPLITS[split]
     picture = photograph(names[rng.integers(len(names))])
     picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
     side = size
-    if split == "train":
+    if vary:
         side = min(round(size * np.exp(rng.uniform(-1, 1) * np.log(ZOOM))), *picture.shape[:2])
     top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
     piece = picture[top : top + side, left : left + side]
     piece = piece[:, ::-1] if rng.integers(2) else piece
-    if split == "train":
+    if vary:
         piece = _varied(rng, piece, size)
     return np.ascontiguousarray(piece.transpose(2, 0, 1), np.float32) / 255  # (H, W, 3) -> (3, H, W)
 
@@ -125,10 +126,12 @@ def _varied(rng: np.random.Generator, piece: np.ndarray, size: int) -> np.ndarra
     return np.clip((piece - piece.mean()) * contrast + brightness, 0, 255)
 
 
-def require(split: str, size: int, count: tuple[int, int], sides: tuple[float, float]) -> None:
+def require(
+    split: str, known: Sequence[str], size: int, count: tuple[int, int], sides: tuple[float, float]
+) -> None:
     """See that pictures with these settings can be made. Raises ValueError in one line."""
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
+    if split not in known:
+        raise ValueError(f"split={split!r} is none of {', '.join(known)}")
     if not 0 <= count[0] <= count[1]:
         raise ValueError(f"count={count} must be the fewest and the most objects in a picture, at least 0")
     if not 8 <= sides[0] <= sides[1] <= size / 2 or size > LARGEST:

@@ -68,18 +68,19 @@ def thirds(truths: Sequence[Target]) -> tuple[float, float]:
     return float(small), float(large)
 
 
-def report(model: nn.Module, job: Job, count: int) -> None:
-    """Print the tables for at most `count` pictures that were never trained on; leave them and the figure in the
-    folder of the job."""
+def report(model: nn.Module, job: Job, count: int, part: str = "test") -> None:
+    """Print the tables for at most `count` pictures of a part that was never trained on; leave them and the figure in
+    the folder of the job."""
     settings, out = job.settings, job.out
-    pictures, (many, objects) = settings.pictures("test"), settings.words
+    pictures, (many, objects) = settings.pictures(part), settings.words
     images, truths = pictures.batch(0, count)
-    with job.progress(f"detecting in the test {many}", ceil(len(images) / BATCH)) as show:
+    with job.progress(f"detecting in the {part} {many}", ceil(len(images) / BATCH)) as show:
         start = perf_counter()
         found = detections(model, images, job.device, show)
         each = (perf_counter() - start) / max(len(images), 1)
     low, high = pictures.sizes or thirds(truths)
-    tested = f"tested on {len(truths)} {many} never trained on, {sum(map(len, truths))} {objects}"
+    which = "" if part == "test" else f"{part} "
+    tested = f"tested on {len(truths)} {which}{many} never trained on, {sum(map(len, truths))} {objects}"
     title = f"{settings.describe()}; {tested}"
     sizes = f"average precision in percent; small: below {low:g}^2 pixels, large: above {high:g}^2"
     job.table([title, sizes, tables(truths, found, settings, (low, high))])

@@ -212,6 +212,16 @@ def test_a_checkpoint_is_tested_again_without_training(finished, tmp_path, capsy
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
+def test_settings_are_chosen_on_validation_scenes(finished, tmp_path, capsys):
+    checkpoint = finished / "checkpoint.npz"
+    assert run("--checkpoint", checkpoint, "--validation", "--test", 3, "--out", tmp_path, "--quiet") == 0
+    _, truths = Scenes(0, "validation").batch(0, 3)
+    told = f"tested on 3 validation scenes never trained on, {sum(map(len, truths))} digits"
+    assert told in capsys.readouterr().out
+    assert frame.main(["instances", "--validation", "--out", str(tmp_path / "none")]) == 2
+    assert "two parts, training and test; leave it out" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 def test_a_users_picture_is_detected_in_with_a_checkpoint_and_nothing_else(finished, tmp_path, capsys):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 80), dtype=np.uint8)).save(tmp_path / "gray.png")
     argv = ("--checkpoint", finished / "checkpoint.npz", "--image", tmp_path / "gray.png", "--out", tmp_path / "out")

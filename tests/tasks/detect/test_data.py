@@ -131,21 +131,29 @@ def test_settings_that_cannot_be(pictures):
             pictures(0, **wrong)
 
 
-def test_digits_and_textures_of_the_splits_are_apart():
-    assert not set(textures.SPLITS["train"]) & set(textures.SPLITS["test"])
-    (train, labels), (test, tested) = scenes._digits("train"), scenes._digits("test")
-    assert len(train) + len(test) == 1797 and set(labels) == set(tested) == set(range(10))
-    assert not {digit.tobytes() for digit in train} & {digit.tobytes() for digit in test}
+def test_digits_and_backgrounds_of_the_splits_are_apart():
+    names = [name for split in Scenes.grounds.values() for name in split]
+    assert list(Scenes.grounds) == list(Scenes.purpose) == ["train", "validation", "test"]
+    assert len(set(names)) == len(names) and len(set(Scenes.purpose.values())) == 3
+    digits = [scenes._digits(split) for split in Scenes.grounds]
+    assert [len(images) for images, _ in digits] == [1121, 450, 226]
+    assert all(set(labels) == set(range(10)) for _, labels in digits)
+    assert len({digit.tobytes() for images, _ in digits for digit in images}) == 1797
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_backgrounds_are_those_of_the_split(split, monkeypatch):
+@BOTH
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_backgrounds_are_those_of_the_split(pictures, split, monkeypatch):
+    if split not in pictures.grounds:
+        return
     used, photograph = set(), textures.photograph
     monkeypatch.setattr(textures, "photograph", lambda name: used.add(name) or photograph(name))
+    names = pictures.grounds[split]
     for i in range(60):
-        texture = textures.texture(np.random.default_rng(i), split, 32)
+        texture = textures.texture(np.random.default_rng(i), names, 32, vary=split == "train")
         assert texture.dtype == np.float32 and texture.shape == (3, 32, 32)
-    assert used == set(textures.SPLITS[split])
+    pictures(0, split)(0)
+    assert used == set(names)
     assert min(min(photograph(name).shape[:2]) for name in used) >= textures.LARGEST
 
 
