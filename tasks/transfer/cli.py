@@ -29,17 +29,20 @@ from .photographs import Own, Photographs
 from .source import Pretraining, pretrain
 
 PROGRAM = "python -m tasks transfer"
+TRIED = (10,)  # labels per class that tricks are compared at
 EXAMPLES = f"""examples:
   {PROGRAM}
       pretrain on printed letters, learn handwritten digits from few labels; about 3 minutes on 2 cores
   {PROGRAM} --resume --runs 20
       the same pretrained network, more runs
+  {PROGRAM} --tricks
+      what augmentation, dropout, rates per layer, warm-up, label smoothing, early stopping add to frozen features
   {PROGRAM} --data photographs --model resnet18 --weights resnet18-f37072fd.pth
       your own photographs, a folder for each class, with the features of a network trained on ImageNet
   {PROGRAM} --data photographs --weights resnet18-f37072fd.pth --method all
       and compare with fine-tuning and with learning from scratch: slow without a GPU
   {PROGRAM} --data photographs --model vgg16 --weights vgg16-397923af.pth --tricks
-      what augmentation, dropout, rates per layer, warm-up, label smoothing, early stopping add to frozen features
+      the same on your own photographs and features
 
 models: {", ".join(MODELS)}."""
 
@@ -67,8 +70,12 @@ class Transfer(Task):
         if hasattr(options, "data"):
             if idle := stated(options, of_digits - of_photographs) + ["--resume"] * options.resume:
                 raise UsageError(f"{', '.join(idle)} cannot be with --data; leave one of them out")
-        elif idle := stated(options, of_photographs - of_digits):
+            return False
+        tricks = {"tricks", "seeds", "lr"} if hasattr(options, "tricks") else set()
+        if idle := stated(options, of_photographs - of_digits - tricks):
             raise UsageError(f"{', '.join(idle)}: for your own photographs; name their folder with --data")
+        if tricks and (idle := stated(options, {"runs", "pilots", "head"})):
+            raise UsageError(f"{', '.join(idle)} cannot be with --tricks, which has --seeds; leave one of them out")
         return False
 
     def run(self, options: argparse.Namespace, group: Alone) -> None:
@@ -76,12 +83,20 @@ class Transfer(Task):
         if hasattr(options, "data"):
             learn_photographs(Own(**given(Own, options)).completed(), options, group)
             return
-        source, settings = self.chosen(options), Comparison(**given(Comparison, options))
+        asked = hasattr(options, "tricks")
+        chosen = {"labels": TRIED} | given(Comparison, options) if asked else given(Comparison, options)
+        source, settings = self.chosen(options), Comparison(**chosen)
+        if asked:
+            tricks.require_enough(source.target()[0], settings.labels)
         shards, device = known_shards(options, group), command.device(options.device)  # before --out is made
         job = Job(source, writable(options.out), device, options.resume, options.quiet, group, shards)
         start = time.perf_counter()
         with resumable(self.program, job.out):
             model = pretrain(job)
+            if asked:
+                seeds, lr = getattr(options, "seeds", Own.seeds), getattr(options, "lr", None)
+                on_first(group, tricks_on_digits, model, job, settings, seeds, lr)
+                return
             numbers = compare.measure(model, source, settings, job.device, job.progress, group)
         on_first(group, self.show, job, settings, numbers, start)
 
@@ -109,7 +124,9 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
     part, names = photographs.read(own, progress)
     parts = photographs.three_parts(part, own.seed)
     if own.tricks:
-        on_first(group, compare_tricks, own, parts, names, device, out, progress)
+        subject, title = tricks.of_photographs(own, parts, len(names)), photographs.describe(own, parts)
+        seeds = range(own.seed, own.seed + own.seeds)
+        on_first(group, compare_tricks, {title: (subject, len(parts[2].labels))}, seeds, device, out, progress)
         return
     task = Photographs(own, parts, len(names), device, progress, options.quiet, group, options.shards)
     title, test, results, written = photographs.describe(own, parts), parts[2], {}, []
@@ -133,16 +150,31 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
     on_first(group, conclude)
 
 
-def compare_tricks(own: Own, parts: list, names: list[str], device: str, out: Path, progress: Callable) -> None:
-    """Print the table of `tricks`; leave it and the accuracies in --out."""
-    with progress("training with each trick", len(tricks.PLANS) * own.seeds) as show:
-        learner = tricks.Tricks(own, parts, len(names), device, show)
-        found = tricks.compared(learner, range(own.seed, own.seed + own.seeds))
-    lines = [photographs.describe(own, parts), *tricks.table(found, len(parts[2].labels))]
+def tricks_on_digits(model: nn.Module, job: Job, settings: Comparison, seeds: int, lr: float | None) -> None:
+    """Compare the tricks on handwritten digits, of which few have labels."""
+    source = job.settings
+    pool, test, names = source.target()
+    learner = compare.Learner(model, source, settings, pool, job.device)
+    subjects = {}
+    for count in sorted(set(settings.labels)):
+        title = f"digits {names[0]} to {names[-1]}, {count} labels per class to train on, {count} to choose by"
+        subjects[title] = tricks.of_digits(learner, test, count, lr), len(test.labels)
+    compare_tricks(subjects, range(source.seed, source.seed + seeds), job.device, job.out, job.progress)
+
+
+def compare_tricks(subjects: dict, seeds: range, device: str, out: Path, progress: Callable) -> None:
+    """Print the table of `tricks` of each subject; leave it, the numbers and the figure in --out."""
+    start, found, lines = time.perf_counter(), {}, []
+    work = len(tricks.PLANS) * len(seeds) * sum(len(subject.rates) for subject, _ in subjects.values())
+    with progress("training with each trick", work) as show:
+        for title, (subject, tested) in subjects.items():
+            found[title] = tricks.compared(tricks.Tricks(subject, device, show), seeds)
+            lines += [title, *tricks.table(found[title], tested)]
     print("\n".join(lines))
     write_text(out / "tricks.txt", "\n".join(lines) + "\n")
     write_text(out / "tricks.json", json.dumps(found, indent=1) + "\n")
-    print(f"in {out}: tricks.txt, tricks.json")
+    figure.tricks(out / "tricks.png", {title: tricks.gains(one) for title, one in found.items()})
+    print(f"{time.perf_counter() - start:.0f} s; in {out}: tricks.txt, tricks.json, tricks.png")
 
 
 main = Transfer().main

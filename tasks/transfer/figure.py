@@ -33,6 +33,25 @@ def comparison(path: str | os.PathLike, numbers: dict[str, Any], old: Part, new:
     save(figure, path)
 
 
+def tricks(path: str | os.PathLike, gains: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """What each trick adds to none: every seed is a dot, their mean a bar; a panel for each subject."""
+    figure, panels = pyplot().subplots(1, len(gains), figsize=(1 + 6 * len(gains), 4.5), squeeze=False, sharey=True)
+    for axes, (title, found) in zip(panels[0], gains.items()):
+        names = [name for name in found if name != "none"]
+        for i, name in enumerate(names):
+            gain = 100 * found[name]
+            colour = GREEN if (gain > 0).all() else ORANGE if (gain < 0).all() else GREY
+            axes.plot(gain, i + np.linspace(-0.2, 0.2, len(gain)), "o", color=colour, alpha=0.5, markersize=5)
+            axes.plot([gain.mean()] * 2, [i - 0.3, i + 0.3], color=colour, linewidth=3)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="accuracy less that without tricks, same seed (points)")
+        axes.set_title(title.replace(", ", "\n", 1), fontsize=10)
+        axes.grid(alpha=0.3, axis="x")
+    panels[0][0].invert_yaxis()
+    save(figure, path)
+
+
 def _curves(axes: Any, numbers: dict[str, Any]) -> None:
     x = counts(numbers)
     for method, title in METHODS.items():

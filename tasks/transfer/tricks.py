@@ -9,13 +9,16 @@ The head, dropout before it if asked for, learns on top of frozen layers; each t
     label smoothing   a tenth of the target is spread over all classes (Szegedy et al. 2016, section 7)
     early stopping    of all epochs the one that is best on the validation part is kept
 
-All else is the same in all: the photographs, the number of steps, Adam, a rate that falls as half a cosine.
+All else is the same in all: the pictures of a seed, the number of steps, Adam, a rate that falls as half a cosine. The
+rate is chosen for each trick apart, by the mean accuracy on the validation parts; what is reported is the accuracy on
+the test part with that rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,10 +30,13 @@ from minidl.train import fit
 
 from ..classify.data import Part, PictureBatches
 from ..classify.evaluate import tested
+from ..command import UsageError
+from .compare import Learner, draw
 from .methods import FeatureBatches, features, freeze, head, layer, replace_head, thaw
-from .photographs import Best, Own
+from .photographs import HEAD_RATES, Best, Own
 
-RATE, FALL, WARM, DROP, SMOOTH = 1e-3, 0.7, 0.1, 0.5, 0.1
+FALL, WARM, DROP, SMOOTH = 0.7, 0.1, 0.5, 0.1
+RATES = (3e-3, 1e-2, 3e-2)  # that are tried on digits
 DRAWN = 7  # keeps the draws apart from those of photographs
 
 
@@ -64,58 +70,120 @@ class Head(nn.Module):
         return self.linear(self.dropout(x))
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is learnt: pictures, a network with a new head, and how long."""
+
+    parts: Callable[[int], Sequence[Part]]  # of a seed: to train on, to choose by, to test on
+    network: Callable[[np.random.Generator], nn.Module]  # frozen but for its new head, which the generator draws
+    rates: Sequence[float]  # to choose from
+    epochs: float  # of training, rounded to steps
+    batch: int
+    mirror: bool  # may pictures be mirrored?
+
+
+def of_photographs(own: Own, parts: Sequence[Part], classes: int) -> Subject:
+    """A user's photographs: the parts are the same for all seeds."""
+
+    def network(rng: np.random.Generator) -> nn.Module:
+        model = own.pretrained()
+        replace_head(model, classes, rng)
+        freeze(model)
+        return model
+
+    return Subject(lambda seed: parts, network, [own.lr] if own.lr else HEAD_RATES, own.epochs, own.batch, True)
+
+
+def require_enough(pool: Part, labels: Sequence[int]) -> None:
+    """Raise UsageError for more labels per class than `of_digits` can draw."""
+    least, most = int(np.bincount(pool.labels).min()), max(labels)
+    if 2 * most >= least:
+        raise UsageError(
+            f"--labels {most}: as many again are drawn to choose by, 2 x {most} = {2 * most} of each class, and a "
+            f"class has {least} pictures; ask for {(least - 1) // 2} at most"
+        )
+
+
+def of_digits(learner: Learner, test: Part, count: int, lr: float | None) -> Subject:
+    """Handwritten digits: each seed draws `count` of each class to train on and as many others to choose by."""
+    pool, settings = learner.pool, learner.settings
+
+    @cache
+    def parts(seed: int) -> tuple[Part, Part, Part]:
+        train, both = (draw(pool.labels, n, seed)[0] for n in (count, 2 * count))
+        return pool[train], pool[np.setdiff1d(both, train)], test
+
+    batch = min(settings.few, count * learner.classes)
+    epochs = settings.tune / (count * learner.classes // batch)
+    return Subject(parts, learner.pretrained, [lr] if lr else RATES, epochs, batch, False)
+
+
 class Tricks:
-    """Learns the photographs with one plan after the other. Frozen features are computed once."""
+    """Learns a subject with one plan after the other. Frozen features are computed once."""
 
-    def __init__(self, own: Own, parts: Sequence[Part], classes: int, device: str, show: Callable[[], object]):
-        self.own, self.parts, self.classes, self.device, self.show = own, parts, classes, device, show
-        model = freeze_for(own, classes, 0).to(device)
-        self.features = [features(model, part.images, own.batch, device=device) for part in parts]
+    def __init__(self, subject: Subject, device: str, show: Callable[[], object]):
+        self.subject, self.device, self.show = subject, device, show
+        self.frozen = self.network(0)
+        self.known: dict[int, tuple[Part, Part]] = {}  # a part's features, by what identifies it
 
-    def accuracies(self, plan: Plan, seeds: Sequence[int]) -> list[float]:
-        """On the test part, for each seed: of the head's first weights, of the order and of all that is drawn."""
-        found = []
-        for seed in seeds:
-            found.append(self.on_pictures(plan, seed) if needs_pictures(plan) else self.on_features(plan, seed))
-            self.show()
-        return found
+    def network(self, seed: int) -> nn.Module:
+        return self.subject.network(data.generator(seed, DRAWN, 1)).to(self.device)
 
-    def on_features(self, plan: Plan, seed: int) -> float:
+    def compared(self, plan: Plan, seeds: Sequence[int]) -> dict[str, Any]:
+        """The accuracies on the test part at the rate that is best on the validation parts, and all that was tried.
+
+        A seed is that of the head's first weights, of the order and of all that is drawn.
+        """
+        tried, run = [], self.on_pictures if needs_pictures(plan) else self.on_features
+        for rate in self.subject.rates:
+            validation, test = zip(*(run(plan, seed, rate) for seed in seeds))
+            tried.append({"rate": rate, "validation": float(np.mean(validation)), "test": test})
+        best = max(tried, key=lambda one: one["validation"])
+        return {"rate": best["rate"], "accuracies": list(best["test"]), "tried": tried}
+
+    def features(self, part: Part) -> Part:
+        """What the frozen layers make of its pictures."""
+        if id(part) not in self.known:
+            x = features(self.frozen, part.images, self.subject.batch, device=self.device)
+            self.known[id(part)] = part, Part(x, part.labels)
+        return self.known[id(part)][1]
+
+    def on_features(self, plan: Plan, seed: int, rate: float) -> tuple[float, float]:
         """The frozen layers give the same features in each epoch: the head alone is run."""
-        linear = layer(freeze_for(self.own, self.classes, seed))
-        top = Head(linear, DROP * plan.dropout, data.generator(seed, DRAWN)).to(self.device)
-        train, validation, test = (Part(x, part.labels) for x, part in zip(self.features, self.parts))
-        batches = FeatureBatches(train.images, train.labels, self.own.batch, seed=seed)
-        self.learn(top, plan, batches, validation, [list(top.parameters())])
-        return tested(top, test, device=self.device).accuracy
+        top = Head(layer(self.network(seed)), DROP * plan.dropout, data.generator(seed, DRAWN)).to(self.device)
+        train, *others = map(self.features, self.subject.parts(seed))
+        batches = FeatureBatches(train.images, train.labels, self.subject.batch, seed=seed)
+        return self.learn(top, plan, batches, others, [list(top.parameters())], rate)
 
-    def on_pictures(self, plan: Plan, seed: int) -> float:
+    def on_pictures(self, plan: Plan, seed: int, rate: float) -> tuple[float, float]:
         """Features change from epoch to epoch: the whole network is run."""
-        train, validation, test = self.parts
-        model = freeze_for(self.own, self.classes, seed)
+        train, *others = self.subject.parts(seed)
+        model = self.network(seed)
         if plan.dropout:
             put_dropout(model, data.generator(seed, DRAWN))
         if plan.rates_per_layer:
             thaw(model)
-        model.to(self.device)
-        shift = train.images.shape[-1] // 8 if plan.augmentation else 0
-        batches = PictureBatches(train, self.own.batch, shift=shift, mirror=plan.augmentation, seed=seed)
+        shift, mirror = train.images.shape[-1] // 8 * plan.augmentation, self.subject.mirror and plan.augmentation
+        batches = PictureBatches(train, self.subject.batch, shift=shift, mirror=mirror, seed=seed)
         groups = by_layer(model) if plan.rates_per_layer else [list(layer(model).parameters())]
-        self.learn(model, plan, batches, validation, groups)
-        return tested(model, test, self.own.batch, device=self.device).accuracy
+        return self.learn(model, plan, batches, others, groups, rate)
 
-    def learn(self, model: nn.Module, plan: Plan, batches: Any, validation: Part, groups: list[list]) -> None:
-        """Train the groups of parameters, the last first: each has FALL times the rate of the one after it."""
+    def learn(
+        self, model: nn.Module, plan: Plan, batches: Any, others: Sequence[Part], groups: list[list], rate: float
+    ) -> tuple[float, float]:
+        """Train the groups of parameters, the last first: each has FALL times the rate of the one after it. The
+        accuracies on the validation and on the test part."""
         epoch = len(batches.order)
-        steps = self.own.epochs * epoch
-        best = Best(model, lambda: tested(model, validation, self.own.batch, device=self.device))
+        steps = max(1, round(self.subject.epochs * epoch))
+        score = partial(tested, model, batch=self.subject.batch, device=self.device)
+        best = Best(model, lambda: score(others[0]))
         fit(
             model,
-            Falling(groups, self.own.lr or RATE),
+            Falling(groups, rate),
             lambda model, batch: cross_entropy(model, *batch, SMOOTH * plan.label_smoothing, self.device),
             batches,
             steps,
-            schedule=optim.warmup(optim.cosine(self.own.lr or RATE, steps), int(WARM * plan.warm_up * steps)),
+            schedule=optim.warmup(optim.cosine(rate, steps), int(WARM * plan.warm_up * steps)),
             evaluate=best if plan.early_stopping else None,
             evaluate_every=epoch,
             record=True,
@@ -124,6 +192,9 @@ class Tricks:
         )
         if plan.early_stopping:
             model.load_state_dict(best.state)
+        self.show()
+        validation, test = (score(part).accuracy for part in others)
+        return validation, test
 
 
 class Falling(optim.Adam):
@@ -141,14 +212,6 @@ class Falling(optim.Adam):
     def lr(self, value: float) -> None:
         for i, group in enumerate(self.param_groups):
             group["lr"] = float(value) * FALL**i
-
-
-def freeze_for(own: Own, classes: int, seed: int) -> nn.Module:
-    """The pretrained network, frozen, with a new head."""
-    model = own.pretrained()
-    replace_head(model, classes, data.generator(seed, DRAWN, 1))
-    freeze(model)
-    return model
 
 
 def put_dropout(model: nn.Module, rng: np.random.Generator) -> None:
@@ -177,18 +240,34 @@ def cross_entropy(
     return (1 - smoothing) * loss - smoothing * log_p.mean() if smoothing else loss
 
 
-def compared(tricks: Tricks, seeds: Sequence[int]) -> dict[str, list[float]]:
-    """The accuracies of every plan."""
-    return {name: tricks.accuracies(plan, seeds) for name, plan in PLANS.items()}
+def compared(tricks: Tricks, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """What `Tricks.compared` finds of every plan."""
+    return {name: tricks.compared(plan, seeds) for name, plan in PLANS.items()}
 
 
-def table(found: dict[str, list[float]], tested: int) -> list[str]:
-    """A line for each plan: mean, deviation, and the mean difference from none in the same seeds."""
-    none = np.array(found["none"])
-    runs = len(none)
-    lines = [f"accuracy (%) on {tested} photographs, mean and deviation over {runs} seeds; less that of none"]
-    for name, accuracies in found.items():
-        values = np.array(accuracies)
-        deviation, gain = values.std(ddof=min(1, runs - 1)), (values - none).mean()
-        lines.append(f"{name:<18}{100 * values.mean():>7.1f} ± {100 * deviation:.1f}{100 * gain:>+9.1f}")
-    return lines
+def gains(found: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The accuracy of every plan less that of none in the same seeds."""
+    none = np.array(found["none"]["accuracies"])
+    return {name: np.array(one["accuracies"]) - none for name, one in found.items()}
+
+
+def table(found: dict[str, dict[str, Any]], tested: int) -> list[str]:
+    """A line for each plan: mean and deviation of accuracy, of the difference from none in the same seeds, and in how
+    many seeds it is above 0; the rate that was chosen."""
+    runs = len(found["none"]["accuracies"])
+    lines = [
+        f"accuracy (%) on {tested} test pictures, mean ± deviation of {runs} seeds; less that of none in the same "
+        "seeds, and in how many it is more; the learning rate, chosen on validation parts"
+    ]
+    for name, gain in gains(found).items():
+        one = found[name]
+        rates = [each["rate"] for each in one["tried"]]
+        edge = "*" if len(rates) > 1 and one["rate"] in (rates[0], rates[-1]) else ""
+        less = "" if name == "none" else f"{spread(gain, '+')}{(gain > 0).sum():>4} of {runs}"
+        lines.append(f"{name:<18}{spread(np.array(one['accuracies']))}{less:>23}   {one['rate']:g}{edge}")
+    return [*lines, "*: the least or the largest that was tried"]
+
+
+def spread(values: np.ndarray, sign: str = "") -> str:
+    """Mean and standard deviation in per cent."""
+    return f"{100 * values.mean():>{sign}7.1f} ± {100 * values.std(ddof=min(1, len(values) - 1)):.1f}"

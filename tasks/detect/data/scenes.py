@@ -1,10 +1,11 @@
 """Pictures to detect digits in: real handwritten digits, 1 to 6, on real textures.
 
 The digits are scikit-learn's, 8 x 8 pixels (the test part of Alpaydin and Kaynak's optdigits, 13 writers). Digits and
-backgrounds of the three splits are apart. All that was ever chosen was chosen on validation scenes: how hard scenes are,
-and the settings of detectors. Test scenes are for what is reported.
+backgrounds of the three splits are apart. How hard scenes are and the settings of detectors were chosen on validation
+scenes; test scenes are for what is reported.
 
-Training pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and zoomed.
+Training pictures vary more: digits are also sheared, stretched, and thinner or bolder, backgrounds recoloured and
+zoomed.
 """
 
 from __future__ import annotations
