@@ -45,6 +45,14 @@ def test_a_logit_is_the_mean_of_the_bins_each_in_its_own_map(method, bins):
     assert (steps.data[:, 0] == steps.data[:, 1]).all()
 
 
+def test_there_are_as_many_maps_as_in_the_paper():
+    """Sections 2.2 and 2.3, for the 20 classes of PASCAL VOC and 7 x 7 bins: 7^2 (20 + 1) score maps and 4 x 7^2 box
+    maps, and behind them no parameter."""
+    model = rfcn_small(20, width=6, pyramid=8, hidden=16, bins=7, rng=0)
+    assert model.roi_heads["score_maps"].out_channels == 1029 and model.roi_heads["box_maps"].out_channels == 196
+    assert sum(p.size for p in model.roi_heads.parameters()) == 8 * 16 * 9 + 16 + (16 + 1) * (1029 + 196)
+
+
 @pytest.mark.parametrize("hard", [0, 7])
 def test_a_gradient_reaches_every_parameter_and_terms_add_up(hard):
     head = HeadSettings(sample=200, share=1.0, hard=hard) if hard else HeadSettings(sample=64)
@@ -145,5 +153,5 @@ def test_what_the_command_refuses_and_says():
             Settings(**options)
     assert Settings.of({"model": "rfcn"}).describe() == "rfcn, 1800 steps of 8"
     said = Settings(model="rfcn", backbone="mobilenet_v1", width=0.5, ohem=True).describe()
-    assert said == "rfcn on mobilenet_v1, 0.5 times as wide, hard regions, 2200 steps of 8"
+    assert said == "rfcn on mobilenet_v1, 0.5 times as wide, hard regions, 2000 steps of 8"
     assert Settings(model="rfcn", backbone="mobilenet_v1", width=0.5, ohem=True).build().settings.hard == 32
