@@ -29,7 +29,7 @@ class Completer(nn.Module):
         start_at_zero(self.net.head)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :1] + x[:, 2:] * self.net(x)
+        return x[:, :1] + x[:, 2:] * self.net(x - 0.5)
 
 
 class Enlarger(nn.Module):

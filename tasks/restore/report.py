@@ -46,7 +46,7 @@ def compare(model: nn.Module, job: Job, photographs: Images, test: Images) -> No
         lines += [part.title, table(part.results), verdict(part.results, OURS, part.rival), ""]
         plain[part.name] = {image: {m: s._asdict() for m, s in row.items()} for image, row in part.results.items()}
         written.append(f"{part.name}.png")
-        title = f"{part.title}. {OURS}: {job.settings.describe()}"
+        title = f"{part.title}\n{OURS}: {job.settings.describe()}"
         figure.comparison(job.out / written[-1], part.clean, part.estimates, part.results, title, part.corners)
     if job.settings.adversarial:
         lines += [*with_adversarial_term(model, job, photographs, test), ""]

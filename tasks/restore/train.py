@@ -39,7 +39,7 @@ class Settings(OwnPictures):
     upsampling: Annotated[str, Among(UPSAMPLING)] = "shuffle"  # how it comes to the larger size
     # training
     data: str | None = None  # train on the images in this folder, not on the bundled photographs
-    steps: int = 600  # of Adam
+    steps: int = 400  # of Adam
     batch: int = 4  # patches per step
     patch: int = 64  # side of a patch of the photograph
     lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
