@@ -16,7 +16,7 @@ from .trace import BackwardPass, Step
 
 ROWS = (6, 4, 3, 2)  # rows and columns of an array, as many as the size of a page allows
 STEPS = 250  # that a page shows; more are in text and JSON
-FEW_LEAVES = 12  # more scroll in their own frame
+FEW_LEAVES = 5  # more scroll in their own frame
 TARGET = 1_900_000  # bytes
 
 
@@ -41,14 +41,14 @@ def _page(trace: BackwardPass, most: int) -> Page:
     shown_panels = "".join([panels.start(), *map(panels.step, steps), _others(panels, graph, steps)])
     body = f"""<p class="lead">{_lead(trace)}</p>
 {_notes(notes)}
+{_gradients(trace, graph)}
 {_player(len(steps))}
 <div class="two">
 <div class="left"><div class="scroll map" id="map" tabindex="0" role="region" aria-label="graph">{
         drawing(graph, f"Graph of {title(trace)}; each box is a button", playable=True)
     }</div><p class="note legend">{_legend(graph)}</p></div>
 <div class="right" id="panels">{shown_panels}</div>
-</div>
-{_gradients(trace, graph)}"""
+</div>"""
     here = Path(__file__)
     style = "".join(here.with_name(name).read_text(encoding="utf-8") for name in ("graph.css", "explain.css"))
     script = here.with_name("explain.js").read_text(encoding="utf-8")
@@ -111,7 +111,7 @@ def _gradients(trace: BackwardPass, graph: Diagram) -> str:
     head = f"<tr><th>leaf</th><th>value</th><th>gradient</th>{sums}</tr>"
     kind = "inner" if len(rows) > FEW_LEAVES else ""
     table = scroll(f'<table id="gradients">{head}{"".join(rows)}</table>', "gradients", kind)
-    return f"<h2>{'What arrives' if trace.overrides else 'The gradients'}</h2>{table}"
+    return f'<section class="answer"><h2>{"What arrives" if trace.overrides else "The gradients"}</h2>{table}</section>'
 
 
 def _as_sum(trace: BackwardPass, leaf: str) -> str:

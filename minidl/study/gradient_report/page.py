@@ -131,7 +131,7 @@ def _curve(sweep: Sweep, width: int = 640, height: int = 270, margin: int = 60) 
     marks = [
         f'<text x="{margin - 8}" y="{at(left, y)[1] + 4:.1f}" text-anchor="end">1e{y}</text>'
         f'<line class="axis" x1="{margin}" x2="{width - margin}" y1="{at(left, y)[1]:.1f}" y2="{at(left, y)[1]:.1f}"/>'
-        for y in range(low, high + 1, max(1, (high - low) // 5))
+        for y in range(low, high + 1, max(1, math.ceil((high - low) / 5)))
     ] + [
         f'<text x="{at(x, low)[0]:.1f}" y="{height - margin + 18}" text-anchor="middle">1e{x}</text>'
         for x in range(math.ceil(left), math.floor(right) + 1, 2)
@@ -146,6 +146,7 @@ def _curve(sweep: Sweep, width: int = 640, height: int = 270, margin: int = 60) 
         f'<title id="sweep-title">Error against step size: {escape(sweep.sentence())}</title>',
         *marks, *lines,
         f'<text x="{width / 2}" y="{height - 6}" text-anchor="middle">step size</text>',
-        f'<text x="12" y="{height / 2}" text-anchor="middle" transform="rotate(-90 12 {height / 2})">error</text>',
+        f'<text class="across" x="12" y="{height / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {height / 2})">error</text>',
         "</svg>",
     ])  # fmt: skip

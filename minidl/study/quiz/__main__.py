@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ...table import grouped
 from ..terminal import Parser, UsageError, suggestion
 from . import PARTS, QUESTIONS, QuizQuestion
+from .page import page
 from .question import wrapped
 
 RIGHT, WRONG, NOTHING_ASKED = 0, 1, 4
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> int:
         print(listing())
         return RIGHT
     chosen = questions(options.id)
+    if options.html:
+        print(page(chosen).save(options.html))
+        return RIGHT
     if options.answer is not None:
         if not options.id:
             raise UsageError("--answer belongs to one question: minidl quiz ID --answer X; see minidl quiz --list")
@@ -40,6 +44,7 @@ def parser() -> Parser:
     options.add_argument("--answer", metavar="X", help="mark this answer: a letter, or a number (12, 0.5, 1/3, 25 %%)")
     options.add_argument("--reveal", action="store_true", help="the answer, and the lines that prove it, run")
     options.add_argument("--all", action="store_true", help="all questions")
+    options.add_argument("--html", metavar="PATH", help="write the questions as a page that marks answers")
     return options
 
 
