@@ -15,6 +15,7 @@ from ...table import table
 from ..page import capital
 from ..terminal import Parser, UsageError, suggestion
 from . import sheet
+from .grading import command as grading
 from .marking import CASES, Marking
 from .question import Question
 from .questions import QUESTIONS
@@ -53,6 +54,7 @@ def parser() -> Parser:
     one.add_argument("file", metavar="FILE", help="your file, or the folder it is in")
     several = command("report", report_folder, "check all files of a folder")
     several.add_argument("folder", metavar="DIR")
+    grading.add_options(command("grade", grading.run, "give marks to a class, or to one student"))
     for made in (show, one):
         made.add_argument("--reveal", action="store_true", help="print the solution, too")
     for made in (one, several):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import re
 import textwrap
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .question import Inputs, Question
 from .questions import QUESTIONS
 
 WIDTH = 96
+COPY = re.compile(r" ?\((\d+)\)$|-(\d+)$| - (?:Copy|Kopie)$| copy$")  # behind the name of a second file
 
 
 def listing() -> str:
@@ -55,15 +56,18 @@ def start(question: Question, folder: str | os.PathLike) -> Path:
 
 
 def question_of(path: Path) -> str | None:
-    """The question that a file says it answers, by its line ``QUESTION = "..."``, without running it."""
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError):
-        return path.stem.replace("_", "-") if path.stem.replace("_", "-") in QUESTIONS else None
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["QUESTION"]:
-            return node.value.value if isinstance(node.value, ast.Constant) else None
-    return None
+    """The question that a file says it answers, by its line ``QUESTION = "..."`` or else its name; it is not run."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    if line := re.search(r"""^QUESTION\s*=\s*(["'])(.*?)\1""", text, re.MULTILINE):
+        return line[2]
+    named = COPY.sub("", path.stem).strip().lower().replace("_", "-").replace(" ", "-")
+    return named if named in QUESTIONS else None
+
+
+def copy_number(path: Path) -> int:
+    """3 for "dice_output (3).py", as browsers name what is there already, or "dice_output-3.py", as Canvas does."""
+    found = COPY.search(path.stem)
+    return int(found[1] or found[2] or 1) if found else 0
 
 
 def numbers(inputs: Inputs) -> str:

@@ -234,6 +234,13 @@ numbers.
         "filters": int(rng.integers(1, 4)),
         "stride": 1 + int(rng.integers(2)),
     },
+    rarer=lambda rng, seed: {
+        "channels": int(rng.integers(1, 4)),
+        "filters": int(rng.integers(1, 4)),
+        **{name: int(rng.integers(2, 4)) for name in ("kernel_height", "kernel_width")},
+        **{name: int(rng.integers(7, 10)) for name in ("height", "width")},
+        "stride": int(rng.integers(1, 4)),
+    },
 )
 
 

@@ -38,6 +38,12 @@ Arguments: `layers`, `kernel`, `pool`, whole numbers; `reading`, one of the thre
         "pool": 2 if seed < 3 else int(rng.integers(2, 4)),
         "reading": READINGS[seed % 3],
     },
+    rarer=lambda rng, seed: {
+        "layers": int(rng.integers(2, 5)),
+        "kernel": int(rng.integers(6, 10)),
+        "pool": int(rng.integers(2, 5)),
+        "reading": READINGS[seed % 3],
+    },
 )
 
 
@@ -120,6 +126,7 @@ numbers: the span, and the number of inputs that are read.
         "kernel": 3 if seed < 4 else int(rng.integers(2, 5)),
         "dilation": np.array(THREE[seed]) if seed < 4 else rng.integers(1, 6, rng.integers(2, 5)),
     },
+    rarer=lambda rng, seed: {"kernel": int(rng.integers(5, 8)), "dilation": rng.integers(1, 8, rng.integers(3, 5))},
 )
 
 
@@ -183,6 +190,10 @@ Arguments: `layers` and `pool`, whole numbers. Return a number between 0 and 1.
     lambda rng, seed: {
         "layers": 3 if seed == 0 else int(rng.integers(2, 6)),
         "pool": 2 if seed == 0 else int(rng.integers(2, 4)),
+    },
+    rarer=lambda rng, seed: {
+        "layers": int(rng.integers(2, 4)) if seed % 2 else int(rng.integers(6, 9)),
+        "pool": int(rng.integers(4, 8)) if seed % 2 else 2,
     },
 )
 

@@ -62,6 +62,18 @@ def stacks(rng: np.random.Generator, seed: int) -> dict:
     return case
 
 
+def larger_stacks(rng: np.random.Generator, seed: int) -> dict:
+    """The same for 3 to 5 layers with larger kernels, strides and dilations."""
+    n = int(rng.integers(3, 6))
+    kernel = rng.integers(4, 9, n)
+    return {
+        "kernel": kernel,
+        "stride": rng.integers(1, 4, n),
+        "dilation": rng.integers(1, 6, n),
+        "padding": rng.integers(0, kernel),
+    }
+
+
 def layers_of(kernel, stride, dilation):
     return list(zip(kernel.tolist(), stride.tolist(), dilation.tolist()))
 
@@ -88,6 +100,7 @@ number.
 """,
     (Output("size"),),
     stacks,
+    rarer=larger_stacks,
 )
 
 
@@ -158,6 +171,7 @@ Arguments: `kernel`, `stride`, `dilation`, `padding`, integer arrays of one entr
 """,
     (Output("centre"),),
     stacks,
+    rarer=larger_stacks,
 )
 
 

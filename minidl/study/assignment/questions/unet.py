@@ -38,6 +38,7 @@ Arguments: `levels` and `pixel`, whole numbers. Return three whole numbers: skip
         "levels": 4 if seed < 4 else int(rng.integers(1, 5)),
         "pixel": seed if seed < 4 else int(rng.integers(0, 40)),
     },
+    rarer=lambda rng, seed: {"levels": int(rng.integers(2, 5)), "pixel": int(rng.integers(40, 100))},
 )
 
 
