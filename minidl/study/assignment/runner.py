@@ -116,6 +116,8 @@ class StudentProcess:
             return StudentRun("stopped" if late.finished.is_set() else "raised", how)
         finally:
             late.cancel()
+        if not fork:  # it has seen a student's code
+            self.close()
         run = outcome(ended, line, result.tobytes(), seconds, len(question.outputs), len(cases))
         run.printed = shown(printed.tobytes(), size)
         return run

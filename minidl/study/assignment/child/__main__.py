@@ -6,6 +6,7 @@ as this one is: NumPy imported, no student's code seen.
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,13 +26,14 @@ SHOWN = 4000  # bytes of the printed output that the marker is given
 def serve(orders, replies) -> None:
     """Until the marker closes the pipe."""
     walls.adopt()
+    walls.library()  # looked up once for all that are forked
     while True:
         try:
             order, arrays = wire.receive(orders)
         except EOFError:
             return
+        scratch = tempfile.mkdtemp(prefix="minidl-")
         with (
-            tempfile.TemporaryDirectory(prefix="minidl-", ignore_cleanup_errors=True) as scratch,
             tempfile.TemporaryFile() as result,
             tempfile.TemporaryFile() as printed,
             tempfile.TemporaryFile() as last,
@@ -50,6 +52,8 @@ def serve(orders, replies) -> None:
             line = answering.hanging(last, order["file"]) if code is None else None
             message = {"code": code, "line": line, "printed": os.fstat(printed.fileno()).st_size}
             wire.send(replies, message, [begin(result, walls.WRITTEN), begin(printed, SHOWN)])
+        if order["fork"] or not order["closed"]:  # what is closed stays closed
+            shutil.rmtree(scratch, ignore_errors=True)
         if not order["fork"]:
             return
 

@@ -11,8 +11,10 @@ import contextlib
 import ctypes
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 WRITTEN = 16 << 20  # bytes in any one file, the printed output among them
@@ -26,7 +28,7 @@ CHANGING = (
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
     "os.utime", "os.setxattr", "os.removexattr", "shutil.",
 )  # fmt: skip
-UNSEEN = ("_posixsubprocess", "minidl")  # modules that are not there for an answer
+UNSEEN = ("minidl",)  # modules that are not there for an answer
 
 
 def limit(seconds: float, memory: int, *, hard: bool = False) -> None:
@@ -58,6 +60,7 @@ def close(readable: Sequence[str], scratch: str) -> None:
     _hook(readable, scratch)
 
 
+@cache
 def library() -> list[str]:
     """Where Python's own library lies, without packages that were installed into it, and the system's."""
     home = os.path.dirname(os.path.realpath(os.__file__))
@@ -88,8 +91,8 @@ def _hook(readable: Sequence[str], scratch: str) -> None:
         elif event.startswith(CHANGING):
             good = all(allowed(path, True) for path in args)
         elif event == "import":
-            if args[0].split(".")[0] in UNSEEN:
-                raise ModuleNotFoundError(f"No module named {args[0]!r}: an answer is marked without it")
+            if (name := args[0].split(".")[0]) in UNSEEN:
+                raise ModuleNotFoundError(f"No module named {name!r}: an answer is marked without it")
             return
         else:
             good = not event.startswith(CLOSED)
@@ -97,6 +100,9 @@ def _hook(readable: Sequence[str], scratch: str) -> None:
             what = f": {args[0]}" if args and isinstance(args[0], text) else ""
             raise PermissionError(f"not open to an answer that is marked: {event}{what}")
 
+    for place, name in ((subprocess, "_fork_exec"), (sys.modules.get("_posixsubprocess"), "fork_exec")):
+        if hasattr(place, name):  # the one way to a process that raises no event
+            delattr(place, name)
     sys.addaudithook(audit)
 
 

@@ -101,7 +101,7 @@ def single(folder: Path, work: Path, due: datetime | None = None) -> Submission:
 def collect(handed: Handed, place: Path, due: datetime | None) -> Submission:
     """Copy a student's files to `place`, and find what each answers."""
     submission = handed.submission
-    box = Box(place, submission.notes)
+    box = Box(place, submission.notes, FILES, BYTES)
     for path, name in handed.sources:
         try:
             box.take(path, name)
@@ -128,7 +128,7 @@ def collect(handed: Handed, place: Path, due: datetime | None) -> Submission:
 class Box:
     """A folder that takes copies of a student's files, up to a number and a size; `notes` says what it did not take."""
 
-    def __init__(self, folder: Path, notes: list[str], files: int = FILES, size: int = BYTES, zips: bool = False):
+    def __init__(self, folder: Path, notes: list[str], files: int, size: int, zips: bool = False):
         self.folder, self.notes, self.files, self.size, self.zips = folder, notes, files, size, zips
         folder.mkdir(parents=True)
 
