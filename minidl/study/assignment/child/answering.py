@@ -86,7 +86,7 @@ def run(order: dict, given: list, scratch: str, result: BinaryIO, printed: Binar
     faulthandler.dump_traceback_later(0.2 * order["seconds"], repeat=True, file=last)
     walls.limit(order["seconds"], order["memory"], hard=order["closed"])
     if order["closed"]:
-        walls.close([*walls.library(), *order["readable"]], scratch)
+        walls.close(order["readable"], scratch)
     report, found = answer(order, given)
     faulthandler.cancel_dump_traceback_later()
     with contextlib.suppress(OSError):  # the limit of what may be printed

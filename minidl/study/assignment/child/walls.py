@@ -53,20 +53,23 @@ def limit(seconds: float, memory: int, *, hard: bool = False) -> None:
 
 
 def close(readable: Sequence[str], scratch: str) -> None:
-    """Open nothing but `readable`, folders and files, to be read, and `scratch`, a folder, to be written; for good."""
-    readable = [path for path in map(os.path.realpath, readable) if os.path.exists(path)]
-    scratch = os.path.realpath(scratch)
+    """Open nothing but Python's library and `readable` to be read, and `scratch`, a folder, to be written; for good."""
+    readable, scratch = [*library(), *_real(readable)], os.path.realpath(scratch)
     _landlock(readable, scratch)
     _hook(readable, scratch)
 
 
 @cache
 def library() -> list[str]:
-    """Where Python's own library lies, without packages that were installed into it, and the system's."""
+    """Where Python's own library lies, without packages that were installed into it, and the system's: real paths."""
     home = os.path.dirname(os.path.realpath(os.__file__))
     found = [os.path.join(home, name) for name in os.listdir(home) if name not in ("site-packages", "dist-packages")]
     system = [path for root in ("/lib", "/usr/lib") if os.path.isdir(root) for path in _entries(root, "-linux-")]
-    return [*found, *system, "/lib64", "/usr/lib64", "/etc/ld.so.cache", os.devnull, "/dev/urandom"]
+    return _real([*found, *system, "/lib64", "/usr/lib64", "/etc/ld.so.cache", os.devnull, "/dev/urandom"])
+
+
+def _real(paths: Sequence[str]) -> list[str]:
+    return [path for path in map(os.path.realpath, paths) if os.path.exists(path)]
 
 
 def _entries(folder: str, part: str) -> list[str]:
