@@ -41,7 +41,8 @@ def answer(question: Question, kind: str) -> str:
     if kind == "right":
         return text
     value = f"tuple({CHANGES[kind]} for a in y)" if len(question.outputs) > 1 else CHANGES[kind].replace("(a", "(y")
-    return f"{text}\n\nright = {question.function}\n\n\ndef {question.function}(*x):\n    y = right(*x)\n    return {value}\n"
+    name = question.function
+    return f"{text}\n\nright = {name}\n\n\ndef {name}(*x):\n    y = right(*x)\n    return {value}\n"
 
 
 def make(folder: Path, students: int = 100) -> int:

@@ -19,6 +19,7 @@ STYLE = """
 .class th[scope=row] { text-align: left; position: sticky; left: 0; background: var(--paper) }
 .class th[scope=col] { vertical-align: bottom }
 .class th[scope=col] span { writing-mode: sideways-lr }
+td:nth-child(2) { white-space: nowrap }
 .passed { color: var(--good) }
 .wrong, .failed { color: var(--bad) }
 .missing, .unmarked { color: var(--warn) }
