@@ -38,6 +38,7 @@ from ..detect.evaluate.average_precision import coco_ap
 from ..detect.models.anchors import SMALL_PYRAMID
 from ..detect.models.faster_rcnn import SMALL as TWO_STAGES
 from ..detect.models.small import BACKBONES
+from ..detect.show.report import detections
 from ..detect.train import CLIP, MODELS, SAMPLES, WEIGHTS, centred
 from ..options import Above, Among
 from ..run import write_text
@@ -179,8 +180,7 @@ def measured(settings: Settings, cell: Cell, step: Callable) -> dict[str, Any]:
     """Train a cell, test it and time it."""
     model = trained(settings, cell, step)
     images, targets = Pictures(settings, "test", cell.size, 0)(0, settings.tested)
-    found = [one for image in images for one in detected(model, image)]
-    scores = coco_ap(targets, found, classes(settings))
+    scores = coco_ap(targets, detections(model, images, "cpu"), classes(settings))
     return {"ap": float(scores["AP"]), "ap50": float(scores["AP50"]), **costs(model, images[: settings.timed])}
 
 
