@@ -38,7 +38,7 @@ class Settings(OwnPictures):
     layers: Annotated[int, AtLeast(2)] = 4  # convolutions of the filter
     # training
     data: str | None = None  # train on the images in this folder, not on the bundled photographs
-    steps: int = 1200  # of Adam
+    steps: int = 500  # of Adam
     batch: int = 8  # patches per step
     patch: int = 64  # side of a patch, a multiple of 8
     lr: Annotated[float, Above(0)] = 1e-3  # learning rate, a cosine to 0

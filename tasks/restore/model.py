@@ -18,13 +18,14 @@ SCALES = (2, 3, 4)
 class Completer(nn.Module):
     """(N, 3, H, W), the picture with two guesses where it is missing, and where it is (1), to (N, 1, H, W).
 
-    A U-Net says what to add to the first guess; known pixels stay as they are.
+    A U-Net says what to add to the first guess; known pixels stay as they are. It has no batch norm, since what is to
+    be added is small where little is missing, and statistics of the batch would make it as large as elsewhere.
     """
 
     padded = True
 
     def __init__(self, base: int = 16, depth: int = 3, *, rng: Any = None):
-        self.net = UNet(3, 1, base=base, depth=depth, padded=True, up="nearest", rng=rng)
+        self.net = UNet(3, 1, base=base, depth=depth, padded=True, batch_norm=False, up="nearest", rng=rng)
         self.period, self.radius = self.net.period, self.net.radius
         start_at_zero(self.net.head)
 

@@ -18,8 +18,8 @@ from ..denoise.picture import Picture
 from ..run import Job
 from . import figure
 from .adversarial import Referee, trained_with
-from .data import TEST_HOLES, cropped, holed
-from .holes import HOLES
+from .data import TEST_HOLES, cropped
+from .holes import HOLES, biharmonic, surroundings
 from .inference import TILE, completed, corners, enlarged, enlarged_picture, interpolated
 from .model import Completer, Enlarger
 
@@ -61,8 +61,6 @@ def compare(model: nn.Module, job: Job, photographs: Images, test: Images) -> No
 
 def completing(model: Completer, job: Job, test: Images) -> Iterator[Comparison]:
     """Of each kind of hole."""
-    from skimage.restoration import inpaint_biharmonic
-
     with job.progress("filling holes in the test images", len(HOLES) * len(test)) as show:
         for kind, holes in HOLES.items():
             found = Comparison(kind, "", "biharmonic", test, {}, {}, {} if kind == "block" else figure.CORNERS)
@@ -72,8 +70,8 @@ def completing(model: Completer, job: Job, test: Images) -> Iterator[Comparison]
                 shares.append(missing.mean())
                 row = found.estimates[name] = {
                     "damaged": np.where(missing, np.float32(1), clean),
-                    "surroundings": holed(clean, missing)[0],
-                    "biharmonic": inpaint_biharmonic(clean, missing).astype(np.float32),
+                    "surroundings": surroundings(clean, missing),
+                    "biharmonic": biharmonic(clean, missing),
                     OURS: completed(model, clean, missing, device=job.device),
                 }
                 scores = {m: Score(psnr(clean[missing], x[missing]), ssim(clean, x)) for m, x in row.items()}
