@@ -29,13 +29,13 @@ class Settings(OwnPictures):
 
     # data
     data: str | None = None  # MNIST, CIFAR-10, a .npz, or a folder of a folder per class; else scikit-learn's digits
-    side: Annotated[int | None, AtLeast(4)] = 16  # of the pictures, a multiple of 4
+    side: Annotated[int | None, AtLeast(4)] = 8  # of the pictures, a multiple of 4
     # network
     width: int = 16  # feature maps of the first layer
     code: int = 16  # numbers that a picture is reduced to
     # training
-    noise: Annotated[float, Above(0)] = 0.3  # standard deviation of what a denoising autoencoder takes away, white is 1
-    steps: int = 500  # of Adam, for each autoencoder
+    noise: Annotated[float, Above(0)] = 0.45  # standard deviation of what a denoising autoencoder takes away, white is 1
+    steps: int = 600  # of Adam, for each autoencoder
     batch: int = 64  # pictures per step
     lr: Annotated[float, Above(0)] = 3e-3  # learning rate, a cosine to 0
     seed: int = 0  # the first of the seeds

@@ -12,8 +12,9 @@ from minidl.data import read_image
 from ..command import Parser
 from ..frame import Task
 from ..run import CHECKPOINT, Job
+from ..together import add_together
 from .model import SaliencyNet
-from .report import compare, use
+from .report import compare, together, use
 from .train import Settings, load, train
 
 PROGRAM = "python -m tasks salient"
@@ -22,6 +23,9 @@ EXAMPLES = f"""examples:
       train on scenes with one thing that is odd, and compare on new ones with classical maps
   {PROGRAM} --checkpoint runs/salient/{CHECKPOINT} --image street.jpg
       what stands out in a photograph
+  for seed in 0 1 2 3 4; do {PROGRAM} --seed $seed --out runs/salient-$seed; done
+  {PROGRAM} --together runs/salient-*
+      five seeds in one table
 
 Textures are photographs that come with scikit-image; those of test scenes are in no training scene."""
 
@@ -38,6 +42,12 @@ class Salient(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("using a trained network").add_argument
         add("--image", metavar="FILE", help="the map of this picture")
+        add_together(top)
+
+    def instead(self, options: argparse.Namespace) -> bool:
+        if options.together:
+            print("\n".join(together(options.together)))
+        return bool(options.together)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> np.ndarray | None:
         """The picture, uint8 (H, W, 3)."""

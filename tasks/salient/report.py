@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..photographs import photograph
-from ..run import Job
+from ..run import TABLE, Job
+from ..together import SCORES, finished, spread
 from . import figure
 from .metrics import BASELINES, Score, scores
 from .model import SaliencyNet
@@ -33,15 +34,37 @@ def compare(model: SaliencyNet, job: Job) -> None:
         lines.append(f"{method:<20}{mean.auc:>10.3f}{mean.nss:>8.2f}{mean.f:>8.3f}   {features}")
     job.table(lines)
     plain = {m: {f: [s._asdict() for s in each] for f, each in row.items()} for m, row in found.items()}
-    job.write_json("scores.json", plain)
+    job.write_json(SCORES, plain)
     pictures = {name: reduced(photograph(name)) for name in PHOTOGRAPHS}
     maps = {name: methods(model, job)[OURS](image) for name, image in pictures.items()}
     figure.maps(job.out / "figure.png", shown, methods(model, job), pictures, maps, settings.describe())
-    written = ["table.txt", "scores.json", "figure.png"]
+    written = [TABLE, SCORES, "figure.png"]
     if log := job.log():
         figure.curve(job.out / "curve.png", log)
         written.append("curve.png")
     print(f"in {job.out}: {', '.join(written)}")
+
+
+def together(folders: Sequence[str]) -> list[str]:
+    """The table of several runs that differ in their seeds: means and standard deviations over the runs."""
+    (runs,) = finished(folders).values()
+    means = {
+        method: [
+            {feature: np.mean([list(s.values()) for s in each], axis=0) for feature, each in run.scores[method].items()}
+            for run in runs
+        ]
+        for method in runs[0].scores
+    }  # of each method and run, by feature: (AUC, NSS, F)
+    lines = [f"mean and standard deviation of {len(runs)} runs, each with scenes of its own"]
+    lines.append(f"{'':<20}{'AUC-Judd':>15}{'NSS':>13}{'F':>15}   AUC by what is odd: {', '.join(FEATURES)}")
+    overall = {method: np.array([np.mean(list(m.values()), axis=0) for m in each]) for method, each in means.items()}
+    for method, of_runs in overall.items():  # (runs, 3)
+        auc, nss, f = of_runs.T
+        features = "".join(f"{spread([m[f][0] for m in means[method]], 3):>15}" for f in FEATURES)
+        lines.append(f"{method:<20}{spread(auc, 3):>15}{spread(nss, 2):>13}{spread(f, 3):>15}   {features}")
+    ours = overall[OURS][:, 0]
+    above = sum(ours > np.max([scores[:, 0] for name, scores in overall.items() if name != OURS], axis=0))
+    return [*lines, f"runs in which AUC-Judd of {OURS} is above that of the others: {above} of {len(runs)}"]
 
 
 def methods(model: SaliencyNet, job: Job) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from ..command import Parser, UsageError, whole
 from ..frame import Task
 from ..run import CHECKPOINT, Job
+from ..together import add_together
 from . import explain, scenes
 from .find import find
 from .model import TrackNet
-from .report import compare
+from .report import compare, together
 from .train import Settings, load, train
 
 PROGRAM = "python -m tasks track"
@@ -24,6 +25,8 @@ EXAMPLES = f"""examples:
       bring all vanishing points to one place first; --view learned: let a network find how
   {PROGRAM} --checkpoint runs/track/{CHECKPOINT} --explain 3
       a page that plays test clip 3, tube by tube
+  {PROGRAM} --together runs/track-*
+      one table of runs of several seeds, streams and views
 
 Textures are photographs that come with scikit-image; those of test clips are in no training clip."""
 
@@ -40,6 +43,12 @@ class Track(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("looking at clips").add_argument
         add("--explain", type=whole(0), metavar="N", help="write the page of test clip N")
+        add_together(top)
+
+    def instead(self, options: argparse.Namespace) -> bool:
+        if options.together:
+            print("\n".join(together(options.together)))
+        return bool(options.together)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> int | None:
         if options.checkpoint and options.explain is None:
@@ -62,8 +71,9 @@ class Track(Task):
 
 
 def rival(job: Job) -> TrackNet:
-    """The network for single frames that detects before tracking; trained for as many steps."""
-    single = replace(job.settings, frames=1, streams="2d", view="none")
+    """The network for single frames that detects before tracking; trained on as many frames in as many steps."""
+    s = job.settings
+    single = replace(s, frames=1, streams="2d", view="none", batch=s.batch * s.frames)
     return train(replace(job, settings=single), files=("frames.npz", "frames.jsonl"), begin=False)
 
 

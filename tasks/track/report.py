@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..run import Job
+from ..run import TABLE, Job
+from ..together import SCORES, finished, spread
 from . import figure, scenes
 from .find import Found, find
 from .metrics import Tracking, tracking, tube_precision
-from .model import TrackNet
+from .model import STREAMS, VIEWS, TrackNet
 from .scenes import Clip
 from .sort import detect_then_track
 from .tubes import volume
@@ -18,7 +19,8 @@ from .tubes import volume
 OURS, RIVAL = "tubes", "detect, then track"
 TESTED, CHOSEN = 40, 20  # clips: to test on, for each number of posts; to choose the least score by
 POSTS = {"nothing hidden": 0, "behind two posts": 2}
-SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of which the least that counts as a track is chosen
+LEAST = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of which the least that counts as a track is chosen
+SHOWN = {"tube AP50": "tube AP50", "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "deta": "DetA", "assa": "AssA"}
 SMALL = 9.0  # pixels: a box that has fewer left in the picture is not asked for
 BATCH = 8
 Method = Callable[[list[Clip]], list[Found]]
@@ -53,14 +55,33 @@ def compare(model: TrackNet, rival: TrackNet, job: Job) -> None:
         "least scores, chosen by MOTA on validation clips: " + ", ".join(f"{n} {s:g}" for n, s in least.items())
     )
     job.table(lines)
-    job.write_json("scores.json", numbers)
+    job.write_json(SCORES, numbers)
     first = [scenes.clip("test", settings.seed, i, settings.frames, posts=2) for i in range(3)]
     figure.clips(job.out / "figure.png", first, {name: method(first) for name, method in methods.items()}, least)
-    written = ["table.txt", "scores.json", "figure.png"]
+    written = [TABLE, SCORES, "figure.png"]
     if log := job.log():
         figure.curve(job.out / "curve.png", log)
         written.append("curve.png")
     print(f"in {job.out}: {', '.join(written)}")
+
+
+def together(folders: Sequence[str]) -> list[str]:
+    """The table of several runs: for each kind of network the mean and the standard deviation over its seeds."""
+    rows = finished(folders, ("streams", "view"))
+    single = {run.settings["seed"]: run.scores for runs in rows.values() for run in runs}  # the rival of each seed
+    lines = [f"mean and standard deviation over seeds, {TESTED} new clips of each"]
+    for title in POSTS:
+        lines.append(f"{title:<32}{'seeds':>6}" + "".join(f"{name:>14}" for name in SHOWN.values()))
+        for (streams, view), runs in rows.items():
+            name = f"{OURS}, {STREAMS[streams]}" + (f", view {VIEWS[view]}" if view != "none" else "")
+            lines.append(row(name, [run.scores[title][OURS] for run in runs]))
+        lines.append(row(RIVAL, [scores[title][RIVAL] for scores in single.values()]))
+    return lines
+
+
+def row(name: str, found: Sequence[Mapping[str, float]]) -> str:
+    cells = (spread([100 * scores[key] for scores in found]) for key in SHOWN)
+    return f"{name:<32}{len(found):>6}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def run(method: Method, clips: list[Clip], show: Callable[[], object]) -> list[Found]:
@@ -75,7 +96,7 @@ def run(method: Method, clips: list[Clip], show: Callable[[], object]) -> list[F
 
 def best_score(clips: list[Clip], found: list[Found]) -> float:
     """The least score with which MOTA is highest."""
-    return max(SCORES, key=lambda least: scored(clips, found, least).mota)
+    return max(LEAST, key=lambda least: scored(clips, found, least).mota)
 
 
 def scored(clips: Sequence[Clip], found: Sequence[Found], least: float) -> Tracking:

@@ -1,7 +1,7 @@
 """Detect, then track: boxes of single frames, linked from frame to frame.
 
 Source: Bewley et al., "Simple online and realtime tracking", ICIP 2016, with a constant velocity in the place of the
-Kalman filter.
+Kalman filter, and with the frames in which a track had no box filled in afterwards, straight from box to box.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Track:
 
 
 def linked(frames: list[Found]) -> Found:
-    """The tubes of what was found in each frame of a clip, tubes of one frame; a tube is empty where it has no box."""
+    """The tubes of what was found in each frame of a clip, tubes of one frame; a tube is empty before its first box and
+    after its last."""
     tracks: list[Track] = []
     for t, found in enumerate(frames):
         sure = found.scores >= LEAST
@@ -58,8 +59,9 @@ def linked(frames: list[Found]) -> Found:
     tubes = np.zeros((len(tracks), len(frames), 4), np.float32)
     classes, sums = np.zeros(len(tracks), int), np.zeros(len(tracks))
     for i, track in enumerate(tracks):
-        for t, box in track.boxes.items():
-            tubes[i, t] = box
+        times = list(track.boxes)
+        span = np.arange(times[0], times[-1] + 1)
+        tubes[i, span] = np.transpose([np.interp(span, times, side) for side in np.array(list(track.boxes.values())).T])
         weights = np.bincount([label for label, _ in track.votes], [score for _, score in track.votes])
         classes[i], sums[i] = weights.argmax(), sum(score for _, score in track.votes) / len(frames)
     return Found(tubes, classes, sums)

@@ -102,6 +102,7 @@ def test_boxes_are_linked_where_they_are_expected():
     assert ends == [0, 40]
     right = next(tube for tube in found.tubes if tube[0, 0] == 0)
     assert right[-1, 0] == 40
+    np.testing.assert_allclose(right[:, 0], 4.0 * np.arange(11), atol=1e-5)  # also where it was hidden
 
 
 # --- the network
