@@ -16,7 +16,7 @@ PROGRAM = "python -m tasks features"
 EXAMPLES = f"""examples:
   {PROGRAM}
       learn features of handwritten digits without labels, and judge them with 1, 3, 10, 30 labels per class
-  {PROGRAM} --data MNIST --side 28 --code 32 --steps 3000
+  {PROGRAM} --data MNIST --code 32 --steps 3000
       the same of MNIST, in the folder of that name"""
 
 
@@ -31,9 +31,11 @@ class FeaturesTask(Task):
     mark = SETTINGS
 
     def read(self, settings: Settings, options: argparse.Namespace, model: None) -> Dataset:
-        """The data. Raises UsageError if there are fewer pictures of a class than labels are asked for."""
+        """The data. Raises UsageError if it does not go with the settings."""
         dataset = read(settings.data, settings.side, options.quiet, bits=settings.bits, skip_bad=settings.skip_bad)
         draw(dataset.train.labels, max(settings.labels), 0)
+        if dataset.side % 4:
+            raise UsageError(f"pictures of {dataset.side} pixels a side: say --side N, a multiple of 4")
         if settings.code >= (most := min(dataset.train.images[0].size, len(dataset.train.labels))):
             raise UsageError(f"--code {settings.code}: a code is shorter than the {most} pixels or pictures")
         return dataset

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from minidl import Tensor, data, optim
 from minidl import functional as F
 from minidl.device import to_device
 
-from ..command import UsageError
 from ..options import Above, AtLeast
 from ..own_pictures import OwnPictures, images_below
 from ..run import Job
@@ -29,12 +28,12 @@ class Settings(OwnPictures):
 
     # data
     data: str | None = None  # MNIST, CIFAR-10, a .npz, or a folder of a folder per class; else scikit-learn's digits
-    side: Annotated[int | None, AtLeast(4)] = 8  # of the pictures, a multiple of 4
+    side: Annotated[int | None, AtLeast(4)] = None  # of the pictures, a multiple of 4; as they are if not given
     # network
     width: int = 16  # feature maps of the first layer
     code: int = 16  # numbers that a picture is reduced to
     # training
-    noise: Annotated[float, Above(0)] = 0.45  # standard deviation of what a denoising autoencoder takes away, white is 1
+    noise: Annotated[float, Above(0)] = 0.45  # standard deviation of what a denoising one takes away, white is 1
     steps: int = 600  # of Adam, for each autoencoder
     batch: int = 64  # pictures per step
     lr: Annotated[float, Above(0)] = 3e-3  # learning rate, a cosine to 0
@@ -42,13 +41,6 @@ class Settings(OwnPictures):
     # comparison
     seeds: int = 5  # each with other first weights and other labelled pictures
     labels: tuple[int, ...] = (1, 3, 10, 30)  # labelled pictures per class
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Settings:
-        settings = super().of(given, known)
-        if settings.side % 4:
-            raise UsageError(f"--side {settings.side} is no multiple of 4")
-        return settings
 
     def picture_files(self) -> list[Path]:
         return images_below(self.data)

@@ -68,6 +68,6 @@ def test_the_command_from_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "compare", lambda networks, dataset, job: print(*networks))
     assert run(tmp_path, "--resume") == 0
     assert capsys.readouterr().out == "undercomplete denoising\n"
-    for argv, said in ((("--side", 10), "multiple of 4"), (("--labels", 500), "ask for"), (("--code", 300), "shorter")):
+    for argv, said in ((("--side", 10), "say --side N"), (("--labels", 500), "ask for"), (("--code", 300), "shorter")):
         assert run(tmp_path / "other", *argv) == 2
         assert said in capsys.readouterr().err
