@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from .run import SETTINGS
 SCORES = "scores.json"
 
 
-def add_together(top: Parser) -> None:
-    """The option --together."""
-    add = top.add_argument_group("instead of training").add_argument
-    add("--together", metavar="DIR", nargs="+", help="one table of several runs, of other seeds, in these folders")
+def add_together(top: Parser) -> Callable:
+    """The option --together; the group's add_argument."""
+    add = top.add_argument_group("several runs").add_argument
+    add("--together", metavar="DIR", nargs="+", help="do not train: put the runs in these folders into one table")
+    return add
 
 
 class Finished(NamedTuple):

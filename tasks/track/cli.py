@@ -15,6 +15,8 @@ from .model import TrackNet
 from .report import compare, together
 from .train import Settings, load, train
 
+Both = tuple[TrackNet, TrackNet | None]  # ours, and its rival
+
 PROGRAM = "python -m tasks track"
 EXAMPLES = f"""examples:
   {PROGRAM}
@@ -43,7 +45,8 @@ class Track(Task):
     def add_options(self, top: Parser) -> None:
         add = top.add_argument_group("looking at clips").add_argument
         add("--explain", type=whole(0), metavar="N", help="write the page of test clip N")
-        add_together(top)
+        add = add_together(top)
+        add("--alone", action="store_true", help="train no rival; for runs whose seed has one already")
 
     def instead(self, options: argparse.Namespace) -> bool:
         if options.together:
@@ -55,10 +58,14 @@ class Track(Task):
             raise UsageError("--checkpoint is for --explain N; --resume goes on with a run and reports on it")
         return options.explain
 
-    def train(self, job: Job, data: None) -> tuple[TrackNet, TrackNet]:
-        return train(job), rival(job)
+    def read(self, settings: Settings, options: argparse.Namespace, model: None) -> bool:
+        """Whether there is to be a rival."""
+        return not options.alone
 
-    def report(self, model: tuple[TrackNet, TrackNet], data: None, job: Job, options: argparse.Namespace) -> None:
+    def train(self, job: Job, data: bool) -> Both:
+        return train(job), rival(job) if data else None
+
+    def report(self, model: Both, data: bool, job: Job, options: argparse.Namespace) -> None:
         compare(*model, job)
 
     def use(self, model: TrackNet, asked: int, job: Job, options: argparse.Namespace) -> None:

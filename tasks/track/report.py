@@ -26,13 +26,12 @@ BATCH = 8
 Method = Callable[[list[Clip]], list[Found]]
 
 
-def compare(model: TrackNet, rival: TrackNet, job: Job) -> None:
+def compare(model: TrackNet, rival: TrackNet | None, job: Job) -> None:
     """Print the scores of both on test clips; leave the table, the numbers and the figure in the job's folder."""
     settings = job.settings
-    methods: dict[str, Method] = {
-        OURS: lambda clips: find(model, clips, job.device),
-        RIVAL: lambda clips: detect_then_track(rival, clips, job.device),
-    }
+    methods: dict[str, Method] = {OURS: lambda clips: find(model, clips, job.device)}
+    if rival is not None:
+        methods[RIVAL] = lambda clips: detect_then_track(rival, clips, job.device)
     lines = [f"{TESTED} new clips of {settings.frames} frames over other textures; {OURS}: {settings.describe()}"]
     lines.append(
         f"{'':<18}{'':<20}{'tube AP50':>10}{'MOTA':>8}{'IDF1':>8}{'HOTA':>8}{'DetA':>8}{'AssA':>8}{'switches':>10}"
@@ -68,14 +67,16 @@ def compare(model: TrackNet, rival: TrackNet, job: Job) -> None:
 def together(folders: Sequence[str]) -> list[str]:
     """The table of several runs: for each kind of network the mean and the standard deviation over its seeds."""
     rows = finished(folders, ("streams", "view"))
-    single = {run.settings["seed"]: run.scores for runs in rows.values() for run in runs}  # the rival of each seed
+    every = [run for runs in rows.values() for run in runs]
+    rivals = {run.settings["seed"]: run.scores for run in every if RIVAL in run.scores[next(iter(POSTS))]}
     lines = [f"mean and standard deviation over seeds, {TESTED} new clips of each"]
     for title in POSTS:
         lines.append(f"{title:<32}{'seeds':>6}" + "".join(f"{name:>14}" for name in SHOWN.values()))
         for (streams, view), runs in rows.items():
             name = f"{OURS}, {STREAMS[streams]}" + (f", view {VIEWS[view]}" if view != "none" else "")
             lines.append(row(name, [run.scores[title][OURS] for run in runs]))
-        lines.append(row(RIVAL, [scores[title][RIVAL] for scores in single.values()]))
+        if rivals:
+            lines.append(row(RIVAL, [scores[title][RIVAL] for scores in rivals.values()]))
     return lines
 
 

@@ -33,12 +33,11 @@ def volume(tubes: np.ndarray) -> np.ndarray:
 def suppressed(tubes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
     """The positions of the tubes that stay, the best first: each takes away those that overlap it by more."""
     order = np.argsort(-scores, kind="stable")
-    overlap = tube_overlap(tubes, tubes)
     left, kept = np.ones(len(tubes), bool), []
     for i in order:
         if left[i]:
             kept.append(i)
-            left &= overlap[i] <= most
+            left &= tube_overlap(tubes[i : i + 1], tubes)[0] <= most
     return np.array(kept, int)
 
 

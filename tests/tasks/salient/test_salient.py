@@ -9,7 +9,8 @@ pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"'
 pytest.importorskip("sklearn")
 
 import tasks.__main__ as frame
-from tasks.salient import metrics, report, scenes
+from minidl import Tensor
+from tasks.salient import SaliencyNet, metrics, report, scenes
 
 
 @pytest.mark.parametrize("feature", scenes.FEATURES)
@@ -72,6 +73,19 @@ def test_classical_maps_find_what_they_are_for():
     assert centre.max() == pytest.approx(centre[30, 40], rel=0.01) and centre[0, 0] == centre.min()
 
 
+# --- the network
+
+
+def test_contrast_is_with_the_mean_of_the_things_and_any_size_goes():
+    net = SaliencyNet(4, rng=0)
+    assert net(Tensor(np.zeros((2, 3, 21, 34), np.float32))).shape == (2, 1, 21, 34)
+    maps = np.random.default_rng(0).random((1, 4, 3, 5), np.float32)
+    features, weight = net.features(Tensor(maps)).numpy(), 1 / (1 + np.exp(-net.thing(Tensor(maps)).numpy()))
+    mean = np.average(features, axis=(2, 3), weights=np.broadcast_to(weight, features.shape), keepdims=True)
+    expected = weight * (features - mean) ** 2
+    np.testing.assert_allclose(net.contrast(Tensor(maps)).numpy(), expected, rtol=1e-2, atol=1e-4)
+
+
 # --- the command
 
 
@@ -83,7 +97,7 @@ def test_the_command_from_end_to_end(tmp_path, capsys, monkeypatch):
     from PIL import Image
 
     monkeypatch.setattr(report, "TESTED", 4)
-    assert run(tmp_path / "a", "--steps", 2, "--width", 2, "--depth", 1, "--side", 32, "--batch", 1) == 0
+    assert run(tmp_path / "a", "--steps", 2, "--width", 2, "--side", 32, "--batch", 1) == 0
     assert "spectral residual" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "a" / "scores.json").read_text())["ours"]["size"]) == 1
     Image.fromarray(np.zeros((20, 50), np.uint8)).save(tmp_path / "gray.png")
