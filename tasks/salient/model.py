@@ -1,7 +1,7 @@
 """The network: from a picture to a map of how much each pixel stands out.
 
     picture -> maps f of things, at a quarter of the size -> how likely each place is a thing at all, a
-            -> how far f is from that of the scene's other things, each counted by its a -> logits, in the picture's size
+            -> how far f is from that of the scene's things, each counted by its a -> logits, in the picture's size
 """
 
 from __future__ import annotations
