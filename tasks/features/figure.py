@@ -70,6 +70,7 @@ def _walks(model: Autoencoder, dataset: Dataset, device: str) -> np.ndarray:
     between = (ends[:, 0] * (1 - share) + ends[:, 1] * share).reshape(WALKS * STATIONS, -1)
     with model.inference():
         images = model.decode(Tensor(to_device(between, device))).to("cpu").numpy()
+    images = np.pad(images, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=0.5)  # a frame around each
     channels, side = images.shape[1:3]
     sheet = images.reshape(-1, STATIONS, channels, side, side).transpose(2, 0, 3, 1, 4)  # (C, row, H, column, W)
     return sheet.reshape(channels, -1, STATIONS * side)

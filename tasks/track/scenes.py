@@ -82,7 +82,7 @@ class Mover(NamedTuple):
         rate = total ** (1 / max(frames - 1, 1))
         if rng.integers(2):  # it drives away
             start, rate = start * total, 1 / rate
-        end = (WIDTH * rng.uniform(-0.1, 1.1), HEIGHT * rng.uniform(0.9, 1.1))
+        end = (WIDTH * rng.uniform(0.05, 0.95), HEIGHT * rng.uniform(0.85, 1.0))  # so it never leaves the picture
         return cls(images[i], int(labels[i]), vanishing, end, rng.uniform(*SIDE), start, rate, bool(rng.integers(2)))
 
     def distance(self, t: int) -> float:

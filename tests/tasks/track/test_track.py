@@ -31,6 +31,16 @@ def test_objects_keep_to_rays_and_grow_with_their_distance_from_the_vanishing_po
     assert (again.frames == clip.frames).all() and (scenes.clip("test", 0, 3, 8).frames != clip.frames).any()
 
 
+@pytest.mark.parametrize("frames", [1, 8])
+def test_no_object_leaves_the_picture(frames):
+    """A box without a side has no offsets: their logarithm would be infinite."""
+    rng = np.random.default_rng(0)
+    points = [(scenes.WIDTH * x, scenes.HEIGHT * y) for x in (0.25, 0.5, 0.75) for y in (0.0, 0.15)]
+    movers = [scenes.Mover.drawn("train", point, frames, rng) for point in points * 50]
+    boxes = np.array([[mover.box(t) for t in range(frames)] for mover in movers])
+    assert (boxes[..., 2:] - boxes[..., :2]).min() > 3
+
+
 def test_posts_hide_objects():
     seen = [np.mean([scenes.clip("test", 0, i, 4, posts=n).visible.mean() for i in range(8)]) for n in (0, 2)]
     assert seen[1] < seen[0]
