@@ -16,6 +16,7 @@ TOOLS = {
     "receptive-field": "minidl.study.receptive_field.command",
     "convmatrix": "minidl.study.convmatrix.command",
     "assignment": "minidl.study.assignment.__main__",
+    "build": "minidl.study.build.__main__",
     "onnx": "minidl.study.onnx_graph",
     "weights": "tasks.models.weights",  # which knows our networks: the program runs it, no module of ours imports it
 }
