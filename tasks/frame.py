@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +19,10 @@ from . import command
 from .command import Parser, UsageError, writable
 from .options import TaskSettings, add_settings, given
 from .ranks import add_ranks, connected
-from .run import CHECKPOINT, Job, known_settings, known_shards, resumable
+from .run import CHECKPOINT, ENGINE, Job, known_settings, known_shards, resumable
+
+if TYPE_CHECKING:
+    from minidl.study.build.beside import Engine
 
 
 class Task:
@@ -34,6 +38,7 @@ class Task:
     reusable = True  # whether --checkpoint takes a trained network
     mark = CHECKPOINT  # the file by which a folder is known to hold a run
     others: tuple[str, ...] = ()  # options that take the place of training, so that there is nothing for --save-onnx
+    quick: Mapping[str, Any] = {}  # settings of --quick; a task that has them takes an engine of the user's, too
 
     def __init__(self) -> None:
         self.program = f"python -m tasks {self.name}"
@@ -103,16 +108,22 @@ class Task:
         add = add_running(top, f"runs/{self.name}", reusable=self.reusable)
         if type(self).exported is not Task.exported:
             add("--save-onnx", metavar="FILE", help="write the trained network as ONNX; with --checkpoint do no more")
+        if self.quick:
+            add_engine(top, self.quick)
         self.add_options(top)
         return top
 
     def chosen(self, options: argparse.Namespace) -> Any:
         """The settings that the command line, the run that is resumed or used, and the defaults make together."""
         stated = given(self.settings, options)
-        return self.settings.of(stated, known_settings(self.settings, options, stated, self.mark)).completed()
+        known = known_settings(self.settings, options, stated, self.mark)
+        if vars(options).get("quick") and not known:
+            known = dict(self.quick)
+        return self.settings.of(stated, known).completed()
 
     def run(self, options: argparse.Namespace, group: Alone) -> None:
         """Train, on all ranks, or take a checkpoint; report on it; use it on what is asked."""
+        engine = engine_of(options, f"runs/{self.name}")
         settings, shards = self.chosen(options), known_shards(options, group)
         device = command.device(options.device)
         asked, onnx = self.asked(options, settings), vars(options).get("save_onnx")
@@ -124,22 +135,53 @@ class Task:
         model = self.load(settings, checkpoint).to(device) if checkpoint else None
         alone = model is not None and (asked is not None or onnx is not None)
         data = None if alone else self.read(settings, options, model)
-        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards)
-        if model is None:
-            with resumable(self.program, job.out):
-                model = self.train(job, data)
+        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards, engine)
+        with engine or nullcontext():
+            if model is None:
+                with resumable(self.program, job.out):
+                    model = self.train(job, data)
 
-        def show() -> None:
-            if not alone:
-                self.report(model, data, job, options)
-            if asked is not None:
-                self.use(model, asked, job, options)
-            if onnx:
-                network, shape = self.exported(model, settings)
-                md.save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
-                print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
+            def show() -> None:
+                if not alone:
+                    self.report(model, data, job, options)
+                if asked is not None:
+                    self.use(model, asked, job, options)
+                if onnx:
+                    network, shape = self.exported(model, settings)
+                    md.save_onnx(network.to("cpu"), np.zeros(shape, np.float32), onnx)
+                    print(f"written: {onnx}, for any number of inputs {' x '.join(map(str, shape[1:]))}")
 
-        on_first(group, show)
+            on_first(group, show)
+        if engine is not None:
+            lines = engine.report()
+            print("\n".join(lines))
+            job.write(ENGINE, "\n".join(lines) + "\n")
+
+
+def add_engine(top: Parser, quick: Mapping[str, Any]) -> None:
+    """The options of tasks that train with an engine of the user's: see `minidl build`."""
+    add = top.add_argument_group("an engine of your own: see minidl build").add_argument
+    help = "train with the functions of this file in place of ours, compared and timed; results go to runs/NAME-FILE"
+    add("--with", metavar="FILE", dest="engine", help=help)
+    small = ", ".join(f"--{name} {value}" for name, value in quick.items())
+    add("--quick", action="store_true", help=f"a short run, for an engine of loops: {small}; tested on small crops")
+
+
+def engine_of(options: argparse.Namespace, out: str) -> Engine | None:
+    """The engine of --with, and the folder of its results where none is asked for."""
+    path = vars(options).get("engine")
+    if path is None:
+        return None
+    if options.ranks not in (None, "alone") or options.shards or options.device != "cpu":
+        raise UsageError("--with runs on one process and a CPU: leave out --ranks, --shards and --device")
+    from minidl.study.build.beside import Engine
+    from minidl.study.build.drive import Drive
+    from minidl.study.build.student import Student
+
+    engine = Engine(Drive(Student(path)))
+    if options.out == out:
+        options.out = f"{out}-{engine.drive.student.path.stem}"
+    return engine
 
 
 def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,12 @@ from minidl.training.checkpoint import STRUCTURE, load_tree
 
 from .command import UsageError, progress
 
+if TYPE_CHECKING:
+    from minidl.study.build.beside import Engine
+
 CHECKPOINT, LOG, SETTINGS, TABLE, CLASSES = "checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "classes.txt"
 
+ENGINE = "engine.txt"  # what came of a user's engine
 SHARDS = "shards"  # beside the settings of a run with more than one
 
 
@@ -110,6 +114,7 @@ class Job:
     quiet: bool = True
     group: Alone = Alone()  # noqa: RUF009
     shards: int = 1
+    engine: Engine | None = None  # a student's, in force where this is
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """A bar or a line, unless the run is quiet: see `command.progress`."""
@@ -138,6 +143,10 @@ class Job:
         if samples < self.group.size and not self.quiet:
             note = f"a batch of {samples} keeps {samples} of {self.group.size} ranks busy, a larger --batch keeps more"
             print(note, file=sys.stderr, flush=True)
+        if self.engine is not None:
+            lines = self.engine.try_step(model, lambda params: optimiser(params, lr), loss, batches(0), steps)
+            print("\n".join(lines), flush=True)
+            batches = self.engine.counting(batches, steps)
         fit(
             model,
             optimiser(model.parameters() if parameters is None else parameters, lr),

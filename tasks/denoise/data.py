@@ -116,6 +116,11 @@ def crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
+def centre(image: np.ndarray, side: int) -> np.ndarray:
+    """The square in the middle of an image, as much of it as there is."""
+    return image[tuple(slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + side) for n in image.shape)]
+
+
 def turned(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of the eight symmetries of the square."""
     patch = np.rot90(patch, rng.integers(4))

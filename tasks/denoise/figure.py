@@ -31,11 +31,13 @@ def comparison(
     rows, columns = len(clean), len(methods) + 2
     figure, grid = pyplot().subplots(rows, columns, figsize=(2.1 * columns, 2.35 * rows + 0.7), squeeze=False)
     for axes, (name, image) in zip(grid, clean.items()):
-        top, left = corners.get(name, tuple((n - CROP) // 2 for n in image.shape))
-        area = (slice(top, top + CROP), slice(left, left + CROP))
+        side = min(CROP, *image.shape)
+        top, left = corners.get(name, tuple((n - side) // 2 for n in image.shape))
+        top, left = min(top, image.shape[0] - side), min(left, image.shape[1] - side)
+        area = (slice(top, top + side), slice(left, left + side))
         show(axes[0], image, f"{image.shape[1]} x {image.shape[0]}")
         axes[0].set_ylabel(name, fontsize=12)
-        axes[0].add_patch(pyplot().Rectangle((left, top), CROP, CROP, fill=False, edgecolor=ORANGE, linewidth=2))
+        axes[0].add_patch(pyplot().Rectangle((left, top), side, side, fill=False, edgecolor=ORANGE, linewidth=2))
         show(axes[1], image[area])
         best = max(score.psnr for score in results[name].values())
         for a, method in zip(axes[2:], methods):

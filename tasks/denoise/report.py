@@ -19,30 +19,31 @@ from .model import Denoiser
 from .picture import Picture
 from .train import BLIND, Settings
 
-OURS = "ours"
+OURS, YOURS = "ours", "yours"  # the network: trained by our engine, or by the user's
 
 
 def compare(model: Denoiser, job: Job, photographs: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> None:
     """Print the table of all methods on the test images; leave it, the scores, the figure and the curve in the folder
     of the job."""
     settings, out, sigma = job.settings, job.out, job.settings.sigma
+    ours = OURS if job.engine is None else YOURS
     with job.progress("choosing the filters' settings on training images", grids.trials(baselines.FILTERS)) as show:
         chosen = baselines.tune(baselines.training_pairs(photographs, sigma, settings.seed), sigma, show)
     estimates = {}
     with job.progress("denoising the test images", len(test)) as show:
         for name, noisy in each(noisy_versions(test, sigma, settings.seed).items(), show):
             filtered = baselines.apply(noisy, sigma, chosen)
-            estimates[name] = {"noisy": noisy, **filtered, OURS: denoise(model, noisy, device=job.device)}
+            estimates[name] = {"noisy": noisy, **filtered, ours: denoise(model, noisy, device=job.device)}
     results = {name: scores(clean, estimates[name]) for name, clean in test.items()}
     job.table([
-        f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {OURS}: {settings.describe()}",
+        f"PSNR (dB) and SSIM on images never trained on, sigma {sigma:g}; {ours}: {settings.describe()}",
         table(results),
-        verdict(results, OURS, "total variation", "non-local means"),
+        verdict(results, ours, "total variation", "non-local means"),
         "settings, the best on training images: " + grids.described(chosen),
     ])  # fmt: skip
     plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
     job.write_json("scores.json", plain)
-    title = f"Noise of sigma {sigma:g}; {OURS}: {settings.describe()}. PSNR of whole images, the best in bold"
+    title = f"Noise of sigma {sigma:g}; {ours}: {settings.describe()}. PSNR of whole images, the best in bold"
     figure.comparison(out / "figure.png", test, estimates, results, title)
     written = ["table.txt", "scores.json", "figure.png"]
     if log := job.log():

@@ -19,7 +19,7 @@ from ..command import UsageError
 from ..options import Above, Among, AtLeast
 from ..own_pictures import OwnPictures, images_below
 from ..run import Job, load_state, read_state
-from .data import WATCH, WEIGHTS, Patches, add_noise
+from .data import WATCH, WEIGHTS, Patches, add_noise, centre
 from .evaluate import psnr
 from .inference import denoise
 from .model import TARGETS, Denoiser, DnCNN, LectureDenoiser
@@ -104,8 +104,7 @@ def watched(model: Denoiser, test: Mapping[str, np.ndarray], settings: Settings,
     """PSNR on the central crops of test images, to be looked at while training: nothing is chosen by it."""
     pairs = []
     for i, image in enumerate(test.values()):
-        centre = tuple(slice(max(n - WATCHED, 0) // 2, max(n - WATCHED, 0) // 2 + WATCHED) for n in image.shape)
-        clean = image[centre]
+        clean = centre(image, WATCHED)
         pairs.append((clean, add_noise(clean, settings.sigma, data.generator(settings.seed, WATCH, i))))
 
     def measure(pair: tuple[np.ndarray, np.ndarray]) -> float:
