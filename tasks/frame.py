@@ -123,7 +123,7 @@ class Task:
 
     def run(self, options: argparse.Namespace, group: Alone) -> None:
         """Train, on all ranks, or take a checkpoint; report on it; use it on what is asked."""
-        engine = engine_of(options, f"runs/{self.name}")
+        engine = engine_of(options, f"runs/{self.name}", group)
         settings, shards = self.chosen(options), known_shards(options, group)
         device = command.device(options.device)
         asked, onnx = self.asked(options, settings), vars(options).get("save_onnx")
@@ -167,18 +167,16 @@ def add_engine(top: Parser, quick: Mapping[str, Any]) -> None:
     add("--quick", action="store_true", help=f"a short run, for an engine of loops: {small}; tested on small crops")
 
 
-def engine_of(options: argparse.Namespace, out: str) -> Engine | None:
+def engine_of(options: argparse.Namespace, out: str, group: Alone) -> Engine | None:
     """The engine of --with, and the folder of its results where none is asked for."""
     path = vars(options).get("engine")
     if path is None:
         return None
-    if options.ranks not in (None, "alone") or options.shards or options.device != "cpu":
+    if group.size > 1 or options.shards or options.device != "cpu":
         raise UsageError("--with runs on one process and a CPU: leave out --ranks, --shards and --device")
-    from minidl.study.build.beside import Engine
-    from minidl.study.build.drive import Drive
-    from minidl.study.build.student import Student
+    from minidl.study.build.beside import Engine  # which needs SciPy's signals: they take long to import
 
-    engine = Engine(Drive(Student(path)))
+    engine = Engine(path)
     if options.out == out:
         options.out = f"{out}-{engine.drive.student.path.stem}"
     return engine

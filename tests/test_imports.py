@@ -20,7 +20,10 @@ WALLS = [
     ("minidl/ops/", ("minidl/kernels/", "minidl/nn/", "minidl/optim/", "minidl/training/", "minidl/check/"), ()),
     ("minidl/kernels/", ("minidl/nn/", "minidl/optim/", "minidl/training/", "minidl/check/"), ()),
     ("minidl/check/", ("minidl/kernels/",), ()),
-    ("tasks/", ("minidl/study/", "benchmarks/", "tests/"), ("minidl/study/page/", "minidl/study/terminal.py")),
+    (
+        "tasks/", ("minidl/study/", "benchmarks/", "tests/"),
+        ("minidl/study/page/", "minidl/study/terminal.py", "minidl/study/build/beside.py"),  # the last: a user's engine
+    ),
     ("benchmarks/", ("tests/",), ()),
 ]
 
