@@ -16,6 +16,7 @@ from ..page import capital
 from ..terminal import Parser, UsageError, suggestion
 from . import sheet
 from .grading import command as grading
+from .handout import command as handout
 from .marking import CASES, Marking
 from .question import Question
 from .questions import QUESTIONS
@@ -55,6 +56,7 @@ def parser() -> Parser:
     several = command("report", report_folder, "check all files of a folder")
     several.add_argument("folder", metavar="DIR")
     grading.add_options(command("grade", grading.run, "give marks to a class, or to one student"))
+    handout.add_options(command("pack", handout.run, "write questions for Gradescope, otter-grader or nbgrader"))
     for made in (show, one):
         made.add_argument("--reveal", action="store_true", help="print the solution, too")
     for made in (one, several):

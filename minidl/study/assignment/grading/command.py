@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -35,12 +36,12 @@ def add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("folder", metavar="FOLDER")
     add("--class", dest="many", action="store_true", help="FOLDER holds a class")
-    add("--ask", nargs="+", metavar="ID[=POINTS]", default=list(QUESTIONS), help="the questions (all, 1 point each)")
-    add("--seed", metavar="SECRET", default="", help="what cases are drawn from, or @FILE (a new one)")
+    add_asked(parser)
     add("--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="students at a time (as many as cores)")
     add("--csv", metavar="FILE", help="write a row for each student")
     add("--json", metavar="FILE", help="write everything")
     add("--html", metavar="FILE", help="write a page")
+    add("--gradescope", metavar="FILE", help="write a student's results as Gradescope reads them")
     add("--due", type=datetime.fromisoformat, metavar="DATE", help='"2026-11-20 23:59": later files are late')
     add("--late", type=float, default=100.0, metavar="PERCENT", help="of the points is left to who is late (100)")
     add("--cases", type=int, default=CASES, help=f"how many cases to try ({CASES})")
@@ -51,6 +52,13 @@ def add_options(parser: Parser) -> None:
     add("--user", default="", help="the account to run answers as (needs root)")
 
 
+def add_asked(parser: Parser) -> None:
+    """The options that say what is asked."""
+    add = parser.add_argument
+    add("--ask", nargs="+", metavar="ID[=POINTS]", default=list(QUESTIONS), help="the questions (all, 1 point each)")
+    add("--seed", metavar="SECRET", default="", help="what cases are drawn from, or @FILE (a new one)")
+
+
 def run(options: Namespace) -> int:
     """Mark, write the files that are asked for, and print."""
     folder = Path(options.folder)
@@ -59,6 +67,8 @@ def run(options: Namespace) -> int:
     for name, least in (("cases", 1), ("seconds", 0.1), ("memory", 128), ("jobs", 1), ("late", 0)):
         if not getattr(options, name) >= least:
             raise UsageError(f"--{name} {getattr(options, name):g} must be at least {least:g}")
+    if options.many and options.gradescope:
+        raise UsageError("--gradescope is for one student's folder, without --class")
     secret = seed(options.seed)
     terms = Terms(asked(options.ask), secret, options.cases, options.seconds, options.memory, options.late / 100)
     with tempfile.TemporaryDirectory(prefix="minidl-marks-", ignore_cleanup_errors=True) as name:
@@ -76,6 +86,8 @@ def run(options: Namespace) -> int:
         write(options.csv, "\ufeff" + report.csv())  # the mark that makes Excel read UTF-8
     if options.html:
         report.html(options.html)
+    if options.gradescope:
+        write(options.gradescope, json.dumps(report.gradescope(), indent=2) + "\n")
     print(report.text())
     return 0 if report.complete else 4
 

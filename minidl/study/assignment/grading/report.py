@@ -94,6 +94,18 @@ class Report(Shown):
             ],
         }  # fmt: skip
 
+    def gradescope(self) -> dict[str, Any]:
+        """The results of the first student, as results.json of Gradescope's autograders."""
+        one = self.graded[0]
+        tests = [
+            {
+                "name": mark.question, "score": mark.points, "max_score": mark.of, "output": mark.words,
+                "output_format": "text", "status": "passed" if mark.verdict == "passed" else "failed",
+            }
+            for mark in one.marks
+        ]  # fmt: skip
+        return {"output": "\n".join(one.submission.notes), "output_format": "text", "tests": tests}
+
     # --- the page
 
     def page(self) -> Page:

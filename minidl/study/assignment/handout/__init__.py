@@ -1,0 +1,1 @@
+"""Assignments for programs that others grade with: Gradescope, otter-grader, nbgrader."""
