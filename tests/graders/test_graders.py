@@ -19,8 +19,9 @@ from minidl.study.assignment.questions import QUESTIONS
 
 ASK = ("--ask", "dice-output=3", "gridding=1", "--seed", "a secret")
 RIGHT = {name: QUESTIONS[name].reveal() for name in ("dice-output", "gridding")}
-WRONG = RIGHT | {"dice-output": RIGHT["dice-output"].replace("return gradient", "np.log(-1.0)\n    return -gradient")}
-NOISY = RIGHT | {"gridding": RIGHT["gridding"].replace("offsets = {0}", "offsets = {0}\n    np.log(-1.0), print('here')")}
+NOISE = "\n    print('here', np.log(-1.0))"  # a warning, too
+WRONG = RIGHT | {"dice-output": RIGHT["dice-output"].replace("gradient = 2", "gradient = -2")}
+NOISY = RIGHT | {"gridding": RIGHT["gridding"].replace("offsets = {0}", "offsets = {0}" + NOISE)}
 STUDENTS = {"right": (RIGHT, 4), "wrong": (WRONG, 1), "noisy": (NOISY, 4), "empty": ({}, 0)}
 
 
@@ -79,7 +80,8 @@ def test_nbgrader(tmp_path):
     run("nbgrader", "autograde", "backprop", cwd=tmp_path)
     run("nbgrader", "export", cwd=tmp_path)
     rows = csv.DictReader((tmp_path / "grades.csv").read_text().splitlines())
-    assert {row["student_id"]: float(row["score"]) for row in rows} == {n: points for n, (_, points) in STUDENTS.items()}
+    scores = {row["student_id"]: float(row["score"]) for row in rows}
+    assert scores == {name: points for name, (_, points) in STUDENTS.items()}
 
 
 @needs("nbgrader")  # as the others: where packages may be installed
