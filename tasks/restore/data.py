@@ -9,7 +9,7 @@ import numpy as np
 from minidl import Tensor
 
 from ..denoise.data import CleanPatches
-from .holes import HOLES, SHARES, biharmonic, surroundings
+from .holes import HOLES, SHARES, biharmonic, remote, surroundings
 from .model import bicubic
 
 WEIGHTS, PATCHES, TEST_HOLES, JUDGE = range(5, 9)  # keep the draws for each purpose apart
@@ -43,8 +43,8 @@ def with_holes(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def holed(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """An image (H, W) as a Completer takes it, (3, H, W): its missing pixels guessed twice, and where they are."""
-    return np.stack([biharmonic(image, missing), surroundings(image, missing), missing.astype(np.float32)])
+    """An image (H, W) as a Completer takes it, (3, H, W): its missing pixels guessed twice, and how far they are."""
+    return np.stack([biharmonic(image, missing), surroundings(image, missing), remote(missing)])
 
 
 def smaller(scale: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:

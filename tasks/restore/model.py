@@ -7,7 +7,7 @@ from typing import Any
 from minidl import Tensor, nn
 from minidl import functional as F
 
-from ..segment.unet import UNet
+from ..segment.unet import extended
 
 UPSAMPLING = {
     "shuffle": "sub-pixel shuffle", "transposed": "transposed convolution", "resize": "nearest neighbours, convolution",
@@ -16,21 +16,29 @@ SCALES = (2, 3, 4)
 
 
 class Completer(nn.Module):
-    """(N, 3, H, W), the picture with two guesses where it is missing, and where it is (1), to (N, 1, H, W).
+    """(N, 3, H, W), the picture with two guesses where it is missing, and how far from what is known, to (N, 1, H, W).
 
-    A U-Net says what to add to the first guess; known pixels stay as they are. It has no batch norm, since what is to
-    be added is small where little is missing, and statistics of the batch would make it as large as elsewhere.
+    The first guess plus what a network says times the third channel, which is 0 where a pixel is known. It works at
+    half the size, on squares of four pixels as channels: a 3x3 convolution, residual blocks without batch norm, a 3x3
+    convolution.
+    Source: for the half size, Zhang et al., "FFDNet", 2018, section III-A; for the blocks see Enlarger.
     """
 
-    padded = True
+    padded, period = True, 2
 
-    def __init__(self, base: int = 16, depth: int = 3, *, rng: Any = None):
-        self.net = UNet(3, 1, base=base, depth=depth, padded=True, batch_norm=False, up="nearest", rng=rng)
-        self.period, self.radius = self.net.period, self.net.radius
-        start_at_zero(self.net.head)
+    def __init__(self, width: int = 32, blocks: int = 6, *, rng: Any = None):
+        rng = nn.init.generator(rng)
+        self.first = nn.Conv2d(3 * 4, width, 3, padding=1, rng=rng)
+        self.blocks = nn.Sequential(*[ResidualBlock(width, rng) for _ in range(blocks)])
+        self.last = nn.Conv2d(width, 4, 3, padding=1, rng=rng)
+        start_at_zero(self.last)
+        self.radius = 2 * (2 * blocks + 2) + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :1] + x[:, 2:] * self.net(x - 0.5)
+        height, width = x.shape[2:]
+        y = F.pixel_unshuffle(extended(x - 0.5, 2), 2)  # (N, 3, H, W) -> (N, 12, H/2, W/2)
+        y = F.pixel_shuffle(self.last(self.blocks(F.relu(self.first(y)))), 2)
+        return x[:, :1] + x[:, 2:] * y[:, :, :height, :width]
 
 
 class Enlarger(nn.Module):

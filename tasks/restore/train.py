@@ -22,7 +22,8 @@ from .data import WEIGHTS, Patches, smaller, with_holes
 from .model import SCALES, UPSAMPLING, Completer, Enlarger
 
 JOBS = {"complete": "fill holes", "superresolve": "enlarge"}
-OF_JOB = {"scale": "superresolve", "upsampling": "superresolve", "blocks": "superresolve", "depth": "complete"}
+OF_JOB = {"scale": "superresolve", "upsampling": "superresolve"}
+LOSSES = {"squared": F.mse_loss, "absolute": F.l1_loss}
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,25 @@ class Settings(OwnPictures):
     job: Annotated[str, Among(JOBS)] = "complete"  # fill holes, or enlarge
     scale: Annotated[int, AtLeast(2)] = 2  # how many times larger: 2, 3 or 4
     # network
-    width: int = 16  # feature maps: of the U-Net's first level, or of each layer
-    depth: int = 3  # times that the U-Net halves the picture
-    blocks: int = 4  # residual blocks of the network that enlarges
+    width: int = 32  # feature maps of each layer
+    blocks: int = 6  # residual blocks
     upsampling: Annotated[str, Among(UPSAMPLING)] = "shuffle"  # how it comes to the larger size
     # training
     data: str | None = None  # train on the images in this folder, not on the bundled photographs
     steps: int = 400  # of Adam
-    batch: int = 4  # patches per step
+    batch: int = 8  # patches per step
     patch: int = 64  # side of a patch of the photograph
+    loss: Annotated[str, Among(LOSSES)] = "squared"  # errors whose mean is made small
     lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
     seed: int = 0  # decides all that is random
     # adversarial term
     adversarial: tuple[float, ...] = ()  # weights: for each, go on from the trained network with this much of the term
     adversarial_steps: int = 400  # for each weight
 
-    own: ClassVar = {"complete": {}, "superresolve": {"width": 32, "steps": 500, "batch": 16, "patch": 48}}
+    own: ClassVar = {
+        "complete": {},
+        "superresolve": {"blocks": 4, "steps": 500, "batch": 16, "patch": 48, "loss": "absolute"},
+    }
 
     @classmethod
     def kind(cls, chosen: Mapping[str, Any]) -> str:
@@ -73,7 +77,7 @@ class Settings(OwnPictures):
         """The network, with its initial weights."""
         rng = data.generator(self.seed, WEIGHTS)
         if self.job == "complete":
-            return Completer(self.width, self.depth, rng=rng)
+            return Completer(self.width, self.blocks, rng=rng)
         return Enlarger(self.scale, self.width, self.blocks, self.upsampling, rng=rng)
 
     def patches(self, photographs: Mapping[str, np.ndarray]) -> Patches:
@@ -82,8 +86,8 @@ class Settings(OwnPictures):
 
     def describe(self) -> str:
         """What a caption says of the network."""
-        kind = "U-Net" if self.job == "complete" else f"{self.blocks} residual blocks, {UPSAMPLING[self.upsampling]}"
-        return f"{kind}, {self.steps} steps"
+        larger = f", {UPSAMPLING[self.upsampling]}" if self.job == "superresolve" else ""
+        return f"{self.blocks} residual blocks{larger}, {self.steps} steps"
 
 
 def load(settings: Settings, checkpoint: str | os.PathLike) -> Completer | Enlarger:
@@ -99,12 +103,13 @@ def train(job: Job, photographs: Mapping[str, np.ndarray]) -> Completer | Enlarg
     model = settings.build().to(device)
     batches = data.Prefetch(settings.patches(photographs))
     job.begin()
-    return job.fit(model, optim.Adam, lambda model, batch: error(model, batch, device), batches, warmup=0.02)
+    return job.fit(
+        model, optim.Adam, lambda model, batch: error(model, batch, device, settings.loss), batches, warmup=0.02
+    )
 
 
-def error(model: nn.Module, batch: tuple[np.ndarray, np.ndarray], device: str) -> dict[str, Tensor]:
-    """The loss is the mean of abs(restored - clean): of the squares most would come from large holes, which no network
-    can fill as they were. Source: Lim et al., "Enhanced deep residual networks", CVPRW 2017, section 3.3."""
+def error(model: nn.Module, batch: tuple[np.ndarray, np.ndarray], device: str, loss: str) -> dict[str, Tensor]:
+    """The mean of what the loss makes of restored - clean, and that of the squares."""
     damaged, clean = (Tensor(to_device(array, device)) for array in batch)
     restored = model(damaged)
-    return {"loss": F.l1_loss(restored, clean), "squared error": F.mse_loss(restored.detach(), clean)}
+    return {"loss": LOSSES[loss](restored, clean), "squared error": F.mse_loss(restored.detach(), clean)}

@@ -64,6 +64,13 @@ def test_biharmonic_interpolation_goes_on_with_a_slope_and_may_have_nothing_to_d
     np.testing.assert_allclose(holes.biharmonic(np.where(missing, 9, image), missing), image, atol=1e-5)
 
 
+def test_remote_is_zero_where_a_pixel_is_known_and_grows_with_the_distance():
+    missing = np.zeros((9, 9), bool)
+    missing[3:6, 3:6] = True
+    far = holes.remote(missing)
+    assert (far[~missing] == 0).all() and far[3, 3] == np.float32(1 / 3) and far[4, 4] == 0.5
+
+
 # --- networks
 
 
@@ -152,7 +159,7 @@ def weights(path):
 
 
 def test_completing_from_end_to_end(tmp_path, capsys, quick):
-    assert run(tmp_path / "a", *TINY, "--steps", 4, "--depth", 1) == 0
+    assert run(tmp_path / "a", *TINY, "--steps", 4, "--blocks", 1) == 0
     text = capsys.readouterr().out
     for kind in ("scattered", "text", "block"):
         assert f"{kind}:" in text and (tmp_path / "a" / f"{kind}.png").exists()
