@@ -1,6 +1,12 @@
 """Packaging: `pip install -e .` for the engine, `.[tasks]` for what runs on images, `.[gpu]` for CUDA, `.[test]`."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search('__version__ = "(.*)"', (HERE / "minidl/version.py").read_text(encoding="utf-8"))[1]
 
 TASKS = [
     "constriction>=0.4",  # range coder of compressed pictures
@@ -31,13 +37,33 @@ TEST = [
 
 setup(
     name="minidl",
-    version="0.1.0",
+    version=VERSION,
     description="Deep learning from scratch on NumPy and CuPy, every derivative proved",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The minidl authors",
     license="MIT",
+    keywords=["automatic differentiation", "backpropagation", "deep learning", "convolutional networks", "education"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Education",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["minidl", "minidl.*", "tasks", "tasks.*"]),
+    package_dir={"": "."},  # makes an editable install a path, which type checkers can follow, not a finder
     python_requires=">=3.11",
     install_requires=["numpy>=2.0", "scipy>=1.13"],
-    package_data={"minidl.kernels.gpu": ["*.cu", "*.cuh"], "": ["*.css", "*.js"]},
+    package_data={"minidl": ["py.typed"], "minidl.kernels.gpu": ["*.cu", "*.cuh"], "": ["*.css", "*.js", "*.pyi"]},
     entry_points={"console_scripts": ["minidl=minidl.__main__:main"]},
     extras_require={
         "tasks": TASKS,
@@ -46,6 +72,7 @@ setup(
         "onnx": ONNX,
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
+        "types": ["mypy==2.4.1", "pyright[nodejs]==1.1.414"],
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
             "captum==0.9.0",

@@ -158,9 +158,6 @@ def backward(
                 taken(leaf, gradient)
 
 
-Tensor.backward = backward
-
-
 def seed(output: Tensor, g: Any) -> Tensor:
     """The cotangent that a pass starts with: `g`, or 1 for an output of one element."""
     if g is None:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol, overload
 
 from .backward import seed, walk
 from .context import enable_grad, setting
 from .first_primitives import fresh, stack_p
-from .tensor import Tensor, as_tensor
+from .tensor import Operand, Tensor, as_tensor
 
 
+@overload
+def grad(
+    output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Operand | None = None, create_graph: bool = False,
+    retain_graph: bool | None = None, allow_unused: Literal[False] = False,
+) -> list[Tensor]: ...
+@overload
+def grad(
+    output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Operand | None = None, create_graph: bool = False,
+    retain_graph: bool | None = None, allow_unused: bool = False,
+) -> list[Tensor | None]: ...
 def grad(
     output: Tensor,
     inputs: Tensor | Sequence[Tensor],
-    grad_output: Any = None,
+    grad_output: Operand | None = None,
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
@@ -48,7 +58,13 @@ def grad(
     return grads
 
 
-def vjp(f: Callable, *xs: Any) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
+class Pullback(Protocol):
+    """From the cotangent of an output, which may be left out for an output of one entry, to those of the inputs."""
+
+    def __call__(self, v: Operand | None = None) -> tuple[Tensor, ...]: ...
+
+
+def vjp(f: Callable[..., Tensor], *xs: Operand) -> tuple[Tensor, Pullback]:
     """``(y, pullback)`` with ``y = f(*xs)`` and ``pullback(v) = (v^T dy/dx for each x)``, a tuple.
 
     An `x` that `y` does not depend on gets zeros. The pullback may be called many times and differentiated.
@@ -68,7 +84,9 @@ def vjp(f: Callable, *xs: Any) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ..
     return y, pullback
 
 
-def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Tensor, Tensor]:
+def jvp(
+    f: Callable[..., Tensor], xs: Operand | Sequence[Operand], vs: Operand | Sequence[Operand],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``(y, tangent)`` with ``y = f(*xs)`` and ``tangent = sum over x of dy/dx v``.
 
     By two backward passes: the pullback ``u -> J^T u`` is linear, and its own pullback is J.
@@ -90,7 +108,7 @@ def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Tensor, Tensor]:
     return y, push()[0]
 
 
-def hvp(f: Callable, x: Any, v: Any) -> tuple[Tensor, Tensor]:
+def hvp(f: Callable[..., Tensor], x: Operand, v: Operand) -> tuple[Tensor, Tensor]:
     """``(y, H v)`` for a scalar ``y = f(x)``, without forming the Hessian H: the gradient of ``<grad f, v>``."""
     y, _ = vjp(f, x)
     _require_scalar(y, "hvp")
@@ -104,7 +122,7 @@ def hvp(f: Callable, x: Any, v: Any) -> tuple[Tensor, Tensor]:
     return y, vjp(directional, x)[1]()[0]
 
 
-def jacobian(f: Callable, x: Any) -> Tensor:
+def jacobian(f: Callable[..., Tensor], x: Operand) -> Tensor:
     """``J[i..., j...] = d f(x)[i...] / d x[j...]``, of shape ``y.shape + x.shape``: one pullback per output."""
     y, pullback = vjp(f, x)
     rows = []
@@ -117,7 +135,7 @@ def jacobian(f: Callable, x: Any) -> Tensor:
     return stack_p(*rows, axis=0).reshape(y.shape + as_tensor(x).shape)
 
 
-def hessian(f: Callable, x: Any) -> Tensor:
+def hessian(f: Callable[..., Tensor], x: Operand) -> Tensor:
     """``H[i..., j...] = d^2 f(x) / d x[i...] d x[j...]`` of a scalar function: the Jacobian of its gradient."""
     _require_scalar(vjp(f, x)[0], "hessian")
     return jacobian(lambda z: vjp(f, z)[1]()[0], x)

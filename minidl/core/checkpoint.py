@@ -18,7 +18,9 @@ from .tensor import Node, Tensor, clock
 States = dict[np.random.Generator, dict]  # of generators, each before it was first drawn from
 
 
-def checkpoint(f: Callable, *xs: Any, generators: Iterable[np.random.Generator] = (), **options: Any) -> Tensor:
+def checkpoint(
+    f: Callable[..., Tensor], *xs: Any, generators: Iterable[np.random.Generator] = (), **options: Any
+) -> Tensor:
     """``f(*xs, **options)``, one Tensor, of which only the inputs are saved: the backward pass runs f again.
 
     A chain of n layers in segments of k has about n/k + k layers' values in memory at a time instead of n, for one more

@@ -10,11 +10,11 @@ from .array_function import ArrayFunction, namespace
 from .backward import walk
 from .context import current, enable_grad
 from .first_primitives import fresh
-from .primitive import Primitive, refuse_updated, same_form
+from .primitive import P, Primitive, refuse_updated, same_form
 from .tensor import Tensor
 
 
-class Fused(Primitive):
+class Fused(Primitive[P]):
     """A composition of primitives that runs as one array function forward and one backward. Made by `@fused`.
 
     The composition is the *definition*: what a student reads, what runs inside `definitions()`, and what
@@ -31,7 +31,7 @@ class Fused(Primitive):
         self.__signature__ = inspect.Signature(signature)
         return tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY), False
 
-    def __call__(self, *inputs: Any, **parameters: Any) -> Tensor:
+    def __call__(self, *inputs: P.args, **parameters: P.kwargs) -> Tensor:
         if current().definitions:
             return self.definition(*inputs, **parameters)
         return super().__call__(*inputs, **parameters)
@@ -82,6 +82,6 @@ class Fused(Primitive):
         return [(x, found[z.node] if z.node in found else z.zeros_like()) for x, z in wanted]
 
 
-def fused(**options: Any) -> Callable[[Callable], Fused]:
+def fused(**options: Any) -> Callable[[Callable[P, Tensor]], Fused[P]]:
     """Decorator: make a composition of primitives ``f(*tensors, *, **parameters)`` a fused primitive."""
     return lambda definition: Fused(definition, **options)

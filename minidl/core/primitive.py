@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 import numpy as np
 
@@ -36,10 +36,11 @@ registry: dict[str, Primitive] = {}  # every primitive there is, by name
 
 NUMBERS = {int, float, complex, bool, type(None)}  # stay as they are: NumPy treats them as weak
 _DOUBLE = np.dtype(float)
+P = ParamSpec("P")
 
 
-class Primitive(ArrayFunction):
-    """An array function and its derivative rules. Made by `@primitive`."""
+class Primitive(ArrayFunction, Generic[P]):
+    """An array function and its derivative rules. Made by `@primitive`; called as the array function, without xp."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Primitive(ArrayFunction):
 
     # --- forward
 
-    def __call__(self, *inputs: Any, **parameters: Any) -> Tensor:
+    def __call__(self, *inputs: P.args, **parameters: P.kwargs) -> Tensor:
         """Run the array function; remember where the result came from if a gradient may be asked for."""
         arrays, tracked = [], None
         for x in inputs:
@@ -205,6 +206,10 @@ def same_form(a: Any, b: Any) -> bool:
     return a.shape == b.shape and (a.dtype is b.dtype or a.dtype == b.dtype) and type(a) is type(b)
 
 
+@overload
+def primitive(function: Callable[Concatenate[Any, P], Any], /) -> Primitive[P]: ...
+@overload
+def primitive(**options: Any) -> Callable[[Callable[Concatenate[Any, P], Any]], Primitive[P]]: ...
 def primitive(function: Callable | None = None, **options: Any) -> Any:
     """Decorator: make an array function ``f(xp, *arrays, *, **parameters)`` a primitive.
 
@@ -221,7 +226,7 @@ def primitive(function: Callable | None = None, **options: Any) -> Any:
 
 
 @contextmanager
-def override(primitive: Any, **rules: Callable) -> Iterator[None]:
+def override(primitive: Any, **rules: Callable[..., Tensor]) -> Iterator[None]:
     """Inside the block, backward passes use other rules: ``with override(F.relu, x=guided): ...``.
 
     `primitive` is the public function; each keyword names an argument, each rule is called as

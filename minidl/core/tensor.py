@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,15 @@ from ..device import device_of, to_device
 from .advice import TENSOR, missing
 from .array_function import ArrayFunction
 from .context import current
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .methods import Methods  # what ops/methods.py gives a tensor
+
+    Operand: TypeAlias = "Tensor | ArrayLike"  # of an operation: a tensor, or a constant
+else:
+    Methods, Operand = object, Any
 
 _ONE_ENTRY = np.zeros(2, np.complex256 if hasattr(np, "complex256") else np.complex128)  # of any dtype
 
@@ -66,7 +76,7 @@ class Leaf(Node):
         self.changes = [*self.changes[-1000:], self.order]  # who keeps a graph for longer than that?
 
 
-class Tensor:
+class Tensor(Methods):
     """An immutable array that remembers which operation made it.
 
     ``Tensor(array)`` wraps a NumPy or CuPy array without copying it; `md.tensor` copies. There are no
@@ -77,6 +87,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "frozen", "node")  # frozen: the Leaf of one that requires no gradient now
+    data: np.ndarray  # CuPy's, on a GPU
     updated = 0  # when the value was last changed: never, except for a Parameter
 
     def __init__(self, data: Any, requires_grad: bool = False):
@@ -174,8 +185,8 @@ class Tensor:
         _about_to_read("numpy()")
         return to_device(self.data, "cpu")
 
-    def item(self) -> Any:
-        """The value of a tensor of one element, as a Python number."""
+    def item(self) -> float:
+        """The value of a tensor of one element, as a Python number: an int, a bool or a complex one of such a dtype."""
         if self.size != 1:
             raise ValueError(f"item() needs a tensor of one element, this one has shape {self.shape}")
         _about_to_read("item()")
@@ -213,7 +224,7 @@ class Tensor:
             raise TypeError("a tensor without axes has no len()")
         return self.shape[0]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -230,8 +241,10 @@ class Tensor:
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("tensors are immutable; build a new one with F.where, F.concat or F.stack")
 
-    def __getattr__(self, name: str) -> Any:
-        raise missing("a tensor", name, TENSOR)
+    if not TYPE_CHECKING:  # for a type checker there is no other name
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("a tensor", name, TENSOR)
 
     def __repr__(self) -> str:
         prefix = type(self).__name__.lower() + "("
@@ -335,7 +348,9 @@ def copied(xp: Any, x: Any, *, dtype: np.dtype) -> Any:
     return x.astype(dtype, copy=True)
 
 
-def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None) -> Tensor:
+def tensor(
+    data: Operand | Sequence[Tensor], requires_grad: bool = False, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """A tensor with a copy of `data` (anything `numpy.asarray` takes, or a Tensor).
 
     The dtype is what NumPy would make of it (Python floats: float64) unless `dtype` says otherwise.

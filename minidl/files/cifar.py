@@ -10,7 +10,7 @@ from .idx import find_files
 from .weights import load_weights
 
 
-def cifar10(folder: str | os.PathLike, *, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def cifar10(folder: str | os.PathLike[str], *, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """CIFAR-10 from its python batches: images uint8 (N, 3, 32, 32) and labels int64 (N,).
 
     The batches are pickles; they are read without running them. Source: https://www.cs.toronto.edu/~kriz/cifar.html.

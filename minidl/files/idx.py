@@ -18,7 +18,7 @@ from .reading import Budget
 DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # the third byte of an idx file
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in an idx file, gzipped or not: 0, 0, dtype, rank, each length in 4 bytes, the entries, big-endian.
 
     Source: http://yann.lecun.com/exdb/mnist. Raises ValueError in one line for anything else.
@@ -46,7 +46,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     return np.frombuffer(entries, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def mnist(folder: str | os.PathLike, *, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def mnist(folder: str | os.PathLike[str], *, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """MNIST (or Fashion-MNIST) from its idx files: images uint8 (N, 1, 28, 28) and labels int64 (N,).
 
     The files may lie in folders of their own names, as Kaggle unpacks them. Raises FileNotFoundError if there are none,
@@ -60,7 +60,7 @@ def mnist(folder: str | os.PathLike, *, train: bool = True) -> tuple[np.ndarray,
     return images[:, None], labels.astype(np.int64)
 
 
-def find_files(folder: str | os.PathLike, patterns: Sequence[str], name: str) -> list[Path]:
+def find_files(folder: str | os.PathLike[str], patterns: Sequence[str], name: str) -> list[Path]:
     """The files of a data set: the first for each pattern, all from one place in the folder or below it.
 
     A file in a folder of its own name counts as lying beside it. Of several places one in a folder `name` is meant.

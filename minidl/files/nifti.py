@@ -20,7 +20,7 @@ FORMS = {  # bytes of the header: where and how dim, datatype, vox_offset and th
 }
 
 
-def read_nifti(path: str | os.PathLike) -> np.ndarray:
+def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     """The voxels of a .nii or .nii.gz, (D, H, W): the axes as the file has them, its slowest one first.
 
     Integers as they are stored; float32 where the header scales them, ``slope * stored + inter``. Axes of length 1 at

@@ -28,13 +28,13 @@ NOT_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}  # folders in which systems ke
 # --- files
 
 
-def visible(path: Path, root: str | os.PathLike) -> bool:
+def visible(path: Path, root: str | os.PathLike[str]) -> bool:
     """Whether a path below `root` is data: not hidden by a dot, and no copy that a system keeps (.ipynb_checkpoints,
     ._name and __MACOSX of a Mac, thumbnails)."""
     return not any(part.startswith(".") or part in NOT_DATA for part in path.relative_to(root).parts)
 
 
-def image_files(folder: str | os.PathLike) -> list[Path]:
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     """The images in a folder and in the folders below it that are `visible`, in the order of their paths."""
     files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and visible(path, folder))
     if not (found := sorted(path for path in files if path.is_file())):
@@ -42,14 +42,14 @@ def image_files(folder: str | os.PathLike) -> list[Path]:
     return found
 
 
-def image_folder(folder: str | os.PathLike, *, gray: bool = False) -> list[np.ndarray]:
+def image_folder(folder: str | os.PathLike[str], *, gray: bool = False) -> list[np.ndarray]:
     """Every image in a folder and below, each of its own size, all of one range: see `read_image`, `bit_depth`."""
     files = image_files(folder)
     bits = bit_depth(files)
     return [read_image(path, gray=gray, bits=bits) for path in files]
 
 
-def class_folders(root: str | os.PathLike) -> tuple[list[Path], np.ndarray, list[str]]:
+def class_folders(root: str | os.PathLike[str]) -> tuple[list[Path], np.ndarray, list[str]]:
     """A folder per class: (image files, the class index of each, class names in alphabetical order)."""
     if not Path(root).is_dir():
         raise FileNotFoundError(f"{root}: no such folder; one is needed that holds a folder per class")
@@ -65,7 +65,7 @@ def class_folders(root: str | os.PathLike) -> tuple[list[Path], np.ndarray, list
 
 
 def read_image(
-    path: str | os.PathLike, *, gray: bool = False, bits: int | None = None, upright: bool = True
+    path: str | os.PathLike[str], *, gray: bool = False, bits: int | None = None, upright: bool = True
 ) -> np.ndarray:
     """One image as float32 in [0, 1], of shape (3, H, W), or (1, H, W) if `gray` (ITU-R 601 luma). Needs Pillow.
 
@@ -77,7 +77,7 @@ def read_image(
 
 
 def shares(
-    values: np.ndarray, path: str | os.PathLike, *, gray: bool = False, bits: int | None = None
+    values: np.ndarray, path: str | os.PathLike[str], *, gray: bool = False, bits: int | None = None
 ) -> np.ndarray:
     """Pixels (H, W, 1) or (H, W, 3) as `read_image` gives them: float32 (C, H, W), from black at 0 to white at 1."""
     white = white_of(values, bits, path)
@@ -88,13 +88,13 @@ def shares(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
 
 
-def bit_depth(files: Iterable[str | os.PathLike | np.ndarray]) -> int:
+def bit_depth(files: Iterable[str | os.PathLike[str] | np.ndarray]) -> int:
     """The bits that the brightest pixel of all needs, at least 8, in files, or arrays, of more than bytes.
 
     0 if there are none, or all are of floats that do not count. Files that cannot be read are passed over: reading them
     says why. Raises ValueError if integers of more than bytes and floats are mixed, which have no common range.
     """
-    kinds: dict[str, str | os.PathLike] = {}
+    kinds: dict[str, str | os.PathLike[str]] = {}
     brightest = 0.0
     for path in files:
         try:
@@ -115,7 +115,7 @@ def _bits(brightest: float) -> int:
     return max(8, int(np.ceil(brightest)).bit_length())
 
 
-def white_of(values: np.ndarray, bits: int | None, path: str | os.PathLike) -> float:
+def white_of(values: np.ndarray, bits: int | None, path: str | os.PathLike[str]) -> float:
     """Which number is 1 in a picture (H, W, C). Raises ValueError for pixels that then are not in [0, 1]."""
     if values.dtype == np.uint8 or not values.size:
         return 255

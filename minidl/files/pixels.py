@@ -40,7 +40,7 @@ class Pixels(NamedTuple):
 
 
 @contextmanager
-def opened(path: str | os.PathLike) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """The file as Pillow opens it. Raises ValueError in one line for whatever its decoders raise in the block."""
     from PIL import Image
 
@@ -54,7 +54,7 @@ def opened(path: str | os.PathLike) -> Iterator[Any]:
         raise ValueError(f"{path}: not a readable image ({what})") from None
 
 
-def image_size(path: str | os.PathLike, *, upright: bool = True) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[int, int]:
     """Height and width of what `read_image` gives, as a rule from the head of the file."""
     if _deep_tiff(path) is not None:
         return read_pixels(path, upright=upright).values.shape[:2]
@@ -73,7 +73,7 @@ def orientation(file: Any) -> int:
     return found if found in TURNS else 1
 
 
-def read_pixels(path: str | os.PathLike, *, upright: bool = True) -> Pixels:
+def read_pixels(path: str | os.PathLike[str], *, upright: bool = True) -> Pixels:
     """The first frame of a picture, turned as its EXIF orientation says unless not `upright`. Raises ValueError."""
     if (deep := _deep_tiff(path)) is not None:
         pixels, before = deep
@@ -109,7 +109,7 @@ def _apart(values: np.ndarray) -> Pixels:
     return Pixels(values, None) if values.shape[2] % 2 else Pixels(values[..., :-1], values[..., -1])
 
 
-def _lower_bytes(path: str | os.PathLike, file: Any) -> np.ndarray | None:
+def _lower_bytes(path: str | os.PathLike[str], file: Any) -> np.ndarray | None:
     """Of colours of 16 bits, of which Pillow keeps the upper 8: the lower ones, decoded apart; None of other files."""
     if len(file.tile) != 1 or not (args := file.tile[0][3]):
         return None
@@ -127,7 +127,7 @@ def _with(tile: Any, args: Any) -> Any:
     return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)  # a plain tuple in Pillow 10
 
 
-def _deep_tiff(path: str | os.PathLike) -> tuple[Pixels, int] | None:
+def _deep_tiff(path: str | os.PathLike[str]) -> tuple[Pixels, int] | None:
     """A plain TIFF of more than bytes as it is stored, and its orientation, by tifffile; None of other files.
 
     Pillow does not know float16, float64 and colours in floats, cuts colours to 8 bits, and reads compressed ones of
@@ -151,7 +151,7 @@ def _deep_tiff(path: str | os.PathLike) -> tuple[Pixels, int] | None:
     return _apart(values), turn if turn in TURNS else 1
 
 
-def deep_pixels(path: str | os.PathLike) -> np.ndarray | None:
+def deep_pixels(path: str | os.PathLike[str]) -> np.ndarray | None:
     """The pixels (H, W, C) of a file of more than bytes; None of others, whose pixels are not looked at."""
     if Path(path).suffix.lower() in (".jpg", ".jpeg"):
         return None

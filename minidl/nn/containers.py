@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from ..core.tensor import Tensor
 from .module import Module, tree
 
 
@@ -59,7 +60,7 @@ class Sequential(Indexed):
     def _slice(self, named: list[tuple[str, Module]]) -> Sequential:
         return Sequential(dict(named))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         for module in self:
             x = module(x)
         return x

@@ -8,27 +8,25 @@ from typing import Any
 from .. import functional as F
 from ..core.tensor import Parameter, Tensor
 from ..kernels.cpu.layout import laid_out
-from ..ops.window import Window, errors_of, padding_pairs, per_axis
+from ..ops.window import Padding, Sizes, Window, errors_of, padding_pairs, per_axis
 from . import init
-from .module import Module, in_ranks
+from .module import Ranked
 
-Sizes = int | Sequence[int]
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
-def _padding(padding: Any, rank: int) -> tuple:
+def _padding(padding: Padding, rank: int) -> tuple:
     """One int per axis, or the pairs as they were given: what torch shows."""
     pairs = padding_pairs(padding, rank)
     return tuple(low for low, _ in pairs) if all(low == high for low, high in pairs) else pairs
 
 
-class Windowed(Module):
+class Windowed(Ranked):
     """What Conv and ConvTranspose share: the arguments, the parameters, the text."""
 
-    rank: int
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Any,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Padding,
         output_padding: Sizes, dilation: Sizes, groups: int, bias: bool, padding_mode: str, transposed: bool, rng: Any,
     ):  # fmt: skip
         if in_channels % groups or out_channels % groups:
@@ -76,7 +74,7 @@ class Conv(Windowed):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Any = 0,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Padding = 0,
         dilation: Sizes = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", *, rng: Any = None,
     ):  # fmt: skip
         padding = 0 if padding == "valid" else padding
@@ -97,7 +95,9 @@ class Conv(Windowed):
         )
 
 
-Conv1d, Conv2d, Conv3d = in_ranks(Conv)
+class Conv1d(Conv, rank=1): ...
+class Conv2d(Conv, rank=2): ...
+class Conv3d(Conv, rank=3): ...
 
 
 class ConvTranspose(Windowed):
@@ -109,7 +109,7 @@ class ConvTranspose(Windowed):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Any = 0,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Padding = 0,
         output_padding: Sizes = 0, groups: int = 1, bias: bool = True, dilation: Sizes = 1, padding_mode: str = "zeros",
         *, rng: Any = None,
     ):  # fmt: skip
@@ -144,4 +144,6 @@ class ConvTranspose(Windowed):
         return tuple(n - low for n, low in zip(wanted, least))
 
 
-ConvTranspose1d, ConvTranspose2d, ConvTranspose3d = in_ranks(ConvTranspose)
+class ConvTranspose1d(ConvTranspose, rank=1): ...
+class ConvTranspose2d(ConvTranspose, rank=2): ...
+class ConvTranspose3d(ConvTranspose, rank=3): ...

@@ -15,6 +15,24 @@ from ..core.context import current, setting
 
 _default = np.random.default_rng(0)  # what layers draw from when they are given no rng=
 
+__all__ = [
+    "constant",
+    "dirac",
+    "fans",
+    "gain",
+    "generator",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "manual_seed",
+    "normal",
+    "ones",
+    "orthogonal",
+    "uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
 
 def manual_seed(seed: int) -> np.random.Generator:
     """Restart the default generator, from which layers made without ``rng=`` draw; returns it."""

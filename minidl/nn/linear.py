@@ -38,7 +38,7 @@ class Identity(Module):
     def __init__(self, *arguments: Any, **options: Any):
         pass
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import functional as F
-from ..core.tensor import Tensor
+from ..core.tensor import Operand, Tensor
 from .module import Module
 
 
@@ -28,7 +28,7 @@ class CrossEntropyLoss(Loss):
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
         self.register_buffer("weight", weight)
 
-    def forward(self, logits: Tensor, target: Any) -> Tensor:
+    def forward(self, logits: Tensor, target: Operand) -> Tensor:
         return F.cross_entropy(
             logits, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
             label_smoothing=self.label_smoothing,
@@ -43,7 +43,7 @@ class NLLLoss(Loss):
         self.ignore_index = ignore_index
         self.register_buffer("weight", weight)
 
-    def forward(self, log_p: Tensor, target: Any) -> Tensor:
+    def forward(self, log_p: Tensor, target: Operand) -> Tensor:
         return F.nll_loss(log_p, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
@@ -54,7 +54,7 @@ class BCELoss(Loss):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
 
-    def forward(self, p: Tensor, target: Any) -> Tensor:
+    def forward(self, p: Tensor, target: Operand) -> Tensor:
         return F.binary_cross_entropy(p, target, weight=self.weight, reduction=self.reduction)
 
 
@@ -66,7 +66,7 @@ class BCEWithLogitsLoss(Loss):
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
-    def forward(self, logits: Tensor, target: Any) -> Tensor:
+    def forward(self, logits: Tensor, target: Operand) -> Tensor:
         return F.binary_cross_entropy_with_logits(
             logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction=self.reduction
         )
@@ -75,14 +75,14 @@ class BCEWithLogitsLoss(Loss):
 class MSELoss(Loss):
     """The squared difference: see F.mse_loss."""
 
-    def forward(self, x: Tensor, target: Any) -> Tensor:
+    def forward(self, x: Tensor, target: Operand) -> Tensor:
         return F.mse_loss(x, target, reduction=self.reduction)
 
 
 class L1Loss(Loss):
     """The absolute difference: see F.l1_loss."""
 
-    def forward(self, x: Tensor, target: Any) -> Tensor:
+    def forward(self, x: Tensor, target: Operand) -> Tensor:
         return F.l1_loss(x, target, reduction=self.reduction)
 
 
@@ -93,7 +93,7 @@ class SmoothL1Loss(Loss):
         super().__init__(reduction)
         self.beta = beta
 
-    def forward(self, x: Tensor, target: Any) -> Tensor:
+    def forward(self, x: Tensor, target: Operand) -> Tensor:
         return F.smooth_l1_loss(x, target, beta=self.beta, reduction=self.reduction)
 
 
@@ -104,7 +104,7 @@ class HuberLoss(Loss):
         super().__init__(reduction)
         self.delta = delta
 
-    def forward(self, x: Tensor, target: Any) -> Tensor:
+    def forward(self, x: Tensor, target: Operand) -> Tensor:
         return F.huber_loss(x, target, delta=self.delta, reduction=self.reduction)
 
 
@@ -117,7 +117,7 @@ class KLDivLoss(Loss):
         super().__init__(reduction)
         self.log_target = log_target
 
-    def forward(self, log_p: Tensor, target: Any) -> Tensor:
+    def forward(self, log_p: Tensor, target: Operand) -> Tensor:
         return F.kl_div(log_p, target, reduction=self.reduction, log_target=self.log_target)
 
 
@@ -144,7 +144,7 @@ class CosineEmbeddingLoss(Loss):
         super().__init__(reduction)
         self.margin = margin
 
-    def forward(self, x1: Tensor, x2: Tensor, target: Any) -> Tensor:
+    def forward(self, x1: Tensor, x2: Tensor, target: Operand) -> Tensor:
         return F.cosine_embedding_loss(x1, x2, target, margin=self.margin, reduction=self.reduction)
 
 

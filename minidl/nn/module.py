@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -19,11 +19,18 @@ from ..core.tensor import Parameter, as_array
 from ..device import as_dtype, device_of, namespace, to_device
 from .loading import misfit, plain_array
 
-L = TypeVar("L")
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class HasForward(Protocol[P, R]):
+    """What a type checker knows of a call of a module: it takes and gives what its forward does."""
+
+    def forward(self, *inputs: P.args, **options: P.kwargs) -> R: ...
 
 
 @contextmanager
-def watch(hook: Callable[[Module, tuple, Any], None]) -> Iterator[None]:
+def watch(hook: Callable[[Module, tuple[Any, ...], Any], None]) -> Iterator[None]:
     """Inside the block, ``hook(module, inputs, output)`` is called after every forward of every module.
 
     It is called for inner modules before the ones that called them. Applies to the current thread.
@@ -66,7 +73,7 @@ class Module:
     optional_state: tuple[str, ...] = ()  # names that a loaded state may lack: older files do
     alive: ClassVar[weakref.WeakSet[Module]] = weakref.WeakSet()  # every module there is
 
-    def __new__(cls, *arguments: Any, **options: Any) -> Module:
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
         module = super().__new__(cls)
         Module.alive.add(module)
         return module
@@ -75,7 +82,7 @@ class Module:
         """The function itself; call the module, not this."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
+    def __call__(self: HasForward[P, R], *inputs: P.args, **options: P.kwargs) -> R:
         now = current()
         if now.trace is not None:
             now.trace.enter(self)
@@ -235,25 +242,25 @@ class Module:
 
     # --- changing every module at once; each returns the module itself
 
-    def apply(self, change: Callable[[Module], Any]) -> Module:
+    def apply(self, change: Callable[[Module], Any]) -> Self:
         """Call ``change(module)`` for every module of the tree, children before parents."""
         for child in self.children():
             child.apply(change)
         change(self)
         return self
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch normalisation uses the batch), or not."""
         for module in self.modules():
             module.training = bool(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Behave as in inference: the same as ``train(False)``."""
         return self.train(False)
 
     @contextmanager
-    def inference(self) -> Iterator[Module]:
+    def inference(self) -> Iterator[Self]:
         """Inside the block every module is in eval mode and nothing is recorded; after it, also after an error, each
         module is in the mode it was in. Blocks nest.
 
@@ -263,7 +270,7 @@ class Module:
         with same_modes(self), no_grad():
             yield self.eval()
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Let gradients be computed for the parameters, or freeze them."""
         for p in self.parameters():
             p.requires_grad = requires_grad
@@ -274,7 +281,7 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def to(self, *targets: Any) -> Module:
+    def to(self, *targets: Any) -> Self:
         """Move to a device ("cpu", "gpu") or cast the floating-point parameters and buffers to a dtype."""
         for target in targets:
             for _, module, name, array in list(self._state()):
@@ -296,11 +303,15 @@ class Module:
         return tree(self, [f"({name}): {child!r}" for name, child in self.named_children()])
 
 
-def in_ranks(layer: type[L]) -> tuple[type[L], type[L], type[L]]:
-    """Conv1d, Conv2d, Conv3d out of Conv: subclasses that differ in `rank`, the number of spatial axes, alone."""
-    parts = {"__module__": layer.__module__, "__doc__": layer.__doc__}
-    one, two, three = (type(f"{layer.__name__}{rank}d", (layer,), {"rank": rank, **parts}) for rank in (1, 2, 3))
-    return one, two, three
+class Ranked(Module):
+    """A layer for any number of spatial axes, the `rank`, in which alone its subclasses differ:
+    ``class Conv2d(Conv, rank=2): ...``, of which all is said that is said of Conv."""
+
+    rank: int
+
+    def __init_subclass__(cls, rank: int | None = None) -> None:
+        if rank is not None:
+            cls.rank, cls.__doc__ = rank, cls.__base__.__doc__
 
 
 def _join(path: str, name: str) -> str:

@@ -11,7 +11,7 @@ from ..core.context import current
 from ..core.tensor import Parameter, Tensor
 from ..ops.norm import count_batch
 from . import init
-from .module import Module, in_ranks
+from .module import Module, Ranked
 
 
 def _affine(module: Module, size: int, affine: bool, bias: bool) -> None:
@@ -19,7 +19,7 @@ def _affine(module: Module, size: int, affine: bool, bias: bool) -> None:
     module.bias = Parameter(init.zeros((size,))) if affine and bias else None
 
 
-class BatchNorm(Module):
+class BatchNorm(Ranked):
     """Each channel minus its mean over the batch, divided by its standard deviation; then ``weight * x + bias``.
 
     In eval mode the running averages take the place of the batch's, unless there are none. `momentum` is the weight of
@@ -28,7 +28,6 @@ class BatchNorm(Module):
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
     """
 
-    rank: int
     function = staticmethod(F.batch_norm)
     optional_state = ("num_batches_tracked",)
 
@@ -72,7 +71,9 @@ class BatchNorm(Module):
         )
 
 
-BatchNorm1d, BatchNorm2d, BatchNorm3d = in_ranks(BatchNorm)
+class BatchNorm1d(BatchNorm, rank=1): ...
+class BatchNorm2d(BatchNorm, rank=2): ...
+class BatchNorm3d(BatchNorm, rank=3): ...
 
 
 class SyncBatchNorm(BatchNorm):
@@ -140,7 +141,9 @@ class InstanceNorm(BatchNorm):
         )  # fmt: skip
 
 
-InstanceNorm1d, InstanceNorm2d, InstanceNorm3d = in_ranks(InstanceNorm)
+class InstanceNorm1d(InstanceNorm, rank=1): ...
+class InstanceNorm2d(InstanceNorm, rank=2): ...
+class InstanceNorm3d(InstanceNorm, rank=3): ...
 
 
 class LayerNorm(Module):

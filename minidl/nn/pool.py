@@ -7,24 +7,23 @@ from typing import Any
 
 from .. import functional as F
 from ..core.tensor import Tensor, as_array
-from ..ops.window import per_axis
-from .conv import Sizes
-from .module import Module, in_ranks
+from ..ops.pool import Cells
+from ..ops.window import Padding, Sizes, per_axis
+from .module import Module, Ranked
 
 
-class Pool(Module):
+class Pool(Ranked):
     """What pooling layers share: a window, a check of the number of axes, and an x without N as a batch of one."""
 
-    rank: int
     show_tuples = False  # torch's 1-D average and all unpoolings print their sizes as tuples
 
-    def _set_window(self, kernel_size: Sizes, stride: Sizes | None, padding: Any) -> None:
+    def _set_window(self, kernel_size: Sizes, stride: Sizes | None, padding: Padding) -> None:
         stride = kernel_size if stride is None else stride
         for name, value in (("kernel_size", kernel_size), ("stride", stride)):
             per_axis(f"{type(self).__name__}: {name}", value, self.rank, 1)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
-    def forward(self, x: Tensor, *others: Any, **options: Any) -> Any:
+    def forward(self, x: Tensor, *others: Any, **options: Any) -> Tensor:  # two, with return_indices
         if x.ndim == self.rank + 1:
             y = self.pool(x[None], *others, **options)
             return tuple(part[0] for part in y) if isinstance(y, tuple) else y[0]
@@ -47,7 +46,7 @@ class MaxPool(Pool):
     """The largest entry of each window: see F.max_pool. With `return_indices` also where it was, for MaxUnpool."""
 
     def __init__(
-        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Any = 0, dilation: Sizes = 1,
+        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
         return_indices: bool = False, ceil_mode: bool = False,
     ):  # fmt: skip
         self._set_window(kernel_size, stride, padding)
@@ -63,14 +62,16 @@ class MaxPool(Pool):
         return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
-MaxPool1d, MaxPool2d, MaxPool3d = in_ranks(MaxPool)
+class MaxPool1d(MaxPool, rank=1): ...
+class MaxPool2d(MaxPool, rank=2): ...
+class MaxPool3d(MaxPool, rank=3): ...
 
 
 class AvgPool(Pool):
     """The mean of each window, padding included unless `count_include_pad` is False: see F.avg_pool."""
 
     def __init__(
-        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Any = 0, ceil_mode: bool = False,
+        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Padding = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: float | None = None,
     ):  # fmt: skip
         self._set_window(kernel_size, stride, padding)
@@ -84,8 +85,12 @@ class AvgPool(Pool):
         )  # fmt: skip
 
 
-AvgPool1d, AvgPool2d, AvgPool3d = in_ranks(AvgPool)
-AvgPool1d.show_tuples = True
+class AvgPool1d(AvgPool, rank=1):
+    show_tuples = True
+
+
+class AvgPool2d(AvgPool, rank=2): ...
+class AvgPool3d(AvgPool, rank=3): ...
 
 
 class MaxUnpool(Pool):
@@ -93,7 +98,7 @@ class MaxUnpool(Pool):
 
     show_tuples = True
 
-    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Any = 0):
+    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Padding = 0):
         self._set_window(kernel_size, stride, padding)
 
     def pool(self, x: Tensor, indices: Any, output_size: Sequence[int] | None = None) -> Tensor:
@@ -104,13 +109,15 @@ class MaxUnpool(Pool):
         )
 
 
-MaxUnpool1d, MaxUnpool2d, MaxUnpool3d = in_ranks(MaxUnpool)
+class MaxUnpool1d(MaxUnpool, rank=1): ...
+class MaxUnpool2d(MaxUnpool, rank=2): ...
+class MaxUnpool3d(MaxUnpool, rank=3): ...
 
 
 class AdaptiveAvgPool(Pool):
     """Means over as many windows as the output has cells: see F.adaptive_avg_pool. None keeps an axis as it is."""
 
-    def __init__(self, output_size: int | Sequence[int | None] | None):
+    def __init__(self, output_size: Cells):
         self.output_size = output_size
 
     def pool(self, x: Tensor) -> Tensor:
@@ -120,13 +127,15 @@ class AdaptiveAvgPool(Pool):
         return f"output_size={self.output_size}"
 
 
-AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = in_ranks(AdaptiveAvgPool)
+class AdaptiveAvgPool1d(AdaptiveAvgPool, rank=1): ...
+class AdaptiveAvgPool2d(AdaptiveAvgPool, rank=2): ...
+class AdaptiveAvgPool3d(AdaptiveAvgPool, rank=3): ...
 
 
 class AdaptiveMaxPool(Pool):
     """The largest entries of as many windows as the output has cells: see F.adaptive_max_pool."""
 
-    def __init__(self, output_size: int | Sequence[int | None] | None, return_indices: bool = False):
+    def __init__(self, output_size: Cells, return_indices: bool = False):
         self.output_size, self.return_indices = output_size, return_indices
 
     def pool(self, x: Tensor) -> Any:
@@ -136,7 +145,9 @@ class AdaptiveMaxPool(Pool):
         return f"output_size={self.output_size}"
 
 
-AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = in_ranks(AdaptiveMaxPool)
+class AdaptiveMaxPool1d(AdaptiveMaxPool, rank=1): ...
+class AdaptiveMaxPool2d(AdaptiveMaxPool, rank=2): ...
+class AdaptiveMaxPool3d(AdaptiveMaxPool, rank=3): ...
 
 
 class GlobalAvgPool(Module):

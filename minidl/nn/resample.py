@@ -8,7 +8,7 @@ from typing import Any
 from .. import functional as F
 from ..core.tensor import Tensor
 from ..ops.resample import MODES
-from .conv import Sizes
+from ..ops.window import Padding, Sizes
 from .module import Module
 
 
@@ -58,7 +58,7 @@ class UpsamplingBilinear2d(Upsample):
 class Columns(Module):
     """What Unfold and Fold share: the window, in two dimensions."""
 
-    def __init__(self, kernel_size: Sizes, dilation: Sizes = 1, padding: Any = 0, stride: Sizes = 1):
+    def __init__(self, kernel_size: Sizes, dilation: Sizes = 1, padding: Padding = 0, stride: Sizes = 1):
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
     def _options(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Fold(Columns):
     """Columns (N, C * taps, positions), or without N, added up where they overlap: see F.fold."""
 
     def __init__(
-        self, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Any = 0, stride: Sizes = 1
+        self, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Padding = 0, stride: Sizes = 1
     ):
         super().__init__(kernel_size, dilation, padding, stride)
         self.output_size = output_size

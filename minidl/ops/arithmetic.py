@@ -8,13 +8,13 @@ import numpy as np
 
 from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
-from ..core.tensor import Tensor
+from ..core.tensor import Operand, Tensor
 from .elementwise import gated, log
 from .indexing import where
 
 
 @primitive(formula="a + b", kind="linear", elementwise=True, saves=())
-def add(xp, a, b):
+def add(xp: Any, a: Operand, b: Operand) -> Any:
     """The sum ``a + b``."""
     return a + b
 
@@ -30,7 +30,7 @@ def add_b(g, y, a, b):
 
 
 @primitive(formula="a - b", kind="linear", elementwise=True, saves=())
-def subtract(xp, a, b):
+def subtract(xp: Any, a: Operand, b: Operand) -> Any:
     """The difference ``a - b``."""
     return a - b
 
@@ -57,7 +57,7 @@ def negative_a(g, y, a):
 
 
 @primitive(formula="a * b", elementwise=True, saves=("a", "b"))
-def multiply(xp, a, b):
+def multiply(xp: Any, a: Operand, b: Operand) -> Any:
     """The product ``a * b``, entry by entry."""
     return a * b
 
@@ -73,7 +73,7 @@ def multiply_b(g, y, a, b):
 
 
 @primitive(formula="a / b", elementwise=True, saves=("b", "y"))
-def divide(xp, a, b):
+def divide(xp: Any, a: Operand, b: Operand) -> Any:
     """The quotient ``a / b``, entry by entry; division by zero warns and gives an infinity or NaN, as NumPy's."""
     return a / b
 
@@ -89,7 +89,7 @@ def divide_b(g, y, a, b):
 
 
 @primitive(formula="a ** b", elementwise=True)
-def power(xp, a, b):
+def power(xp: Any, a: Operand, b: Operand) -> Any:
     """The power ``a ** b``, entry by entry. A negative base needs an integer-valued exponent, else NaN."""
     return a**b
 
@@ -110,7 +110,7 @@ def power_b(g, y, a, b):
 
 
 @primitive(formula="maximum(a, b)", kind="piecewise", elementwise=True, kink=lambda a, b: abs(a - b))
-def maximum(xp, a, b):
+def maximum(xp: Any, a: Operand, b: Operand) -> Any:
     """The larger of ``a`` and ``b``, entry by entry; where they are equal each gets half of the gradient."""
     return xp.maximum(a, b)
 
@@ -126,7 +126,7 @@ def maximum_b(g, y, a, b):
 
 
 @primitive(formula="minimum(a, b)", kind="piecewise", elementwise=True, kink=lambda a, b: abs(a - b))
-def minimum(xp, a, b):
+def minimum(xp: Any, a: Operand, b: Operand) -> Any:
     """The smaller of ``a`` and ``b``, entry by entry; where they are equal each gets half of the gradient."""
     return xp.minimum(a, b)
 

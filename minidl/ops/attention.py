@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.array_function import made_once
-from ..core.tensor import Tensor, as_tensor
+from ..core.tensor import Operand, Tensor, as_tensor
 from ..device import to_device
 from .indexing import where
 from .linear import linear, matmul
@@ -18,8 +18,8 @@ from .shape import reshape, swapaxes, transpose
 
 
 def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, mask: Any = None, causal: bool = False, scale: float | None = None,
-    dropout: float = 0.0, rng: np.random.Generator | None = None,
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Operand | None = None, causal: bool = False,
+    scale: float | None = None, dropout: float = 0.0, rng: np.random.Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """``softmax(scale * query key^T + mask) value``: (..., L, E), (..., S, E) and (..., S, V) give (..., L, V).
 
@@ -51,8 +51,9 @@ def _past(rows: int, columns: int) -> np.ndarray:
 
 
 def multi_head_attention(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, in_weight: Any, in_bias: Any, out_weight: Tensor,
-    out_bias: Any, *, mask: Any = None, dropout: float = 0.0, rng: Any = None,
+    query: Tensor, key: Tensor, value: Tensor, heads: int, in_weight: Operand, in_bias: Operand | None,
+    out_weight: Tensor, out_bias: Operand | None, *, mask: Operand | None = None, dropout: float = 0.0,
+    rng: np.random.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Attention in `heads` subspaces side by side: (N, L, E), (N, S, K) and (N, S, V) give (N, L, E) and the weights
     (N, heads, L, S).

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.array_function import ArrayFunction
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from ..device import namespace, to_device
 from .arithmetic import maximum, minimum
 from .elementwise import clip, exp, log
@@ -66,7 +66,7 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 # --- coding
 
 
-def encode_boxes(boxes: Tensor, anchors: Any, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+def encode_boxes(boxes: Tensor, anchors: Operand, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """Boxes as steps from anchors, what a network learns to predict: (..., 4) and (..., 4) -> (..., 4).
 
     Definition, with centres x, y and sides w, h: ``(x - xa) / wa, (y - ya) / ha, log(w / wa), log(h / ha)``, times the
@@ -79,7 +79,7 @@ def encode_boxes(boxes: Tensor, anchors: Any, weights: Sequence[float] = (1.0, 1
     return stack([step * float(weight) for step, weight in zip(steps, weights, strict=True)], axis=-1)
 
 
-def decode_boxes(deltas: Tensor, anchors: Any, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+def decode_boxes(deltas: Tensor, anchors: Operand, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """The boxes at these steps from the anchors, the inverse of `encode_boxes`: (..., 4) and (..., 4) -> (..., 4).
 
     A side grows to 1000 / 16 times that of its anchor at most: steps above log(1000 / 16) count as that, and have no
@@ -121,7 +121,7 @@ def _floating(boxes: Any) -> Tensor:
 # --- non-maximum suppression
 
 
-def nms(boxes: Any, scores: Any, threshold: float) -> Tensor:
+def nms(boxes: Operand, scores: Operand, threshold: float) -> Tensor:
     """Which boxes to keep, best first: (N, 4), (N,) -> int64 (K,).
 
     Definition: the box with the highest score is kept, and all whose IoU with it is larger than the threshold are
@@ -131,7 +131,7 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Tensor:
     return _suppressed("nms", boxes, scores, None, threshold)
 
 
-def batched_nms(boxes: Any, scores: Any, classes: Any, threshold: float) -> Tensor:
+def batched_nms(boxes: Operand, scores: Operand, classes: Operand, threshold: float) -> Tensor:
     """`nms` among the boxes of each class (an int per box: classes, images, levels), all at once, best first."""
     return _suppressed("batched_nms", boxes, scores, classes, threshold)
 

@@ -28,6 +28,8 @@ from .indexing import pad
 from .linear import checked_bias
 from .shape import total
 from .window import (
+    Padding,
+    Sizes,
     Window,
     add_patches,
     as_int,
@@ -150,7 +152,7 @@ def conv_weight_u(g, y, x, u, **geometry):
 
 def conv(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
 ) -> Tensor:
     """Convolution over 1, 2 or 3 spatial axes (as everywhere in the field, the kernel is not flipped).
 
@@ -180,7 +182,7 @@ def conv(
 
 def conv_transpose(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
-    stride: Any = 1, padding: Any = 0, output_padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    stride: Sizes = 1, padding: Padding = 0, output_padding: Sizes = 0, dilation: Sizes = 1, groups: int = 1,
 ) -> Tensor:
     """The transpose of `conv` as a linear map of its input: upsampling that is learned.
 

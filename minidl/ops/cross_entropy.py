@@ -9,7 +9,7 @@ import numpy as np
 from .. import device
 from ..core.array_function import ArrayFunction
 from ..core.fused import fused
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from .indexing import getitem, where
 from .loss import check_reduction, check_shares, on_device_of, pair, reduced
 from .norm import per_channel
@@ -78,8 +78,8 @@ def soft_cross_entropy_backward(xp, g, y, x, target, *, needed, weight=None):
 
 
 def cross_entropy(
-    logits: Tensor, target: Any, *, weight: Any = None, ignore_index: int | None = None, reduction: str = "mean",
-    label_smoothing: float = 0.0,
+    logits: Tensor, target: Operand, *, weight: Operand | None = None, ignore_index: int | None = None,
+    reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Minus the log of the softmax probability that the target class gets; classes along axis 1.
 
@@ -205,8 +205,9 @@ def counted_classes(xp: Any, target: Any, *, name: str, classes: int, ignore_ind
 
 
 def nll_loss(
-    log_p: Tensor, target: Any, *, weight: Any = None, ignore_index: int | None = None, reduction: str = "mean"
-) -> Tensor:
+    log_p: Tensor, target: Operand, *, weight: Operand | None = None, ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """Minus the log probability of the target class: cross entropy whose input is log probabilities already.
 
     log_p (N, C, *S), `target` (N, *S) class numbers; the rest, and what is raised, is as in `cross_entropy`.

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..core.array_function import ArrayFunction
-from ..core.tensor import Tensor, as_array
+from ..core.tensor import Operand, Tensor, as_array
 from .arithmetic import minimum
 from .elementwise import absolute, clip, sqrt
 from .indexing import where
@@ -83,7 +83,7 @@ def require_signs(xp: Any, target: Any, *, name: str) -> None:
 
 
 def cosine_embedding_loss(
-    x1: Tensor, x2: Tensor, target: Any, *, margin: float = 0.0, reduction: str = "mean"
+    x1: Tensor, x2: Tensor, target: Operand, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """With c the cosine of x1 and x2: ``1 - c`` where target is 1, ``max(c - margin, 0)`` where it is -1.
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..core.array_function import ArrayFunction
 from ..core.primitive import override, primitive
-from ..core.tensor import Tensor, weak
+from ..core.tensor import Operand, Tensor, weak
 from .indexing import where
 from .rounding import sign
 
 
 @primitive(formula="exp(x)", elementwise=True, saves=("y",), floats=True)
-def exp(xp, x):
+def exp(xp: Any, x: Operand) -> Any:
     """The exponential."""
     return xp.exp(x)
 
@@ -27,7 +27,7 @@ def exp_x(g, y, x):
 
 
 @primitive(formula="log(x)", elementwise=True, saves=("x",), floats=True)
-def log(xp, x):
+def log(xp: Any, x: Operand) -> Any:
     """The natural logarithm; 0 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log(x)
 
@@ -38,7 +38,7 @@ def log_x(g, y, x):
 
 
 @primitive(formula="sqrt(x)", elementwise=True, saves=("y",), floats=True)
-def sqrt(xp, x):
+def sqrt(xp: Any, x: Operand) -> Any:
     """The square root; less than 0 gives NaN, with a warning, as NumPy's."""
     return xp.sqrt(x)
 
@@ -49,7 +49,7 @@ def sqrt_x(g, y, x):
 
 
 @primitive(formula="sin(x)", elementwise=True, saves=("x",), floats=True)
-def sin(xp, x):
+def sin(xp: Any, x: Operand) -> Any:
     """The sine of an angle in radians."""
     return xp.sin(x)
 
@@ -60,7 +60,7 @@ def sin_x(g, y, x):
 
 
 @primitive(formula="cos(x)", elementwise=True, saves=("x",), floats=True)
-def cos(xp, x):
+def cos(xp: Any, x: Operand) -> Any:
     """The cosine of an angle in radians."""
     return xp.cos(x)
 
@@ -71,7 +71,7 @@ def cos_x(g, y, x):
 
 
 @primitive(formula="abs(x)", kind="piecewise", elementwise=True, kink=lambda x: abs(x))
-def absolute(xp, x):
+def absolute(xp: Any, x: Operand) -> Any:
     """The absolute value; its derivative at 0 is taken as 0."""
     return xp.abs(x)
 
@@ -120,7 +120,7 @@ def min_distance(x: Any, points: list[float]) -> Any:
 
 
 @primitive(formula="maximum(x, 0)", kind="piecewise", elementwise=True, kink=lambda x: abs(x), saves=("y",))
-def relu(xp, x):
+def relu(xp: Any, x: Operand) -> Any:
     """The rectified linear unit ``max(x, 0)``; its derivative at 0 is taken as 0.
 
     Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
@@ -223,7 +223,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 @primitive(formula="1 / (1 + exp(-x))", elementwise=True, saves=("y",), floats=True)
-def sigmoid(xp, x):
+def sigmoid(xp: Any, x: Operand) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``."""
     y = _silent.copy().run(xp.exp, -x)  # exp(-x) = inf gives the right limit, 0
     y += 1
@@ -240,7 +240,7 @@ def sigmoid_x(g, y, x):
 
 
 @primitive(formula="tanh(x)", elementwise=True, saves=("y",), floats=True)
-def tanh(xp, x):
+def tanh(xp: Any, x: Operand) -> Any:
     """The hyperbolic tangent."""
     return xp.tanh(x)
 
@@ -251,7 +251,7 @@ def tanh_x(g, y, x):
 
 
 @primitive(formula="log(1 + exp(x))", elementwise=True, floats=True)
-def softplus(xp, x):
+def softplus(xp: Any, x: Operand) -> Any:
     """``log(1 + exp(x))``, a smooth relu, in the form that does not overflow: max(x, 0) + log1p(exp(-|x|))."""
     positive = xp.maximum(x, 0)
     return positive + xp.log1p(xp.exp(xp.minimum(x, 0) - positive))

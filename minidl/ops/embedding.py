@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.array_function import ArrayFunction
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from .indexing import getitem_p, where
 from .shape import expand_dims
 
 
-def embedding(index: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(index: Operand, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Row ``index[i]`` of the weight (count, width) for each i: any shape of integers gives that shape and width.
 
     The row `padding_idx` gets no gradient. Raises IndexError for a number that is no row.

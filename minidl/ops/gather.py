@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import device
 from ..core.array_function import ArrayFunction
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from .indexing import getitem, put, where
 from .ordering import along
 from .shape import broadcasts, position, reshape
 
 
-def gather(x: Tensor, axis: int, index: Any) -> Tensor:
+def gather(x: Tensor, axis: int, index: Operand) -> Tensor:
     """``y[i, j, k] = x[i, index[i, j, k], k]``, here for axis 1: y has the shape of `index`.
 
     `index` has as many axes as x, none longer but `axis`. Raises ValueError for another shape, IndexError for a
@@ -25,7 +25,7 @@ def gather(x: Tensor, axis: int, index: Any) -> Tensor:
     return getitem(x, _places("gather", x, axis, index))
 
 
-def scatter(x: Tensor, axis: int, index: Any, src: Any) -> Tensor:
+def scatter(x: Tensor, axis: int, index: Operand, src: Operand) -> Tensor:
     """x, but ``y[i, index[i, j, k], k] = src[i, j, k]``, here for axis 1; where `index` names a place twice, the last.
 
     `src` is a number, or a tensor that has no axis shorter than `index`; what is raised is as in `gather`. Gradients
@@ -50,7 +50,7 @@ def sources(xp: Any, *places: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     return source >= 0, xp.maximum(source, 0)
 
 
-def scatter_add(x: Tensor, axis: int, index: Any, src: Tensor) -> Tensor:
+def scatter_add(x: Tensor, axis: int, index: Operand, src: Tensor) -> Tensor:
     """x, and ``y[i, index[i, j, k], k] += src[i, j, k]``, here for axis 1; places that are named twice add up."""
     x = as_tensor(x)
     places = _places("scatter_add", x, axis, index)
@@ -91,7 +91,7 @@ def _part(name: str, src: Any, shape: tuple[int, ...]) -> Tensor:
     return getitem(src, tuple(slice(n) for n in shape))
 
 
-def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+def masked_fill(x: Tensor, mask: Operand, value: Operand) -> Tensor:
     """x, but `value` (a number, or a tensor of one entry) where the mask, which broadcasts to x, is True."""
     x, mask = as_tensor(x), as_array(mask)
     if mask.dtype.kind != "b":
@@ -105,7 +105,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     return where(device.to_device(mask, x.device), value, x)
 
 
-def one_hot(target: Any, num_classes: int = -1) -> Tensor:
+def one_hot(target: Operand, num_classes: int = -1) -> Tensor:
     """Class numbers (*) as vectors (*, num_classes) of integers, 1 at the class and else 0; -1: as many as there are.
 
     Raises IndexError for a class out of range.

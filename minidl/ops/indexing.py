@@ -13,9 +13,10 @@ from ..core.array_function import ArrayFunction, made_once
 from ..core.context import current
 from ..core.first_primitives import stack_p
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from . import reach
 from .shape import full_like, normal_axes, position
+from .window import Padding
 
 BASIC = {slice, int, type(None), type(Ellipsis)}  # parts of an index as they are
 
@@ -140,7 +141,7 @@ def where_b(g, y, a, b, *, condition):
     return where_p(0.0, g, condition=condition)
 
 
-def where(condition: Any, a: Any, b: Any) -> Tensor:
+def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, b elsewhere; all three broadcast. No gradient flows to the condition."""
     return where_p(a, b, condition=as_array(condition))
 
@@ -152,7 +153,7 @@ def _bordered(x: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
     return put(x, index=inner, shape=shape)
 
 
-def pad(x: Tensor, pairs: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad(x: Tensor, pairs: Padding, mode: str = "constant", value: float = 0.0) -> Tensor:
     """x with a border.
 
     `pairs`: an int (every spatial axis, both sides), one (low, high) per spatial axis (axes 2 on), or one per axis

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.context import current
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from .elementwise import sqrt
 from .norm import batch_norm, batch_norm_p, blend, check_channels, check_eps, moments, scaled
 from .reduce import mean
@@ -73,7 +73,7 @@ def _last_axes(name: str, x: Tensor, normalized_shape: Any, **arrays: Any) -> tu
 
 
 def instance_norm(
-    x: Tensor, running_mean: Any = None, running_var: Any = None, weight: Tensor | None = None,
+    x: Tensor, running_mean: Operand | None = None, running_var: Operand | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, *, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``, mean and (biased) var of each channel of each image.

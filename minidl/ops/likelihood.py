@@ -6,13 +6,15 @@ import math
 from typing import Any
 
 from ..core.array_function import ArrayFunction
-from ..core.tensor import Tensor
+from ..core.tensor import Operand, Tensor
 from .elementwise import exp, log
 from .indexing import where
 from .loss import broadcasting, check_reduction, check_shares, pair, reduced
 
 
-def binary_cross_entropy(p: Tensor, target: Any, *, weight: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    p: Tensor, target: Operand, *, weight: Operand | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """``-(t log p + (1 - t) log(1 - p))`` of probabilities p, each logarithm held at -100 or more, t the target.
 
     Where a logarithm is held its derivative is 0. p and t have one shape; `weight`, which broadcasts to it, multiplies
@@ -43,7 +45,7 @@ def _log(p: Tensor) -> Tensor:
     return where(held, -100.0, log(where(held, 1.0, p)))
 
 
-def kl_div(log_p: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(log_p: Tensor, target: Operand, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """The terms of the Kullback-Leibler divergence of target from p: ``t (log t - log p)``, 0 where t is 0.
 
     log_p, of the shape of the target, is the logarithm of p; with `log_target` the target is log t. "batchmean" divides

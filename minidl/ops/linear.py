@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_tensor
+from ..core.tensor import Operand, Tensor, as_tensor
 from .shape import broadcast_to, reshape, swapaxes
 
 
@@ -32,7 +32,7 @@ def matmul_b(g, y, a, b):
     return matmul_p(swapaxes(a, -1, -2), g)
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
+def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product ``a @ b`` of any ranks, as numpy.matmul: vectors are promoted, leading axes broadcast."""
     a, b = as_tensor(a), as_tensor(b)
     if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:

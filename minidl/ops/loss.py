@@ -9,7 +9,7 @@ import numpy as np
 from .. import device
 from ..core.array_function import ArrayFunction
 from ..core.fused import fused
-from ..core.tensor import Tensor, as_array
+from ..core.tensor import Operand, Tensor, as_array
 from .elementwise import absolute, clip, exp, softplus
 from .indexing import stack, where
 from .reduce import logsumexp
@@ -72,7 +72,7 @@ def require_shares(xp: Any, t: Any, *, name: str) -> None:
 # --- distances
 
 
-def mse_loss(x: Tensor, t: Any, *, reduction: str = "mean") -> Tensor:
+def mse_loss(x: Tensor, t: Operand, *, reduction: str = "mean") -> Tensor:
     """The squared error ``(x - t)^2``; x and t of one shape."""
     check_reduction("mse_loss", reduction)
     x, t = pair("mse_loss", x, t)
@@ -80,14 +80,14 @@ def mse_loss(x: Tensor, t: Any, *, reduction: str = "mean") -> Tensor:
     return reduced(d * d, reduction)
 
 
-def l1_loss(x: Tensor, t: Any, *, reduction: str = "mean") -> Tensor:
+def l1_loss(x: Tensor, t: Operand, *, reduction: str = "mean") -> Tensor:
     """The absolute error ``|x - t|``; x and t of one shape. Its derivative where they are equal is taken as 0."""
     check_reduction("l1_loss", reduction)
     x, t = pair("l1_loss", x, t)
     return reduced(absolute(x - t), reduction)
 
 
-def smooth_l1_loss(x: Tensor, t: Any, *, beta: float = 1.0, reduction: str = "mean") -> Tensor:
+def smooth_l1_loss(x: Tensor, t: Operand, *, beta: float = 1.0, reduction: str = "mean") -> Tensor:
     """With d = x - t: ``d^2 / (2 beta)`` where |d| < beta, ``|d| - beta / 2`` elsewhere; beta = 0 is the l1 loss.
 
     Elsewhere than at 0 it is the Huber loss over beta. x and t have one shape; a negative beta raises ValueError.
@@ -101,7 +101,7 @@ def smooth_l1_loss(x: Tensor, t: Any, *, beta: float = 1.0, reduction: str = "me
     return reduced(_huber(*pair("smooth_l1_loss", x, t), beta) / beta, reduction)
 
 
-def huber_loss(x: Tensor, t: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+def huber_loss(x: Tensor, t: Operand, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """With d = x - t: ``d^2 / 2`` where |d| < delta, ``delta (|d| - delta / 2)`` elsewhere; x and t of one shape.
 
     It is delta times the smooth l1 loss with beta = delta. Raises ValueError unless delta > 0.
@@ -153,8 +153,9 @@ def binary_cross_entropy_with_logits_backward(xp, g, y, x, t, *, needed, pos_wei
 
 
 def binary_cross_entropy_with_logits(
-    logits: Tensor, target: Any, *, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
-) -> Tensor:
+    logits: Tensor, target: Operand, *, weight: Operand | None = None, pos_weight: Operand | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """``-(pos_weight * t * log p + (1 - t) * log(1 - p))``, p = sigmoid(logits), accurate however large the logits.
 
     The target t, in [0, 1], has the shape of the logits. `weight` multiplies each term, `pos_weight` those of the
@@ -184,7 +185,7 @@ def broadcasting(name: str, x: Tensor, label: str, v: Any) -> Any:
 
 
 def sigmoid_focal_loss(
-    logits: Tensor, target: Any, *, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean"
+    logits: Tensor, target: Operand, *, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean"
 ) -> Tensor:
     """The focal loss ``-alpha_t (1 - p_t)^gamma log p_t``: cross entropy with easy answers turned down.
 
@@ -223,7 +224,7 @@ def log_shares(xp: Any, t: Any) -> tuple[Any, Any]:
 
 
 def soft_dice_loss(
-    p: Tensor, g: Any, *, eps: float = 0.0, reduction: str = "mean", denominator: str = "squared"
+    p: Tensor, g: Operand, *, eps: float = 0.0, reduction: str = "mean", denominator: str = "squared"
 ) -> Tensor:
     """Minus the soft Dice overlap ``D = (2 S + eps) / (Q + eps)`` of probabilities p with a mask g.
 

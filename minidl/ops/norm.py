@@ -12,7 +12,7 @@ from ..core.array_function import ArrayFunction
 from ..core.checkpoint import note_draw
 from ..core.context import current
 from ..core.fused import fused
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from . import elementwise
 from .elementwise import sqrt
 from .linear import matmul
@@ -166,8 +166,8 @@ def affine_gradients(y: Any, of_weight: Any, of_bias: Any, needed: list[bool]) -
 
 def batch_norm(
     x: Tensor,
-    running_mean: Any,
-    running_var: Any,
+    running_mean: Operand | None,
+    running_var: Operand | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     *,

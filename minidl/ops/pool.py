@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from ..device import namespace, to_device
 from . import reach
 from .reduce import mean
 from .resample import area_bounds, area_matrix, matmul_along_axis, take
 from .shape import as_float, narrowed, widened
-from .window import Window, as_int, errors_of, padding_pairs, per_axis, require_spatial
+from .window import Padding, Sizes, Window, as_int, errors_of, padding_pairs, per_axis, require_spatial
+
+Cells = int | Sequence[int | None] | None  # of an output; None keeps an axis as it is
 
 # --- the largest of each window
 
@@ -145,8 +147,18 @@ def window_argmax(xp: Any, x: Any, y: Any, *, window: Window) -> Any:
     return indices
 
 
+@overload
 def max_pool(
-    x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    x: Tensor, kernel_size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
+    ceil_mode: bool = False, return_indices: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def max_pool(
+    x: Tensor, kernel_size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
+    ceil_mode: bool = False, return_indices: bool,
+) -> tuple[Tensor, Tensor]: ...
+def max_pool(
+    x: Tensor, kernel_size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The largest entry of each window: (N, C, *size) -> (N, C, *output).
@@ -172,8 +184,9 @@ max_pool.primitive = max_pool_p
 
 
 def max_unpool(
-    x: Tensor, indices: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Tensor:
+    x: Tensor, indices: Operand, kernel_size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0,
+    output_size: Sizes | None = None,
+) -> Tensor:  # fmt: skip
     """Each entry put back at the position where `max_pool` found it, zeros elsewhere.
 
     Definition: ``y[n,c,indices[n,c,o]] = x[n,c,o]``; the last in C order counts if a position occurs twice. The
@@ -257,7 +270,7 @@ def window_spread_x(g, y, x, *, window):
 
 
 def avg_pool(
-    x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    x: Tensor, kernel_size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: float | None = None,
 ) -> Tensor:
     """The mean of each window: (N, C, *size) -> (N, C, *output); the stride is the kernel size unless given.
@@ -301,7 +314,7 @@ def _taps_inside(window: Window, dtype: Any) -> Any:
     return counts
 
 
-def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
+def adaptive_avg_pool(x: Tensor, output_size: Cells) -> Tensor:
     """The mean over windows that share each axis out evenly: (N, C, *size) -> (N, C, *output_size).
 
     Definition: output o of O covers the cells from ``floor(o * size / O)`` up to ``ceil((o + 1) * size / O)``.
@@ -321,8 +334,12 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     return x
 
 
+@overload
+def adaptive_max_pool(x: Tensor, output_size: Cells, *, return_indices: Literal[False] = False) -> Tensor: ...
+@overload
+def adaptive_max_pool(x: Tensor, output_size: Cells, *, return_indices: bool) -> tuple[Tensor, Tensor]: ...
 def adaptive_max_pool(
-    x: Tensor, output_size: Any, *, return_indices: bool = False
+    x: Tensor, output_size: Cells, *, return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The largest entry of windows that share each axis out evenly: (N, C, *size) -> (N, C, *output_size).
 

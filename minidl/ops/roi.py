@@ -9,10 +9,10 @@ import numpy as np
 
 from ..core.array_function import ArrayFunction
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from ..device import namespace, to_device
 from .shape import cast
-from .window import per_axis
+from .window import Sizes, per_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def roi_spread_x(g, y, x, *, regions, size):
 
 
 def roi_align(
-    x: Tensor, boxes: Any, output_size: Any, *,
+    x: Tensor, boxes: Operand, output_size: Sizes, *,
     spatial_scale: float = 1.0, sampling_ratio: int = -1, aligned: bool = True,
 ) -> Tensor:
     """The mean of bilinear samples in each bin of each box: (N, C, H, W) and (R, 5) -> (R, C, *output_size).
@@ -262,7 +262,7 @@ def roi_from_largest_x(g, y, x, **parameters):
     return roi_to_largest(g, **parameters)
 
 
-def roi_pool(x: Tensor, boxes: Any, output_size: Any, *, spatial_scale: float = 1.0) -> Tensor:
+def roi_pool(x: Tensor, boxes: Operand, output_size: Sizes, *, spatial_scale: float = 1.0) -> Tensor:
     """The largest cell in each bin of each box: (N, C, H, W) and (R, 5) -> (R, C, *output_size).
 
     Definition: a box (image, x1, y1, x2, y2) times `spatial_scale`, rounded (halves away from 0), covers the cells from
@@ -286,7 +286,7 @@ roi_pool.primitive = roi_pool_p
 
 
 def ps_roi_align(
-    x: Tensor, boxes: Any, output_size: Any, spatial_scale: float = 1.0, sampling_ratio: int = -1
+    x: Tensor, boxes: Operand, output_size: Sizes, spatial_scale: float = 1.0, sampling_ratio: int = -1
 ) -> Tensor:
     """`roi_align` in which each bin looks at maps of its own: (N, C * P * Q, H, W) and (R, 5) -> (R, C, P, Q).
 
@@ -310,7 +310,7 @@ def ps_roi_align(
     return _one_bin_each(x, regions, output)
 
 
-def ps_roi_pool(x: Tensor, boxes: Any, output_size: Any, spatial_scale: float = 1.0) -> Tensor:
+def ps_roi_pool(x: Tensor, boxes: Operand, output_size: Sizes, spatial_scale: float = 1.0) -> Tensor:
     """The mean cell of each bin of each box, in maps of the bin's own: (N, C * P * Q, H, W), (R, 5) -> (R, C, P, Q).
 
     Definition: ``y[r, c, p, q]`` is the mean of ``x[image, (c * P + p) * Q + q]`` over the cells of bin (p, q). A box

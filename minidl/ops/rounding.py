@@ -5,12 +5,14 @@ A straight-through estimator (Bengio et al. 2013) is another rule: ``with md.ove
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_tensor
+from ..core.tensor import Operand, Tensor, as_tensor
 
 
 @primitive(formula="sign(x)", kind="piecewise", elementwise=True, kink=lambda x: abs(x), saves=())
-def sign(xp, x):
+def sign(xp: Any, x: Operand) -> Any:
     """-1, 0 or 1; its derivative is taken as 0 everywhere."""
     return xp.sign(x)
 
@@ -25,7 +27,7 @@ def _from_whole(x):
 
 
 @primitive(formula="floor(x)", kind="piecewise", elementwise=True, kink=_from_whole, saves=())
-def floor(xp, x):
+def floor(xp: Any, x: Operand) -> Any:
     """The largest whole number that is not above x; its derivative is taken as 0 everywhere."""
     return xp.floor(x)
 
@@ -36,7 +38,7 @@ def floor_x(g, y, x):
 
 
 @primitive(formula="ceil(x)", kind="piecewise", elementwise=True, kink=_from_whole, saves=())
-def ceil(xp, x):
+def ceil(xp: Any, x: Operand) -> Any:
     """The smallest whole number that is not below x; its derivative is taken as 0 everywhere."""
     return xp.ceil(x)
 
@@ -47,7 +49,7 @@ def ceil_x(g, y, x):
 
 
 @primitive(formula="trunc(x)", kind="piecewise", elementwise=True, kink=_from_whole, saves=())
-def trunc(xp, x):
+def trunc(xp: Any, x: Operand) -> Any:
     """The whole part of x, towards 0; its derivative is taken as 0 everywhere."""
     return xp.trunc(x)
 

@@ -4,10 +4,12 @@ round away: erf, expm1, log1p, arctan."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..core.primitive import primitive
+from ..core.tensor import Operand
 from ..device import special
 from .elementwise import exp
 
@@ -15,7 +17,7 @@ SLOPE = 2 / math.sqrt(math.pi)  # of erf at 0
 
 
 @primitive(formula="erf(x)", elementwise=True, saves=("x",), floats=True)
-def erf(xp, x):
+def erf(xp: Any, x: Operand) -> Any:
     """The error function ``2 / sqrt(pi) * integral from 0 to x of exp(-t^2) dt``, odd, between -1 and 1."""
     return _as_precise(special(xp).erf(x), x)
 
@@ -26,7 +28,7 @@ def erf_x(g, y, x):
 
 
 @primitive(formula="erfc(x)", elementwise=True, saves=("x",), floats=True)
-def erfc(xp, x):
+def erfc(xp: Any, x: Operand) -> Any:
     """``1 - erf(x)``, accurate to the last digits where erf(x) is all but 1."""
     return _as_precise(special(xp).erfc(x), x)
 
@@ -42,7 +44,7 @@ def _as_precise(y, x):
 
 
 @primitive(formula="expm1(x)", elementwise=True, saves=("y",), floats=True)
-def expm1(xp, x):
+def expm1(xp: Any, x: Operand) -> Any:
     """``exp(x) - 1``, accurate near 0."""
     return xp.expm1(x)
 
@@ -53,7 +55,7 @@ def expm1_x(g, y, x):
 
 
 @primitive(formula="log1p(x)", elementwise=True, saves=("x",), floats=True)
-def log1p(xp, x):
+def log1p(xp: Any, x: Operand) -> Any:
     """``log(1 + x)``, accurate near 0; -1 gives -inf and less gives NaN, with a warning, as NumPy's."""
     return xp.log1p(x)
 
@@ -64,7 +66,7 @@ def log1p_x(g, y, x):
 
 
 @primitive(formula="arctan(x)", elementwise=True, saves=("x",), floats=True)
-def arctan(xp, x):
+def arctan(xp: Any, x: Operand) -> Any:
     """The angle, between -pi/2 and pi/2, whose tangent is x."""
     return xp.arctan(x)
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..core.context import current
 from ..core.fused import fused
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, as_array, as_tensor
+from ..core.tensor import Operand, Tensor, as_array, as_tensor
 from ..device import namespace
 from ..ranks.tree import additions
 from .elementwise import sqrt
@@ -116,8 +116,9 @@ def join_moments(n: Any, mean: Any, squares: Any, low: int, middle: int) -> None
 
 
 def sync_batch_norm(
-    x: Tensor, running_mean: Any, running_var: Any, weight: Tensor | None = None, bias: Tensor | None = None, *,
-    training: bool = False, momentum: float = 0.1, eps: float = 1e-5, relu: bool = False,
+    x: Tensor, running_mean: Operand | None, running_var: Operand | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, *, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+    relu: bool = False,
 ) -> Tensor:  # fmt: skip
     """`batch_norm`, in training with mean and variance of the whole batch where it is trained on in shards.
 

@@ -14,6 +14,8 @@ from ..core.tensor import Tensor, as_tensor
 
 Pairs = tuple[tuple[int, int], ...]
 Slices = tuple[slice, ...]
+Sizes = int | Sequence[int]  # one for all spatial axes, or one for each
+Padding = int | str | Sequence[int | Sequence[int]]  # what users write: see `padding_pairs`
 
 OUTPUT_SIZE = "output = (size + low + high - dilation * (kernel - 1) - 1) // stride + 1"
 
@@ -300,7 +302,7 @@ def fold_columns(g, y, columns, *, window):
     return unfold_p(g, window=window)
 
 
-def unfold(x: Tensor, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(x: Tensor, kernel_size: Sizes, *, dilation: Sizes = 1, padding: Padding = 0, stride: Sizes = 1) -> Tensor:
     """The patches of x as columns (im2col): (N, C, *size) -> (N, C * taps, positions).
 
     Definition: ``y[n, (c, k), o] = x[n, c, stride * o + dilation * k - padding]``, zero outside of x; taps and
@@ -317,8 +319,9 @@ def unfold(x: Tensor, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, 
 
 
 def fold(
-    columns: Tensor, output_size: Any, kernel_size: Any, *, dilation: Any = 1, padding: Any = 0, stride: Any = 1
-) -> Tensor:
+    columns: Tensor, output_size: Sizes, kernel_size: Sizes, *, dilation: Sizes = 1, padding: Padding = 0,
+    stride: Sizes = 1,
+) -> Tensor:  # fmt: skip
     """The adjoint of `unfold`: columns (N, C * taps, positions) added up where they overlap, (N, C, *output_size).
 
     The number of spatial axes is that of `output_size`, or of whichever other argument lists one entry per axis;

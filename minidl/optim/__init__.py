@@ -12,7 +12,7 @@ Keywords, defaults and equations are torch's. An array or a detached tensor that
 update keeps its numbers: only where nobody has taken the array are the new numbers written into it (this saves memory).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.advice import OPTIMISERS, missing
 from ..kernels import attach
@@ -39,6 +39,39 @@ from .schedules import (
 
 attach()  # the kernels of the rules
 
+__all__ = [
+    "EMA",
+    "LBFGS",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "Optimiser",
+    "RAdam",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "Rule",
+    "Schedule",
+    "clip_grad_norm",
+    "constant",
+    "cosine",
+    "exponential",
+    "linear",
+    "one_cycle",
+    "polynomial",
+    "sequence",
+    "step_decay",
+    "warm_restarts",
+    "warmup",
+]
 
-def __getattr__(name: str) -> Any:
-    raise missing("minidl.optim", name, OPTIMISERS)
+if not TYPE_CHECKING:  # for a type checker there is no other name
+
+    def __getattr__(name: str) -> Any:
+        raise missing("minidl.optim", name, OPTIMISERS)
+
+    def __dir__() -> list[str]:
+        return __all__

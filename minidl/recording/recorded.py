@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ..core.context import current, setting
 from ..nn.module import Module
@@ -18,8 +18,16 @@ from .trace import RecordError, Trace, described
 PLANS = 8  # that one step holds: for other shapes, modes and the like
 ATTEMPTS = 3  # recordings in which two in a row must agree
 
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound=Module)
 
-def record(step: Callable, *, passes: Iterable[Pass] | None = None) -> Any:
+
+@overload
+def record(step: M, *, passes: Iterable[Pass] | None = None) -> M: ...
+@overload
+def record(step: Callable[P, R], *, passes: Iterable[Pass] | None = None) -> Recorded[P, R]: ...
+def record(step: Any, *, passes: Iterable[Pass] | None = None) -> Any:
     """The same step, which from its third call on is replayed as a flat program, without tensors or a graph.
 
         @md.record
@@ -64,7 +72,7 @@ class Attempt:
     count: int = 0
 
 
-class Recorded:
+class Recorded(Generic[P, R]):
     """A recorded step. `refusal` says why it runs as it is from now on, if it does."""
 
     def __init__(self, function: Callable, *, strict: bool = True, passes: Iterable[Pass] | None = None):
@@ -74,7 +82,7 @@ class Recorded:
         self.refusal: str | None = None
         self.module: Module | None = None  # whose forward it is
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, *arguments: P.args, **options: P.kwargs) -> R:
         now = current()
         if self.refusal is not None or not recordable(now):
             return self.function(*arguments, **options)
@@ -169,7 +177,7 @@ class Recorded:
         return self.plans[-1]
 
 
-class RecordedForward(Recorded):
+class RecordedForward(Recorded[..., Any]):
     """The forward of a module, replayed where no graph is remembered."""
 
     def __init__(self, module: Module, passes: Iterable[Pass] | None):

@@ -34,7 +34,7 @@ class Run:
     """What training changes, and its checkpoint."""
 
     def __init__(
-        self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike | None,
+        self, model: Module, optimiser: Any, generators: Mapping | None, path: str | os.PathLike[str] | None,
         others: Mapping[str, Any], group: Alone, shards: int | None,
     ):  # fmt: skip
         self.model = model
@@ -158,7 +158,7 @@ def _as_saved(option: Any) -> Any:
     return list(option) if isinstance(option, tuple) else option
 
 
-def load_model(path: str | os.PathLike, model: Module, *, ema: bool = False) -> int:
+def load_model(path: str | os.PathLike[str], model: Module, *, ema: bool = False) -> int:
     """Put the weights of a checkpoint of `fit` into `model`, or with `ema` their averages; returns the number of steps
     that made them."""
     tree = load_tree(path)
@@ -216,7 +216,7 @@ def _put_together(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
     return {key: _put_together(entry, arrays) for key, entry in structure["dict"]}
 
 
-def save_tree(path: str | os.PathLike, tree: Any) -> None:
+def save_tree(path: str | os.PathLike[str], tree: Any) -> None:
     """Write a tree to an .npz: a crash leaves the old file or the new one, whole."""
     with replacing(path) as file:
         npz.write(file, pack(tree))
@@ -232,7 +232,7 @@ def shared_tree(group: Alone, tree: Any) -> Any:
     })  # fmt: skip
 
 
-def load_tree(path: str | os.PathLike) -> Any:
+def load_tree(path: str | os.PathLike[str]) -> Any:
     """Read a tree written by `save_tree`. Raises WeightsError, in one line, for any other file."""
     arrays = load_weights(path)
     try:

@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -44,11 +44,13 @@ from .interrupt import LAUNCHERS, deferred_interrupt
 from .log import Log, Record
 from .progress import as_text, show_progress
 
+M = TypeVar("M", bound=Module)
+
 
 def fit(
-    model: Module,
+    model: M,
     optimiser: Optimiser | Mapping[str, Optimiser],
-    loss: Callable[[Module, Any], Any],
+    loss: Callable[[M, Any], Any],
     batches: Callable[[int], Any],
     steps: int,
     *,
@@ -60,10 +62,10 @@ def fit(
     record: bool = False,
     evaluate: Callable[[int], Mapping[str, float] | None] | None = None,
     evaluate_every: int = 1000,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     save_every: int = 1000,
     resume: bool = False,
-    log: str | os.PathLike | None = None,
+    log: str | os.PathLike[str] | None = None,
     generators: Mapping[str, np.random.Generator] | None = None,
     manual: bool = False,
     progress: bool = True,

@@ -13,7 +13,7 @@ Record = dict[str, float]  # of one step: its number, lr, every term of the loss
 class Log:
     """A file of JSON lines that starts with the lines of the steps before `start`."""
 
-    def __init__(self, path: str | os.PathLike | None, start: int):
+    def __init__(self, path: str | os.PathLike[str] | None, start: int):
         self.file = None
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

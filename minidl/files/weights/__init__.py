@@ -31,11 +31,11 @@ WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
 
 
 def load_weights(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     key: str | None = None,
     strip: str | None = None,
     *,
-    config: str | os.PathLike | None = None,
+    config: str | os.PathLike[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Read the arrays of a file of weights as ``{name: array}``; docs/weights.md lists the forms.
 
@@ -62,7 +62,7 @@ def load_weights(
         return arrays if strip is None else without(arrays, strip)
 
 
-def examine(path: str | os.PathLike, config: str | os.PathLike | None = None) -> Contents:
+def examine(path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None) -> Contents:
     """The contents of a file of weights: names, shapes and what lies beside; no array is read.
 
     Raises what `load_weights` raises.
@@ -71,12 +71,12 @@ def examine(path: str | os.PathLike, config: str | os.PathLike | None = None) ->
         return _read(path, config)
 
 
-def _read(path: str | os.PathLike, config: str | os.PathLike | None) -> Contents:
+def _read(path: str | os.PathLike[str], config: str | os.PathLike[str] | None) -> Contents:
     return forms.read(Path(path), None if config is None else Path(config))
 
 
 @contextmanager
-def _one_line(path: str | os.PathLike) -> Iterator[None]:
+def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever a parser makes of bytes from anywhere, the file is at fault: a WeightsError in one line."""
     try:
         yield
@@ -89,7 +89,7 @@ def _one_line(path: str | os.PathLike) -> Iterator[None]:
         raise WeightsError(f"{path}: truncated or damaged ({reason})") from None
 
 
-def save_weights(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
+def save_weights(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     """Write ``{name: array or Tensor}`` to `path`, a .npz or a .safetensors file by its ending.
 
     A crash leaves the old file or the new one, whole: see `files.atomic`. Equal states give equal bytes.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ...version import __version__
 from .graph import Graph, Node, Value
 from .recording import SaveError, Size, record
 from .write import written
@@ -26,7 +27,7 @@ PAGE = 4096  # bytes
 
 
 def save_onnx(
-    model: Callable, example: Any, path: str | os.PathLike, *,
+    model: Callable[..., Any], example: Any, path: str | os.PathLike[str], *,
     dynamic_batch: bool = True, opset: int = OPSET, input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> None:  # fmt: skip
@@ -72,7 +73,7 @@ def save_onnx(
 
 
 def as_model(
-    model: Callable, example: Any, dynamic_batch: bool = True, opset: int = OPSET,
+    model: Callable[..., Any], example: Any, dynamic_batch: bool = True, opset: int = OPSET,
     input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
     """What `save_onnx` writes, in memory; at most 2 GiB."""
@@ -105,8 +106,6 @@ def _proto(
     tensor: Callable | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
     """The graph as the onnx package has it. `tensor`: from a name and an array to what holds it."""
-    from minidl import __version__
-
     helper, tensor, known = onnx.helper, tensor or partial(_inside, onnx), {value.name for value in outputs}
     proto = helper.make_graph(
         [_node(onnx, node) for node in graph.nodes],

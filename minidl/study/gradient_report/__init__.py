@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import ParamSpec
 
 from ...check import function, rules
 from ...check.report import Report
@@ -12,6 +12,7 @@ from ..page import Shown
 from . import content, page
 
 __all__ = ["GradientReport", "check_rules", "gradcheck"]
+P = ParamSpec("P")
 
 
 class GradientReport(Report, Shown):
@@ -20,9 +21,9 @@ class GradientReport(Report, Shown):
     content, page = content.content, page.page
 
 
-def _with_page(check: Callable[..., Report]) -> Callable[..., GradientReport]:
+def _with_page(check: Callable[P, Report]) -> Callable[P, GradientReport]:
     @wraps(check)
-    def checked(*arguments: Any, **options: Any) -> GradientReport:
+    def checked(*arguments: P.args, **options: P.kwargs) -> GradientReport:
         return GradientReport(**vars(check(*arguments, **options)))
 
     return checked

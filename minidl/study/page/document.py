@@ -66,7 +66,7 @@ class Page:
             )
         return text
 
-    def save(self, path: str | os.PathLike) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, all at once: a reader finds the whole file or the one before."""
         text = self.text()
         with replacing(path) as file:
@@ -102,7 +102,7 @@ class Shown:
         """The content as JSON text."""
         return json.dumps(plain(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def html(self, path: str | os.PathLike | None = None) -> str:
+    def html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The page as HTML, one file without network; written to `path` if given."""
         made = self.page()
         if path is not None:
