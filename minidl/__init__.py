@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .onnx.save.file import save_onnx
     from .recording.recorded import record
     from .recording.trace import RecordError
+    from .study import assignment
     from .study.convmatrix import convmatrix
     from .study.explain import explain
     from .study.gradient_report import check_rules, gradcheck
@@ -67,6 +68,7 @@ __all__ = [
     "WeightsError",
     "algorithm",
     "anomaly",
+    "assignment",
     "check_rules",
     "checkpoint",
     "convmatrix",
