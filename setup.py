@@ -1,9 +1,12 @@
 """Packaging: `pip install -e .` for the engine, `.[tasks]` for what runs on images, `.[gpu]` for CUDA, `.[test]`."""
 
+import os
 import re
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 VERSION = re.search('__version__ = "(.*)"', (HERE / "minidl/version.py").read_text(encoding="utf-8"))[1]
@@ -35,9 +38,24 @@ TEST = [
     "ruff>=0.6",
 ]
 
+
+
+class Build(build_py):
+    """A wheel, which students install, has no solutions of the assignment, unless MINIDL_SOLUTIONS=1 asks for them."""
+
+    def build_module(self, module, module_file, package):
+        """Copy a module to where the wheel is made of it."""
+        path, copied = super().build_module(module, module_file, package)
+        name = package if isinstance(package, str) else ".".join(package)
+        if name == "minidl.study.assignment.questions" and os.environ.get("MINIDL_SOLUTIONS") != "1":
+            runpy.run_path(str(HERE / "minidl/study/assignment/withhold.py"))["withhold"](Path(path))
+        return path, copied
+
+
 setup(
     name="minidl",
     version=VERSION,
+    cmdclass={"build_py": Build},
     description="Deep learning from scratch on NumPy and CuPy, every derivative proved",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -1,9 +1,11 @@
 """Marks of a class: what must not pass does not, what is right does, and nothing stops the rest."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 import zipfile
 from dataclasses import replace
@@ -16,6 +18,7 @@ import pytest
 from minidl.__main__ import main as minidl
 from minidl.study.assignment import questions, sheet
 from minidl.study.assignment.child import wire
+from minidl.study.assignment.diagnosis import same
 from minidl.study.assignment.grading import marks, submissions
 from minidl.study.assignment.grading.closed import Closed
 from minidl.study.assignment.grading.marks import Terms, grade
@@ -24,6 +27,7 @@ from minidl.study.assignment.grading.submissions import gather
 from minidl.study.assignment.marking import mark, truth
 from minidl.study.assignment.questions import QUESTIONS
 from minidl.study.assignment.runner import StudentProcess
+from minidl.study.assignment.withhold import withhold
 
 from ..support.browser import WIDTHS
 from .cheats import BYTES, OTHERS, TAKE_THE_ANSWER
@@ -300,3 +304,30 @@ def test_the_command(tmp_path, capsys, browser, monkeypatch):
 def test_impossible_command_lines(words, message, capsys):
     assert minidl(["assignment", "grade", *words]) in (1, 2)
     assert message in capsys.readouterr().err
+
+
+# --- solutions
+
+
+def test_a_wheel_is_made_without_solutions(tmp_path):
+    """setup.py rewrites the questions; marking works as before."""
+    for source in sorted(Path(questions.__file__).parent.glob("[a-z]*.py")):
+        path = Path(shutil.copy(source, tmp_path))
+        withhold(path)
+        assert ".solution" not in path.read_text("utf-8")
+        name = f"{questions.__name__}.withheld_{source.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for question in module.QUESTIONS:
+            whole = QUESTIONS[question.id]
+            assert (question.function, question.arguments) == (whole.function, whole.arguments)
+            case = question.case(3)
+            for a, b in zip(question.values(question.answer, case), whole.values(whole.answer, case), strict=True):
+                assert same(a, b)
+            for mistake in question.mistakes:
+                if mistake != "padding the other way":  # a negative padding, which no oracle takes
+                    wrong, known = (q.values(q.mistakes[mistake].function, case) for q in (question, whole))
+                    assert all(map(same, wrong, known)), (question.id, mistake)
+            with pytest.raises(ValueError, match="the solutions are not installed here"):
+                question.reveal()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,7 @@ class Question:
     with_eps: dict[str, Mistake] = field(default_factory=dict)
     parts: Callable[..., Mapping[str, Any]] | None = None
     rarer: Callable[[np.random.Generator, int], Inputs] | None = None
+    solved: bool = True  # is the solution installed?
 
     def __post_init__(self) -> None:
         self.text = textwrap.dedent(self.text).strip()
@@ -74,6 +76,26 @@ class Question:
         """The right answer. Its name and arguments are those that the student is given."""
         self.answer = function
         return function
+
+    def withheld(self, name: str, arguments: Sequence[str]) -> Callable:
+        """In place of a solution that is not installed, under its name: the first oracle that takes the arguments.
+
+        See withhold.py.
+        """
+
+        def answer(*values: Any, **more: Any) -> Any:
+            *ways, last = self.oracles.values()
+            inputs = {**dict(zip(arguments, values)), **more}
+            for oracle in ways:
+                with suppress(ValueError):  # a mistake may ask for what no layer has, such as a negative padding
+                    return self.plain(oracle, inputs)
+            return self.plain(last, inputs)
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        answer.__name__ = name
+        answer.__signature__ = inspect.Signature([inspect.Parameter(argument, kind) for argument in arguments])
+        self.answer, self.solved = answer, False
+        return answer
 
     def oracle(self, name: str) -> Callable:
         """Another way to the answer, of the same arguments."""
@@ -163,7 +185,9 @@ class Question:
         return {name: drawn[name] for name in self.arguments}
 
     def reveal(self) -> str:
-        """The solution, as Python that stands alone after ``import numpy as np``."""
+        """The solution, as Python that stands alone after ``import numpy as np``; ValueError where it is withheld."""
+        if not self.solved:
+            raise ValueError(f"{self.id}: the solutions are not installed here; a clone of the repository has them")
         source = textwrap.dedent(inspect.getsource(self.answer))
         return re.sub(r"\A(@.*\n)+|  # noqa: .*", "", source).rstrip() + "\n"
 
@@ -173,6 +197,11 @@ class Question:
         """What a function of this question returns, as one array per output; numbers that are not finite may occur."""
         with np.errstate(all="ignore"):
             return self.outputs_of(function(**inputs))
+
+    def plain(self, function: Callable, inputs: Inputs) -> Any:
+        """The same as a solution returns it: one thing, or a tuple; numbers as numbers."""
+        found = tuple(a if a.ndim else a.item() for a in self.values(function, inputs))
+        return found if len(self.outputs) > 1 else found[0]
 
     def outputs_of(self, returned: Any) -> Outputs:
         returned = returned if len(self.outputs) > 1 else (returned,)
