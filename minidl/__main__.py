@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 from .study.terminal import Commands
 
@@ -18,9 +20,26 @@ TOOLS = {
     "assignment": "minidl.study.assignment.__main__",
     "build": "minidl.study.build.__main__",
     "onnx": "minidl.study.onnx_graph",
+    "tasks": "tasks.__main__",
     "weights": "tasks.models.weights",  # which knows our networks: the program runs it, no module of ours imports it
 }
-COMMANDS = Commands("minidl", "tool", TOOLS, "tasks")
+
+
+class Tools(Commands):
+    """The tasks are those that lie beside this package, though the user's folder, which comes first, may have some."""
+
+    def run(self, argv: list[str]) -> int:
+        if argv[:1] != ["run"]:  # a script that is run means its own
+            folder = Path(__file__).resolve().parents[1] / "tasks"
+            places = {"submodule_search_locations": [str(folder)]}
+            spec = spec_from_file_location("tasks", folder / "__init__.py", **places)
+            if spec.origin != getattr(sys.modules.get("tasks"), "__file__", None):
+                sys.modules["tasks"] = module_from_spec(spec)
+                spec.loader.exec_module(sys.modules["tasks"])
+        return super().run(argv)
+
+
+COMMANDS = Tools("minidl", "tool", TOOLS, "tasks")
 main = COMMANDS.main
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from minidl.study.terminal import Commands
 
+from .command import PROGRAM
+
 TASKS = {
     "classify": "tasks.classify",
     "compress": "tasks.compress",
@@ -34,7 +36,7 @@ class Tasks(Commands):
         return Commands.describe(replace(self, modules=TASKS), name)
 
 
-COMMANDS = Tasks("python -m tasks", "task", {name: f"{package}.cli" for name, package in TASKS.items()}, "tasks")
+COMMANDS = Tasks(PROGRAM, "task", {name: f"{package}.cli" for name, package in TASKS.items()}, "tasks")
 main = COMMANDS.main
 
 if __name__ == "__main__":

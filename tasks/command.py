@@ -15,8 +15,12 @@ from minidl.device import NAMES, resolve
 from minidl.study.terminal import Parser, UsageError, suggestion
 
 __all__ = [
-    "Parser", "UsageError", "add_device", "device", "each", "progress", "real", "suggestion", "whole", "writable",
+    "PROGRAM", "Parser", "UsageError", "add_device", "device", "each", "progress", "real", "suggestion", "whole",
+    "writable",
 ]  # fmt: skip
+
+_called = Path(sys.argv[0])  # how this program was started: what messages advise is to be started alike
+PROGRAM = "minidl tasks" if "minidl" in (_called.stem, _called.parent.name) else "python -m tasks"
 
 
 def add_device(add: Callable[..., Any]) -> None:

@@ -41,7 +41,7 @@ class Task:
     quick: Mapping[str, Any] = {}  # settings of --quick; a task that has them takes an engine of the user's, too
 
     def __init__(self) -> None:
-        self.program = f"python -m tasks {self.name}"
+        self.program = f"{command.PROGRAM} {self.name}"
 
     # --- what a task defines
 

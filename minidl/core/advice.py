@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 NO_CHANGE = "values do not change here: x = x.{}, or change x.data before x is used"
 
 TENSOR = {
@@ -169,3 +171,9 @@ def missing(what: str, name: str, table: dict[str, str]) -> AttributeError:
         advice = NO_CHANGE.format(f"{name.rstrip('_')}(...)")
     tail = f"; write {advice} (minidl.torch has PyTorch's names)" if advice else ""
     return AttributeError(f"{what} has no attribute {name!r}{tail}", name=name)
+
+
+def install(extra: str) -> str:
+    """The command that installs what an extra of the package names: into a clone, or beside an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    return f'pip install -e "{root}[{extra}]"' if (root / "setup.py").exists() else f'pip install "minidl[{extra}]"'

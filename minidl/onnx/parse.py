@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.advice import install
 from .graph import Graph, Node, Value
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def onnx_package() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError(f'ONNX files need the onnx package ({error}): pip install "minidl[onnx]"') from None
+        raise ImportError(f'ONNX files need the onnx package ({error}): {install("onnx")}') from None
     return onnx
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.advice import install
 from ..kernels.cpu import workers
 from . import failure
 from .news import News, limit
@@ -28,7 +29,7 @@ AT_ONCE = 2e-3  # seconds: to be woken from a sleep takes longer than a short ex
 _give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # to another process that can run
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # the last one srun sets for any program
-INSTALL = 'pip install "minidl[mpi]"'
+INSTALL = install("mpi")
 
 
 class Alone:

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..core.advice import install
 from ..ranks.group import report
 from ..table import table
 from .page import Shown
@@ -127,7 +128,7 @@ class Commands:
         if isinstance(error, OSError) and error.filename is not None:
             return f"{error.filename}: {error.strerror or error}"
         if isinstance(error, ImportError):
-            return f'{error}; the {self.kind}s need more than the engine: pip install -e ".[{self.extra}]"'
+            return f'{error}; the {self.kind}s need more than the engine: {install(self.extra)}'
         if isinstance(error, MemoryError):
             return f"out of memory: {error}"
         known = isinstance(error, (UsageError, ValueError, RuntimeError, OSError, ArithmeticError))

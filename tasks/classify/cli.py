@@ -25,7 +25,7 @@ from .evaluate import predict
 from .report import report
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks classify"
+PROGRAM = f"{command.PROGRAM} classify"
 CHART = "runs/classify/networks.png"
 TOGETHER = 8  # photographs that go through the network at once
 EXAMPLES = f"""examples:

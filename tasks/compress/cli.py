@@ -12,6 +12,7 @@ from minidl.data import image_files
 from minidl.files.atomic import replacing
 from minidl.ranks.group import Alone
 
+from .. import command
 from ..command import Parser, UsageError, progress, whole
 from ..denoise.data import TEST, TRAIN, photographs, read_files
 from ..denoise.picture import Picture
@@ -22,7 +23,7 @@ from .model import STEPS, Autoencoder
 from .report import compare
 from .train import Settings, load, read_codec, train
 
-PROGRAM = "python -m tasks compress"
+PROGRAM = f"{command.PROGRAM} compress"
 TRAINED = f"runs/compress/{CHECKPOINT}"
 EXAMPLES = f"""examples:
   {PROGRAM}

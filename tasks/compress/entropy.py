@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.core.advice import install
+
 LARGEST = 15  # a number this large or larger is coded as this and its excess
 CONTEXTS = np.array([1, 6, 14, 28, 50, 90, 170])  # what divides one context from the next
 TOTAL = 1 << 16  # of the frequencies of a table
@@ -145,5 +147,5 @@ def _package() -> Any:
     try:
         import constriction
     except ImportError:
-        raise ImportError('files are coded by constriction: pip install -e ".[tasks]"') from None
+        raise ImportError(f'files are coded by constriction: {install("tasks")}') from None
     return constriction

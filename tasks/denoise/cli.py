@@ -23,7 +23,7 @@ from .picture import Picture
 from .report import compare, restore
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks denoise"
+PROGRAM = f"{command.PROGRAM} denoise"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train the lecture's network and compare it with classical filters; under 3 minutes on 2 cores

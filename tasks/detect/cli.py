@@ -28,7 +28,7 @@ from .show.found import Found
 from .show.report import detect_picture, report
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks detect"
+PROGRAM = f"{command.PROGRAM} detect"
 TESTED = 200  # pictures
 SHOWN = 20  # faults of each kind before training; --check shows all
 EXAMPLES = f"""examples:

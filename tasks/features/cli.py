@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .. import command
 from ..classify.data import Dataset, read
 from ..command import UsageError, each
 from ..frame import Task
@@ -12,7 +13,7 @@ from ..transfer.compare import draw
 from .report import Networks, compare
 from .train import KINDS, Settings, train
 
-PROGRAM = "python -m tasks features"
+PROGRAM = f"{command.PROGRAM} features"
 EXAMPLES = f"""examples:
   {PROGRAM}
       learn features of handwritten digits without labels, and judge them with 1, 3, 10, 30 labels per class

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .. import command
 from ..command import Parser, UsageError, whole
 from ..frame import Task
 from ..models import MODELS, pretrained
@@ -19,7 +20,7 @@ from .model import Networks
 from .report import report
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks interpret"
+PROGRAM = f"{command.PROGRAM} interpret"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train small networks on faces and on planted evidence; draw and score every method; a minute or two on 2 cores

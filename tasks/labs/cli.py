@@ -19,14 +19,14 @@ from minidl.files.atomic import replacing
 from minidl.ranks.group import connect
 from minidl.ranks.share import on_first
 
-from .. import labs
+from .. import command, labs
 from ..command import Parser, UsageError, progress, suggestion, writable
 from ..frame import add_output
 from ..options import add_settings, given
 from ..plot import DPI
 from ..run import write_text
 
-PROGRAM = "python -m tasks labs"
+PROGRAM = f"{command.PROGRAM} labs"
 NUMBERS, FIGURE, CELLS = "numbers.json", "figure.png", "cells"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from minidl import data, nn
 from minidl.data import image_files
 
+from .. import command
 from ..command import Parser, UsageError, progress
 from ..denoise.data import TEST, TRAIN, photographs, read_files
 from ..denoise.picture import Picture
@@ -21,7 +22,7 @@ from .holes import HOLES
 from .report import compare, use
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks restore"
+PROGRAM = f"{command.PROGRAM} restore"
 EXAMPLES = f"""examples:
   {PROGRAM} --job complete
       train a network that fills holes, writing and a block; compare it with biharmonic inpainting

@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.data import read_image
 
+from .. import command
 from ..command import Parser
 from ..frame import Task
 from ..run import CHECKPOINT, Job
@@ -17,7 +18,7 @@ from .model import SaliencyNet
 from .report import compare, together, use
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks salient"
+PROGRAM = f"{command.PROGRAM} salient"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train on scenes with one thing that is odd, and compare on new ones with classical maps

@@ -18,7 +18,7 @@ from .data import MaskDataset, bundled
 from .report import OURS, PLAIN, class_names, leave_picture, report, segment_picture
 from .train import Settings, load, train
 
-PROGRAM = "python -m tasks segment"
+PROGRAM = f"{command.PROGRAM} segment"
 PLAIN_RUN = "without-borders"  # the folder, in --out, of the network that is trained for comparison
 EXAMPLES = f"""examples:
   {PROGRAM}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from .. import command
 from ..command import Parser, UsageError, whole
 from ..frame import Task
 from ..run import CHECKPOINT, Job
@@ -17,7 +18,7 @@ from .train import Settings, load, train
 
 Both = tuple[TrackNet, TrackNet | None]  # ours, and its rival
 
-PROGRAM = "python -m tasks track"
+PROGRAM = f"{command.PROGRAM} track"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train on clips of digits that drive in perspective; compare with detecting first and tracking then

@@ -28,7 +28,7 @@ from .methods import METHODS
 from .photographs import Own, Photographs
 from .source import Pretraining, pretrain
 
-PROGRAM = "python -m tasks transfer"
+PROGRAM = f"{command.PROGRAM} transfer"
 TRIED = (10,)  # labels per class that tricks are compared at
 EXAMPLES = f"""examples:
   {PROGRAM}
@@ -143,7 +143,7 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
         figure.confusions(out / "photographs.png", results, names, title)
         print(f"in {out}: {', '.join(written)}, {CLASSES}, photographs.png; to use one:")
         files = f"--weights {out / written[-1]} --classes {out / CLASSES}" + (f" --bits {own.bits}" if own.bits else "")
-        print(f"python -m tasks classify --model {own.model} {files} --image FILE")
+        print(f"{command.PROGRAM} classify --model {own.model} {files} --image FILE")
 
     for method in methods:
         on_first(group, show, method, *task.learned(method))

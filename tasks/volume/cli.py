@@ -18,7 +18,7 @@ from .report import report, together
 from .speckle import Volume
 from .train import Settings, train_rows
 
-PROGRAM = "python -m tasks volume"
+PROGRAM = f"{command.PROGRAM} volume"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train everything on generated volumes and print the lecture's table; some minutes on 2 cores

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import runpy
+import sys
 import types
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn
+from minidl.__main__ import main
+from minidl.core import advice
+from minidl.core.advice import install
 from minidl.core.primitive import Primitive
 from tests.types.checkers import PUBLIC, USER, every_name
 
@@ -82,3 +86,25 @@ def test_the_list_of_names_is_a_file_of_python():
 
 def test_the_package_says_that_it_is_typed():
     assert Path(md.__file__).with_name("py.typed").exists()
+
+
+def test_the_command_runs_our_tasks_whatever_lies_in_the_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tasks.py").write_text("raise RuntimeError('the wrong one')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tasks"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["tasks"]) == 0
+    assert "denoise" in capsys.readouterr().out
+    monkeypatch.delitem(sys.modules, "tasks.__main__")  # the list of tasks has imported it
+
+
+def test_what_to_install_is_named_by_the_clone_or_by_the_package(tmp_path, monkeypatch):
+    assert install("tasks") == f'pip install -e "{Path(md.__file__).parents[1]}[tasks]"'
+    monkeypatch.setattr(advice, "__file__", str(tmp_path / "minidl/core/advice.py"))
+    assert install("tasks") == 'pip install "minidl[tasks]"'
+
+
+def test_one_version_everywhere():
+    root = Path(md.__file__).parents[1]
+    cited, setup = [(root / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "setup.py")]
+    assert f"version: {md.__version__}\n" in cited and md.__version__ not in setup

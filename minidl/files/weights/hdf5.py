@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.advice import install
 from ..reading import Budget, Entry, WeightsError
 from ..source import Source
 
@@ -24,7 +25,7 @@ def opened(source: Source) -> Any:
     try:
         import h5py
     except ImportError:
-        raise WeightsError('this is an HDF5 file, which h5py reads: pip install "minidl[weights]"') from None
+        raise WeightsError(f'this is an HDF5 file, which h5py reads: {install("weights")}') from None
     return h5py.File(source.file(), "r")
 
 

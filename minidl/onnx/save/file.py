@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ...core.advice import install
 from ...version import __version__
 from .graph import Graph, Node, Value
 from .recording import SaveError, Size, record
@@ -144,7 +145,7 @@ def package() -> Any:
     try:
         import onnx
     except ImportError:
-        raise ImportError('save_onnx needs the package onnx: pip install "minidl[onnx]"') from None
+        raise ImportError(f'save_onnx needs the package onnx: {install("onnx")}') from None
     return onnx
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ... import command
 from ...run import CHECKPOINT
 from ..cli import Detect
 from .settings import Settings
 
-PROGRAM = "python -m tasks instances"
+PROGRAM = f"{command.PROGRAM} instances"
 EXAMPLES = f"""examples:
   {PROGRAM}
       train Mask R-CNN on circles, squares and triangles, test it on shapes and backgrounds it has never seen

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...command import PROGRAM
 from ..cli import conduct
 from . import experiment
 
 
 def main(argv: list[str]) -> int:
-    """Run ``python -m tasks mlp`` with these arguments; the exit code."""
-    conduct(experiment, "python -m tasks mlp", "runs/mlp", argv)
+    """Run the task with these arguments; the exit code."""
+    conduct(experiment, f"{PROGRAM} mlp", "runs/mlp", argv)
     return 0
