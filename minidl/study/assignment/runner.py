@@ -65,8 +65,8 @@ def judge(question: Question, run: StudentRun, cases: int, secret: str = "") -> 
 class StudentProcess:
     """The process of child/, started when it is first needed, and anew after its end.
 
-    flags, paths: of the interpreter; without any, what it imports is what the marker could import. readable: what a
-    closed process may read beside Python's library; None leaves it open.
+    command: the interpreter and its options. paths: where it looks for modules beside. readable: what a closed process
+    may read beside Python's library and the student's folder; None leaves it open. child: the folder that is run.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from ..marking import Marking, mistaken, truth
 from ..questions import QUESTIONS
 from ..runner import StudentProcess, judge
 from .closed import Closed
-from .submissions import Submission
+from .submissions import Submission, legible
 
 TOTAL = 6.0  # a student's time in all, as a multiple of that for one question
 UNMARKED = ("missing", "not marked")  # verdicts beside those of marking.VERDICTS
@@ -104,14 +104,15 @@ def grade_student(submission: Submission, terms: Terms, process: StudentProcess,
         if path is None:
             marks.append(Mark(question, "missing", 0.0, most, "no file", f"{question}: no file answers this question"))
             continue
+        name = legible(path.name)
         try:
             found = attempt(question, path, terms, process, lock, left)
             points = most * (terms.late if submission.late else 1.0) if found.verdict == "passed" else 0.0
             verdict = "not marked" if found.verdict == "inconclusive" else found.verdict
-            mark = Mark(question, verdict, points, most, found.summary, found.text(), path.name)
+            mark = Mark(question, verdict, points, most, found.summary, found.text(), name)
         except Exception as error:  # whatever it is, the rest of the class is marked
             words = f"{type(error).__name__}: {error}"
-            mark = Mark(question, "not marked", 0.0, most, words, f"{question}: not marked: {words}", path.name)
+            mark = Mark(question, "not marked", 0.0, most, words, f"{question}: not marked: {words}", name)
         marks.append(mark)
     return Graded(submission, tuple(marks))
 
