@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 from pathlib import Path
+from shutil import copyfile
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
@@ -41,7 +42,17 @@ TEST = [
 
 
 class Build(build_py):
-    """A wheel, which students install, has no solutions of the assignment, unless MINIDL_SOLUTIONS=1 asks for them."""
+    """A wheel, which students install, has the chapters of the course for `minidl notebook`, and no solutions of the
+    assignment, unless MINIDL_SOLUTIONS=1 asks for them."""
+
+    def run(self):
+        """Build, and copy the chapters."""
+        super().run()
+        if not self.editable_mode:
+            to = Path(self.build_lib, "minidl/study/chapters")
+            to.mkdir(parents=True, exist_ok=True)
+            for page in HERE.glob("docs/chapters/*.md"):
+                copyfile(page, to / page.name)
 
     def build_module(self, module, module_file, package):
         """Copy a module to where the wheel is made of it."""
@@ -90,7 +101,11 @@ setup(
         "onnx": ONNX,
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
+<<<<<<< HEAD
         "types": ["mypy==2.4.1", "pyright[nodejs]==1.1.414"],
+=======
+        "site": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0"],
+>>>>>>> 8138b92 (Build a site with Sphinx: course, tools, tasks, labs, reference; chapters as notebooks)
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
             "captum==0.9.0",

@@ -19,6 +19,7 @@ TOOLS = {
     "convmatrix": "minidl.study.convmatrix.command",
     "assignment": "minidl.study.assignment.__main__",
     "build": "minidl.study.build.__main__",
+    "notebook": "minidl.study.notebook",
     "onnx": "minidl.study.onnx_graph",
     "tasks": "tasks.__main__",
     "weights": "tasks.models.weights",  # which knows our networks: the program runs it, no module of ours imports it

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minidl.core.primitive import registry
+from minidl.study.notebook import BLOCK
+from minidl.study.notebook import chapters as pages
 
 FOLDER = Path(__file__).parents[2] / "docs" / "chapters"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -25,10 +26,6 @@ class Block(NamedTuple):
     code: str
     line: int
     output: str
-
-
-def pages() -> list[Path]:
-    return sorted(FOLDER.glob("*.md"))
 
 
 def blocks(text: str) -> list[Block]:
