@@ -101,11 +101,8 @@ setup(
         "onnx": ONNX,
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
-<<<<<<< HEAD
         "types": ["mypy==2.4.1", "pyright[nodejs]==1.1.414"],
-=======
         "site": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0"],
->>>>>>> 8138b92 (Build a site with Sphinx: course, tools, tasks, labs, reference; chapters as notebooks)
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
             "captum==0.9.0",
