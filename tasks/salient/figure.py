@@ -40,7 +40,7 @@ def maps(
         show(grid[-2][i], image)
         grid[-2][i].set_title(name, fontsize=11)
         heat(grid[-1][i], found[name])
-    figure.suptitle(f"new scenes over other textures; below, photographs and ours: {title}", fontsize=12)
+    figure.suptitle(f"new scenes over other textures; below, photographs and ours: {title}\n", fontsize=12)
     save(figure, path)
 
 

@@ -26,7 +26,7 @@ function draw() {
   if (chosen === null) for (const tube of data.truth) box(tube[t], "truth");
   data.found.forEach((tube, i) => {
     if (chosen !== null && chosen !== i) return;
-    tube.forEach((at, s) => { if (s !== t) box(at, `tube faint colour${i % 6}`); });
+    if (chosen === i) tube.forEach((at, s) => { if (s !== t) box(at, `tube faint colour${i % 6}`); });
     box(tube[t], `tube colour${i % 6}`);
   });
   rows.forEach((row, i) => row.classList.toggle("chosen", chosen === i));

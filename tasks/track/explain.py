@@ -28,8 +28,8 @@ def page(clip: Clip, found: Found, title: str) -> Page:
         f"<td>{escape(CLASSES[clip.classes[o.argmax()]])}"
         for i, (c, s, o) in enumerate(zip(found.classes, found.scores, overlap))
     )
-    body = f"""<p>Dashed: the objects. In colour: the tubes that were found; all boxes of a tube are faint, that of the
-frame at hand is bold.</p>
+    body = f"""<p>Dashed: the objects. In colour: the tubes that were found. Of a tube that is shown alone the boxes of
+all other frames are faint.</p>
 <figure><svg id="view" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="the clip"></svg></figure>
 <p class="controls"><button id="play" type="button">Play</button>
 <label>frame <input id="frame" type="range" min="0" max="{len(clip.frames) - 1}" value="0"></label>
