@@ -28,7 +28,7 @@ class Proposals(NamedTuple):
     scores: np.ndarray
 
     def with_tubes(self, others: np.ndarray) -> Proposals:
-        """These, and others: while training those of the objects, so that some are right from the start."""
+        """These, and others."""
         return Proposals(np.concatenate([self.tubes, others]), np.concatenate([self.scores, np.ones(len(others))]))
 
 
@@ -46,7 +46,7 @@ def proposals(model: TrackNet, maps: Maps) -> list[Proposals]:
     for logits, offsets in zip(maps.logits.to("cpu").numpy(), maps.offsets.to("cpu").numpy()):
         best = np.argsort(-logits, kind="stable")[:BEFORE]
         tubes = unclipped(offsets[best], anchors[best])
-        kept = suppressed(tubes, logits[best], ALIKE)[:AFTER]
+        kept = suppressed(tubes, logits[best], ALIKE, AFTER)
         found.append(Proposals(tubes[kept], 1 / (1 + np.exp(-logits[best][kept].astype(float)))))
     return found
 

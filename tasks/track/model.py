@@ -1,8 +1,8 @@
 """TrackNet: from a clip to tubes of objects, in two stages.
 
     frames -> a view that is alike (optional) -> a stream of 2-D maps and one of 3-D maps, (N, C, T, h, w)
-           -> all frames' maps at once -> objectness and offsets of anchor tubes -> proposals
-           -> each proposal's maps, frame by frame -> its class, and finer offsets
+           -> the far maps of all frames at once -> objectness and offsets of anchor tubes -> proposals
+           -> each proposal's part of the near maps, frame by frame -> its class, and finer offsets
 
 After Li et al., "TrackNet: Simultaneous object detection and tracking and its application in traffic video analysis",
 arXiv 1902.01466; sizes and rates are our own, as the paper gives none. 3-D convolutions as in Tran et al., "Learning
@@ -23,15 +23,16 @@ from .tubes import anchors
 
 STREAMS = {"2d": "2-D", "3d": "3-D", "both": "2-D and 3-D"}
 VIEWS = {"none": "as it is", "given": "vanishing point known", "learned": "learnt"}
-STRIDE = 8
-SIZES = (8.0, 14.0, 24.0)  # of anchors, in pixels
-BINS = 4  # a proposal's maps have so many by as many
+NEAR, STRIDE = 4, 8  # pixels from place to place of the near maps and of the far ones
+SIZES = (10.0, 16.0, 26.0)  # of anchors, in pixels
+BINS = 5  # a proposal's maps have so many by as many
+TERMS = 3  # of the course of an offset over time: where, how fast, how that changes
 CENTRE = (0.0, -0.9)  # where the vanishing point is brought, in [-1, 1]
 
 
 class Maps(NamedTuple):
-    """What the first stage gives: of each anchor a logit (N, A) and offsets (N, A, T, 4); each frame's maps
-    (N, T, C, h, w); how each clip's view was moved, in pixels (N, 2)."""
+    """What the first stage gives: of each anchor a logit (N, A) and offsets (N, A, T, 4); each frame's near
+    maps (N, T, C, h, w); how each clip's view was moved, in pixels (N, 2)."""
 
     logits: Tensor
     offsets: Tensor
@@ -46,17 +47,20 @@ class TrackNet(nn.Module):
     def __init__(self, frames: int, streams: str = "both", view: str = "none", width: int = 12, *, rng: Any = None):
         rng = nn.init.generator(rng)
         self.frames, self.streams, self.view = frames, streams, view
-        self.flat = backbone(width, 1, rng) if streams in ("2d", "both") else None
-        self.deep = backbone(width, 3, rng) if streams in ("3d", "both") else None
+        self.flat = Stream(width, 1, rng) if streams in ("2d", "both") else None
+        self.deep = Stream(width, 3, rng) if streams in ("3d", "both") else None
         self.look = Look(rng) if view == "learned" else None
-        channels = 4 * width * (2 if streams == "both" else 1)
-        self.hidden = nn.Conv2d(channels * frames, 8 * width, 3, padding=1, rng=rng)
+        near, far = (times * width * (2 if streams == "both" else 1) for times in (2, 4))
+        self.hidden = nn.Conv2d(far * frames, 8 * width, 3, padding=1, rng=rng)
         self.objectness = nn.Conv2d(8 * width, len(SIZES), 1, rng=rng)
-        self.motion = nn.Conv2d(8 * width, len(SIZES) * frames * 4, 1, rng=rng)
-        self.inner = nn.Linear(channels * BINS**2, 8 * width, rng=rng)  # of each frame
-        self.whole = nn.Linear(8 * width * frames, 8 * width, rng=rng)
+        self.terms = course(frames)
+        count = self.terms.shape[1]
+        self.motion = nn.Conv2d(8 * width, len(SIZES) * count * 4, 1, rng=rng)
+        self.inner = nn.Linear(near * BINS**2, 8 * width, rng=rng)  # of each frame
+        self.again = nn.Linear(8 * width, 8 * width, rng=rng)
         self.classes = nn.Linear(8 * width, len(CLASSES) + 1, rng=rng)  # the last is none
-        self.refine = nn.Linear(8 * width, 4 * frames, rng=rng)
+        self.refine = nn.Linear(8 * width, 4, rng=rng)  # of each frame
+        self.fitted = (self.terms @ np.linalg.pinv(self.terms)).astype(np.float32)  # (T, T), by least squares
         for layer in (self.motion, self.refine):  # tubes begin as their anchors and proposals
             layer.weight.data = nn.init.normal(layer.weight.shape, rng, std=1e-3)
 
@@ -69,26 +73,29 @@ class TrackNet(nn.Module):
         """The first stage. vanishing: (N, 2) in pixels, for the view "given"."""
         clips, moved = self.seen(clips, vanishing)
         streams = [stream(clips) for stream in (self.flat, self.deep) if stream is not None]
-        maps = F.concat(streams, axis=1) if len(streams) > 1 else streams[0]
-        n, c, t, h, w = maps.shape
-        frames = maps.transpose(0, 2, 1, 3, 4)  # (N, C, T, h, w) -> (N, T, C, h, w)
-        hidden = F.relu(self.hidden(frames.reshape(n, t * c, h, w)))
+        near, far = (F.concat(maps, axis=1) if len(maps) > 1 else maps[0] for maps in zip(*streams))
+        near, far = (maps.transpose(0, 2, 1, 3, 4) for maps in (near, far))  # (N, C, T, h, w) -> (N, T, C, h, w)
+        n, t, c, h, w = far.shape
+        hidden = F.relu(self.hidden(far.reshape(n, t * c, h, w)))
         logits = self.objectness(hidden).transpose(0, 2, 3, 1).reshape(n, -1)  # (N, sizes, h, w) -> (N, h w sizes)
-        offsets = self.motion(hidden).reshape(n, len(SIZES), t, 4, h, w)
-        offsets = offsets.transpose(0, 4, 5, 1, 2, 3).reshape(n, -1, t, 4)  # -> (N, h w sizes, T, 4)
-        return Maps(logits, offsets, frames, moved)
+        motion = self.motion(hidden).reshape(n, len(SIZES), -1, 4, h, w)
+        motion = motion.transpose(0, 4, 5, 1, 2, 3).reshape(n, logits.shape[1], -1, 4)  # -> (N, h w sizes, terms, 4)
+        return Maps(logits, Tensor(self.terms) @ motion, near, moved)
 
     def second(self, frames: Tensor, clip: np.ndarray, tubes: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Of tubes (K, T, 4) in the clips of these numbers (K,): logits (K, classes + 1) and offsets (K, T, 4)."""
+        """Of tubes (K, T, 4) in the clips of these numbers (K,): logits (K, classes + 1) and offsets (K, T, 4).
+
+        Each frame is looked at by the same layers; the class comes from their mean over the frames, the offsets are the
+        course that is nearest to what the frames say, so that frames in which the object is seen speak for the others.
+        """
         n, t, c, h, w = frames.shape
         image = (clip[:, None] * t + np.arange(t)).reshape(-1, 1)  # the frame of each box
         regions = np.concatenate([image, tubes.reshape(-1, 4)], axis=1).astype(np.float32)
         x = F.roi_align(
-            frames.reshape(n * t, c, h, w), regions, BINS, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True
+            frames.reshape(n * t, c, h, w), regions, BINS, spatial_scale=1 / NEAR, sampling_ratio=2, aligned=True
         )
-        x = F.relu(self.inner(x.reshape(len(regions), -1))).reshape(len(tubes), -1)
-        x = F.relu(self.whole(x))
-        return self.classes(x), self.refine(x).reshape(-1, t, 4)
+        x = F.relu(self.again(F.relu(self.inner(x.reshape(len(regions), -1))))).reshape(len(tubes), t, -1)
+        return self.classes(x.mean(axis=1)), Tensor(self.fitted) @ self.refine(x)
 
     def seen(self, clips: Tensor, vanishing: Any) -> tuple[Tensor, Tensor]:
         """The clips with their views moved so that they are alike, and by how much, in pixels (N, 2)."""
@@ -105,15 +112,28 @@ class TrackNet(nn.Module):
         return shifted(clips, shift), shift * Tensor(np.float32([WIDTH / 2, HEIGHT / 2]))
 
 
-def backbone(width: int, depth: int, rng: Any) -> nn.Sequential:
-    """Clips (N, 1, T, H, W) to maps (N, 4 width, T, H / 8, W / 8), by kernels that are `depth` frames deep."""
-    layers, inputs = [], 1
-    for outputs, stride in ((width, 2), (2 * width, 2), (4 * width, 2), (4 * width, 1)):
-        kernel, padding = (depth, 3, 3), (depth // 2, 1, 1)
-        conv = nn.Conv3d(inputs, outputs, kernel, stride=(1, stride, stride), padding=padding, bias=False, rng=rng)
-        layers += [conv, nn.BatchNorm3d(outputs), nn.ReLU()]
-        inputs = outputs
-    return nn.Sequential(*layers)
+def course(frames: int) -> np.ndarray:
+    """The powers of time, from -1 at the first frame to 1 at the last, that offsets are sums of: (T, terms). Corners of
+    what drives evenly change so, nearly; and few terms are learnt sooner than a number for each frame."""
+    time = np.linspace(-1, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
+    return np.vander(time, min(TERMS, frames), increasing=True)
+
+
+class Stream(nn.Module):
+    """Clips (N, 1, T, H, W) to near maps (N, 2 width, T, H / 4, W / 4) and far ones (N, 4 width, T, H / 8, W / 8), by
+    kernels that are `depth` frames deep."""
+
+    def __init__(self, width: int, depth: int, rng: Any):
+        def layer(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+            how = {"stride": (1, stride, stride), "padding": (depth // 2, 1, 1), "bias": False, "rng": rng}
+            return [nn.Conv3d(inputs, outputs, (depth, 3, 3), **how), nn.BatchNorm3d(outputs), nn.ReLU()]
+
+        self.near = nn.Sequential(*layer(1, width, 2), *layer(width, 2 * width, 2))
+        self.far = nn.Sequential(*layer(2 * width, 4 * width, 2), *layer(4 * width, 4 * width, 1))
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        near = self.near(clips)
+        return near, self.far(near)
 
 
 class Look(nn.Module):

@@ -30,11 +30,14 @@ def volume(tubes: np.ndarray) -> np.ndarray:
     return (tubes[..., 2:] - tubes[..., :2]).clip(0).prod(axis=-1).sum(axis=-1)
 
 
-def suppressed(tubes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
-    """The positions of the tubes that stay, the best first: each takes away those that overlap it by more."""
+def suppressed(tubes: np.ndarray, scores: np.ndarray, most: float, count: int | None = None) -> np.ndarray:
+    """The positions of the tubes that stay, the best first, at most `count`: each takes away those that overlap it by
+    more."""
     order = np.argsort(-scores, kind="stable")
     left, kept = np.ones(len(tubes), bool), []
     for i in order:
+        if len(kept) == count:
+            break
         if left[i]:
             kept.append(i)
             left &= tube_overlap(tubes[i : i + 1], tubes)[0] <= most
