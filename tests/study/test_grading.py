@@ -34,8 +34,9 @@ from .cheats import BYTES, OTHERS, TAKE_THE_ANSWER
 
 QUESTION = QUESTIONS["pooling-cost"]
 RIGHT = f"import numpy as np\n{QUESTION.reveal()}"
-TERMS = Terms({"pooling-cost": 2.0}, "a secret", cases=6, seconds=2.0, memory=512)
+TERMS = Terms({"pooling-cost": 2.0}, "a secret", cases=6, seconds=5.0, memory=512)
 PUBLIC = {tuple(c.values()): float(QUESTION.answer(**c)) for c in map(QUESTION.case, range(200))}
+HANGING = ("asleep", "deaf", "endless")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -74,14 +75,14 @@ def test_the_cheats_work_where_nothing_is_closed(tmp_path):
                 continue
             write(tmp_path / name, "pooling_cost.py", filled(code, tmp_path))
             true = truth(QUESTION.id, 2)
-            run = process.run(QUESTION, tmp_path / name / "pooling_cost.py", true.cases, 10, 1024)
+            run = process.run(QUESTION, tmp_path / name / "pooling_cost.py", true.cases, 100, 1024)
             assert run.status == "answered", (name, run.message)
             assert np.allclose(np.ravel(run.answers), np.ravel(true.right)), name
 
 
 def test_no_cheat_passes_and_none_stops_the_class(work, tmp_path):
-    cheats = {**TAKE_THE_ANSWER, **OTHERS, **BYTES}
-    assert len(cheats) >= 60
+    cheats = {name: code for name, code in {**TAKE_THE_ANSWER, **OTHERS, **BYTES}.items() if name not in HANGING}
+    assert len(cheats) >= 100
     outside = tmp_path / "outside"
     outside.mkdir()
     for name, code in {"Aaron": RIGHT, **cheats, "Zoe": RIGHT}.items():
@@ -101,7 +102,15 @@ def test_no_cheat_passes_and_none_stops_the_class(work, tmp_path):
     assert "No module named 'minidl': an answer is marked without it" in words["import"]
     assert "not open to an answer that is marked: open: " in words["open"]
     assert "not open to an answer that is marked: subprocess.Popen" in words["cat"]
-    assert "stopped after 2 seconds" in words["endless"]
+
+
+def test_what_hangs_is_stopped(work, tmp_path):
+    for name in HANGING:
+        write(tmp_path / "class" / name, "pooling_cost.py", OTHERS[name])
+    report = marked(tmp_path / "class", work, replace(TERMS, seconds=0.3))
+    assert [one.marks[0].verdict for one in report.graded] == ["failed"] * 3
+    assert all("stopped after 0.3 seconds" in one.marks[0].words for one in report.graded)
+    assert report.complete
 
 
 @LINUX
