@@ -20,7 +20,7 @@ from . import figure
 from .adversarial import Referee, trained_with
 from .data import TEST_HOLES, cropped
 from .holes import HOLES, biharmonic, surroundings
-from .inference import TILE, completed, corners, enlarged, enlarged_picture, interpolated
+from .inference import TILE, VIEWS, completed, corners, enlarged, enlarged_picture, interpolated
 from .model import Completer, Enlarger
 
 OURS = "ours"
@@ -132,7 +132,7 @@ def use(model: nn.Module, job: Job, picture: Picture, name: str, missing: np.nda
     """
     channels, device = picture.channels, job.device
     if missing is not None:
-        pieces = len(channels) * tiles.count(model, missing.shape, TILE)
+        pieces = len(VIEWS) * len(channels) * tiles.count(model, missing.shape, TILE)
         with job.progress("filling holes", pieces) as show:
             planes = [completed(model, x, missing, device=device, show=show) for x in channels]
         result, verb = np.stack(planes), "completed"
