@@ -19,6 +19,7 @@ import numpy as np
 
 from minidl import load_weights, nn, optim
 from minidl.files.atomic import replacing
+from minidl.files.lock import hold
 from minidl.ranks.group import Alone
 from minidl.train import fit
 from minidl.training.checkpoint import STRUCTURE, load_tree
@@ -74,7 +75,7 @@ def saved_settings(kind: type, checkpoint: str | os.PathLike) -> dict[str, Any]:
         saved.pop(SHARDS, None)
         kind(**saved)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} does not hold the settings of a run ({error}); delete it") from None
+        raise ValueError(f"{path} is not of a run of this task ({error}); name another folder with --out") from None
     return saved
 
 
@@ -121,7 +122,16 @@ class Job:
         return progress(label, total, self.quiet)
 
     def begin(self) -> None:
-        """Write the settings of a run that starts, or goes on, in its folder."""
+        """Write the settings of a run that starts, or goes on, in its folder, which this process has for itself then.
+
+        Raises BlockingIOError if another process trains there, ValueError if the folder holds a run of another task.
+        """
+        if self.group.first:
+            try:
+                hold(self.out, self)
+            except BlockingIOError as error:
+                raise BlockingIOError(error.errno, f"{error.strerror}: choose another --out", str(self.out)) from None
+            saved_settings(type(self.settings), self.out / CHECKPOINT)
         if self.group.first and not self.resume:  # or it would stand beside settings that are not its own until saved
             (self.out / CHECKPOINT).unlink(missing_ok=True)
         self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))

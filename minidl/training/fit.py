@@ -119,6 +119,7 @@ def fit(
     """
     if accumulate < 1 or (manual and accumulate > 1):
         raise ValueError(f"accumulate must be at least 1, and 1 if the loss steps by itself (manual); got {accumulate}")
+    _require_own(model, optimiser)
     group = connect(ranks)
     plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
@@ -172,6 +173,18 @@ def fit(
             if stop:
                 raise KeyboardInterrupt(f"stopped after step {step}; {run.where()}")
     return line
+
+
+def _require_own(model: Module, optimiser: Optimiser | Mapping[str, Optimiser]) -> None:
+    """Refuse optimisers that change nothing of the model, which would be trained to no effect."""
+    own = set(model.parameters())
+    named = optimiser if isinstance(optimiser, Mapping) else {"": optimiser}
+    if not any(p in own for one in named.values() for p in one.parameters):
+        count = sum(len(list(one.parameters)) for one in named.values())
+        raise ValueError(
+            f"fit: none of the {count} parameters of the optimiser is one of the {len(own)} of the model, "
+            f"{type(model).__name__}; make it of this model: optim.Adam(model.parameters())"
+        )
 
 
 # --- one step

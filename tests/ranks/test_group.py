@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from minidl.core.advice import install
 from minidl.ranks import group, news
 from minidl.ranks.news import ASKED, FAILED, HERE, LEFT, News, RanksError
 
@@ -35,9 +36,9 @@ def test_a_launcher_of_another_mpi_is_an_error(environment, name):
 @pytest.mark.parametrize(
     ("why", "said"),
     [
-        (ModuleNotFoundError("No module named 'mpi4py'"), 'ranks need mpi4py and an MPI: pip install "minidl[mpi]"'),
+        (ModuleNotFoundError("No module named 'mpi4py'"), f"ranks need mpi4py and an MPI: {install('mpi')}"),
         (RuntimeError("cannot load MPI library\nlibmpi.so.12: not found\nlibmpi.so.40: not found"),
-         'mpi4py finds no MPI (cannot load MPI library): pip install "minidl[mpi]"'),
+         f"mpi4py finds no MPI (cannot load MPI library): {install('mpi')}"),
         (ImportError("libmpi.so.12: cannot open\n"), "mpi4py finds no MPI (libmpi.so.12: cannot open): pip install"),
     ],
 )  # fmt: skip

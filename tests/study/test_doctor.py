@@ -12,6 +12,7 @@ import minidl as md
 import minidl.__main__ as frame
 from minidl import device
 from minidl import functional as F
+from minidl.core.advice import install
 from minidl.study import doctor
 from minidl.study.doctor import two_ranks
 
@@ -128,7 +129,7 @@ def test_two_ranks(tmp_path, monkeypatch, capsys, script, found):
 @pytest.mark.parametrize("missing", ["version", "launcher"])
 def test_without_mpi_it_says_what_to_install(monkeypatch, missing):
     monkeypatch.setattr(doctor, missing, lambda *_: None)
-    assert doctor.MPI()["two ranks"] == 'not tried: pip install "minidl[mpi]"'
+    assert doctor.MPI()["two ranks"] == f"not tried: {install('mpi')}"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a program is a file with a mode")

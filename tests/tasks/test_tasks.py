@@ -5,8 +5,11 @@ import importlib
 import pytest
 
 import tasks.__main__ as frame
+from minidl.core.advice import install
 from minidl.study.terminal import Commands
 from tasks import command, plot
+from tasks.denoise.train import Settings
+from tasks.run import SETTINGS, Job
 
 
 def test_no_name_lists_the_tasks_with_one_line_each(capsys):
@@ -42,7 +45,7 @@ def test_a_typo_is_one_line_with_a_suggestion_and_2(argv, capsys):
         (FileNotFoundError(2, "No such file", "x.png"), 1, "minidl: error: x.png: No such file\n"),
         (ZeroDivisionError(), 1, "minidl: error: ZeroDivisionError: \n"),
         (KeyError("name"), 1, "minidl: error: KeyError: 'name'\n"),
-        (ModuleNotFoundError("No module named 'skimage'"), 1, 'pip install -e ".[tasks]"\n'),
+        (ModuleNotFoundError("No module named 'skimage'"), 1, f"{install('tasks')}\n"),
         (KeyboardInterrupt(), 130, "\nminidl: interrupted\n"),
         (KeyboardInterrupt("stopped after step 3"), 130, "\nminidl: stopped after step 3\n"),
     ],
@@ -92,3 +95,13 @@ def test_the_public_names_of_the_packages_are_there():
     for package in (*frame.TASKS.values(), "tasks.models"):
         module = importlib.import_module(package)
         assert [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)] == [], package
+
+
+def test_a_folder_with_a_run_of_another_task_is_refused(tmp_path):
+    (tmp_path / SETTINGS).write_text('{"no_setting_of_ours": 1}')
+    job = Job(Settings(), tmp_path)
+    with pytest.raises(ValueError, match=r"settings.json is not of a run of this task .* another folder with --out"):
+        job.begin()
+    (tmp_path / SETTINGS).unlink()
+    job.begin()
+    assert (tmp_path / SETTINGS).exists()

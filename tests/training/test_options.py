@@ -229,3 +229,9 @@ def test_a_run_that_diverged_is_rescued_by_a_lower_rate(tmp_path):
     with pytest.raises(Diverged, match="holds the checkpoint after 3 steps"), np.errstate(all="ignore"):
         run(30, 1e9, path)
     assert same_state(run(30, 1e-9, path), run(30, 1e-9, tmp_path / "sound.npz"))
+
+
+def test_an_optimiser_of_another_model_is_refused():
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"none of the 2 parameters of the optimiser is one of the 2 of the model"):
+        fit(model, optim.SGD(other.parameters(), lr=0.1), lambda m, b: m(b).sum(), lambda s: None, 1, progress=False)
