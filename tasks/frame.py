@@ -88,11 +88,13 @@ class Task:
         """Run the task with these arguments; the exit code."""
         options = self.parser().parse_args(argv)
         onnx = vars(options).get("save_onnx")
-        if onnx and (named := [name for name in self.others if vars(options)[name] not in (None, False)]):
+        named = [f"--{name.replace('_', '-')}" for name in self.others if vars(options)[name] not in (None, False)]
+        if onnx and named:
             raise UsageError(
-                "--save-onnx writes what is trained, or the network of --checkpoint: leave out "
-                f"--{named[0].replace('_', '-')}"
+                f"--save-onnx writes what is trained, or the network of --checkpoint: leave out {named[0]}"
             )
+        if vars(options).get("engine") and named:
+            raise UsageError(f"--with trains, or runs the network of --checkpoint: leave out {named[0]}")
         with connected(options) as group:
             if not on_first(group, self.instead, options):
                 self.run(options, group)
@@ -164,7 +166,7 @@ def add_engine(top: Parser, quick: Mapping[str, Any]) -> None:
     help = "train with the functions of this file in place of ours, compared and timed; results go to runs/NAME-FILE"
     add("--with", metavar="FILE", dest="engine", help=help)
     small = ", ".join(f"--{name} {value}" for name, value in quick.items())
-    add("--quick", action="store_true", help=f"a short run, for an engine of loops: {small}; tested on small crops")
+    add("--quick", action="store_true", help=f"a short run, for an engine of loops: {small}")
 
 
 def engine_of(options: argparse.Namespace, out: str, group: Alone) -> Engine | None:

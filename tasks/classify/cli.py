@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class Classify(Task):
     examples = EXAMPLES
     settings = Settings
     others = ("chart", "summary", "weights")
+    quick: ClassVar = {"depth": 8, "width": 4, "steps": 30, "batch": 8}
     load = staticmethod(load)
 
     def add_options(self, top: Parser) -> None:
