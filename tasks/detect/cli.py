@@ -83,6 +83,8 @@ class Detect(Task):
             help="of its frozen batch norm: 1e-5 if it was trained from a classifier's weights")  # fmt: skip
 
     def instead(self, options: argparse.Namespace) -> bool:
+        if options.validation and options.weights:
+            raise UsageError("--validation is about a network that is trained here: leave it or --weights out")
         if options.validation and "validation" not in self.chosen(options).parts:
             raise UsageError("--validation: these pictures have two parts, training and test; leave it out")
         if options.check:

@@ -266,6 +266,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch
     (["--resume"], 2, "there is no run in"),
     (["--checkpoint", "none.npz"], 1, "none.npz: no such checkpoint"),
     (["--checkpoint", "none.npz", "--resume"], 2, "give one of them"),
+    (["--validation", "--weights", "w.pth", "--image", "a.png"], 2, "leave it or --weights out"),
     (["--image", "none.png"], 1, "none.png: No such file"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(argv, code, message, tmp_path, monkeypatch, capsys):

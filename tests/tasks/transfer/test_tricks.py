@@ -98,6 +98,7 @@ def test_on_digits_each_seed_has_other_labels_and_none_of_them_twice():
 
 def test_the_command_compares_tricks_on_digits(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tricks, "PLANS", {name: tricks.PLANS[name] for name in ("none", "all")})
+    monkeypatch.setattr("tasks.transfer.source.HELD_OUT", 1)
     argv = ["--variants", "3", "--width", "2", "--steps", "2", "--labels", "2", "--tune", "1", "--seeds", "2"]
     argv += ["--lr", "0.01", "--quiet", "--out", str(tmp_path)]
     assert frame.main(["transfer", "--tricks", *argv]) == 0
@@ -112,7 +113,7 @@ def test_the_command_compares_tricks_on_digits(tmp_path, capsys, monkeypatch):
         (["--tricks", "--runs", "3"], "--runs cannot be with --tricks"),
         (["--seeds", "3"], "--seeds: for your own photographs"),
         (["--tricks", "--epochs", "3"], "--epochs: for your own photographs"),
-        (["--tricks", "--labels", "60"], "2 x 60 = 120 of each class, and a class has 1"),
+        (["--tricks", "--labels", "70"], "2 x 70 = 140 of each class, and a class has 1"),
     ],
 )
 def test_what_does_not_go_with_tricks(argv, what, tmp_path, capsys):
