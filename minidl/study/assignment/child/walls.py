@@ -83,7 +83,7 @@ def _hook(readable: Sequence[str], scratch: str) -> None:
     beneath = {False: tuple(p + os.sep for p in (*readable, scratch)), True: (scratch + os.sep,)}
 
     def allowed(path: Any, change: bool) -> bool:
-        return not isinstance(path, text) or (realpath(decode(path)) + "/").startswith(beneath[change])
+        return not isinstance(path, text) or (realpath(decode(path)) + os.sep).startswith(beneath[change])
 
     def audit(event: str, args: tuple) -> None:
         if event == "open":
