@@ -2,6 +2,9 @@
 
 The whole suite runs in as many processes as there are cores (pytest-xdist), each with one thread of ours; what is named
 on the command line runs in one process, as ``-n 0`` has it. ``-n 2`` chooses otherwise.
+
+Tests marked slow (whole runs, more examples of what others show, kernels of a GPU compiled for the CPU) run
+where tests are named, or asked for by ``-m``: ``pytest tests -m slow -n 2`` is what CI runs after the others.
 """
 
 import gc
@@ -20,6 +23,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """0, no other process, where tests are named; else what -n auto means."""
     return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out what is slow, unless tests are named or chosen by their marks."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
+        config.option.markexpr = "not slow"
 
 
 def pytest_collection_finish() -> None:

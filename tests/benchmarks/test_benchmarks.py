@@ -93,6 +93,7 @@ def test_a_training_step_is_one_of_fit(minidl):
     assert ends[0] == ends[1] == ends[2]
 
 
+@pytest.mark.slow
 def test_a_worker_measures_a_row():
     result = measure(BY_NAME["denoiser"], {"minidl": Column("minidl")}, threads=1, rounds=2, tiny=True)
     assert len(result.seconds["minidl"]) == 2 and min(map(min, result.seconds["minidl"])) > 0
@@ -102,6 +103,7 @@ def test_a_worker_measures_a_row():
     json.dumps(result.json())
 
 
+@pytest.mark.slow
 def test_memory_is_the_peak_above_model_and_input():
     with Worker("minidl", BY_NAME["relu-64-128"], threads=1) as worker:
         array = 4 * math.prod(BY_NAME["relu-64-128"].shape)
@@ -258,6 +260,7 @@ def test_exponents_leave_the_smallest_out():
     assert scaling.Curve("threads", [1], 0, [1.0], [1]).exponent([1.0]) is None
 
 
+@pytest.mark.slow
 def test_a_series_is_measured_and_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     series = scaling.Series("batch", lambda n: scaling.Point(n, batch=n, side=8, depth=2, threads=1), [1, 2], 2)
@@ -283,6 +286,7 @@ def test_endurance_of_a_few_steps(capsys):
     assert "value and gradient exact: True" in (out := capsys.readouterr().out) and out.count("MiB") == 11
 
 
+@pytest.mark.slow
 def test_passes_are_measured_one_by_one(capsys):
     passes.main(["lenet", "resnet18-inference", "--quick", "--rounds", "1"])
     head, *lines = capsys.readouterr().out.splitlines()[1:]

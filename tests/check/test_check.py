@@ -53,6 +53,7 @@ def test_fused_primitives_are_checked_as_their_definitions():
     assert row(report)["oracle"] == "complex step"
 
 
+@pytest.mark.slow
 def test_a_network():
     def net(x, w1, b, w2):
         x = F.max_pool(F.relu(F.conv(x, w1, b, padding=1)), 2)

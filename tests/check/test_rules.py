@@ -27,7 +27,7 @@ def own():
         names.update(kept)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_rules(name, seed):
     report = md.check_rules(name, seed)
@@ -52,7 +52,7 @@ def test_the_table_has_a_row_per_primitive_with_measured_errors():
 
 
 def test_the_same_seed_gives_the_same_report():
-    assert md.check_rules("conv_weight", 5).json() == md.check_rules("conv_weight", 5).json()
+    assert md.check_rules("matmul", 5).json() == md.check_rules("matmul", 5).json()
 
 
 def test_a_primitive_is_named_by_itself_its_function_or_its_name():

@@ -44,6 +44,7 @@ def refused(path, match):
     assert "\n" not in str(error.value) and str(error.value).startswith(f"{path}: ")
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(state=st.dictionaries(names.filter(lambda n: n != "__metadata__"), arrays, max_size=4),
        ending=st.sampled_from([".npz", ".safetensors"]), layout=st.sampled_from(["C", "F", "reversed"]))  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,6 +13,14 @@ import pytest
 from tests.support.cuda import stand_in as fake
 
 ORDERS = ("ascending", "descending")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that g++ compiles is slow."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker("slow")
 
 
 def _stand_in(order: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

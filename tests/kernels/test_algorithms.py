@@ -68,6 +68,7 @@ cuts = st.sampled_from([(1, 1, 100), (300, 1, 1), (300, 20, 8), (1 << 19, 128, 8
 names = st.sampled_from([None, *ON_CPU])
 
 
+@pytest.mark.slow
 @settings(drawn, max_examples=250)
 @given(forms(), names, cuts)
 def test_each_equals_the_definition(form, name, cut):

@@ -196,6 +196,7 @@ def test_a_thread_that_ends_takes_its_scratch_memory_along():
     assert held[0]() is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peaks are the process's own on Linux only")
 def test_the_peak_is_that_of_the_process_not_of_the_one_that_started_it():
     ask = "from minidl.kernels.cpu.memory import peak_memory; print(peak_memory())"

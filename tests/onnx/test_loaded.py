@@ -15,6 +15,7 @@ RNG = np.random.default_rng(1)
 IMAGES = RNG.normal(size=(8, 2, 4, 4)).astype("f4")
 
 
+@pytest.mark.slow
 def test_derivatives_to_order_2():
     net, images = md.load_onnx(network()).to("float64"), IMAGES.astype(float)
     assert md.gradcheck(lambda t: (net(images[:1] + t * images[1:4]) ** 2).sum(), np.ones((3, 1, 1, 1)), order=2)

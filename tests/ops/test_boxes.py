@@ -51,6 +51,7 @@ def ordered(boxes):
 # --- overlap
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(BOXES, BOXES)
 def test_iou_of_every_pair(a, b):
@@ -70,6 +71,7 @@ def test_iou_by_hand():
     assert F.box_iou([[0, 0, 200, 100]], [[100, 0, 200, 100]]).item() == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [F.box_iou, F.generalized_box_iou])
 def test_overlap_is_differentiable(function):
     a = ordered(rng.uniform(0, 5, (2, 4))) + [0, 0, 1, 1]
@@ -124,6 +126,7 @@ def test_a_side_grows_to_a_limit_beyond_which_it_has_no_gradient():
     assert deltas.grad.data[0].tolist() == pytest.approx([0, 0, 0, 16 * math.e])
 
 
+@pytest.mark.slow
 def test_coding_is_differentiable_and_classes_broadcast():
     anchors = ordered(rng.uniform(0, 9, (2, 4))) + [0, 0, 1, 1]
     boxes = ordered(rng.uniform(0, 9, (2, 4))) + [0, 0, 1, 1]
@@ -147,6 +150,7 @@ def test_clip():
 # --- non-maximum suppression
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 3, module.BLOCK])  # boxes at once
 @SETTINGS
 @given(BOXES, st.data())

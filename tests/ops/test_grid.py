@@ -68,6 +68,7 @@ def test_grid_sample_is_scipys_interpolation(rank, aligned, padding):
         np.testing.assert_allclose(y[b, c], expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode, padding", [*itertools.product(["bilinear", "bicubic"], SCIPYS)])
 def test_grid_sample_has_right_derivatives_of_both_orders(mode, padding):
     rng = np.random.default_rng(0)

@@ -35,6 +35,7 @@ def options(window):
     return {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
 
 
+@pytest.mark.slow
 @drawn
 @given(pools(), st.integers(0, 2), st.booleans(), seeds)
 def test_max_pool_and_its_indices(pool, n, ties, rng):
@@ -46,6 +47,7 @@ def test_max_pool_and_its_indices(pool, n, ties, rng):
     assert indices.dtype == np.int64 and not indices.requires_grad
 
 
+@pytest.mark.slow
 @drawn
 @given(pools(), st.booleans(), seeds)
 def test_the_gradient_of_max_pool_goes_to_the_first_largest_cell(pool, ties, rng):
@@ -59,6 +61,7 @@ def test_the_gradient_of_max_pool_goes_to_the_first_largest_cell(pool, ties, rng
     np.testing.assert_allclose(pull(g)[0].data, expected, atol=1e-13)
 
 
+@pytest.mark.slow
 @drawn
 @given(pools(), seeds)
 def test_max_pool_to_second_order(pool, rng):
@@ -111,6 +114,7 @@ def test_max_pool_of_minus_infinity_stays_inside_of_the_input():
     assert indices.tolist() == [[[[0, 1], [3, 4]]]]
 
 
+@pytest.mark.slow
 @drawn
 @given(pools(dilations=(1,)), seeds)
 def test_max_unpool_puts_the_maxima_back(pool, rng):
@@ -139,6 +143,7 @@ def test_max_unpool_sizes():
     assert F.max_unpool(x, indices, 2, output_size=(1, 1, 5, 4)).shape == (1, 1, 5, 4)
 
 
+@pytest.mark.slow
 @drawn
 @given(windows(dilations=(1,)), st.booleans(), st.booleans(), seeds)
 def test_avg_pool_divides_by_the_cells_that_count(window, ceil_mode, count_include_pad, rng):
@@ -299,6 +304,7 @@ def blocks(monkeypatch):
 kernels = settings(drawn, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @kernels
 @given(contests())
 def test_the_kernels_equal_the_array_functions(blocks, contest):
@@ -323,6 +329,7 @@ def test_the_kernels_equal_the_array_functions(blocks, contest):
     assert not (abs(found - expected) > roundings * sizes).any()
 
 
+@pytest.mark.slow
 @kernels
 @given(pools(), st.sampled_from([np.int64, np.uint8, bool]), st.sampled_from([1, 50]), seeds)
 def test_the_kernel_takes_the_largest_of_whole_numbers(blocks, pool, dtype, cells, rng):

@@ -153,6 +153,7 @@ def test_blocks_that_are_looked_up_hold_what_the_definition_finds(seed, dtype, b
 BOXES = [[1, 0.2, -1.4, 5.3, 3.9], [0, 2.2, 1.1, 2.4, 6.8], [1, 1.1, 1.2, 3.4, 2.9]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [F.roi_align, F.roi_pool])
 def test_gradients_of_first_and_second_order(function):
     x = rng.normal(size=(2, 2, 5, 6))

@@ -48,6 +48,7 @@ def batch(model, seed=0):
     return rng.normal(size=(2, 1, 17, 18)).astype(model[0].weight.dtype), rng.integers(0, 3, 2)
 
 
+@pytest.mark.slow
 @given(networks(), st.sampled_from([*PASSES, compute_again, "all"]))
 @settings(max_examples=40, deadline=None)
 def test_a_training_step_has_the_same_bits(model, improve):
@@ -72,6 +73,7 @@ def test_a_training_step_has_the_same_bits(model, improve):
     assert all(np.array_equal(a, b) for a, b in zip(model.buffers(), copy.buffers(), strict=True))
 
 
+@pytest.mark.slow
 @given(networks())
 @settings(max_examples=30, deadline=None)
 def test_inference_has_the_same_bits_but_for_folding(model):

@@ -166,6 +166,7 @@ def test_list_and_show(capsys):
     assert out == "layers = 3\npool = 2\n"
 
 
+@pytest.mark.slow
 def test_start_check_report(tmp_path, capsys):
     code, out, _ = command("start", "pooling-cost", tmp_path / "work", capsys=capsys)
     path = tmp_path / "work" / "pooling_cost.py"
@@ -248,6 +249,7 @@ def test_an_empty_folder_is_no_pass(tmp_path, capsys):
     assert "no file here answers a question" in out
 
 
+@pytest.mark.slow
 def test_as_a_program(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "minidl", "assignment", "check", "pooling-cost", str(file(tmp_path, "return 1"))],

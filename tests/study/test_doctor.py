@@ -28,6 +28,7 @@ def asked(capsys, *arguments):
     return code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_report_in_json(capsys):
     code, output = asked(capsys, "--json")
     found = json.loads(output)
@@ -41,6 +42,7 @@ def test_the_report_in_json(capsys):
                            "MPI", "self check"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_in_lines(capsys):
     code, output = asked(capsys)
     assert code == 0 and output.endswith("all is well\n")
@@ -49,6 +51,7 @@ def test_the_report_in_lines(capsys):
     assert "error" not in output
 
 
+@pytest.mark.slow
 def test_a_wrong_rule_fails_the_self_check(capsys):
     right = F.tanh.rules["x"]
     F.tanh.rules["x"] = lambda g, y, x: g * (1 + y * y)
@@ -70,6 +73,7 @@ def test_a_self_check_that_raises_has_not_passed(capsys, monkeypatch):
     assert json.loads(output)["self check"] == {"error": "OSError: no such instruction", "passed": False}
 
 
+@pytest.mark.slow
 def test_a_section_that_fails_does_not_hold_up_the_others(capsys, monkeypatch):
     def broken():
         raise ValueError("MINIDL_NUM_THREADS='many' must be a whole number, 1 or more")

@@ -70,6 +70,7 @@ def test_the_table_of_the_formula():
     ]
 
 
+@pytest.mark.slow
 def test_the_papers_unet_on_572_pixels():
     found = md.receptive_field(UNet(base=1, rng=0), (1, 1, 572, 572))
     last = len(found.layers) - 1

@@ -43,6 +43,7 @@ def few(monkeypatch):
     monkeypatch.setattr(data, "digits", digits)
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_everything(finished):
     for name in ("checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "figure.png", "classes.txt"):
         assert (finished / name).stat().st_size > 0, name
@@ -86,6 +87,7 @@ def test_a_checkpoint_is_written_as_onnx(finished, tmp_path, capsys):
     assert "leave out --chart" in capsys.readouterr().err and not (tmp_path / "chart.png").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, few, tmp_path, monkeypatch, capsys):
     argv = [*TINY, "--steps", 6, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0
@@ -105,6 +107,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, few, tmp_path, monkey
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SMALL, "googlenet"])
 def test_each_family_trains(name, few, tmp_path):
     size = ("--size", 32) if name == "googlenet" else ()
@@ -115,6 +118,7 @@ def test_each_family_trains(name, few, tmp_path):
     assert next(iter(read_state(tmp_path / "checkpoint.npz").values())).ndim == 4
 
 
+@pytest.mark.slow
 def test_own_photographs_are_learnt_and_classified(tmp_path, capsys):
     folder = photographs(tmp_path / "mine", {"blue": 16, "red": 16})
     argv = ["--data", folder, "--size", 12, "--mirror", "--batch", 8, "--steps", 30, "--depth", 8, "--width", 4]

@@ -51,6 +51,7 @@ def test_undrawn_weights_are_zero_and_cost_no_random_numbers():
     ("googlenet", "npz", {"transform_input": True}),
     ("googlenet", "safetensors", {"transform_input": True, "aux_logits": False}),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_weights_from_a_file_rank_a_photograph_as_the_network_they_came_from(name, suffix, options, tmp_path, capsys):
     model = randomised(MODELS[name](7, rng=1, **options))
     path = tmp_path / f"net.{suffix}"
@@ -105,6 +106,7 @@ def test_weights_that_are_there_twice_say_what_to_add(tmp_path):
     assert pretrained.load("alexnet_small", path, "ema")
 
 
+@pytest.mark.slow
 def test_weights_of_no_known_network_are_shown_as_a_table(tmp_path):
     with nn.init.undrawn():
         state = MODELS["resnet18"](5).state_dict()

@@ -155,6 +155,7 @@ def run(*argv):
     return frame.main(["compress", *map(str, argv)])
 
 
+@pytest.mark.slow
 def test_the_command_from_end_to_end(tmp_path, capsys, quick):
     out = ("--out", tmp_path / "run", "--quiet")
     assert run(*out, "--steps", 2, "--width", 2, "--layers", 2, "--batch", 1, "--patch", 16) == 0

@@ -108,6 +108,7 @@ def test_a_users_picture_is_denoised(extra, finished, tmp_path, capsys):
     assert ("no noise was added" in output) != bool(extra)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, folder, tmp_path, monkeypatch, capsys, quick):
     argv = [*TINY, "--steps", 6, "--data", folder, "--quiet"]
     assert run(*argv, "--out", tmp_path / "straight") == 0

@@ -75,6 +75,7 @@ BOX = st.tuples(COORDINATES, COORDINATES, st.integers(1, 6), st.integers(1, 6)).
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(BOX, min_size=1, max_size=8), st.lists(st.tuples(BOX, st.booleans()), max_size=5), st.booleans())
 def test_matching_agrees_with_loops(boxes, objects, claimed):

@@ -180,6 +180,7 @@ def by_pycocotools(truths, found, kind, limit):
     return [float(p[~np.isnan(p)].mean()) if (~np.isnan(p)).any() else np.nan for p in parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["boxes", "masks", "keypoints"])
 def test_coco_ap_is_that_of_pycocotools(kind):
     compared = []

@@ -190,6 +190,7 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_everything(finished):
     for name in ("checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "figure.png"):
         assert (finished / name).stat().st_size > 0, name
@@ -230,6 +231,7 @@ def test_a_users_picture_is_detected_in_with_a_checkpoint_and_nothing_else(finis
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gray-detections.png"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_to_the_same_bits(ctrl_c, tmp_path, monkeypatch, capsys):
     """Faster R-CNN, because it draws samples."""
     argv = ["--batch", 1, "--test", 2, "--steps", 4, "--quiet"]

@@ -188,6 +188,7 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert b"number 2 of the test scenes</h1>" in first
 
 
+@pytest.mark.slow
 def test_pictures_of_ones_own_with_masks_and_named_keypoints(tmp_path, capsys):
     file, out = coco(tmp_path), tmp_path / "run"
     of = ["--data", str(file), "--images", str(tmp_path / "pictures"), "--size", "48", "--quiet", "--out", str(out)]

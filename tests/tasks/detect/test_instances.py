@@ -181,6 +181,7 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything(finished):
     for name in ("checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "figure.png"):
         assert (finished / name).stat().st_size > 0, name
@@ -211,6 +212,7 @@ def test_a_checkpoint_is_tested_again_and_finds_in_a_picture(finished, tmp_path,
         assert sum(word.startswith("x=") for word in points) == (4, 4, 3)[label]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outlines, points", [(True, True), (True, False), (False, True)])
 def test_own_data_decide_the_heads(tmp_path, outlines, points):
     file, out = coco(tmp_path / "mine", 4, outlines, points), tmp_path / "out"

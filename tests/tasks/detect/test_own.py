@@ -283,6 +283,7 @@ def finished(tmp_path_factory):
     return out, file
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_data_and_learns(finished):
     out, file = finished
     kept = json.loads((out / "settings.json").read_text())
@@ -325,6 +326,7 @@ def test_detections_are_in_pixels_of_the_picture_and_need_no_data(finished, tmp_
     assert row.split() == ["hole", "0.90", "x1=50,", "y1=100,", "x2=250,", "y2=200"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_on_own_data_is_resumed_to_the_same_bits(tmp_path):
     root = voc(tmp_path / "voc", 4)
     argv = ("--data", root, "--model", "faster_rcnn", "--size", 48, "--batch", 1, "--quiet", "--test", 1)

@@ -80,6 +80,7 @@ def test_hard_regions_are_those_with_the_largest_sums_of_each_image():
     assert part.item.tolist() == [5] and part.image.tolist() == [1] and part.value.data.tolist() == [0.4]
 
 
+@pytest.mark.slow
 def test_a_small_model_learns_one_scene_by_heart():
     model = tiny(width=8, pyramid=16, hidden=32, head=HeadSettings(sample=32))
     image, there = scene("some", seed=3)  # no two rectangles overlap

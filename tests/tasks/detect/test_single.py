@@ -319,6 +319,7 @@ def test_detect_decodes_scores_and_suppresses():
     assert found.labels.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_pictures_are_learned_by_heart(name):
     rng = np.random.default_rng(1)

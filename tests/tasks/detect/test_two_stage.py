@@ -173,6 +173,7 @@ def test_wrong_targets_are_named():
         tiny(num_keypoints=2).losses(images, [target([[0, 0, 9, 9]])], np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_a_small_model_learns_one_scene_by_heart():
     model = tiny(width=8, pyramid=16, hidden=64, masks=True, num_keypoints=2, mask_width=16, keypoint_width=16)
     image, there = scene("some", seed=3)  # no two rectangles overlap

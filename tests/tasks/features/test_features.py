@@ -41,6 +41,7 @@ def clusters(count):
     return Part(images.clip(0, 255).astype(np.uint8), labels)
 
 
+@pytest.mark.slow
 def test_features_that_tell_classes_apart_are_judged_better():
     dataset = Dataset("clusters", ["a", "b"], clusters(80), clusters(60))
     methods = {
@@ -57,6 +58,7 @@ def run(out, *argv):
     return frame.main(["features", "--quiet", "--out", str(out), *map(str, argv)])
 
 
+@pytest.mark.slow
 def test_the_command_from_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(judge, "STRENGTHS", (1.0,))
     tiny = ("--side", 8, "--width", 2, "--code", 3, "--steps", 3, "--batch", 8, "--seeds", 2, "--labels", 1)

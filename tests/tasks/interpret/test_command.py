@@ -60,6 +60,7 @@ def error(capsys, code, *argv):
 # --- from end to end
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_run_leaves_scores_and_figures_and_can_be_looked_at_again(tmp_path, few, capsys, monkeypatch):
     assert run(*TINY, "--seeds", 2, "--out", tmp_path) == 0
@@ -96,6 +97,7 @@ def without_times(out):
     return found
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_and_goes_on_ends_as_one_that_does_not(tmp_path, no_report, monkeypatch, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(*TINY, "--out", whole) == 0
@@ -117,6 +119,7 @@ def test_a_run_that_stops_and_goes_on_ends_as_one_that_does_not(tmp_path, no_rep
     assert "only --steps and --lr may change" in error(capsys, 2, "--resume", "--seeds", 3, "--out", parts)
 
 
+@pytest.mark.slow
 def test_networks_of_several_seeds_are_those_that_each_alone_would_be(tmp_path, no_report):
     assert run(*TINY, "--seeds", 2, "--seed", 3, "--out", tmp_path / "both") == 0
     assert run(*TINY, "--seed", 4, "--out", tmp_path / "one") == 0
@@ -126,6 +129,7 @@ def test_networks_of_several_seeds_are_those_that_each_alone_would_be(tmp_path, 
             np.testing.assert_array_equal(array, both[name.replace("evidence.0", "evidence.1")])
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn(tmp_path, no_report):
     assert run("--steps", 60, "--batch", 16, "--quiet", "--out", tmp_path) == 0
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -240,6 +244,7 @@ def small(monkeypatch):
     monkeypatch.setattr(cli.picture.pretrained, "SHORT", 36)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_picture_is_explained_by_every_method_that_can(mine, small, tmp_path, capsys):
     assert run(*mine, "--image", tmp_path / "cat.png", "--classes", tmp_path / "names.txt", "--class", 1) == 0
@@ -251,6 +256,7 @@ def test_a_picture_is_explained_by_every_method_that_can(mine, small, tmp_path, 
         assert min(file.size) > 300
 
 
+@pytest.mark.slow
 def test_a_map_that_is_zero_everywhere_is_said_to_be(mine, small, tmp_path, capsys):
     options = ("--image", tmp_path / "cat.png", "--class", 2, "--method")
     for method in ("gradient", "grad_cam", "occlusion"):
@@ -266,6 +272,7 @@ def test_filters_and_features(mine, small, tmp_path, capsys):
     assert names == {"vgg-filters.png", "cat-filters.png", "cat-features.png"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_classify_needs_no_model(tmp_path, capsys):
     pytest.importorskip("sklearn")
     little = ("--steps", "2", "--depth", "8", "--width", "4", "--quiet", "--out", str(tmp_path))

@@ -24,6 +24,7 @@ def test_integrated_gradients_are_complete_on_a_smooth_network():
     assert np.abs(found.gap).max() < 1e-10
 
 
+@pytest.mark.slow
 def test_the_gap_of_integrated_gradients_tells_of_kinks_and_shrinks():
     model, x = Small(), pictures(2, 3, 9, 9)
     model.eval()

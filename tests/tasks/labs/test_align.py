@@ -61,6 +61,7 @@ def test_both_networks_start_from_the_same_weights():
     assert all(np.array_equal(array, state[key]) for key, array in one.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_lab_runs_repeats_itself_and_draws():
     numbers = json.loads(json.dumps(align.measure(align.QUICK, quiet), allow_nan=False))
     again = align.measure(align.QUICK, quiet)

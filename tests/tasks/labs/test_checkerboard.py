@@ -88,6 +88,7 @@ def test_every_kind_doubles_the_size(kind):
     assert layer(md.Tensor(np.ones((1, 2, 5, 7), np.float32))).shape == (1, 3, 10, 14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", lab.MEANS)
 @pytest.mark.parametrize("kind", lab.KERNELS)
 def test_unevenness_is_the_closed_form(kind, mean):
