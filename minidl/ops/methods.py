@@ -217,5 +217,5 @@ class Methods:
 
 
 for _name, _value in vars(Methods).items():
-    if _name not in ("__module__", "__doc__", "__dict__", "__weakref__"):
+    if _name not in ("__module__", "__doc__", "__annotations__", "__dict__", "__weakref__"):
         setattr(Tensor, _name, _value)
