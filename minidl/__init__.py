@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .study.convmatrix import convmatrix
     from .study.explain import explain
     from .study.gradient_report import check_rules, gradcheck
+    from .study.profile import profile
     from .study.receptive_field import receptive_field
 
 LAZY = {  # names that are imported when they are first asked for, and where from (PEP 562), as above
@@ -52,6 +53,7 @@ LAZY = {  # names that are imported when they are first asked for, and where fro
     "load_onnx": "onnx.module:load_onnx",
     "load_weights": "files.weights:load_weights",
     "manual_seed": "nn.init:manual_seed",
+    "profile": "study.profile:profile",
     "record": "recording.recorded:record",
     "receptive_field": "study.receptive_field:receptive_field",
     "release_memory": "kernels.cpu.memory:release_memory",
@@ -92,6 +94,7 @@ __all__ = [
     "optim",
     "override",
     "primitive",
+    "profile",
     "receptive_field",
     "record",
     "release_memory",

@@ -26,7 +26,8 @@ def walk(
     """
     useful = None if wanted is None else _leads_to(wanted, output.node)
     found: dict[Node, Tensor] = {}
-    pull = pull or (_watched if current().anomaly else None)
+    now = current()  # a profile looks at each node, too
+    pull = pull or getattr(now.trace, "pull", None) or (_watched if now.anomaly else None)
     pending = {output.node: g}
     waiting = {} if take is None else _consumers(output.node)
     heap, new = [(-output.node.order, output.node)], object.__new__
