@@ -47,7 +47,7 @@ class Settings(OwnPictures):
     seed: int = 0  # decides all that is random
     # adversarial term
     adversarial: tuple[float, ...] = ()  # weights: for each, go on from the trained network with this much of the term
-    adversarial_steps: int = 400  # for each weight
+    adversarial_steps: int = 150  # for each weight
 
     own: ClassVar = {
         "complete": {},
