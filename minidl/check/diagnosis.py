@@ -6,19 +6,16 @@ So each is tried with one slope in one direction, at any size: two random direct
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from . import hypotheses
 from .compare import Comparison, jacobian
-from .problem import Arrays
+from .suspect import AGREES, Suspect
 
-AGREES = 1e-6  # relative difference at which an explanation holds; less if the error itself is smaller
-ROWS = 24  # rows of a Jacobian that is too large to look at whole,
-LARGE = 4_000_000  # and entries beyond which it is not examined
+AWAY = 0.03  # relative distance to the second place where a hypothesis must hold
 
 ADVICE = {
     "not finite": "The rule divides by zero or overflows here; guard that entry with where.",
@@ -33,6 +30,23 @@ ADVICE = {
     "missing term": "A contribution is dropped: a gradient is a sum over every path and position its input acts by.",
     "extra term": "Too much gets through: look for a mask, a condition or a window that is left out.",
     "missing factor": "A factor of the chain rule is dropped.",
+    "extra factor": "A factor stands there twice, or does not belong there.",
+    "inverse factor": "Divide in place of multiplying, or the other way about.",
+    "missing mask": "Where the function is constant the gradient is zero: multiply by the mask.",
+    "inverted mask": "Turn the condition of the mask round.",
+    "sign of a term": "Turn its sign round.",
+    "factor of a term": "The other terms are right: derive this one again.",
+    "term of a sum": "What comes through a sum (a mean, a variance, a norm) is missing, or has another factor or axis.",
+    "another input": "That other one is right: the factor by which the two differ is dropped here.",
+    "at the targets": "Look at the line that treats the right class: x[np.arange(N), t].",
+    "forgotten g": "Multiply by g: the chain rule goes on from what comes back.",
+    "input for output": "Put the output into the formula, or write it for the input.",
+    "output for input": "Take the derivative at the input, or write the formula for the output.",
+    "setting": "Read the same settings backward as forward.",
+    "eps": "Take the denominator from forward, eps and all.",
+    "reordered": "reshape reads axes as they are: transpose before it as forward does, and back after it.",
+    "rounded": "Return all digits.",
+    "single precision": "Compute in float64, or check with float32 results as they are.",
     "nonlinear": "A rule must be linear in g: no abs(g), no g * g, no constant added.",
     "stale": "The rule or the forward keeps something from an earlier call; compute it from its arguments.",
     "shape": "The rule's result must have its argument's shape: transpose it back, or sum what was broadcast.",
@@ -44,6 +58,10 @@ ADVICE = {
     "formula": "The formula in the decorator is what a student reads: correct it, or the code.",
     "layout": "Do not read memory behind the array's back: no .base, no assumption of C order.",
     "kink": "Choose other inputs.",
+    "ties": "Give the gradient of a maximum to one of the equal entries (argmax), or share it among them.",
+    "not summed": "What was broadcast forwards is summed backwards, over every axis along which it was broadcast.",
+    "padding": "Cut it off: the padding is no part of the input.",
+    "summed": "Sum only over the axes that were broadcast.",
     "unknown": "It differs, and no known mistake matches; derive the rule again at the worst index.",
 }
 
@@ -81,176 +99,32 @@ class Finding:
         }
 
 
-class Suspect:
-    """A wrong gradient: of input `k`, under the cotangent `u`, in a form that questions can be put to."""
-
-    def __init__(self, comparison: Comparison, rng: np.random.Generator, agrees: float = AGREES):
-        self.problem, self.xs, self.slope = comparison.problem, comparison.xs, comparison.slope
-        self.k, self.u, self.inside = comparison.argument, comparison.cotangent, comparison.inside
-        self.got = np.where(self.inside[self.k], comparison.gradient, 0.0)
-        self.rng, self.agrees = rng, agrees
-
-    def true(self, v: np.ndarray, u: np.ndarray | None = None, xs: Arrays | None = None, k: int | None = None) -> float:
-        """``u . J v``: what a right gradient would give in the direction v of input k."""
-        xs = self.xs if xs is None else xs
-        k = self.k if k is None else k
-        vs = [np.zeros_like(x) for x in xs]
-        vs[k] = v * self.inside[k]
-        return float(((self.u if u is None else u) * self.slope(self.problem, xs, vs)[0]).sum())
-
-    def explained_by(self, expected: Callable[[np.ndarray], float], mask: np.ndarray | float = 1.0) -> bool:
-        """Does ``<got, v> = expected(v)`` hold in two random directions?"""
-        for _ in range(2):
-            v = self.rng.standard_normal(self.got.shape) * mask
-            claimed, size = (self.got * v).sum(), abs(self.got * v).sum()
-            if not size or not abs(claimed - expected(v)) <= self.agrees * size:
-                return False
-        return True
-
-
 def diagnose(comparison: Comparison, rng: np.random.Generator) -> tuple[str, str]:
-    """(kind of mistake, one clause that says which)."""
+    """(kind of mistake, one clause that says which): the first hypothesis that gives these numbers, in two places."""
     got = comparison.gradient[comparison.inside[comparison.argument]]
     if not np.isfinite(got).all():
         return "not finite", f"{int((~np.isfinite(got)).sum())} of {got.size} entries of the gradient are not finite"
     if not got.any():
         return "zero", "the gradient is zero everywhere and should not be"
-    suspect = Suspect(comparison, rng, min(AGREES, 1e-2 * comparison.error))
-    for test in (_constant, _swapped, _moved_result, _moved_cotangent, _moved_other, _border):
-        for kind, message in test(suspect):
-            return kind, message
-    for kind, message in _support(suspect, comparison.jacobian):
-        return kind, message
+    agrees = min(AGREES, 1e-2 * comparison.error)
+    here, there = Suspect(comparison, rng, agrees), None
+    tests = [*hypotheses.ALWAYS, *(hypotheses.WHOLE if here.jacobian is not None else ()), *hypotheses.LAST]
+    for test in tests:
+        for kind, message in test(here):
+            there = there or Suspect(elsewhere(comparison, rng), rng, agrees)
+            if any(k == kind and (m == message or test is hypotheses.support) for k, m in test(there)):
+                return kind, message
     return "unknown", "the gradient differs, no known mistake matches"
 
 
-def _constant(s: Suspect) -> Iterator[tuple[str, str]]:
-    v = s.rng.standard_normal(s.got.shape)
-    right = s.true(v)
-    if not right:
-        return
-    c = float((s.got * v).sum() / right)
-    if c and s.explained_by(lambda v: c * s.true(v)):
-        if abs(c + 1) < s.agrees:
-            yield "sign", "the gradient is the negative of the right one"
-        else:
-            yield "factor", f"the gradient is {name_of(c, s.got.shape, s.u.shape)} times the right one"
-
-
-def name_of(c: float, *shapes: tuple[int, ...]) -> str:
-    """A factor as a person would write it: 2, -1/2, 1/12 (12 = the number of entries)."""
-    sizes = {n: "the length of an axis" for shape in shapes for n in shape}
-    sizes |= {int(np.prod(shape)): "the number of entries" for shape in shapes}
-    sign = "-" if c < 0 else ""
-    for n in [2, 3, 4, *sizes]:
-        why = f" ({n} is {sizes[n]})" if n in sizes and n > 1 else ""
-        if n > 1 and abs(abs(c) - n) < AGREES * n:
-            return f"{sign}{n}{why}"
-        if n > 1 and abs(abs(c) * n - 1) < AGREES:
-            return f"{sign}1/{n}{why}"
-    return f"{c:.12g}" if abs(abs(c) - 1) < 1e-4 else f"{c:.6g}"
-
-
-def _swapped(s: Suspect) -> Iterator[tuple[str, str]]:
-    for j, x in enumerate(s.xs):
-        if j != s.k and x.shape == s.got.shape and s.explained_by(lambda v, j=j: s.true(v, k=j)):
-            yield "swapped", f"it is the gradient of input {j}"
-
-
-def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Callable, Callable]]:
-    """(kind, words, move, its adjoint) for arrays of this shape."""
-    axes = [a for a, n in enumerate(shape) if n > 1]
-    for a, b in itertools.combinations(axes, 2):
-        if shape[a] == shape[b]:
-            swap = lambda t, a=a, b=b: t.swapaxes(a, b)  # noqa: E731
-            yield "transposed", f"with axes {a} and {b} exchanged", swap, swap
-    for count in range(1, min(len(axes), 5) + 1):
-        for chosen in itertools.combinations(axes, count):
-            flip = lambda t, chosen=chosen: np.flip(t, chosen)  # noqa: E731
-            words = f"reversed along {'axis' if count == 1 else 'axes'} {', '.join(map(str, chosen))}"
-            yield "flipped", words, flip, flip
-    for a in axes:
-        for by in (1, -1):
-            if shape[a] > 2:
-                yield (
-                    "shifted",
-                    f"shifted by {by} along axis {a}",
-                    lambda t, a=a, by=by: np.roll(t, by, a),
-                    lambda t, a=a, by=by: np.roll(t, -by, a),
-                )
-
-
-def _moved_result(s: Suspect) -> Iterator[tuple[str, str]]:
-    for kind, words, _, back in _moves(s.got.shape):
-        mask = inside(s.got.shape) if kind == "shifted" else 1.0  # what falls over the edge is not compared
-        if s.explained_by(lambda v, back=back: s.true(back(v)), mask):
-            yield kind, f"the gradient is the right one {words}"
-
-
-def _moved_cotangent(s: Suspect) -> Iterator[tuple[str, str]]:
-    for kind, words, move, _ in _moves(s.u.shape):
-        if s.explained_by(lambda v, move=move: s.true(v, u=move(s.u))):
-            yield kind, f"the rule uses g {words}"
-
-
-def _moved_other(s: Suspect) -> Iterator[tuple[str, str]]:
-    for j, x in enumerate(s.xs):
-        if j == s.k or x.size < 2:
-            continue
-        for kind, words, move, _ in _moves(x.shape):
-            xs = list(s.xs)
-            xs[j] = np.ascontiguousarray(move(x))
-            if not np.array_equal(xs[j], x) and s.explained_by(lambda v, xs=xs: s.true(v, xs=xs)):
-                yield kind, f"the rule uses input {j} {words}"
-
-
-def _border(s: Suspect) -> Iterator[tuple[str, str]]:
-    shape = s.got.shape
-    axes = [a for a in range(len(shape)) if shape[a] > 2 and (a > 1 or len(shape) < 3)]
-    for chosen in [(a,) for a in axes] + ([tuple(axes)] if len(axes) > 1 else []):
-        if s.explained_by(s.true, inside(shape, chosen)):
-            where = f"{'axis' if len(chosen) == 1 else 'axes'} {', '.join(map(str, chosen))}"
-            yield "border", f"wrong only at the border of {where}"
-
-
-def inside(shape: tuple[int, ...], axes: tuple[int, ...] | None = None) -> np.ndarray:
-    """1 inside, 0 at both ends of these axes (of all that are longer than 2)."""
-    mask = np.zeros(shape)
-    chosen = range(len(shape)) if axes is None else axes
-    mask[tuple(slice(1, -1) if a in chosen and n > 2 else slice(None) for a, n in enumerate(shape))] = 1.0
-    return mask
-
-
-def _support(s: Suspect, J: np.ndarray | None) -> Iterator[tuple[str, str]]:
-    """Entries of the Jacobian that are wrongly zero or wrongly not, or an error of low rank: a dropped sum or mean.
-
-    Of a large Jacobian, a few rows are examined.
-    """
-    rows = np.arange(s.u.size) if J is not None else s.rng.permutation(s.u.size)[:ROWS]
-    if J is None:
-        if s.u.size * s.got.size > LARGE:
-            return
-        J = jacobian(s.problem, s.xs, s.slope, s.k, s.inside[s.k].ravel())[0][rows]
-    pull = s.problem.pullback(s.xs)
-    G = np.zeros(J.shape)  # (outputs, entries), as the rules have it
-    for i, row in enumerate(rows):
-        unit = np.zeros(s.u.size, s.u.dtype)
-        unit[row] = 1
-        G[i] = pull(unit.reshape(s.u.shape))[s.k].ravel()
-    J, G = J[:, s.inside[s.k].ravel()], G[:, s.inside[s.k].ravel()]
-    small = 1e-9 * abs(J).max()
-    missing, extra = (abs(G) <= small) & (abs(J) > small), (abs(G) > small) & (abs(J) <= small)
-    if missing.any() and not extra.any():
-        right = int((abs(J) > small).sum())
-        yield "missing term", f"{int(missing.sum())} of the {right} non-zero entries of the Jacobian are zero"
-        return
-    if extra.any() and not missing.any():
-        yield "extra term", f"{int(extra.sum())} entries of the Jacobian should be zero and are not"
-        return
-    rank = np.linalg.matrix_rank(J - G, tol=1e-7 * abs(J).max())
-    if 0 < rank <= min(J.shape) / 3 and rank < np.linalg.matrix_rank(J):
-        size = f"{J.shape[0]} x {J.shape[1]}"
-        yield "missing term", f"the error has rank {rank} in a Jacobian of {size}, as a sum or a mean over an axis has"
+def elsewhere(c: Comparison, rng: np.random.Generator) -> Comparison:
+    """The same comparison at inputs close by, under another cotangent."""
+    xs = [x * (1 + AWAY * rng.uniform(-1, 1, x.shape)) for x in c.xs]
+    u = rng.standard_normal(c.cotangent.shape).astype(c.cotangent.dtype)
+    k, J = c.argument, c.jacobian
+    if J is not None:
+        J = jacobian(c.problem, xs, c.slope, k, c.inside[k].ravel())[0]
+    return replace(c, xs=xs, cotangent=u, gradient=c.problem.pullback(xs)(u)[k], jacobian=J)
 
 
 def locate(s: Suspect) -> tuple[tuple[int, ...], float, float]:

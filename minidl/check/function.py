@@ -16,9 +16,10 @@ from ..device import to_device
 from . import slopes
 from .compare import Comparison, compare, cotangent
 from .diagnosis import Finding, Suspect, diagnose, locate
-from .kinks import Place, find_place
+from .kinks import Place, find_place, find_unseen, unequal
 from .oracle import TOLERANCE as DIFFERENCES
 from .oracle import doubt
+from .pair import Pair, Stopped
 from .problem import Gradient, Graph, Problem, placed
 from .report import Compared, Report
 from .sweep import Sweep, sweep
@@ -32,6 +33,7 @@ def gradcheck(
     f: Callable[..., Tensor],
     inputs: Any,
     *,
+    backward: Callable[..., Any] | bool | None = None,
     order: int = 1,
     seed: int = 0,
     tolerance: float | None = None,
@@ -50,6 +52,12 @@ def gradcheck(
     boolean ones are passed on. tolerance: relative to ``sum |v u|``; by default 1e-12 (tenfold for each further order),
     or 1e-9 in addition to the error bar of differences.
 
+    backward: then `f` is a function of NumPy arrays, and `backward` the NumPy function that should give its gradients:
+    ``backward(g, *inputs)`` with g shaped as the output; or, where `f` returns a tuple (y, cache), ``backward(g,
+    cache)``, as in CS231n; or True, where `f` returns a number and its gradients. It returns one gradient for each
+    floating array of `inputs`, in order, None for one that it leaves out. Other inputs (labels, a dictionary of
+    settings) are passed on. Where inputs are equal, the gradient must fit in directions that keep them equal.
+
     Returns a `Report`: true if the verdict is PASS. A failure names the worst index, the kind of mistake (sign,
     factor, transposed, flipped, shifted, missing term, ...) and, where it can, the primitive whose rule is wrong.
 
@@ -61,14 +69,30 @@ def gradcheck(
     if not isinstance(order, int) or order < 1:
         raise ValueError(f"gradcheck: order must be 1, 2, ...; got {order!r}")
     report = Report(f"gradcheck of {getattr(f, '__name__', type(f).__name__)}", columns=COLUMNS)
-    call, xs, device, names = _read(f, inputs, report)
     rng = np.random.default_rng(seed)
-    problem = Problem(call, device)
-    _require_output(problem, xs)
+    if backward is None:
+        call, xs, device, names = _read(f, inputs, report)
+        problem = Problem(call, device)
+        _require_output(problem, xs)
+    else:
+        if order > 1:
+            raise ValueError("gradcheck: a NumPy backward has no gradient of its own: order must be 1")
+        try:
+            problem, xs, names = _read_pair(f, backward, inputs, report)
+            fits = _fits(problem, xs, names, report)
+        except Stopped as error:
+            fits = _fail(report, Finding("error", "backward", f"it stopped with {error}"))
+        if not fits:
+            return report
     if not _repeats(problem, xs, rng, report):
         return report
-    place = find_place(problem, xs, rng)
-    if not _describe_place(place, report):
+    if backward is not None:
+        tolerance = tolerance or DIFFERENCES
+    met = [node.primitive for node in problem.graph(xs).nodes]
+    known = backward is None and all(p.kink or p.kind != "piecewise" for p in met)
+    place = (find_place if known else find_unseen)(problem, xs, rng)
+    ties = unequal(problem, xs, rng) if place.near and not known else None
+    if (ties is None or place.stuck) and not _describe_place(place, report):
         return report
     xs = place.xs
     for k in range(1, order + 1):
@@ -77,6 +101,9 @@ def gradcheck(
             names = [*names, f"the cotangent of order {k - 1}"]
         if not check_order(problem, xs, k, names, rng, tolerance, entries, report):
             break
+    if ties is not None and report:
+        report.measure = None
+        _fail(report, Finding("ties", "where inputs are equal", ties))
     return report
 
 
@@ -122,6 +149,38 @@ def _read(f: Callable, inputs: Any, report: Report) -> tuple[Callable, list[np.n
     return call, xs, device, [f"input {i}{names[i]}" for i in slots]
 
 
+def _read_pair(
+    f: Callable, backward: Any, inputs: Any, report: Report
+) -> tuple[Pair, list[np.ndarray], list[str]]:
+    """The pair, the inputs that it has gradients for, in float64, and their names."""
+    if backward is not True and not callable(backward):
+        raise TypeError(f"gradcheck: backward must be a function, or True, got {type(backward).__name__}")
+    every = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    every = [x.numpy() if isinstance(x, Tensor) else x for x in every]
+    floating = [i for i, x in enumerate(every) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    slots = floating or [i for i, x in enumerate(every) if isinstance(x, (float, np.floating))]
+    if not slots:
+        raise ValueError(f"gradcheck: none of the {len(every)} inputs is floating, so nothing can be differentiated")
+    lower = [i for i in floating if every[i].dtype != np.float64]
+    report.notes += [f"input {i} is {every[i].dtype}: checked in float64" for i in lower]
+    problem = Pair(f, backward, every, slots, _argument_names(f, len(every)))
+    problem.claimed([np.asarray(every[i], np.float64) for i in slots])
+    left = [problem.name(i) for i in slots if i not in problem.slots]
+    if left:
+        report.notes.append(f"{', '.join(left)}: backward returns no gradient, so none was checked")
+    xs = [np.asarray(every[i], np.float64) for i in problem.slots]
+    return problem, xs, [problem.name(i) for i in problem.slots]
+
+
+def _fits(problem: Pair, xs: list[np.ndarray], names: list[str], report: Report) -> bool:
+    """Does backward run, and are its results shaped as the inputs?"""
+    findings = list(problem.shapes(xs, names))
+    report.notes += problem.manners(xs)
+    report.findings += findings
+    report.verdict = "FAIL" if findings else report.verdict
+    return not findings
+
+
 def _argument_names(f: Callable, count: int) -> list[str]:
     """' (x)' for each argument whose name is known, '' for the others."""
     try:
@@ -164,10 +223,13 @@ def _repeats(problem: Problem, xs: list[np.ndarray], rng: np.random.Generator, r
         )
     u = rng.standard_normal(first.shape)
     try:
-        grads = [problem.pullback(xs)(u) for _ in range(2)]
+        grads = [problem.pullback(xs)(u) for _ in range(3)]
     except (TypeError, ValueError, IndexError) as error:
         return _fail(report, Finding(kind_of(error), "a rule", f"the backward pass stopped: {error}"))
-    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*grads, strict=True)):
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b, _ in zip(*grads, strict=True)):
+        if all(np.allclose(c - b, b - a) for a, b, c in zip(*grads, strict=True)):
+            words = "each backward pass adds its gradients to those of the last one"
+            return _fail(report, Finding("stale", "f", words))
         finding = Finding("nondeterministic", "f", "two backward passes on the same inputs gave different gradients")
         return _fail(report, finding, "NONDETERMINISTIC")
     return True
@@ -283,7 +345,7 @@ def _sweep(result: Comparison) -> Sweep:
 
 def find_culprit(graph: Graph, rng: np.random.Generator) -> tuple[tuple[str, str, tuple[str, str]] | None, bool]:
     """The first primitive met whose own rule is wrong, on the inputs it met; and whether all could be checked."""
-    checked, complete = set(), True
+    checked, complete = set(), bool(graph.nodes)
     for node in graph.nodes:
         key = node.primitive.name, tuple(getattr(x, "shape", None) for x in node.inputs)
         if key in checked or isinstance(node.primitive, Fused):

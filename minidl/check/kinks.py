@@ -13,6 +13,8 @@ ATTEMPTS = 8  # moves tried at each reach
 NOISE = 1e-14  # a distance that changes by less does not change
 EDGE = 1e-9  # an entry is on the edge of the domain if a relative step of this size leaves it
 BUDGET = 400  # values asked for in the search of such entries
+UNSEEN = (1e-5, 1e-6)  # relative steps at which the slopes to both sides are compared where no operation is known;
+BEND = 1e-4  # slopes that differ by more than that, relatively, at both, are those of a kink
 
 
 @dataclass
@@ -139,3 +141,79 @@ def inner(problem: Problem, xs: Arrays, k: int) -> np.ndarray:
             groups += [(low, (low + high) // 2), ((low + high) // 2, high)]
     known[k] = inside.reshape(x.shape)
     return known[k]
+
+
+# --- functions whose operations are not known: the slopes to both sides tell
+
+
+def find_unseen(problem: Problem, xs: Arrays, rng: np.random.Generator) -> Place:
+    """As `find_place`, by entries of the inputs."""
+    points = sum(x.size for x in xs)
+    place = Place(list(xs), _bent_entries(problem, xs, rng), points)
+    for attempt in range(ATTEMPTS if place.near else 0):
+        candidate = [_jitter(x, rng, attempt) for x in xs]
+        finite = np.isfinite(problem.value_or_nan(candidate)).all()
+        if finite and not _bent_entries(problem, candidate, rng):
+            place.xs = candidate
+            return place
+    place.stuck = bool(place.near)
+    return place
+
+
+def bent(problem: Problem, xs: Arrays, vs: Arrays) -> np.ndarray:
+    """Which outputs have a kink here along a direction: to both sides the slope differs, however small the step."""
+    here, found, before = problem.value(xs), True, np.inf
+    most = max((float((abs(v) / scale(x)).max()) for x, v in zip(xs, vs, strict=True) if x.size), default=1.0) or 1.0
+    for step in UNSEEN:
+        h = step / most
+        high, low = (problem.value_or_nan([x + s * h * v for x, v in zip(xs, vs, strict=True)]) for s in (1, -1))
+        with np.errstate(all="ignore"):
+            right, left = (high - here) / h, (here - low) / h
+            rounding = 1e-14 * (1 + abs(here).max(initial=0.0)) / h
+            gap, size = abs(right - left), (abs(right) + abs(left)).max(initial=0.0)
+            found = found & (gap > BEND * size + rounding) & (gap < 3 * before)  # noise would grow
+            before = gap
+    return np.broadcast_to(found, here.shape)
+
+
+def _bent_entries(problem: Problem, xs: Arrays, rng: np.random.Generator) -> int:
+    """How many entries of the inputs are at a kink, found by halving; at least those within the budget."""
+    sizes = [x.size for x in xs]
+    groups, count, asked = [(0, sum(sizes))], 0, 0
+    v = rng.choice([-1.0, 1.0], sum(sizes)) * rng.uniform(0.5, 1, sum(sizes))
+    v *= np.concatenate([scale(x).ravel() for x in xs])
+    while groups and asked < BUDGET:
+        low, high = groups.pop()
+        part = np.zeros(v.size)
+        part[low:high] = v[low:high]
+        vs = [p.reshape(x.shape) for p, x in zip(np.split(part, np.cumsum(sizes)[:-1]), xs, strict=True)]
+        asked += 1
+        if not bent(problem, xs, vs).any():
+            continue
+        if high - low == 1:
+            count += 1
+        else:
+            groups += [(low, (low + high) // 2), ((low + high) // 2, high)]
+    return count
+
+
+def unequal(problem: Problem, xs: Arrays, rng: np.random.Generator) -> str | None:
+    """Does the gradient fit in directions that keep equal inputs equal? There a maximum has a slope, ties or not.
+
+    The directions are odd functions of the values: what is zero stays zero. Outputs that have a kink all the same
+    are left out.
+    """
+    for _ in range(3):
+        low, high = rng.uniform(0.3, 1.5, 2)
+        vs = [np.sin(low * x / s) + np.sin(high * x / s) for x, s in ((x, scale(x).max(initial=1.0)) for x in xs)]
+        u = rng.standard_normal(problem.value(xs).shape) * ~bent(problem, xs, vs)
+        h = UNSEEN[0]
+        high_side, low_side = (problem.value([x + s * h * v for x, v in zip(xs, vs, strict=True)]) for s in (1, -1))
+        slope = (u * (high_side - low_side)).sum() / (2 * h)
+        claimed = sum((g * v).sum() for g, v in zip(problem.pullback(xs)(u), vs, strict=True))
+        if not abs(claimed - slope) <= BEND * (abs(claimed) + abs(slope)) + 1e-12:
+            return (
+                f"moved so that equal inputs stay equal, f changes by {slope:.6g}, and by the gradient it should by "
+                f"{claimed:.6g}"
+            )
+    return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -165,10 +166,17 @@ class Origin:
 class Problem:
     """A function `f` of Tensors, as a function of arrays."""
 
+    held: Mapping[int, Any] = MappingProxyType({})  # what else f is given, by its place
+    slots: Sequence[int] = ()  # the places of the inputs that move, if others are held
+
     def __init__(self, f: Callable[..., Tensor], device: str = "cpu"):
         self.f = f
         self.device = device
         self._origin: Origin | None = None
+
+    def name(self, place: int) -> str:
+        """Of the input at a place."""
+        return f"input {place}"
 
     def origin(self, xs: Arrays) -> Origin:
         """The place `xs`, examined once as long as the same arrays are asked for."""
@@ -204,6 +212,10 @@ class Problem:
             return [np.zeros_like(x) if g is None else g.numpy() for x, g in zip(xs, grads, strict=True)]
 
         return pull
+
+    def variants(self) -> Iterator[tuple[str, Problem]]:
+        """(words, the problem) with another value of something that f is given."""
+        return iter(())
 
     def graph(self, xs: Arrays) -> Graph:
         """What a run meets when every fused primitive is taken apart; not finite where the function refuses."""

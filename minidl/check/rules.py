@@ -29,7 +29,7 @@ from .trial import Trial
 
 COLUMNS = ("primitive", "kind", "samples", "forward", "order 1", "order 2", "moved", "verdict")
 ENTRIES = 2500  # Jacobians up to this size are compared whole
-CAUSES = ("mutated", "metadata", "nonlinear", "stale", "forward", "dtype")  # these make derivatives look wrong, too
+CAUSES = ("mutated", "metadata", "stale", "forward", "nonlinear", "dtype")  # these make derivatives look wrong, too
 SHOWN = 4  # findings shown per primitive
 
 SLOPES = {"linear": slopes.linear, "analytic": slopes.complex_step, "piecewise": slopes.differences}

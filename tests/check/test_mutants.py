@@ -194,7 +194,7 @@ def axes_not_inverted(g, y, x, *, axes):
     return transpose_p(g, axes=axes)
 
 
-@rule("multiply", "a", "swapped")
+@rule("multiply", "a", "another input")
 def own_factor(g, y, a, b):
     return g * a
 
@@ -273,7 +273,7 @@ def constant_in_the_value():
     return {"forward": lambda xp, x, *, axis, keepdims: xp.sum(x, axis=axis, keepdims=keepdims) + 1}  # no slope sees it
 
 
-@parts("batch_norm", "definition", "missing term")
+@parts("batch_norm", "definition", "term of a sum")
 def mean_left_out_of_the_kernel():
     right = find("batch_norm").reverse.forward
 

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from scipy.optimize import brentq
 
-from ...check.diagnosis import inside, name_of
+from ...check.suspect import inside, name_of
 from .question import Inputs, Outputs, Question
 
 EXACT = 1e-8  # relative to the largest entry of an answer,

@@ -153,6 +153,10 @@ def mark(question: Question, answers: Sequence[Outputs], secret: str = "") -> Ma
         if not result.diagnoses:
             result.problems += _form(question, true.right, answers)
             result.pattern = pattern(true.cases, fits)
+            if result.pattern:  # then the wrong cases may have a mistake of their own
+                wrong = [k for k, fit in enumerate(fits) if not fit]
+                some = [[every[k] for k in wrong] for every in (true.cases, true.right, answers)]
+                result.diagnoses = diagnose(question, some[0], some[1], {}, some[2])
         result.worst = _worst(question, true.cases, true.right, answers)
     return result
 
