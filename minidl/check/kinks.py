@@ -200,12 +200,13 @@ def _bent_entries(problem: Problem, xs: Arrays, rng: np.random.Generator) -> int
 def unequal(problem: Problem, xs: Arrays, rng: np.random.Generator) -> str | None:
     """Does the gradient fit in directions that keep equal inputs equal? There a maximum has a slope, ties or not.
 
-    The directions are odd functions of the values: what is zero stays zero. Outputs that have a kink all the same
-    are left out.
+    The directions are functions of the values, some of them odd, so that zero stays zero. Outputs that have a kink all
+    the same are left out.
     """
-    for _ in range(3):
+    for moved_zero in (0.0, 1.0, 0.0, 1.0):
         low, high = rng.uniform(0.3, 1.5, 2)
-        vs = [np.sin(low * x / s) + np.sin(high * x / s) for x, s in ((x, scale(x).max(initial=1.0)) for x in xs)]
+        size = max(scale(x).max(initial=0.0) for x in xs)
+        vs = [moved_zero + np.sin(low * x / size) + np.sin(high * x / size) for x in xs]
         u = rng.standard_normal(problem.value(xs).shape) * ~bent(problem, xs, vs)
         h = UNSEEN[0]
         high_side, low_side = (problem.value([x + s * h * v for x, v in zip(xs, vs, strict=True)]) for s in (1, -1))
