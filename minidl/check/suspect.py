@@ -11,6 +11,7 @@ import numpy as np
 from .compare import Comparison
 from .problem import Arrays
 
+Found = Iterator[tuple[str, str]]  # (kind of mistake, one clause that says which)
 AGREES = 1e-6  # relative difference at which an explanation holds; less if the error itself is smaller
 
 
@@ -111,3 +112,8 @@ def inside(shape: tuple[int, ...], axes: tuple[int, ...] | None = None) -> np.nd
     chosen = range(len(shape)) if axes is None else axes
     mask[tuple(slice(1, -1) if a in chosen and n > 2 else slice(None) for a, n in enumerate(shape))] = 1.0
     return mask
+
+
+def fits(c: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Can it be broadcast to this shape?"""
+    return c.ndim <= len(shape) and all(a in (1, b) for a, b in zip(c.shape[::-1], shape[::-1]))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
+from minidl.core.primitive import registry
 from tests.check import layers
 
 # layer, a piece of its backward, what stands there instead, and the names that are right; the first 38 are those that
@@ -228,3 +229,21 @@ def test_what_cannot_be_checked():
             md.gradcheck(square, X, **options)
     with pytest.raises(ValueError, match="none of the 1 inputs is floating"):
         md.gradcheck(square, np.arange(3), backward=right)
+
+
+def test_a_primitive_of_the_user_with_ties():
+    """The engine's own form: nobody says where such a primitive has its kinks."""
+
+    @md.primitive(formula="the maximum of each row", kind="piecewise")
+    def row_max(xp, x):
+        return x.max(axis=1)
+
+    @row_max.rule("x", formula="g where x is the maximum")
+    def row_max_x(g, y, x):
+        return g.reshape(-1, 1) * md.tensor((x.data == x.data.max(axis=1, keepdims=True)) * 1.0)
+
+    try:
+        assert md.gradcheck(row_max, X)
+        assert md.gradcheck(row_max, X.round()).findings[0].kind == "ties"
+    finally:
+        del registry["row_max"]
