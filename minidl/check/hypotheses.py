@@ -166,11 +166,8 @@ def other_point(s: Suspect) -> Found:
 def settings(s: Suspect) -> Found:
     """The gradient of the same forward with another value of a number or a switch that it is given."""
     for words, problem in s.problem.variants():
-        try:
-            y = problem.value(s.xs)
-        except Exception:
-            continue
-        if y.ndim != s.u.ndim or any(a < b for a, b in zip(y.shape, s.u.shape)):
+        y = problem.value_or_nan(s.xs)
+        if y.ndim != s.u.ndim or not np.isfinite(y).all() or any(a < b for a, b in zip(y.shape, s.u.shape)):
             continue
         u = np.zeros(y.shape)
         u[tuple(slice(n) for n in s.u.shape)] = s.u

@@ -21,7 +21,7 @@ CLOSE = 1e-6  # relative difference of numbers that are the same
 
 
 class Stopped(ValueError):
-    """backward raised an exception; the message says which, and where."""
+    """backward, or forward at other inputs, raised an exception; the message says which, and where."""
 
 
 def _place(error: Exception) -> str:
@@ -46,6 +46,7 @@ class Pair(Problem):
         self.names = names
         self.claims = list(range(len(slots)))  # which of the gradients that backward returns are theirs
         self.coarsest = np.dtype(np.float64)
+        self.ran = False  # after that, what forward raises is because of the inputs that a check tries
 
     def claimed(self, xs: Arrays) -> None:
         """Leave out the inputs that backward gives no gradient for. Raises ValueError if none is left, or too many."""
@@ -57,6 +58,7 @@ class Pair(Problem):
         self.slots = [self.slots[i] for i in self.claims]
         if not self.slots:
             raise ValueError("gradcheck: backward returns None: is there a return at its end?")
+        self.ran = True
 
     # --- calls
 
@@ -65,7 +67,7 @@ class Pair(Problem):
         inputs = [copy.deepcopy(x) for x in placed(self.every, self.slots, [np.array(x) for x in xs])]
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            returned = self.f(*inputs)
+            returned = self._forward(inputs)
         several = isinstance(returned, tuple) and len(returned) > 1
         ys, cache = (returned[:-1], returned[-1]) if several else ((returned,), None)
         ys = [np.asarray(y) for y in ys]
@@ -74,17 +76,22 @@ class Pair(Problem):
         self._meet(ys)
         return ys, cache, [cache] if several else inputs
 
+    def _forward(self, inputs: list[Any]) -> Any:
+        try:
+            return self.f(*inputs)
+        except Exception as error:
+            if any(np.iscomplexobj(x) for x in inputs):  # only the complex step asks for that
+                raise TypeError(f"{error}") from error
+            if self.ran:
+                raise Stopped(f"forward raised {type(error).__name__}: {error}") from error
+            raise
+
     def _meet(self, arrays: Sequence[np.ndarray]) -> None:
         met = [self.coarsest, *(a.dtype for a in arrays if a.dtype.kind == "f")]
         self.coarsest = min(met, key=lambda dtype: dtype.itemsize)
 
     def value(self, xs: Arrays) -> np.ndarray:
-        try:
-            ys = self.called(xs)[0]
-        except Exception as error:
-            if any(np.iscomplexobj(x) for x in xs):  # only the complex step asks for that
-                raise TypeError(f"{error}") from error
-            raise
+        ys = self.called(xs)[0]
         joined = ys[0] if len(ys) == 1 else np.concatenate([y.ravel() for y in ys])
         return joined if joined.dtype.kind == "c" else joined.astype(np.float64)
 
