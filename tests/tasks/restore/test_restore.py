@@ -111,6 +111,16 @@ def test_tiles_do_not_show(upsampling):
     np.testing.assert_allclose(inference.enlarged(net, plane, tile=16), whole, atol=1e-5)
 
 
+def test_a_picture_is_completed_the_same_whichever_way_it_is_held():
+    net = randomised(Completer(4, 1, rng=0))
+    plane = np.random.default_rng(0).random((18, 22), np.float32)
+    missing = holes.block(plane.shape, np.random.default_rng(0))
+    whole = inference.completed(net, plane, missing)
+    assert (whole == plane)[~missing].all() and (abs(whole - holes.biharmonic(plane, missing)) > 1e-3)[missing].any()
+    turned = inference.completed(net, np.rot90(plane)[:, ::-1], np.rot90(missing)[:, ::-1])
+    np.testing.assert_allclose(np.rot90(turned[:, ::-1], -1), whole, atol=1e-4)
+
+
 def test_the_discriminator_sees_patches_of_34_pixels():
     x = md.tensor(np.random.default_rng(0).random((1, 1, 80, 80)), requires_grad=True)
     randomised(Discriminator(2, rng=0)).to("float64")(x)[0, 0, 9, 9].backward()
