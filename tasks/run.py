@@ -121,10 +121,11 @@ class Job:
         """A bar or a line, unless the run is quiet: see `command.progress`."""
         return progress(label, total, self.quiet)
 
-    def begin(self) -> None:
+    def begin(self, *others: str) -> None:
         """Write the settings of a run that starts, or goes on, in its folder, which this process has for itself then.
 
-        Raises BlockingIOError if another process trains there, ValueError if the folder holds a run of another task.
+        others: its checkpoints beside the usual one. Raises BlockingIOError if another process trains there, ValueError
+        if the folder holds a run of another task.
         """
         if self.group.first:
             try:
@@ -132,8 +133,9 @@ class Job:
             except BlockingIOError as error:
                 raise BlockingIOError(error.errno, f"{error.strerror}: choose another --out", str(self.out)) from None
             saved_settings(type(self.settings), self.out / CHECKPOINT)
-        if self.group.first and not self.resume:  # or it would stand beside settings that are not its own until saved
-            (self.out / CHECKPOINT).unlink(missing_ok=True)
+        if self.group.first and not self.resume:  # or they would stand beside settings that are not their own
+            for name in (CHECKPOINT, *others):
+                (self.out / name).unlink(missing_ok=True)
         self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))
 
     def fit(

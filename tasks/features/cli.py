@@ -42,7 +42,7 @@ class FeaturesTask(Task):
         return dataset
 
     def train(self, job: Job, dataset: Dataset) -> Networks:
-        job.begin()
+        job.begin(*(f"{kind}-{seed}.npz" for kind in KINDS for seed in job.settings.runs()))
         networks: Networks = {kind: {} for kind in KINDS}
         with job.progress("training autoencoders", len(KINDS) * job.settings.seeds) as show:
             for kind, seed in each([(k, s) for k in KINDS for s in job.settings.runs()], show):

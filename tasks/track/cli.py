@@ -14,7 +14,7 @@ from . import explain, scenes
 from .find import find
 from .model import TrackNet
 from .report import compare, together
-from .train import Settings, load, train
+from .train import SINGLE, Settings, load, train
 
 Both = tuple[TrackNet, TrackNet | None]  # ours, and its rival
 
@@ -82,7 +82,7 @@ def rival(job: Job) -> TrackNet:
     """The network for single frames that detects before tracking; trained on as many frames in as many steps."""
     s = job.settings
     single = replace(s, frames=1, streams="2d", view="none", batch=s.batch * s.frames)
-    return train(replace(job, settings=single), files=("frames.npz", "frames.jsonl"), begin=False)
+    return train(replace(job, settings=single), files=SINGLE, begin=False)
 
 
 main = Track().main

@@ -23,6 +23,7 @@ from .model import STREAMS, VIEWS, Maps, TrackNet
 from .scenes import CLASSES, Clip
 from .tubes import encoded, tube_overlap
 
+SINGLE = ("frames.npz", "frames.jsonl")  # checkpoint and log of the rival, the network for single frames
 WEIGHTS, SAMPLING = 43, 45  # keep the draws apart from those of clips
 POSITIVE, NEGATIVE = 0.4, 0.25  # overlap of an anchor from which on it is one; below which it is none
 ANCHORS, REGIONS, SHARE = 48, 24, 0.4  # of each clip, anchors and proposals that are trained on; positives at most
@@ -91,7 +92,7 @@ def train(job: Job, files: tuple[str, str] = (CHECKPOINT, LOG), begin: bool = Tr
     model = settings.build().to(job.device)
     loss = Loss(settings.seed)
     if begin:
-        job.begin()
+        job.begin(SINGLE[0])
     return job.fit(
         model,
         optim.Adam,

@@ -58,6 +58,10 @@ def run(out, *argv):
     return frame.main(["features", "--quiet", "--out", str(out), *map(str, argv)])
 
 
+def stopped(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_the_command_from_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(judge, "STRENGTHS", (1.0,))
@@ -70,6 +74,9 @@ def test_the_command_from_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "compare", lambda networks, dataset, job: print(*networks))
     assert run(tmp_path, "--resume") == 0
     assert capsys.readouterr().out == "undercomplete denoising\n"
+    monkeypatch.setattr(cli, "train", stopped)
+    assert run(tmp_path, *tiny) == 130
+    assert not list(tmp_path.glob("*.npz"))  # or resuming what was stopped would take those of the run before
     for argv, said in ((("--side", 10), "say --side N"), (("--labels", 500), "ask for"), (("--code", 300), "shorter")):
         assert run(tmp_path / "other", *argv) == 2
         assert said in capsys.readouterr().err
