@@ -106,4 +106,6 @@ def test_every_output_by_keyboard(browser, shown):
 def test_the_page_is_the_same_each_time(shown):
     m, path = shown
     assert path.read_text(encoding="utf-8") == m.html()
-    assert "srcdoc" in m._repr_mimebundle_()["text/html"] and m._repr_mimebundle_()["text/plain"] == m.text()
+    bundle = m._repr_mimebundle_()
+    assert "srcdoc" in bundle["text/html"] and bundle["text/plain"] == m.text()
+    assert bundle["image/svg+xml"].count("<rect") == 1 + m.X.size

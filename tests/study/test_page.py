@@ -59,10 +59,27 @@ def test_a_page_that_is_too_large_is_refused_and_nothing_is_written(tmp_path):
 
 def test_a_notebook_shows_the_page_in_a_frame_and_a_picture_elsewhere():
     bundle = sample()._repr_mimebundle_()
-    frame = re.fullmatch(r'<iframe srcdoc="([^"]*)" .*></iframe>', bundle["text/html"], re.DOTALL)
+    frame = re.match(r'<iframe class="minidl-page" srcdoc="([^"]*)" [^>]*></iframe>', bundle["text/html"], re.DOTALL)
     assert html.unescape(frame[1]) == sample().text()
     assert bundle["image/svg+xml"] == "<svg/>"
     assert "image/svg+xml" not in Page("none", "")._repr_mimebundle_()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_without_its_frame_an_output_shows_picture_and_text(browser, trusted, media):
+    """What is not trusted loses frames and style sheets; paper shows no frame."""
+    made = Page("title", "<p>the page</p>", picture='<svg xmlns="http://www.w3.org/2000/svg" width="90" height="9"/>')
+    shown = made.bundle("a < b")["text/html"]
+    shown = shown if trusted else re.sub(r"<iframe.*?</iframe>|<style>.*?</style>", "", shown, flags=re.DOTALL)
+    page = browser.chromium.new_page()
+    page.set_content(shown)
+    page.emulate_media(media=media)
+    still = media == "print" or not trusted
+    assert [page.locator(part).is_visible() for part in ("iframe", "img", "pre")] == [not still, still, still]
+    assert not still or page.locator("pre").inner_text() == "a < b"
+    assert page.locator("img").evaluate("image => image.naturalWidth") == 90
+    page.close()
 
 
 def test_numbers_that_are_not_finite_survive_json():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..page import Page, capital, level, scroll
+from ..page.tiles import tiles
 from .letters import shown
 from .matrix import Matrix
 from .report import MANY, equations, facts, inserted, output_names, size_formula, title
@@ -35,7 +36,9 @@ def page(m: Matrix) -> Page:
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    return Page(capital(title(m)), body, script=script, style=style, data=_data(m))
+    words = [[shown(entry) for entry in row] for row in m.X.tolist()]
+    picture = tiles(m.taps >= 0, title(m), words if all(len(word) <= 3 for row in words for word in row) else None)
+    return Page(capital(title(m)), body, script=script, style=style, data=_data(m), picture=picture)
 
 
 def _data(m: Matrix) -> dict[str, Any]:

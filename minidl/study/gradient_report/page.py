@@ -14,7 +14,8 @@ from ..page import Page, capital, heat_table, number, scroll, text_table
 
 MAPS = 3  # inputs whose gradients are shown entry by entry
 PICTURE = (  # the style of a curve that stands alone
-    "<style>text { font: 12px sans-serif; } .curve { fill: none; stroke-width: 2.5; } .axis { stroke: #c3cad2; } "
+    "<style>svg { background: #ffffff; } text { font: 12px sans-serif; } "
+    ".curve { fill: none; stroke-width: 2.5; } .axis { stroke: #c3cad2; } "
     ".rules { stroke: #a40e26; fill: #a40e26; } .oracle { stroke: #0b57b0; fill: #0b57b0; } "
     "polyline.curve { fill: none; }</style>"
 )

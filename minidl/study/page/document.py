@@ -19,6 +19,10 @@ from ...files.atomic import replacing
 
 LARGEST = 2 << 20  # bytes of a page
 HEIGHT = 640  # pixels of a page in a notebook
+STILL = (  # the picture and the text hide behind a page that is shown, and take its place on paper
+    ".minidl-page + .minidl-still { display: none; } .minidl-still img { max-width: 100%; } "
+    "@media print { .minidl-page { display: none; } .minidl-page + .minidl-still { display: block; } }"
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,23 @@ class Page:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """The page in a frame of its own, and the picture for what shows no HTML."""
+        return self.bundle(self.title)
+
+    def bundle(self, text: str) -> dict[str, str]:
+        """What a notebook may show: the page in a frame of its own, the picture, and `text`, which says the same.
+
+        A notebook that is not trusted, GitHub and a printer leave out the frame: they show what stands below it, the
+        picture and the text, which a style sheet hides where the frame is.
+        """
         frame = (
-            f'<iframe srcdoc="{escape(self.text())}" title="{escape(self.title)}" '
+            f'<iframe class="minidl-page" srcdoc="{escape(self.text())}" title="{escape(self.title)}" '
             f'width="100%" height="{HEIGHT}" frameborder="0"></iframe>'
         )
-        bundle = {"text/html": frame, "text/plain": self.title}
-        return bundle | ({"image/svg+xml": self.picture} if self.picture else {})
+        image = base64.b64encode(self.picture.encode()).decode()
+        still = f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(self.title)}">' if self.picture else ""
+        still = f'<div class="minidl-still">{still}<pre>{escape(text)}</pre></div>'
+        html = f"{frame}{still}<style>{STILL}</style>"
+        return {"text/html": html, "text/plain": text} | ({"image/svg+xml": self.picture} if self.picture else {})
 
 
 class Shown:
@@ -113,7 +128,7 @@ class Shown:
         return self.text()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.page()._repr_mimebundle_() | {"text/plain": self.text()}
+        return self.page().bundle(self.text())
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..page import Page, capital, level, number, text_table
+from ..page.tiles import tiles
 from .extent import MASS, Effective, Field, LayerField, cells, place
 from .field import PIXELS, Probe
 from .report import COLUMNS, heading, rows, sentences
@@ -34,9 +35,15 @@ def page(found: Probe) -> Page:
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    return Page(
-        capital(heading(found)), body, script=script, style=style, data=_data(found, shown, measured, with_effect)
-    )
+    data, picture = _data(found, shown, measured, with_effect), _still(found)
+    return Page(capital(heading(found)), body, script=script, style=style, data=data, picture=picture)
+
+
+def _still(found: Probe) -> str:
+    """The effective field as a picture: a row of squares, or over the last two axes."""
+    share = found.effective().share
+    share = share[None] if share.ndim == 1 else share.sum(axis=tuple(range(share.ndim - 2)))
+    return tiles(share, f"effective field, {heading(found)}")
 
 
 # --- what is measured
