@@ -13,7 +13,7 @@ MOST = 64  # squares along an axis; neighbours are added up
 
 
 def tiles(values: np.ndarray, title: str, words: Sequence[Sequence[str]] | None = None) -> str:
-    """A square for each entry of a matrix (rows, columns), the bluer the larger; `words` stand in them, if there are few.
+    """A square for each entry of a matrix (rows, columns), the bluer the larger; `words` stand in them.
 
     It brings its own ground, so that it can be read in a light and in a dark notebook.
     """
