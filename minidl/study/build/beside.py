@@ -149,7 +149,7 @@ class Engine:
         for name, use in self.drive.uses.items():
             if not use.calls:
                 continue
-            ours = use.ours / use.compared * use.calls if use.compared else None
+            ours = use.ours / use.compared * use.kernels if use.compared else None
             rows.append((
                 name, str(use.calls), lasting(use.seconds), "" if ours is None else lasting(ours),
                 f"{use.seconds / ours:.1f}" if ours else "",

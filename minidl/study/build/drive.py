@@ -50,7 +50,8 @@ class Use:
 
     calls: int = 0
     seconds: float = 0.0
-    compared: int = 0  # calls that were compared,
+    kernels: int = 0  # runs of a kernel of ours in whose place it was called last: an update is one of all parameters
+    compared: int = 0  # of these, those that were compared,
     ours: float = 0.0  # seconds of ours in these,
     aside: float = 0.0  # and all seconds that comparing took
     worst: Difference = field(default_factory=Difference)
@@ -151,6 +152,8 @@ class Drive:
                 elsewhere = self.use(name).elsewhere
                 elsewhere[str(reason)] = elsewhere.get(str(reason), 0) + 1
                 return ours(*arrays, **parameters)
+            if not self.aside:
+                self.use(self.last).kernels += 1
             if compare:
                 began, called = perf_counter(), self.last
                 with self.mode(ours=True):
