@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...check.diagnosis import inside, name_of
+from ...check.suspect import inside, name_of
 
 EXACT = 1e-9  # relative to the largest entry
 SINGLE = 1e-4  # the same in float32
