@@ -105,7 +105,7 @@ def report(marks: Sequence[Mark], student: Student) -> str:
     if following is not None:
         lines.append(f"next: {following.piece}, {PIECES[following.piece].title}; read {following.read}")
     if any(PIECES[name].drives for name in right):
-        lines.append(f"{TRAINS} {student.path} trains a network with what is right; the rest is ours there")
+        lines.append(f"{TRAINS} {student.path} trains a network with what is written; the rest is ours there")
     return "\n".join(lines)
 
 
