@@ -59,7 +59,7 @@ class Settings(Source):
     own: ClassVar = {
         "faster_rcnn": {},
         "rfcn": {"steps": 1800},
-        "yolo": {"steps": 2000, "batch": 16},
+        "yolo": {"batch": 16},
         "ssd": {"steps": 1650, "batch": 16},
         "retinanet": {"steps": 1800},
     }

@@ -43,7 +43,7 @@ def test_the_options_that_are_settings_are_those_of_the_settings():
 def test_settings_are_what_is_given_then_what_is_known_then_the_models_own():
     assert set(Settings.own) == set(MODELS)
     assert Settings.of({}) == Settings()
-    assert Settings.of({"model": "yolo"}).steps == Settings.own["yolo"]["steps"] != Settings.steps
+    assert Settings.of({"model": "ssd"}).steps == Settings.own["ssd"]["steps"] != Settings.steps
     known = {"model": "ssd", "steps": 7, "lr": 1.0}
     wanted = Settings(model="ssd", steps=9, lr=1.0, batch=Settings.own["ssd"]["batch"])
     assert Settings.of({"steps": 9}, known) == wanted
