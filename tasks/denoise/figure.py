@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..plot import BLUE, GREY, ORANGE, pyplot, save, show
 from .evaluate import Score
 
 CROP = 80  # side of the squares that are enlarged
+SHOWN = 1000  # pixels along an axis of a picture that a figure shows, at least
 CORNERS = {"camera": (88, 212), "coins": (15, 182), "chelsea": (85, 110), "astronaut": (70, 180)}  # top, left
 
 
@@ -66,16 +68,34 @@ def curve(path: str | os.PathLike, log: Sequence[Mapping[str, float]], noisy: fl
     save(figure, path)
 
 
-def before_after(path: str | os.PathLike, images: Mapping[str, np.ndarray], title: str) -> None:
+class View(NamedTuple):
+    """What a figure needs of a picture (C, H, W): all of it in few pixels, and its central part."""
+
+    whole: np.ndarray
+    part: np.ndarray
+    corner: tuple[float, float]  # of the part in the whole: left, top
+    side: float
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> View:
+        """Of a large picture only each second, third, ... pixel."""
+        height, width = image.shape[-2:]
+        side, step = min(CROP, height, width), max(1, max(height, width) // SHOWN)
+        top, left = (height - side) // 2, (width - side) // 2
+        whole, part = image[..., ::step, ::step], image[..., top : top + side, left : left + side]
+        return cls(whole.copy(), part.copy(), (left / step, top / step), side / step)
+
+
+def before_after(path: str | os.PathLike, images: Mapping[str, np.ndarray | View], title: str) -> None:
     """Images of one size beside each other, and below each its central part, enlarged."""
     figure, grid = pyplot().subplots(2, len(images), figsize=(4.2 * len(images), 8.6), squeeze=False)
     for (whole, part), (name, image) in zip(grid.T, images.items()):
-        height, width = image.shape[-2:]
-        side = min(CROP, height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        show(whole, image)
+        view = image if isinstance(image, View) else View.of(image)
+        side = view.part.shape[-1]
+        show(whole, view.whole)
         whole.set_title(name, fontsize=12)
-        whole.add_patch(pyplot().Rectangle((left, top), side, side, fill=False, edgecolor=BLUE, linewidth=2))
-        show(part, image[..., top : top + side, left : left + side], f"the {side} x {side} pixels in the frame")
+        frame = pyplot().Rectangle(view.corner, view.side, view.side, fill=False, edgecolor=BLUE, linewidth=2)
+        whole.add_patch(frame)
+        show(part, view.part, f"the {side} x {side} pixels in the frame")
     figure.suptitle(title, fontsize=13)
     save(figure, path)

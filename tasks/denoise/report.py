@@ -70,13 +70,15 @@ def restore(
     if add_sigma is not None:
         noisy = add_noise(noisy, add_sigma, data.generator(settings.seed, TEST_NOISE))
     pieces = len(noisy) // model.channels * tiles.count(model, noisy.shape[1:], TILE)
-    with job.progress("denoising the image", pieces) as show:
-        result = denoise(model, noisy, device=job.device, show=show)
+    advice = _advice(noisy, settings if advise else None) if add_sigma is None else ""
+    seen = figure.View.of(noisy)
+    with job.progress("denoising the image", pieces) as show:  # in place: a large photograph is there once
+        result = denoise(model, noisy, device=job.device, show=show, out=noisy if add_sigma is None else None)
     target = out / f"{name}-denoised.png"
     Picture(result, picture.alpha, picture.bits).write(target)
     if add_sigma is None:
-        print(_advice(noisy, settings if advise else None))
-        images, title = {"as it is": noisy, "denoised": result}, f"{name}, no noise added"
+        print(advice)
+        images, title = {"as it is": seen, "denoised": result}, f"{name}, no noise added"
     else:
         Picture(noisy, picture.alpha, picture.bits).write(out / f"{name}-noisy.png")
         before, after = psnr(picture.channels, noisy), psnr(picture.channels, result)

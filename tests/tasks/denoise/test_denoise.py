@@ -174,6 +174,9 @@ def test_colour_goes_channel_by_channel():
     model = randomised(LectureDenoiser(width=4), rng)
     image = rng.random((3, 12, 15), dtype=np.float32)
     np.testing.assert_array_equal(inference.denoise(model, image)[1], inference.denoise(model, image[1]))
+    whole, place = inference.denoise(model, image), np.array(image, np.float32)
+    assert inference.denoise(model, place, out=place) is place
+    np.testing.assert_array_equal(place, whole)
 
 
 # --- measures, filters, table
