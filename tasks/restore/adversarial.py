@@ -16,7 +16,7 @@ from ..run import Job
 from .data import JUDGE
 from .model import Discriminator
 
-LR = 1e-4
+LR = 1e-3
 REFEREE = ("referee.npz", "referee.jsonl")
 PATCHES = 64  # of test images, that are judged
 
