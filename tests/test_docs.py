@@ -43,4 +43,5 @@ def test_paths_and_links_lead_somewhere(page):
     for path in re.findall(r"`((?:minidl|tasks|tests|benchmarks|docs)/[\w./]*)`", text):
         assert (ROOT / path).exists(), path
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (page.parent / target).exists(), target
+        if target != "api/index.md":  # written when the site is built, where a link that leads nowhere is an error
+            assert (page.parent / target).exists(), target
