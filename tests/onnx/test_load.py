@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
+from minidl.core.advice import install
 
 onnx = pytest.importorskip("onnx")
 
@@ -266,7 +268,7 @@ def test_what_is_no_file_of_onnx(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         md.load_onnx(tmp_path / "b.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r'pip install "minidl\[onnx\]"'):
+    with pytest.raises(ImportError, match=re.escape(install("onnx"))):
         md.load_onnx(tmp_path / "a.onnx")
 
 

@@ -266,7 +266,7 @@ def test_what_the_whole_batch_does_not_define_is_refused():
     run(other_steps, "shards of a batch do not meet: shard 0 is at a step of SGD, .*shard 2 is at the end")
     run(other_values, "shards 0 and 1 assign first.bias different values; let an optimiser change it")
     run(other_terms, r"the loss of a shard has the terms \['loss'\], that of another \['other'\]", error=ValueError)
-    newton = optim.LBFGS(Plain().parameters())
+    newton = optim.LBFGS(model.parameters())
     run(lambda model, batch: newton.step(lambda: None), "LBFGS .*: train with shards=1", newton, ValueError)
 
     def on_two(group):

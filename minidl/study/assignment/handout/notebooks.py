@@ -23,7 +23,7 @@ START = "import numpy as np\n\nimport minidl as md"
 def otter(asked: Mapping[str, float], secret: str) -> str:
     """A notebook for ``otter assign``: https://otter-grader.readthedocs.io, notebook format v1.
 
-    A test prints nothing: otter 7 expects a cell's output after its last statement, wherever it was printed.
+    A test prints nothing, nor may what it calls: otter 7 expects a cell's output after its last statement.
     """
     config = "# ASSIGNMENT CONFIG\ninit_cell: true\nexport_cell: false\ncheck_all_cell: true\ntests:\n  ok_format: true"
     cells = [raw(config), code(START)]
@@ -48,30 +48,33 @@ def otter(asked: Mapping[str, float], secret: str) -> str:
 def nbgrader(asked: Mapping[str, float], secret: str) -> str:
     """A notebook for nbgrader's folder ``source``: https://nbgrader.readthedocs.io, metadata of schema 3.
 
-    What a test writes to stderr, a NumPy warning even, costs all of its points: it is held back.
+    What a test writes to stderr, a NumPy warning even, would cost all of its points.
     """
     cells = [code(START)]
     for name, points in asked.items():
         question = QUESTIONS[name]
         head, body = solution(question)
-        quiet = ("import contextlib, io\nwith contextlib.redirect_stderr(io.StringIO()):\n", "    ")
         cells += [
             markdown(sheet.page(question)),
             code(f"{head}\n    ### BEGIN SOLUTION\n{body}\n    ### END SOLUTION", graded(name, solution=True)),
-            code(test(question, wrap=quiet), graded(f"{name}-public", grade=True, points=0)),
+            code(test(question), graded(f"{name}-public", grade=True, points=0)),
             code(
-                f"### BEGIN HIDDEN TESTS\n{test(question, secret, quiet)}\n### END HIDDEN TESTS",
+                f"### BEGIN HIDDEN TESTS\n{test(question, secret)}\n### END HIDDEN TESTS",
                 graded(f"{name}-hidden", grade=True, points=points),
             ),
         ]
     return notebook(cells)
 
 
-def test(question: Question, secret: str = "", wrap: tuple[str, str] = ("", "")) -> str:
-    """A cell that raises, with the diagnosis, unless the answer passes."""
+def test(question: Question, secret: str = "") -> str:
+    """A cell that raises, with the diagnosis, unless the answer passes; what the answer prints is held back."""
     more = f", secret={secret!r}" if secret else ""
-    call = f'marking = md.assignment.check("{question.id}", {question.function}{more})'
-    return f'{wrap[0]}{wrap[1]}{call}\nassert marking.verdict == "passed", marking.text()'
+    return "\n".join([
+        "import contextlib, io",
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):",
+        f'    marking = md.assignment.check("{question.id}", {question.function}{more})',
+        'assert marking.verdict == "passed", marking.text()',
+    ])  # fmt: skip
 
 
 def solution(question: Question) -> tuple[str, str]:
