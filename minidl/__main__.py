@@ -26,14 +26,18 @@ TOOLS = {
 }
 
 
+TASKS = Path(__file__).resolve().parents[1] / "tasks"  # which a marker's environment has not
+if not TASKS.exists():
+    TOOLS = {name: module for name, module in TOOLS.items() if not module.startswith("tasks.")}
+
+
 class Tools(Commands):
     """The tasks are those that lie beside this package, though the user's folder, which comes first, may have some."""
 
     def run(self, argv: list[str]) -> int:
-        if argv[:1] != ["run"]:  # a script that is run means its own
-            folder = Path(__file__).resolve().parents[1] / "tasks"
-            places = {"submodule_search_locations": [str(folder)]}
-            spec = spec_from_file_location("tasks", folder / "__init__.py", **places)
+        if argv[:1] != ["run"] and TASKS.exists():  # a script that is run means its own
+            places = {"submodule_search_locations": [str(TASKS)]}
+            spec = spec_from_file_location("tasks", TASKS / "__init__.py", **places)
             if spec.origin != getattr(sys.modules.get("tasks"), "__file__", None):
                 sys.modules["tasks"] = module_from_spec(spec)
                 spec.loader.exec_module(sys.modules["tasks"])

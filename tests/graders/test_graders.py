@@ -101,7 +101,7 @@ def test_gradescope(tmp_path):
             old.unlink()
         for question, text in answers.items():
             (submission / f"{question.replace('-', '_')}.py").write_text(f"import numpy as np\n\n\n{text}")
-        assert "error" not in run("bash", "source/run_autograder", cwd="/", **place).lower()
+        assert "error" not in run("bash", tmp_path / "source" / "run_autograder", cwd="/", **place).lower()
         results = json.loads((tmp_path / "results" / "results.json").read_text())
         assert [test["max_score"] for test in results["tests"]] == [3, 1]
         assert sum(test["score"] for test in results["tests"]) == points, (name, results)
