@@ -22,7 +22,7 @@ from .theory import Axes, is_pool
 BATCH = 1 << 22  # cells of the input that are asked about together
 PIXELS = 48  # pixels of a layer that are measured, about its centre
 DRAWS = 16  # of random weights and inputs, unless
-WORK = 16e9  # multiply-adds of as many forward passes are more than this; 4 at least
+WORK = 8e9  # multiply-adds of as many forward passes are more than this; 4 at least
 MERGES = 6  # layers joining branches whose branches are measured one by one
 KINDS = {"conv": "convolution", "conv_transpose": "transposed", "max_pool": "max pool", "window_sum": "mean pool",
          "matmul_along_axis": "linear", "take": "nearest", "getitem": "decimation", "concat": "concat"}  # fmt: skip
