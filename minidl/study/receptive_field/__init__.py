@@ -39,7 +39,8 @@ def receptive_field(
     Theory is the recursion ``r += d (k - 1) j, j *= s``. Exact is the set of cells that a backward pass
     reaches when every rule carries yes or no: branches, skips, phases after upsampling and borders are in it, values
     are not. Effective is |gradient| averaged over `draws` random inputs and (unless `own_weights`) random weights,
-    in eval mode; weights, modes and random streams are put back.
+    in eval mode; weights, modes and random streams are put back. draws: 16; for networks of over 5 * 10^8 multiply-adds
+    fewer, 4 at least.
 
     Raises ValueError for text that is no network, a layer or a pixel that is not there, and shapes that do not fit.
     """
