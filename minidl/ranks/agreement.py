@@ -79,9 +79,9 @@ def _sources(package: str) -> Iterator[Path]:
 
 
 def _own(path: str) -> bool:
-    """Is this file of Python no part of Python itself, or of an installed package?"""
+    """Is this a file of Python, no part of Python itself or of a package? Some modules (torch.ops) name none."""
     installed = "site-packages" in path or "dist-packages" in path or path.startswith(sysconfig.get_path("stdlib"))
-    return path.endswith(".py") and not installed
+    return path.endswith(".py") and not installed and Path(path).is_file()
 
 
 def _files(paths: Any) -> str:

@@ -77,7 +77,11 @@ def test_the_program_is_versions_and_code(tmp_path, monkeypatch):
     module = types.ModuleType("own")
     module.__file__ = str(path)
     monkeypatch.setitem(sys.modules, "own", module)
+    odd = types.ModuleType("odd")
+    odd.__file__ = "_odd.py"  # as torch.ops has it: there is no such file
+    monkeypatch.setitem(sys.modules, "odd", odd)
     before = program.__wrapped__()
+    assert "code of odd" not in before
     assert before["version of NumPy"] == np.__version__ and not any(name.startswith("code of numpy") for name in before)
     assert {"code of minidl", "code of own"} <= set(before)
     path.write_text("x = 2\n")
