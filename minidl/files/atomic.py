@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` at the end of the block, all at once.
 
     It is written as ``path.part``, forced to disk, then renamed. Whatever happens on the way, even a
-    power cut, `path` is the whole old file or the whole new one.
+    power cut, `path` is the whole old file or the whole new one. Raises FileNotFoundError if there is no such folder.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:

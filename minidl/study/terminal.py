@@ -47,8 +47,15 @@ class Parser(argparse.ArgumentParser):
 
     def add_views(self) -> None:
         """Add --html PATH and --json: see `deliver`."""
-        self.add_argument("--html", metavar="PATH", help="also write the page")
+        self.add_argument("--html", metavar="PATH", type=target, help="also write the page")
         self.add_argument("--json", action="store_true", help="print JSON in place of the text")
+
+
+def target(path: str) -> str:
+    """The type of an option that names a file to write: refused before the work if its folder is missing."""
+    if not Path(path).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: there is no folder {Path(path).parent}")
+    return path
 
 
 def deliver(found: Shown, options: argparse.Namespace) -> None:
@@ -128,7 +135,7 @@ class Commands:
         if isinstance(error, OSError) and error.filename is not None:
             return f"{error.filename}: {error.strerror or error}"
         if isinstance(error, ImportError):
-            return f'{error}; the {self.kind}s need more than the engine: {install(self.extra)}'
+            return f"{error}; the {self.kind}s need more than the engine: {install(self.extra)}"
         if isinstance(error, MemoryError):
             return f"out of memory: {error}"
         known = isinstance(error, (UsageError, ValueError, RuntimeError, OSError, ArithmeticError))

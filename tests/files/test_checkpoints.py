@@ -12,6 +12,7 @@ import pytest
 
 import minidl as md
 from minidl.files import reading
+from minidl.files.atomic import replacing
 from tests.files.test_weights import entry as tensor_entry
 from tests.files.test_weights import refused, safetensors
 from tests.support.torch_files import Global, Made, Tensor, torch_file
@@ -151,3 +152,9 @@ def test_errors_do_not_write_out_what_a_file_nests():
     for shape in (nest, {0: nest}):
         with pytest.raises(md.WeightsError, match=r"no length|not a shape"):
             reading.count(shape)
+
+
+def test_a_file_in_a_folder_that_is_missing_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "missing" / "weights.npz"):
+        pass
+    assert caught.value.filename == str(tmp_path / "missing")

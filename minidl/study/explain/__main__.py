@@ -8,7 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from ...files.atomic import replacing
-from ..terminal import Parser, UsageError, suggestion
+from ..terminal import Parser, UsageError, suggestion, target
 from . import Trace, explain
 from .examples import EXAMPLES
 from .formula import read
@@ -50,8 +50,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("what", nargs="?", default="scalar", metavar="EXAMPLE|EXPRESSION", help="default: scalar")
     parser.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the leaves of an expression")
-    parser.add_argument("--html", metavar="PATH", help=f"where the page is written (default {PAGE})")
-    parser.add_argument("--svg", metavar="PATH", help="write the graph as a picture")
+    parser.add_argument("--html", metavar="PATH", type=target, help=f"where the page is written (default {PAGE})")
+    parser.add_argument("--svg", metavar="PATH", type=target, help="write the graph as a picture")
     printed = parser.add_mutually_exclusive_group()
     printed.add_argument("--text", action="store_true", help="print the steps")
     printed.add_argument("--json", action="store_true", help="print the steps as JSON")

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...table import grouped
-from ..terminal import Parser, UsageError, suggestion
+from ..terminal import Parser, UsageError, suggestion, target
 from . import PARTS, QUESTIONS, QuizQuestion
 from .page import page
 from .question import wrapped
@@ -44,7 +44,7 @@ def parser() -> Parser:
     options.add_argument("--answer", metavar="X", help="mark this answer: a letter, or a number (12, 0.5, 1/3, 25 %%)")
     options.add_argument("--reveal", action="store_true", help="the answer, and the lines that prove it, run")
     options.add_argument("--all", action="store_true", help="all questions")
-    options.add_argument("--html", metavar="PATH", help="write the questions as a page that marks answers")
+    options.add_argument("--html", metavar="PATH", type=target, help="write the questions as a page that marks answers")
     return options
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ....files.atomic import replacing
-from ...terminal import Parser, UsageError, suggestion
+from ...terminal import Parser, UsageError, suggestion, target
 from ..marking import CASES
 from ..questions import QUESTIONS
 from ..runner import MEMORY, SECONDS
@@ -38,9 +38,9 @@ def add_options(parser: Parser) -> None:
     add("--class", dest="many", action="store_true", help="FOLDER holds a class")
     add_asked(parser)
     add("--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="students at a time (as many as cores)")
-    add("--csv", metavar="FILE", help="write a row for each student")
-    add("--json", metavar="FILE", help="write everything")
-    add("--html", metavar="FILE", help="write a page")
+    add("--csv", metavar="FILE", type=target, help="write a row for each student")
+    add("--json", metavar="FILE", type=target, help="write everything")
+    add("--html", metavar="FILE", type=target, help="write a page")
     add("--gradescope", metavar="FILE", help="write a student's results as Gradescope reads them")
     add("--due", type=datetime.fromisoformat, metavar="DATE", help='"2026-11-20 23:59": later files are late')
     add("--late", type=float, default=100.0, metavar="PERCENT", help="of the points is left to who is late (100)")
