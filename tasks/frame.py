@@ -19,7 +19,7 @@ from . import command
 from .command import Parser, UsageError, writable
 from .options import TaskSettings, add_settings, given
 from .ranks import add_ranks, connected
-from .run import CHECKPOINT, ENGINE, Job, known_settings, known_shards, resumable
+from .run import CHECKPOINT, ENGINE, Job, known_settings, known_shards, require_free, resumable
 
 if TYPE_CHECKING:
     from minidl.study.build.beside import Engine
@@ -136,8 +136,10 @@ class Task:
         checkpoint = vars(options).get("checkpoint")
         model = self.load(settings, checkpoint).to(device) if checkpoint else None
         alone = model is not None and (asked is not None or onnx is not None)
+        if not alone:
+            require_replaceable(options, group)
         data = None if alone else self.read(settings, options, model)
-        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards, engine)
+        job = job_of(options, settings, device, group, shards, engine)
         with engine or nullcontext():
             if model is None:
                 with resumable(self.program, job.out):
@@ -158,6 +160,22 @@ class Task:
             lines = engine.report()
             print("\n".join(lines))
             job.write(ENGINE, "\n".join(lines) + "\n")
+
+
+def job_of(
+    options: argparse.Namespace, settings: Any, device: str, group: Alone, shards: int, engine: Engine | None = None
+) -> Job:
+    """The run that the options ask for; its folder is made."""
+    out, quiet, overwrite = writable(options.out), options.quiet, options.overwrite
+    return Job(settings, out, device, options.resume, quiet, group, shards, engine, overwrite)
+
+
+def require_replaceable(options: argparse.Namespace, group: Alone) -> None:
+    """Raise UsageError if what is asked would replace a run, before anything that takes long."""
+    checkpoint = vars(options).get("checkpoint")
+    own = checkpoint and Path(checkpoint).resolve().parent == Path(options.out).resolve()  # a report on it again
+    if group.first and not (options.resume or options.overwrite or own):
+        require_free(Path(options.out))
 
 
 def add_engine(top: Parser, quick: Mapping[str, Any]) -> None:
@@ -199,6 +217,7 @@ def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:
 def add_output(add: Callable, out: str) -> None:
     """Where results go, and whether progress is shown."""
     add("--out", default=out, metavar="DIR", help=f"where results go ({out})")
+    add("--overwrite", action="store_true", help="replace the run in --out")
     add("--quiet", action="store_true", help="no progress, results only")
 
 

@@ -49,6 +49,8 @@ def known_settings(
     checkpoint = getattr(options, "checkpoint", None)
     if checkpoint and options.resume:
         raise UsageError("--checkpoint uses a trained network, --resume goes on with training: give one of them")
+    if options.overwrite and options.resume:
+        raise UsageError("--resume goes on with the run in --out, --overwrite replaces it: give one of them")
     if checkpoint:
         if not Path(checkpoint).is_file():
             raise FileNotFoundError(f"{checkpoint}: no such checkpoint; train one without --checkpoint")
@@ -104,6 +106,25 @@ def contradictions(
 # --- a run
 
 
+def require_free(out: Path) -> None:
+    """Raise UsageError if training anew in the folder would replace a run: its table, or weights beside settings."""
+    known = (out / SETTINGS).exists()
+    if known:
+        require_none(out, TABLE)
+    weights = [*out.glob("*.npz"), *out.glob("seed-*/*.npz")] if known else [out / CHECKPOINT]
+    if any(path.exists() for path in weights):
+        raise UsageError(
+            f"{out} holds a run that is not finished: --resume goes on with it, --overwrite starts anew in its place, "
+            "another --out keeps both"
+        )
+
+
+def require_none(out: Path, *results: str) -> None:
+    """Raise UsageError if the folder has one of these results of a finished run."""
+    if any((out / name).exists() for name in results):
+        raise UsageError(f"{out} holds a finished run: --overwrite replaces it, another --out keeps both")
+
+
 @dataclass(frozen=True)
 class Job:
     """A run as it was asked for: its settings, and where and how it is done."""
@@ -116,6 +137,7 @@ class Job:
     group: Alone = Alone()  # noqa: RUF009
     shards: int = 1
     engine: Engine | None = None  # a student's, in force where this is
+    overwrite: bool = False  # may this run take the place of another?
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """A bar or a line, unless the run is quiet: see `command.progress`."""
@@ -125,7 +147,7 @@ class Job:
         """Write the settings of a run that starts, or goes on, in its folder, which this process has for itself then.
 
         others: its checkpoints beside the usual one. Raises BlockingIOError if another process trains there, ValueError
-        if the folder holds a run of another task.
+        if the folder holds a run of another task, UsageError if it holds one that may not be replaced.
         """
         if self.group.first:
             try:
@@ -133,8 +155,10 @@ class Job:
             except BlockingIOError as error:
                 raise BlockingIOError(error.errno, f"{error.strerror}: choose another --out", str(self.out)) from None
             saved_settings(type(self.settings), self.out / CHECKPOINT)
-        if self.group.first and not self.resume:  # or they would stand beside settings that are not their own
-            for name in (CHECKPOINT, *others):
+        if self.group.first and not self.resume:
+            if not self.overwrite:
+                require_free(self.out)
+            for name in (CHECKPOINT, TABLE, *others):  # or they would stand beside settings that are not their own
                 (self.out / name).unlink(missing_ok=True)
         self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))
 

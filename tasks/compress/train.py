@@ -74,7 +74,7 @@ def train(job: Job, photographs: Mapping[str, np.ndarray]) -> Autoencoder:
     settings = job.settings
     model = settings.build().to(job.device)
     patches = Patches(photographs, settings.patch, settings.batch, settings.seed)
-    job.begin()
+    job.begin(TABLES)
     job.fit(
         model, optim.Adam, lambda model, batch: rate_and_distortion(model, batch, job.device), data.Prefetch(patches),
         warmup=0.05, clip=1.0,

@@ -24,7 +24,7 @@ from ..command import Parser, UsageError, progress, suggestion, writable
 from ..frame import add_output
 from ..options import add_settings, given
 from ..plot import DPI
-from ..run import write_text
+from ..run import require_none, write_text
 
 PROGRAM = f"{command.PROGRAM} labs"
 NUMBERS, FIGURE, CELLS = "numbers.json", "figure.png", "cells"
@@ -63,7 +63,7 @@ def conduct(lab: ModuleType, program: str, out: str, argv: list[str]) -> None:
     Of several ranks on the first: a lab compares small networks, whose numbers are to be those of one process.
     """
     options = parser(lab, program, out).parse_args(argv)
-    on_first(connect(), run, lab, chosen(lab, options), writable(options.out), options.quiet)
+    on_first(connect(), run, lab, chosen(lab, options), writable(options.out), options.quiet, options.overwrite)
 
 
 def _list(known: list[str]) -> Parser:
@@ -94,8 +94,13 @@ def chosen(lab: ModuleType, options: argparse.Namespace) -> Any:
     return replace(base, **given(lab.Settings, options))
 
 
-def run(lab: ModuleType, settings: Any, out: Path, quiet: bool) -> None:
-    """Measure; leave the numbers and the figure in `out`; print what is to be seen."""
+def run(lab: ModuleType, settings: Any, out: Path, quiet: bool, overwrite: bool = False) -> None:
+    """Measure; leave the numbers and the figure in `out`; print what is to be seen.
+
+    Raises UsageError if there are numbers that may not be overwritten.
+    """
+    if not overwrite:
+        require_none(out, NUMBERS)
     start = time.perf_counter()
     numbers = measured(lab, settings, partial(progress, quiet=quiet), out)
     seconds = time.perf_counter() - start

@@ -102,7 +102,7 @@ def train(job: Job, photographs: Mapping[str, np.ndarray]) -> Completer | Enlarg
     settings, device = job.settings, job.device
     model = settings.build().to(device)
     batches = data.Prefetch(settings.patches(photographs))
-    job.begin()
+    job.begin(*(path.name for name in ("adversarial-*.npz", "referee.npz") for path in job.out.glob(name)))
     return job.fit(
         model, optim.Adam, lambda model, batch: error(model, batch, device, settings.loss), batches, warmup=0.02
     )

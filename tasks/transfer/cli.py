@@ -19,9 +19,9 @@ from .. import command
 from ..classify import MODELS
 from ..classify.evaluate import accuracy_line, table, tested
 from ..command import Parser, UsageError, writable
-from ..frame import Task
+from ..frame import Task, job_of, require_replaceable
 from ..options import add_settings, given
-from ..run import CLASSES, Job, known_shards, resumable, write_text
+from ..run import CLASSES, Job, known_shards, require_none, resumable, write_text
 from . import compare, figure, photographs, tricks
 from .compare import Comparison
 from .methods import METHODS
@@ -89,7 +89,8 @@ class Transfer(Task):
         if asked:
             tricks.require_enough(source.target()[0], settings.labels)
         shards, device = known_shards(options, group), command.device(options.device)  # before --out is made
-        job = Job(source, writable(options.out), device, options.resume, options.quiet, group, shards)
+        require_replaceable(options, group)
+        job = job_of(options, source, device, group, shards)
         start = time.perf_counter()
         with resumable(self.program, job.out):
             model = pretrain(job)
@@ -120,6 +121,8 @@ def learn_photographs(own: Own, options: argparse.Namespace, group: Alone) -> No
     method = getattr(options, "method", "frozen")
     methods = list(METHODS) if method == "all" else [method]
     device, out = command.device(options.device), writable(options.out)
+    if group.first and not options.overwrite:
+        require_none(out, *(["tricks.txt"] if own.tricks else map(photographs.weights_of, methods)))
     progress = partial(command.progress, quiet=options.quiet)
     part, names = photographs.read(own, progress)
     parts = photographs.three_parts(part, own.seed)

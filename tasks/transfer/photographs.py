@@ -198,8 +198,13 @@ class Photographs:
 def save(model: nn.Module, method: str, names: list[str], out: Path) -> Path:
     """Leave the weights under torchvision's names and the names of the classes in `out`."""
     write_text(out / CLASSES, "".join(f"{name}\n" for name in names))
-    md.save_weights(path := out / f"{method}.safetensors", model.state_dict())
+    md.save_weights(path := out / weights_of(method), model.state_dict())
     return path
+
+
+def weights_of(method: str) -> str:
+    """The file that has the weights of a method."""
+    return f"{method}.safetensors"
 
 
 def describe(own: Own, parts: list[Part]) -> str:

@@ -10,7 +10,7 @@ from minidl.ranks.share import on_first
 
 from .. import command
 from ..command import Parser, progress, writable
-from ..frame import Task
+from ..frame import Task, job_of, require_replaceable
 from ..run import SETTINGS, Job, known_shards, resumable
 from . import memory
 from .data import TEST, TRAIN, generated, read_volumes, split, volume_files
@@ -53,8 +53,9 @@ class VolumeTask(Task):
     def run(self, options: argparse.Namespace, group: Alone) -> None:
         """For each seed: train all rows, report; then all seeds together."""
         settings, shards, device = self.chosen(options), known_shards(options, group), command.device(options.device)
+        require_replaceable(options, group)
         volumes = read_own(settings, options.quiet) if settings.data is not None else None
-        job = Job(settings, writable(options.out), device, options.resume, options.quiet, group, shards)
+        job = job_of(options, settings, device, group, shards)
         job.begin()
         if group.first and not job.resume:  # or a later --resume would take what an earlier run has left for its own
             for left in job.out.glob("seed-*/*.npz"):

@@ -173,7 +173,7 @@ def test_the_denoiser_trains_as_with_ours(tmp_path):
     settings = Settings(steps=4, width=8, batch=2, patch=12)
     ours = train(Job(settings, tmp_path), photographs, photographs)
     with Engine(SOLUTIONS) as mine:
-        yours = train(Job(settings, tmp_path, engine=mine), photographs, photographs)
+        yours = train(Job(settings, tmp_path, engine=mine, overwrite=True), photographs, photographs)
     for (name, a), b in zip(ours.state_dict().items(), yours.state_dict().values()):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
     assert (mine.drive.uses["adam"].calls, mine.drive.uses["adam"].kernels) == (4 * 10, 4)

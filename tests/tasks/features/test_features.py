@@ -75,7 +75,7 @@ def test_the_command_from_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     assert run(tmp_path, "--resume") == 0
     assert capsys.readouterr().out == "undercomplete denoising\n"
     monkeypatch.setattr(cli, "train", stopped)
-    assert run(tmp_path, *tiny) == 130
+    assert run(tmp_path, *tiny, "--overwrite") == 130
     assert not list(tmp_path.glob("*.npz"))  # or resuming what was stopped would take those of the run before
     for argv, said in ((("--side", 10), "say --side N"), (("--labels", 500), "ask for"), (("--code", 300), "shorter")):
         assert run(tmp_path / "other", *argv) == 2
