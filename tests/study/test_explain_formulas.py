@@ -78,7 +78,7 @@ def test_many_paths_are_counted_not_listed():
     y = x
     for _ in range(40):
         y = y + y
-    paths = md.explain(y).paths["x1"]
+    paths = md.explain(y).paths["x"]
     assert paths.count == 2**40 and len(paths.listed) == 32 and paths.sum is None
     assert "32 of 1099511627776 paths are listed" in md.explain(y).text()
 
@@ -107,20 +107,69 @@ def test_sums_that_broadcasting_asks_for_are_reported(shape, axes, operation):
 
 
 def test_names():
-    a, b, c = (md.tensor(v, requires_grad=True) for v in (1.0, 2.0, 3.0))
-    data = md.tensor(4.0)
+    a, b = (md.tensor(v, requires_grad=True) for v in (1.0, 2.0))
+    others = [md.tensor(v, requires_grad=True) for v in (3.0, 5.0)]  # no variable holds one of them
     h = a * b
-    trace = md.explain(h * c * data, names={"b": b, "h": h, "data": data})
+    trace = md.explain(h * others[0] * others[1] * md.tensor(4.0), names={"beta": b})
     kinds = {v.name: v.kind for v in trace.vertices}
-    assert kinds == {"x1": "leaf", "b": "leaf", "x2": "leaf", "h": "operation", "data": "constant", "v1": "operation",
-                     "loss": "operation"}  # fmt: skip
-    layers = nn.Linear(1, 1, rng=0), nn.Linear(1, 1, rng=1)
-    for layer in layers:
-        dict(layer.named_parameters())
-    twice = md.explain(layers[1](layers[0](md.tensor([[1.0]]))).sum())
-    assert [v.name for v in twice.leaves if "weight" in v.name] == ["weight", "weight_2"]
+    assert kinds == {"a": "leaf", "beta": "leaf", "x1": "leaf", "x2": "leaf", "h": "operation", "v1": "operation",
+                     "v2": "operation", "c1": "constant", "loss": "operation"}  # fmt: skip
+    assert trace.asked == "h * x1 * x2 * 4" and trace.text().startswith("loss = h · x1 · x2 · 4 = 120: 4 steps back")
     unused = md.explain(a * 2, names={"a": a, "b": b})
     assert unused.notes == ["the loss does not depend on b: no gradient arrives there"]
+    assert md.explain(a * 2).notes == []  # b was not asked for
+
+
+def test_a_function_gives_the_names_of_what_it_uses():
+    def made():
+        w, _hidden = (md.tensor(v, requires_grad=True) for v in (0.5, 1.0))
+        return lambda: (w * 3 - _hidden) ** 2
+
+    trace = md.explain(made())
+    assert list(trace.gradients) == ["w", "x1"] and trace.asked == "(w * 3 - x1) ** 2"
+
+
+def test_parameters_have_their_paths_in_the_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 1, rng=0)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    net, x = Net(), md.tensor([[1.0, 2.0]])
+    loss = (net(x) ** 2).sum()
+    trace = md.explain(loss)
+    assert list(trace.gradients) == ["fc.weight", "fc.bias"] and trace.output.name == "loss"
+    assert trace.asked == "sum((x @ transpose(fc.weight) + fc.bias) ** 2)"
+    other = Net()
+    both = md.explain((net(x) * other(x)).sum(), names={"b": other.fc.bias})
+    assert set(both.gradients) == {"net.fc.weight", "net.fc.bias", "other.fc.weight", "b"}
+    assert set(md.explain((net(x) * other(x)).sum(), model=net).gradients) == {
+        "fc.weight", "fc.bias", "other.fc.weight", "other.fc.bias",
+    }  # fmt: skip
+
+
+def test_without_variables_parameters_have_their_own_names():
+    layers = nn.Linear(1, 1, rng=0), nn.Linear(1, 1, rng=1)
+    assert [[name for name, _ in layer.named_parameters()] for layer in layers] == [["weight", "bias"]] * 2
+    twice = md.explain(layers[1](layers[0](md.tensor([[1.0]]))).sum())
+    assert [v.name for v in twice.leaves if "weight" in v.name] == ["weight", "weight_2"]
+
+
+@pytest.mark.parametrize("make, asked", [
+    (lambda x, w: (x.sum(axis=1) + x.sum(axis=(0, 1))).mean(), "sum(sum(x, axis=1) + sum(x)) / 2"),
+    (lambda x, w: F.softmax(x, axis=1)[0, 1], "softmax(x, axis=1)[0, 1]"),
+    (lambda x, w: ((x @ w) ** 2).sum(), "sum((x @ w) ** 2)"),
+    (lambda x, w: ((x + 1) * (x - 2)).sum(), "sum((x + 1) * (x - 2))"),
+    (lambda x, w: F.concat([x * 1.5, x], axis=0)[1:].max(), "max(concat(x * 1.5, x, axis=0)[1:])"),
+    (lambda x, w: F.tanh(F.tanh(F.tanh(x @ w @ x @ w @ x @ w) @ x @ w @ x @ w @ x @ w @ x @ w @ x)).sum(), ""),
+    (lambda x, w: x[0, 0].detach() * 0 + w[0, 0], "0 + w[0, 0]"),
+])  # fmt: skip
+def test_the_expression_of_the_loss(make, asked):
+    x, w = (md.tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3), (3, 2)))
+    assert md.explain(make(x, w)).asked == asked
 
 
 # --- kinks, NaN, replaced rules
@@ -169,7 +218,7 @@ def test_replaced_rules_are_followed_and_named(rule):
     with md.relu_rule(rule):
         trace = md.explain(loss)
         (g,) = md.grad(loss, [x], retain_graph=True)
-    assert np.array_equal(trace.gradients["x1"], g.data)
+    assert np.array_equal(trace.gradients["x"], g.data)
     assert trace.overrides == ["relu"] and "not gradients" in trace.text() and "not a gradient" in trace.html()
     (replaced,) = [c for s in trace.steps for c in s.contributions if c.replaced]
     assert replaced.formula == rule
@@ -210,8 +259,10 @@ def test_a_loss_of_several_elements_takes_its_gradient():
     v = [[1.0, -2.0], [0.5, 3.0]]
     y = F.tanh(x) * x
     trace = md.explain(y, v)
-    assert trace.output.name == "output" and np.array_equal(trace.seed, v) and not trace.paths
-    assert np.array_equal(trace.gradients["x1"], md.grad(y, [x], v)[0].data)
+    assert trace.output.name == "y" and np.array_equal(trace.seed, v) and not trace.paths
+    assert trace.text().startswith("y = tanh(x) · x, 2x2 min ")
+    assert np.array_equal(trace.gradients["x"], md.grad(y, [x], v)[0].data)
+    assert md.explain(F.tanh(x), v).output.name == "output"
 
 
 def test_a_loss_that_is_a_leaf():

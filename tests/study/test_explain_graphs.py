@@ -14,6 +14,7 @@ from minidl import functional as F
 from minidl import nn
 from minidl.__main__ import main
 from minidl.core.tensor import Placeholder
+from minidl.study import asked
 from minidl.study.explain.diagram import MOST, diagram
 from minidl.study.explain.examples import EXAMPLES
 from minidl.study.explain.layout import GAP_X, layout
@@ -228,7 +229,8 @@ def test_json_holds_the_trace():
     trace = md.explain(loss, names=leaves)
     content = json.loads(trace.json())
     assert content["schema"] == "minidl.explain/1" and content["output"] == "loss"
-    assert list(content) == ["schema", "output", "seed", "scalar", "overrides", "notes", "values", "steps", "paths"]
+    assert content["asked"] == "(a * b + tanh(a)) ** 2 * a"
+    assert " ".join(content) == "schema output asked seed scalar overrides notes values steps paths"
     assert [s["value"] for s in content["steps"]] == [s.vertex.name for s in trace.steps]
     for saved, step in zip(content["steps"], trace.steps, strict=True):
         assert saved["gradient"]["values"] == step.gradient.tolist()
@@ -282,11 +284,12 @@ def test_every_example_runs(here, capsys, name):
 @given(st.lists(st.floats(-2, 2), min_size=2, max_size=4), st.floats(-2, 2))
 @settings(deadline=None, max_examples=20)
 def test_an_expression_gives_the_gradients_of_the_same_python(b, a):
-    from minidl.study.explain.formula import read
-
-    loss, leaves = read("sum((a*b + sin(a))**2, axis=0) / 2 - max(b[1:])", [f"a={a!r}", "b=" + ",".join(map(repr, b))])
+    text = "sum((a*b + sin(a))**2, axis=0) / b.size * 2 - F.exp(b[1:]).max()"
+    what = asked.read(text, [f"a={a!r}", "b=" + ",".join(map(repr, b))])
+    leaves = {name: md.tensor(x, requires_grad=True) for name, x in what.inputs.items()}
+    loss = what.function(*leaves.values())
     x, y = md.tensor(a, requires_grad=True), md.tensor(b, requires_grad=True)
-    expected = md.grad(((x * y + F.sin(x)) ** 2).sum() / 2 - y[1:].max(), [x, y])
+    expected = md.grad(((x * y + F.sin(x)) ** 2).sum() / len(b) * 2 - y[1:].exp().max(), [x, y])
     found = md.explain(loss, names=leaves).gradients
     assert all(np.array_equal(found[name], g.data) for name, g in zip("ab", expected))
 
@@ -294,28 +297,49 @@ def test_an_expression_gives_the_gradients_of_the_same_python(b, a):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["__import__('os')", "a=1"], "does not use a"),
+        (["__import__('os')", "a=1"], "has no input 'a'"),
         (["a.data", "a=1"], "not allowed"),
         (["(lambda: a)()", "a=1"], "not allowed"),
         (["[x for x in a]", "a=1"], "not allowed"),
         (["eval('a') + a", "a=1"], "eval is not a function here"),
         (["9**9**9 * a", "a=1"], "a power of numbers"),
         (["a +", "a=1"], "not an expression"),
-        (["a + b", "a=1"], "b has no value"),
+        (["a + b", "a=1"], "needs a value for 'b'"),
         (["a * b", "a=1,2", "b=1,2,3"], "a * b: multiply"),
         (["a * 2", "a=1,2"], "sum(a * 2)"),
-        (["a", "a=x"], "not a number"),
+        (["a", "a=x"], "neither numbers such as 0.5"),
         (["2 * 3"], "nothing to differentiate by"),
         (["scaler"], "did you mean scalar?"),
         (["scalar", "a=1"], "takes no values"),
         (["tanh2(a)", "a=1"], "did you mean tanh?"),
         (["sum(a, axis=7)", "a=1,2"], "sum(a, axis=7)"),
+        (["a.__class__", "a=1"], "not allowed"),
+        (["a.backward()", "a=1"], "a.backward is not a method of a tensor here"),
+        (["a.tahn()", "a=1"], "did you mean tanh?"),
+        (["a[9]", "a=1,2"], "a[9]: "),
+        (["sum(a)", "a=[1, 2]"], "no name with a value of real numbers"),
+        (["nowhere.py:f", "a=1"], "there is no such file"),
     ],
 )
 def test_what_cannot_be_computed_is_one_line_and_exit_code_2(here, capsys, arguments, message):
     assert main(["explain", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not list(here.iterdir())
+
+
+def test_the_asked_expression_stands_on_top(here, capsys):
+    assert main(["explain", "sum((a*b + sin(a))**2)", "a=0.3", "b=1,2"]) == 0
+    assert capsys.readouterr().out.startswith("loss = sum((a*b + sin(a))**2) = 1.1")
+    assert "<h1>explain: loss = sum((a*b + sin(a))**2) = 1.1" in (here / "explain.html").read_text(encoding="utf-8")
+
+
+def test_a_function_of_a_file(here, capsys):
+    (here / "work.py").write_text("def loss(x, n=2):\n    return (x**n).sum()\n\ndef bad(x):\n    return x + 1 / 0\n")
+    assert main(["explain", "work.py:loss", "x=1,2", "n=3", "--text"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("loss = sum(x³) = 9: 2 steps back") and "x  [3, 12]" in out
+    assert main(["explain", "work.py:bad", "x=1,2"]) == 1
+    assert "work.py:5: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
 def test_a_matrix_is_read_by_rows(here, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,12 +35,14 @@ def explain(
     """Follow the backward pass of `loss` step by step; nothing is changed: no ``.grad``, no node is released.
 
         >>> w = md.tensor(0.5, requires_grad=True)
-        >>> print(md.explain((w * 3 - 1) ** 2, names={"w": w}).text())
+        >>> print(md.explain((w * 3 - 1) ** 2).text())
 
     loss: a tensor, or a function of no arguments that computes it (with `model`, it is then known exactly which
     module made what; modes, buffers and random streams of the model are put back). grad_output: the gradient to start
-    with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name;
-    parameters of `model` have their paths, other leaves are x1, x2, ... in the order in which they were made. model:
+    with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name. Others
+    have the names of the variables that hold them where explain is called, or in the function `loss`; parameters have
+    their paths in `model`, or in a module that such a variable holds; the rest are x1, x2, ... (leaves), c1, ...
+    (constants), v1, ... (what an operation gave), in the order in which they were made. model:
     large graphs are drawn by its modules (of a tensor that is there already, modules are known by their parameters, and
     those without stay single operations). eps: an entry is at a kink if its distance to one is at most this.
 
@@ -48,4 +52,11 @@ def explain(
     Raises RuntimeError if the loss requires no gradient or its graph was released; ValueError for a loss of several
     elements without grad_output.
     """
-    return Trace(**vars(record.follow(loss, grad_output, names or {}, model, eps, explain)))
+    frame = sys._getframe(1)
+    variables = {**frame.f_locals, **_held(loss), **frame.f_globals}
+    return record.follow(loss, grad_output, names or {}, model, eps, Trace, variables)
+
+
+def _held(loss: Any) -> dict[str, Any]:
+    """The variables of other functions that a function uses."""
+    return dict(inspect.getclosurevars(loss).nonlocals) if inspect.isfunction(loss) else {}

@@ -1,4 +1,4 @@
-"""Follow a backward pass step by step: an example, or an expression of your own, as one page."""
+"""Follow a backward pass step by step: an example, or an expression or function of your own, as one page."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ import argparse
 import sys
 import webbrowser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ...core.tensor import Tensor, tensor
 from ...files.atomic import replacing
+from .. import asked
 from ..terminal import Parser, UsageError, suggestion, target
 from . import Trace, explain
 from .examples import EXAMPLES
-from .formula import read
 from .text import summary
 
 PAGE = "explain.html"
-EPILOG = """examples:
+EPILOG = f"""{asked.VALUES}
+
+examples:
   minidl explain                                       the first example, as explain.html
   minidl explain batchnorm --html norm.html
   minidl explain "sum((a*b + sin(a))**2)" a=0.3 b=1,2,3
-  minidl explain "mean(relu(W @ x))" "W=1,-2;3,4" x=1,0.5 --text"""
+  minidl explain "mean(relu(W @ x))" "W=1,-2;3,4" x=1,0.5 --text
+  minidl explain "cross_entropy(x, t)" x=2x3 t=[0,2]
+  minidl explain work.py:loss x=2x3"""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the page, or what was asked for; print its path. 0, or 2 for an expression that cannot be computed."""
+    """Write the page, or what was asked for; print its path. 0, or 2 for what cannot be computed."""
     options = _parser().parse_intermixed_args(argv)
     if options.values and options.what in EXAMPLES:
         raise UsageError(f"the example {options.what} takes no values, got {options.values[0]}")
-    trace = _trace(options.what, options.values)
+    trace = _trace(options.what, options.values, options.seed)
     if options.json:
         print(trace.json())
     elif options.text:
@@ -48,8 +56,11 @@ def _parser() -> Parser:
         description=f"{__doc__}\n\n{about}",
         epilog=EPILOG,
     )
-    parser.add_argument("what", nargs="?", default="scalar", metavar="EXAMPLE|EXPRESSION", help="default: scalar")
-    parser.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the leaves of an expression")
+    parser.add_argument(
+        "what", nargs="?", default="scalar", metavar="EXAMPLE|EXPRESSION|FILE.py:FUNCTION", help="default: scalar"
+    )
+    parser.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the leaves, see below")
+    parser.add_argument("--seed", type=int, default=0, help="of random entries (0)")
     parser.add_argument("--html", metavar="PATH", type=target, help=f"where the page is written (default {PAGE})")
     parser.add_argument("--svg", metavar="PATH", type=target, help="write the graph as a picture")
     printed = parser.add_mutually_exclusive_group()
@@ -59,17 +70,36 @@ def _parser() -> Parser:
     return parser
 
 
-def _trace(what: str, values: list[str]) -> Trace:
-    """The trace of an example or of an expression."""
+def _trace(what: str, values: list[str], seed: int) -> Trace:
+    """The trace of an example, or of what was asked."""
     if what in EXAMPLES:
         return explain(**EXAMPLES[what]())
     if what.isidentifier() and not values:
         hint = suggestion(what, EXAMPLES) or f"; there is {', '.join(EXAMPLES)}"
         raise UsageError(f"{what!r} is not an example{hint}; an expression needs values, such as '{what}**2' {what}=3")
-    loss, names = read(what, values)
+    given = asked.read(what, values, seed)
+    inputs = {name: _leaf(x) for name, x in given.inputs.items()}
+    try:
+        loss = given.function(*inputs.values())
+    except Exception as error:
+        if given.file:
+            raise asked.raised_in(given.file, error) from None
+        raise
+    if not isinstance(loss, Tensor) or loss.node is None:
+        raise UsageError(
+            f"{what!r} uses no name with a value of real numbers: there is nothing to differentiate by; try a=0.3"
+        )
     if loss.size != 1:
         raise UsageError(f"{what!r} has shape {loss.shape}, a backward pass starts from one number; try 'sum({what})'")
-    return explain(loss, names=names)
+    trace = explain(loss, names={name: x for name, x in inputs.items() if isinstance(x, Tensor)})
+    trace.asked = trace.asked if given.file else what
+    return trace
+
+
+def _leaf(x: Any) -> Any:
+    """A tensor to differentiate by, of real numbers; anything else as it is."""
+    real = isinstance(x, float) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    return tensor(x, requires_grad=True) if real else x
 
 
 def _write(trace: Trace, path: Path, options: argparse.Namespace) -> None:

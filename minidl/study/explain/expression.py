@@ -4,25 +4,60 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..page import number
+from .arrays import parameter_text
 from .trace import Contribution, Step, Vertex
 
+LONGEST = 90  # characters of an expression that a title holds
+FORMULAS = {"matmul": "a @ b"}  # written as an operator, though not elementwise
 EXPONENTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def expression(vertex: Vertex) -> str:
-    """What the vertex is in terms of its inputs' names: ``a * b``, ``relu(v1)``; its own name if it has no inputs."""
+def expression(vertex: Vertex, texts: Mapping[Vertex, str] = MappingProxyType({})) -> str:
+    """What the vertex is in terms of its inputs' names, or `texts`: ``a * b``, ``relu(v1)``; its own without inputs."""
     if vertex.primitive is None:
         return vertex.name
-    texts = [getattr(x, "name", None) or input_text(x) for x in vertex.inputs]
-    primitive, formula = vertex.primitive, vertex.primitive.formula
-    if primitive.elementwise and "(" not in formula and set("+-*/") & set(formula):  # an operator: a + b
-        return substituted(formula, dict(zip(primitive.arguments, texts))) or ""
-    return f"{vertex.primitive.name}({', '.join(texts)})"
+    inputs = [(texts.get(x) or x.name) if isinstance(x, Vertex) else input_text(x) for x in vertex.inputs]
+    primitive, formula = vertex.primitive, FORMULAS.get(vertex.primitive.name, vertex.primitive.formula)
+    if primitive.name == "getitem":
+        index = vertex.parameters["index"]
+        return f"{inputs[0]}[{', '.join(map(parameter_text, index)) if isinstance(index, tuple) else index}]"
+    if (primitive.elementwise or primitive.name in FORMULAS) and "(" not in formula and set("+-*/@") & set(formula):
+        return substituted(formula, dict(zip(primitive.arguments, inputs))) or ""
+    return f"{primitive.name}({', '.join(inputs)}{_axis(vertex)})"
+
+
+def _axis(vertex: Vertex) -> str:
+    """Along which axes, where that is not all of them."""
+    axis = vertex.parameters.get("axis", ())
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    [first, *_] = vertex.inputs
+    if not axes or vertex.value.ndim == 0 or len(axes) == np.ndim(getattr(first, "value", first)):
+        return ""
+    return f", axis={axes[0] if len(axes) == 1 else axes}"
+
+
+def statement(output: Vertex, vertices: list[Vertex], named: Container[Vertex]) -> str:
+    """The output in terms of leaves, constants and what else is `named`; "" if that is long, or it is a leaf."""
+    texts: dict[Vertex, str] = {}
+    places = {f"v{i}_": vertex.name for i, vertex in enumerate(vertices)}  # a name need not be an identifier
+    for place, vertex in zip(places, vertices, strict=True):  # inputs come first
+        if vertex.kind == "constant" and vertex.value.size == 1 and vertex not in named:
+            texts[vertex] = number(vertex.value.item())
+        elif vertex.primitive is None or (vertex is not output and vertex in named):
+            texts[vertex] = place
+        elif all(len(texts[x]) < LONGEST for x in vertex.inputs if isinstance(x, Vertex)):
+            texts[vertex] = expression(vertex, texts)
+        else:
+            texts[vertex] = "…" * LONGEST
+    whole = re.sub(r"v\d+_", lambda place: places[place[0]], texts[output])
+    return whole if output.primitive and len(whole) < LONGEST else ""
 
 
 def input_text(value: Any) -> str:

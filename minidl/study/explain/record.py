@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,16 @@ from ...core.tensor import Leaf, Node, Parameter, Tensor, as_tensor
 from ...nn.module import Module
 from ...nn.summary import unchanged
 from .arrays import is_finite
-from .expression import expression
+from .expression import expression, statement
 from .modules import Calls, by_parameters, watched
 from .trace import BackwardPass, Contribution, Kink, Step, Vertex, first_not_finite
 
 
 def follow(
     loss: Tensor | Callable[[], Tensor], grad_output: Any, names: Mapping[str, Tensor], model: Module | None,
-    eps: float, explain: Callable[..., BackwardPass],
+    eps: float, made: Callable[..., BackwardPass], variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> BackwardPass:  # fmt: skip
-    """The backward pass from the loss: see `explain`, which also follows the definitions of fused primitives."""
+    """The backward pass from the loss: see `explain`. made: the class of it. variables: those of the caller."""
     loss, calls = _computed(loss, model)
     if not isinstance(loss, Tensor):
         raise TypeError(f"explain needs a Tensor, or a function that gives one; got {type(loss).__name__}")
@@ -45,13 +47,13 @@ def follow(
             raise TypeError(f"explain: names maps a name to a Tensor, {name!r} is a {type(tensor).__name__}")
     with setting(recording=False, anomaly=False), np.errstate(all="ignore"):
         seed = graph.seed(loss, grad_output)
-        recorder = Recorder(loss, seed, eps, explain)
+        recorder = Recorder(loss, seed, eps, made)
         recorder.finish(graph.walk(loss, seed, None, release=False, pull=recorder.pull))
         steps, vertices = recorder.steps, sorted(recorder.vertices.values(), key=lambda v: v.order)
         scalar = bool(steps) and all(v.value.size == 1 for v in vertices)
         overrides = overridden()
-        trace = BackwardPass(recorder.of_node[loss.node], seed.numpy().copy(), steps, vertices, overrides, [], scalar)
-        notes = _name(recorder, trace, names, model)
+        trace = made(recorder.of_node[loss.node], seed.numpy().copy(), steps, vertices, overrides, [], scalar)
+        notes = _name(recorder, trace, names, model, variables)
         if model is not None:
             _place(recorder, model, calls)
         if trace.scalar and not trace.overrides:
@@ -74,8 +76,8 @@ def _computed(loss: Any, model: Module | None) -> tuple[Any, Calls | None]:
 class Recorder:
     """Stands between the walk and the primitives: see `graph.walk`."""
 
-    def __init__(self, loss: Tensor, seed: Tensor, eps: float, explain: Callable[..., BackwardPass]):
-        self.eps, self.explain = eps, explain
+    def __init__(self, loss: Tensor, seed: Tensor, eps: float, made: Callable[..., BackwardPass]):
+        self.eps, self.made = eps, made
         self.steps: list[Step] = []
         self.outputs: list[Tensor] = []  # of each step
         self.vertices: dict[Any, Vertex] = {}  # by node, or by id of a constant
@@ -149,7 +151,7 @@ class Recorder:
         with definitions(), enable_grad(), np.errstate(all="ignore"):
             output = vertex.primitive.definition(*inputs, **vertex.parameters)
         named = {vertex.primitive.arguments[i]: x for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-        return self.explain(output, step.gradient, names=named)
+        return follow(output, step.gradient, named, None, self.eps, self.made)
 
     def finish(self, found: dict[Node, Tensor]) -> None:
         """The gradients of the leaves, as the walk gave them."""
@@ -203,28 +205,46 @@ def _add_local_derivatives(recorder: Recorder) -> None:
 # --- names
 
 
-def _name(recorder: Recorder, trace: BackwardPass, names: Mapping[str, Tensor], model: Any) -> list[str]:
-    """Give every vertex a name of its own; notes on names whose tensor the loss does not depend on."""
-    given: dict[Any, str] = {}
+def _name(
+    recorder: Recorder, trace: BackwardPass, names: Mapping[str, Tensor], model: Any, variables: Mapping[str, Any]
+) -> list[str]:
+    """Give every vertex a name of its own, and the trace its expression; notes on names whose tensor the loss does not
+    depend on."""
+    asked = {x.node or id(x): name for name, x in names.items()}
     if model is not None:
-        given |= {p.node: name for name, p in model.named_parameters() if p.node is not None}
-    for name, x in names.items():
-        given[x.node or id(x)] = name
+        asked = {p.node: name for name, p in model.named_parameters() if p.node is not None} | asked
+    known = {key: name for key, name in _variables(variables, recorder).items() if key in recorder.vertices}
     taken: set[str] = set()
+    named = set()
     for key, vertex in sorted(recorder.vertices.items(), key=lambda item: item[1].order):
         own = getattr(recorder.tensors[key], "name", "") if isinstance(recorder.tensors[key], Parameter) else ""
-        vertex.name = given.get(key, own if own != "parameter" else "")
+        vertex.name = asked.get(key) or known.get(key) or (own if own != "parameter" else "")
         if vertex.name:
             vertex.name = _free(vertex.name, taken)
+            named.add(vertex)
     if not trace.output.name:
         trace.output.name = _free("loss" if trace.output.value.size == 1 else "output", taken)
     for prefix, kind in (("x", "leaf"), ("c", "constant"), ("v", "operation")):
         _number([v for v in trace.vertices if v.kind == kind and not v.name], prefix, taken)
-    unused = [name for key, name in given.items() if key not in recorder.vertices]
+    trace.asked = statement(trace.output, trace.vertices, named)
+    unused = [name for key, name in asked.items() if key not in recorder.vertices]
     if not unused:
         return []
     more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
     return [f"the loss does not depend on {', '.join(unused[:3])}{more}: no gradient arrives there"]
+
+
+def _variables(variables: Mapping[str, Any], recorder: Recorder) -> dict[Any, str]:
+    """Names by node, or id of a constant: of variables that hold a tensor, and of the parameters of modules that
+    variables hold, with the module's name before theirs if there are several such modules."""
+    public = {name: x for name, x in variables.items() if re.fullmatch(r"[^\W_]\w*", name)}  # _ and _3 are IPython's
+    found = {x.node or id(x): name for name, x in reversed(public.items()) if isinstance(x, Tensor)}
+    modules = {name: x for name, x in public.items() if isinstance(x, Module)}
+    modules = {n: m for n, m in modules.items() if any(p.node in recorder.vertices for p in m.parameters())}
+    for name, module in reversed(modules.items()):
+        prefix = f"{name}." if len(modules) > 1 else ""
+        found = {p.node: prefix + path for path, p in module.named_parameters() if p.node is not None} | found
+    return found
 
 
 def _free(name: str, taken: set[str]) -> str:

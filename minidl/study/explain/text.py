@@ -4,7 +4,8 @@ The JSON of a trace, schema "minidl.explain/1". An *array* is {"shape", "dtype",
 "values"}: statistics of the finite entries (null if there are none), how many are not finite, and the entries as nested
 lists if there are at most 1000, else null. NaN and infinities are "nan", "inf" and "-inf".
 
-    schema, output (name of a value), seed (array), scalar, overrides [name of a primitive], notes [text]
+    schema, output (name of a value), asked (its expression, "" if that is long), seed (array), scalar, overrides [name
+    of a primitive], notes [text]
     values    oldest first: name, kind ("leaf", "constant", "operation"), expression, primitive (name or null),
               formula, parameters {name: text}, inputs [name of a value, or text of a number], module (dotted name or
               null), value (array), gradient (array or null)
@@ -56,9 +57,10 @@ def summary(trace: BackwardPass) -> str:
 
 
 def title(trace: BackwardPass) -> str:
-    """loss = 3.06, or output of shape 4x3."""
-    value = trace.output.value
-    return f"{trace.output.name} = {brief(value)}" if value.size == 1 else f"{trace.output.name}, {brief(value)}"
+    """loss = 3.06, loss = (a · b)² = 3.06, or output of shape 4x3."""
+    value, asked = trace.output.value, pretty(trace.asked)
+    name = f"{trace.output.name} = {asked}" if asked else trace.output.name
+    return f"{name} = {brief(value)}" if value.size == 1 else f"{name}, {brief(value)}"
 
 
 def count(n: int, thing: str) -> str:
@@ -161,6 +163,7 @@ def content(trace: BackwardPass) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "output": trace.output.name,
+        "asked": trace.asked,
         "seed": arrays.as_json(trace.seed),
         "scalar": trace.scalar,
         "overrides": trace.overrides,

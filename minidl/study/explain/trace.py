@@ -117,7 +117,8 @@ class BackwardPass:
     """Every step of a backward pass, in the order of the engine's walk.
 
     ``steps``; ``vertices`` (the values, oldest first); ``output`` and ``seed``, the gradient that it started with;
-    ``overrides``, the primitives whose rules were replaced; ``notes``, what a reader should know first.
+    ``overrides``, the primitives whose rules were replaced; ``notes``, what a reader should know first; ``asked``, the
+    output as an expression of what has a name of the caller's, "" if that is long.
     """
 
     output: Vertex
@@ -127,6 +128,7 @@ class BackwardPass:
     overrides: list[str]
     notes: list[str]
     scalar: bool  # every value has one element
+    asked: str = ""
 
     @property
     def leaves(self) -> list[Vertex]:
