@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .command import Parser, UsageError
-from .run import SETTINGS
+from .run import SETTINGS, SHARDS
 
 SCORES = "scores.json"
 
@@ -51,7 +51,8 @@ def finished(folders: Sequence[str], by: Sequence[str] = ()) -> dict[tuple, list
 
 def read(folder: Path) -> Finished:
     try:
-        return Finished(*(json.loads((folder / name).read_text(encoding="utf-8")) for name in (SETTINGS, SCORES)))
+        settings, scores = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (SETTINGS, SCORES))
+        return Finished({name: value for name, value in settings.items() if name != SHARDS}, scores)
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds no finished run ({error}); train there, or leave it out") from None
 

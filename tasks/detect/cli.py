@@ -19,13 +19,14 @@ from ..faults import LEFT_OUT
 from ..frame import Task
 from ..options import given
 from ..run import CHECKPOINT, Job, write_text
+from ..together import add_together
 from . import released
 from .data import own
 from .data.scenes import Scenes
 from .show import explain
 from .show.figure import SURE
 from .show.found import Found
-from .show.report import detect_picture, report
+from .show.report import detect_picture, report, together
 from .train import Settings, load, train
 
 PROGRAM = f"{command.PROGRAM} detect"
@@ -45,6 +46,8 @@ EXAMPLES = f"""examples:
       train on them: a fifth is kept to test on
   {PROGRAM} --checkpoint runs/detect/{CHECKPOINT}
       test a trained detector again
+  {PROGRAM} --together runs/detect-*
+      several seeds, or detectors, in one table
   {PROGRAM} --checkpoint runs/detect/{CHECKPOINT} --image photo.png
       detect in a picture
   {PROGRAM} --weights fasterrcnn_resnet50_fpn_coco.pth --image street.jpg
@@ -81,13 +84,16 @@ class Detect(Task):
         add("--weights", metavar="FILE", help=f"do not train, take these weights: {known}")
         add("--frozen-eps", type=real(0, above=True), metavar="X",
             help="of its frozen batch norm: 1e-5 if it was trained from a classifier's weights")  # fmt: skip
+        add_together(top)
 
     def instead(self, options: argparse.Namespace) -> bool:
         if options.validation and options.weights:
             raise UsageError("--validation is about a network that is trained here: leave it or --weights out")
         if options.validation and "validation" not in self.chosen(options).parts:
             raise UsageError("--validation: these pictures have two parts, training and test; leave it out")
-        if options.check:
+        if options.together:
+            print("\n".join(together(options.together, self.settings)))
+        elif options.check:
             check(self.chosen(options), print, sys.maxsize)
         elif options.weights:
             self.detect_with_weights(options)

@@ -17,9 +17,10 @@ from ..denoise.data import TEST, TRAIN, photographs, read_files
 from ..denoise.picture import Picture
 from ..frame import Task
 from ..run import CHECKPOINT, Job
+from ..together import add_together
 from .data import TEST_HOLES
 from .holes import HOLES
-from .report import compare, use
+from .report import compare, together, use
 from .train import Settings, load, train
 
 PROGRAM = f"{command.PROGRAM} restore"
@@ -32,6 +33,8 @@ EXAMPLES = f"""examples:
       go on with an adversarial term of each weight: less like the photograph, more like a photograph
   {PROGRAM} --checkpoint runs/restore/{CHECKPOINT} --image scratched.png --missing scratches.png
       fill what is white in scratches.png, or, without --missing, what is transparent in the picture
+  {PROGRAM} --together runs/restore-*
+      several seeds in one table
 
 photographs: trained on {", ".join(TRAIN)}; tested on {", ".join(TEST)}.
 They come with scikit-image and scikit-learn (china by danielbuechele, flower by vultilion: CC BY 2.0)."""
@@ -60,6 +63,12 @@ class Restore(Task):
         add("--image", metavar="FILE", help="restore this picture; gray or colour, any size, 8 or 16 bits")
         add("--missing", metavar="FILE", help="what is white in this picture is missing (what is transparent)")
         add("--damage", choices=list(HOLES), help="the picture is whole: make such holes first, and score the result")
+        add_together(top)
+
+    def instead(self, options: argparse.Namespace) -> bool:
+        if options.together:
+            print("\n".join(together(options.together)))
+        return bool(options.together)
 
     def asked(self, options: argparse.Namespace, settings: Settings) -> Asked | None:
         """The picture and its holes. Raises UsageError if it is not said what is missing."""

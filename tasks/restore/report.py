@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +16,14 @@ from .. import tiles
 from ..command import each
 from ..denoise.evaluate import Score, psnr, scores, ssim, table, verdict
 from ..denoise.picture import Picture
-from ..run import Job
+from ..run import TABLE, Job
+from ..together import SCORES, finished, read, spread
 from . import figure
 from .adversarial import Referee, trained_with
 from .data import TEST_HOLES, cropped
 from .holes import HOLES, biharmonic, surroundings
 from .inference import TILE, VIEWS, completed, corners, enlarged, enlarged_picture, interpolated
-from .model import Completer, Enlarger
+from .model import UPSAMPLING, Completer, Enlarger
 
 OURS = "ours"
 Images = Mapping[str, np.ndarray]
@@ -41,7 +43,7 @@ class Comparison(NamedTuple):
 
 def compare(model: nn.Module, job: Job, photographs: Images, test: Images) -> None:
     """Print the tables of all methods on the test images; leave them, the scores and figures in the job's folder."""
-    lines, written, plain = [], ["table.txt", "scores.json"], {}
+    lines, written, plain = [], [TABLE, SCORES], {}
     for part in (completing if job.settings.job == "complete" else enlarging)(model, job, test):
         lines += [part.title, table(part.results), verdict(part.results, OURS, part.rival), ""]
         plain[part.name] = {image: {m: s._asdict() for m, s in row.items()} for image, row in part.results.items()}
@@ -52,11 +54,33 @@ def compare(model: nn.Module, job: Job, photographs: Images, test: Images) -> No
         lines += [*with_adversarial_term(model, job, photographs, test), ""]
         written.append("adversarial.png")
     job.table([*lines, f"{OURS}: {job.settings.describe()}"])
-    job.write_json("scores.json", plain)
+    job.write_json(SCORES, plain)
     if log := job.log():
         figure.curve(job.out / "curve.png", log, job.settings.describe())
         written.append("curve.png")
     print(f"in {job.out}: {', '.join(written)}")
+
+
+def together(folders: Sequence[str]) -> list[str]:
+    """The table of several runs: by how much the PSNR is above the rival's, mean and standard deviation over seeds."""
+    job = read(Path(folders[0])).settings["job"]
+    rows = finished(folders, ("scale", "upsampling"))
+    rival = "biharmonic" if job == "complete" else "bicubic"
+    lines = [f"PSNR over {rival} (dB), mean and standard deviation over seeds; least of all"]
+    for (scale, upsampling), runs in rows.items():
+        for part, images in runs[0].scores.items():
+            gains = {
+                image: [run.scores[part][image][OURS]["psnr"] - run.scores[part][image][rival]["psnr"] for run in runs]
+                for image in images
+            }
+            name = part if job == "complete" else f"x{scale}, {UPSAMPLING[upsampling]}"
+            every = np.array(list(gains.values()))  # (images, runs)
+            gains["mean"] = every.mean(axis=0)
+            if len(lines) == 1:
+                lines.append(f"{'':<34}{'seeds':>6}" + "".join(f"{image:>14}" for image in gains) + f"{'least':>8}")
+            cells = "".join(f"{spread(values, 2):>14}" for values in gains.values())
+            lines.append(f"{name:<34}{len(runs):>6}{cells}{every.min():>8.2f}")
+    return lines
 
 
 def completing(model: Completer, job: Job, test: Images) -> Iterator[Comparison]:

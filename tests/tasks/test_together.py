@@ -54,6 +54,35 @@ def test_salient_puts_seeds_together(leave, capsys):
     assert "0.650 ± 0.354" in said and "1 of 2" in said
 
 
+def test_restore_puts_seeds_together(leave, capsys):
+    def scores(gain):
+        methods = {"bicubic": {"psnr": 30.0, "ssim": 0.9}, "ours": {"psnr": 30 + gain, "ssim": 0.9}}
+        return {"x2": {"camera": methods, "coins": methods}}
+
+    x2 = {"job": "superresolve", "scale": 2, "upsampling": "resize"}
+    assert frame.main(["restore", "--together", leave("a", scores(1), **x2), leave("b", scores(3), seed=1, **x2)]) == 0
+    head, row = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert head == ["seeds", "camera", "coins", "mean", "least"]
+    assert row[-11:] == ["2", *["2.00", "±", "1.41"] * 3, "1.00"] and row[0] == "x2,"
+
+
+def test_detect_puts_seeds_and_detectors_together(leave, capsys):
+    def scores(ap, part="test"):
+        return {"part": part, "pictures": 200, "boxes": {"AP": ap, "small": None}}
+
+    small = {"backbone": "resnet", "width": 1.0, "ohem": False, "batch": 8}
+    ssd, again = (leave(f"ssd{i}", scores(ap), model="ssd", seed=i, **small) for i, ap in enumerate((0.2, 0.4)))
+    yolo = leave("c", scores(0.1), model="yolo", **small | {"batch": 16})
+    assert frame.main(["detect", "--together", ssd, again, yolo]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["boxes", "seeds", "AP", "small"]
+    assert lines[2][0] == "ssd," and lines[2][-5:] == ["2", "30.0", "±", "14.1", "-"]
+    assert lines[3][0] == "yolo," and lines[3][-3:] == ["1", "10.0", "-"]
+    other = leave("d", scores(0.1, "validation"), model="yolo", seed=1, **small)
+    assert frame.main(["detect", "--together", yolo, other]) == 2
+    assert "different pictures" in capsys.readouterr().err
+
+
 def test_track_puts_streams_and_views_together(leave, capsys):
     methods = dict.fromkeys(("tubes", "detect, then track"), TUBES)
     scores = dict.fromkeys(("nothing hidden", "behind two posts"), methods)

@@ -90,7 +90,7 @@ def test_the_table_has_the_six_of_coco_and_vocs_for_all_and_for_each_class():
     _, truths = Scenes(0, "test").batch(0, 12)
     found = moved(truths, 4.0)
     coco, voc = coco_ap(truths, found, 10, sizes=Scenes.sizes), voc_ap(truths, found, 10)
-    head, *rows = (line.split() for line in report.table(truths, found).splitlines())
+    head, *rows = (line.split() for line in report.table(report.averages(truths, found)).splitlines())
     assert head == ["class", "AP", "AP50", "AP75", "small", "medium", "large", "VOC"]
     assert [row[0] for row in rows] == ["all", *Scenes.classes]
     keys = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -102,10 +102,10 @@ def test_the_table_has_the_six_of_coco_and_vocs_for_all_and_for_each_class():
 
 def test_truths_that_are_all_found_score_a_hundred():
     _, truths = Scenes(0, "test").batch(0, 6)
-    everything = report.table(truths, moved(truths)).splitlines()[1].split()
+    everything = report.table(report.averages(truths, moved(truths))).splitlines()[1].split()
     assert everything == ["all"] + ["100.0"] * 7
     nothing = [Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))] * 6
-    assert report.table(truths, nothing).splitlines()[1].split() == ["all"] + ["0.0"] * 7
+    assert report.table(report.averages(truths, nothing)).splitlines()[1].split() == ["all"] + ["0.0"] * 7
 
 
 def test_a_detection_is_right_once_for_its_class_and_place():

@@ -133,7 +133,9 @@ def perfect(truths, by=0.0):
 def test_there_is_a_table_for_boxes_masks_and_keypoints():
     _, truths = Shapes(0, "test").batch(0, 12)
     found = perfect(truths, 4.0)
-    text = report.tables(truths, found, Settings().completed(), Shapes.sizes).split("\n\n")
+    settings = Settings().completed()
+    scores = {kind: report.averages(truths, found, settings.names, Shapes.sizes, kind) for kind in settings.kinds}
+    text = report.tables(scores).split("\n\n")
     assert len(text) == 3
     for kind, block in zip(("boxes", "masks", "keypoints"), text):
         head, *rows = (line.split() for line in block.splitlines())
