@@ -50,7 +50,7 @@ class Settings(Source):
     width: Annotated[float, Above(0)] = 1.0  # how many times as wide the maps of the backbone are as its default
     ohem: bool = False  # faster_rcnn and rfcn: train the second stage on the regions with the largest losses
     # training
-    steps: int = 2000  # of Adam
+    steps: int = 1200  # of Adam
     batch: int = 8  # pictures per step
     lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
     warmup: float = 0.05  # share of steps in which it rises
@@ -58,10 +58,10 @@ class Settings(Source):
 
     own: ClassVar = {
         "faster_rcnn": {},
-        "rfcn": {"steps": 1800},
+        "rfcn": {},
         "yolo": {"batch": 16},
-        "ssd": {"steps": 1650, "batch": 16},
-        "retinanet": {"steps": 1800},
+        "ssd": {"steps": 1000, "batch": 16},
+        "retinanet": {"steps": 1000},
     }
     made, made_words = Scenes, ("scenes", "digits")
     kinds = ("boxes",)  # of average precision

@@ -152,7 +152,7 @@ def test_what_the_command_refuses_and_says():
     ):
         with pytest.raises(UsageError, match=message):
             Settings(**options)
-    assert Settings.of({"model": "rfcn"}).describe() == "rfcn, 1800 steps of 8"
+    assert Settings.of({"model": "rfcn"}).describe() == "rfcn, 1200 steps of 8"
     said = Settings(model="rfcn", backbone="mobilenet_v1", width=0.5, ohem=True).describe()
-    assert said == "rfcn on mobilenet_v1, 0.5 times as wide, hard regions, 2000 steps of 8"
+    assert said == "rfcn on mobilenet_v1, 0.5 times as wide, hard regions, 1200 steps of 8"
     assert Settings(model="rfcn", backbone="mobilenet_v1", width=0.5, ohem=True).build().settings.hard == 32
