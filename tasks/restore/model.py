@@ -18,9 +18,9 @@ SCALES = (2, 3, 4)
 class Completer(nn.Module):
     """(N, 3, H, W), the picture with two guesses where it is missing, and how far from what is known, to (N, 1, H, W).
 
-    The first guess plus what a network says times the third channel, which is 0 where a pixel is known. It works at
-    half the size, on squares of four pixels as channels: a 3x3 convolution, residual blocks without batch norm, a 3x3
-    convolution.
+    The first guess plus 4 u (1 - u) times what a network says; u, the third channel, is 0 where a pixel is known and 1
+    where none is near: there the first guess stands. The network works at half the size, on squares of four pixels as
+    channels: a 3x3 convolution, residual blocks without batch norm, a 3x3 convolution.
     Source: for the half size, Zhang et al., "FFDNet", 2018, section III-A; for the blocks see Enlarger.
     """
 
@@ -38,7 +38,8 @@ class Completer(nn.Module):
         height, width = x.shape[2:]
         y = F.pixel_unshuffle(extended(x - 0.5, 2), 2)  # (N, 3, H, W) -> (N, 12, H/2, W/2)
         y = F.pixel_shuffle(self.last(self.blocks(F.relu(self.first(y)))), 2)
-        return x[:, :1] + x[:, 2:] * y[:, :, :height, :width]
+        far = x[:, 2:]
+        return x[:, :1] + 4 * far * (1 - far) * y[:, :, :height, :width]
 
 
 class Enlarger(nn.Module):

@@ -39,10 +39,10 @@ class Settings(OwnPictures):
     upsampling: Annotated[str, Among(UPSAMPLING)] = "shuffle"  # how it comes to the larger size
     # training
     data: str | None = None  # train on the images in this folder, not on the bundled photographs
-    steps: int = 400  # of Adam
+    steps: int = 1000  # of Adam
     batch: int = 8  # patches per step
     patch: int = 64  # side of a patch of the photograph
-    loss: Annotated[str, Among(LOSSES)] = "squared"  # errors whose mean is made small
+    loss: Annotated[str, Among(LOSSES)] = "absolute"  # errors whose mean is made small
     lr: Annotated[float, Above(0)] = 2e-3  # learning rate, a cosine to 0
     seed: int = 0  # decides all that is random
     # adversarial term
@@ -51,7 +51,7 @@ class Settings(OwnPictures):
 
     own: ClassVar = {
         "complete": {},
-        "superresolve": {"blocks": 4, "steps": 500, "batch": 16, "patch": 48, "loss": "absolute"},
+        "superresolve": {"blocks": 4, "steps": 500, "batch": 16, "patch": 48},
     }
 
     @classmethod

@@ -64,23 +64,24 @@ def test_biharmonic_interpolation_goes_on_with_a_slope_and_may_have_nothing_to_d
     np.testing.assert_allclose(holes.biharmonic(np.where(missing, 9, image), missing), image, atol=1e-5)
 
 
-def test_remote_is_zero_where_a_pixel_is_known_and_grows_with_the_distance():
-    missing = np.zeros((9, 9), bool)
-    missing[3:6, 3:6] = True
+def test_remote_is_the_distance_to_what_is_known_and_one_out_of_reach():
+    missing = np.zeros((40, 40), bool)
+    missing[3:38, 3:38] = True
     far = holes.remote(missing)
-    assert (far[~missing] == 0).all() and far[3, 3] == np.float32(1 / 3) and far[4, 4] == 0.5
+    assert (far[~missing] == 0).all() and (far[20, 3:8] == np.float32([1, 2, 3, 4, 5]) / holes.REACH).all()
+    assert (far[15:26, 15:26] == 1).all()
 
 
 # --- networks
 
 
-def test_a_completer_keeps_what_is_known():
+def test_a_completer_keeps_what_is_known_and_the_first_guess_out_of_reach():
     net = randomised(Completer(4, 2, rng=0))
     x = np.random.default_rng(0).random((2, 3, 21, 30), np.float32)
-    x[:, 2] = x[:, 2] > 0.7
+    x[:, 2] = np.clip(3 * x[:, 2] - 1, 0, 1)
     y = net(Tensor(x)).numpy()
-    known = x[:, 2] == 0
-    assert (y[:, 0][known] == x[:, 0][known]).all() and (y[:, 0][~known] != x[:, 0][~known]).all()
+    stays = (x[:, 2] == 0) | (x[:, 2] == 1)
+    assert (y[:, 0][stays] == x[:, 0][stays]).all() and (y[:, 0][~stays] != x[:, 0][~stays]).all()
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
