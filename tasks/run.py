@@ -29,7 +29,8 @@ from .command import UsageError, progress
 if TYPE_CHECKING:
     from minidl.study.build.beside import Engine
 
-CHECKPOINT, LOG, SETTINGS, TABLE, CLASSES = "checkpoint.npz", "log.jsonl", "settings.json", "table.txt", "classes.txt"
+CHECKPOINT, LOG, SETTINGS, CLASSES = "checkpoint.npz", "log.jsonl", "settings.json", "classes.txt"
+TABLE, SCORES = "table.txt", "scores.json"  # of a finished run
 
 ENGINE = "engine.txt"  # what came of a user's engine
 SHARDS = "shards"  # beside the settings of a run with more than one
@@ -158,7 +159,7 @@ class Job:
         if self.group.first and not self.resume:
             if not self.overwrite:
                 require_free(self.out)
-            for name in (CHECKPOINT, TABLE, *others):  # or they would stand beside settings that are not their own
+            for name in (CHECKPOINT, TABLE, SCORES, *others):  # or they would stand beside settings not their own
                 (self.out / name).unlink(missing_ok=True)
         self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))
 

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .command import Parser, UsageError
-from .run import SETTINGS, SHARDS
-
-SCORES = "scores.json"
+from .run import SCORES, SETTINGS, SHARDS
 
 
 def add_together(top: Parser) -> Callable:

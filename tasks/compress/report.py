@@ -9,7 +9,7 @@ import numpy as np
 
 from ..command import each
 from ..denoise.evaluate import psnr
-from ..run import Job
+from ..run import TABLE, Job
 from . import figure
 from .codec import Codec
 from .model import STEPS
@@ -50,7 +50,7 @@ def compare(codec: Codec, job: Job, test: Mapping[str, np.ndarray]) -> None:
     job.write_json("curves.json", curves)
     examples = {name: pictures(codec, image) for name, image in list(test.items())[:2]}
     figure.rate_distortion(job.out / "figure.png", curves, examples)
-    written = ["table.txt", "curves.json", "figure.png"]
+    written = [TABLE, "curves.json", "figure.png"]
     if log := job.log():
         figure.curve(job.out / "curve.png", log)
         written.append("curve.png")

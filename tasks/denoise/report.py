@@ -10,7 +10,7 @@ from minidl import data
 
 from .. import grids, tiles
 from ..command import each
-from ..run import Job
+from ..run import SCORES, TABLE, Job
 from . import baselines, figure
 from .data import TEST_NOISE, add_noise, noise_level, noisy_versions
 from .evaluate import psnr, scores, table, verdict
@@ -42,10 +42,10 @@ def compare(model: Denoiser, job: Job, photographs: Mapping[str, np.ndarray], te
         "settings, the best on training images: " + grids.described(chosen),
     ])  # fmt: skip
     plain = {name: {method: s._asdict() for method, s in row.items()} for name, row in results.items()}
-    job.write_json("scores.json", plain)
+    job.write_json(SCORES, plain)
     title = f"Noise of sigma {sigma:g}; {ours}: {settings.describe()}. PSNR of whole images, the best in bold"
     figure.comparison(out / "figure.png", test, estimates, results, title)
-    written = ["table.txt", "scores.json", "figure.png"]
+    written = [TABLE, SCORES, "figure.png"]
     if log := job.log():
         figure.curve(out / "curve.png", log, level(settings), settings.describe())
         written.append("curve.png")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..run import Job
+from ..run import SCORES, Job
 from . import compare, faces, figure, photograph
 from .compare import EDGES, NetworkScores
 from .model import Networks
 from .scores import TOLERANCE
 from .train import accuracy, test_scenes
 
-SCORES, FIGURE, PATCHES = "scores.json", "figure.png", "patches.png"
+FIGURE, PATCHES = "figure.png", "patches.png"
 COLUMNS = ("pointing", "IoU", "top", "all", "deletion", "insertion", "ms")
 LEGEND = f"""\
 pointing   share of pictures where the map's maximum is on the evidence, or {TOLERANCE} pixel beside it: more is better

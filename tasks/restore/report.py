@@ -16,8 +16,8 @@ from .. import tiles
 from ..command import each
 from ..denoise.evaluate import Score, psnr, scores, ssim, table, verdict
 from ..denoise.picture import Picture
-from ..run import TABLE, Job
-from ..together import SCORES, finished, read, spread
+from ..run import SCORES, TABLE, Job
+from ..together import finished, read, spread
 from . import figure
 from .adversarial import Referee, trained_with
 from .data import TEST_HOLES, cropped

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..photographs import photograph
-from ..run import TABLE, Job
-from ..together import SCORES, finished, spread
+from ..run import SCORES, TABLE, Job
+from ..together import finished, spread
 from . import figure
 from .metrics import BASELINES, Score, scores
 from .model import SaliencyNet

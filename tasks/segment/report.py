@@ -12,7 +12,7 @@ from minidl.files.atomic import replacing
 
 from .. import grids
 from ..frame import beside
-from ..run import CLASSES, Job
+from ..run import CLASSES, SCORES, TABLE, Job
 from . import baselines, figure, metrics
 from .data import IGNORED, MaskDataset, MaskPart
 from .inference import probabilities as probabilities_of
@@ -56,12 +56,12 @@ def report(models: Mapping[str, UNet], job: Job, dataset: MaskDataset, *, averag
     if chosen:
         text.append("settings, the best on the training part: " + grids.described(chosen))
     job.table(text)
-    job.write_json("scores.json", scores(matrices, matches))
+    job.write_json(SCORES, scores(matrices, matches))
     if matches:
         figure.cells(out / "figure.png", test, masks, probabilities, matches, dataset, about)
     else:
         figure.comparison(out / "figure.png", test, masks, probabilities[OURS], matrices, dataset, about)
-    written = ["table.txt", "scores.json", "figure.png"]
+    written = [TABLE, SCORES, "figure.png"]
     if log := job.log():
         figure.curve(out / "curve.png", log, about)
         written.append("curve.png")

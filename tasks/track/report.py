@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..run import TABLE, Job
-from ..together import SCORES, finished, spread
+from ..run import SCORES, TABLE, Job
+from ..together import finished, spread
 from . import figure, scenes
 from .find import Found, find
 from .metrics import Tracking, tracking, tube_precision

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ..command import each
-from ..run import Job
+from ..run import SCORES, Job
 from . import figure
 from .evaluate import RowScores, evaluate, order, table
 from .pipeline import Pipeline
@@ -25,7 +25,7 @@ def report(trained: Mapping[Row, Pipeline], job: Job, test: Sequence[Volume]) ->
     title = f"seed {job.settings.seed}: Dice on {len(test)} volumes never trained on; {job.settings.describe()}"
     job.table([title, table(results), order(results)])
     plain = {name: {"dice": result.dice, "seconds": result.seconds} for name, result in results.items()}
-    job.write_json("scores.json", plain)
+    job.write_json(SCORES, plain)
     chosen = {row: trained[row] for row in ROWS}
     figure.comparison(out / "figure.png", test[: figure.SHOWN], chosen, device, title)
     print(f"in {out}: table.txt, scores.json, figure.png")

@@ -13,10 +13,10 @@ from minidl import functional as F
 from minidl.study.terminal import UsageError
 from tasks.frame import Task
 from tasks.options import TaskSettings
-from tasks.run import CHECKPOINT, SETTINGS, TABLE, Job, read_state
+from tasks.run import CHECKPOINT, SCORES, SETTINGS, TABLE, Job, read_state
 
 X = np.sin(np.arange(57, dtype=np.float32)).reshape(19, 3)
-LEFT = (CHECKPOINT, "log.jsonl", SETTINGS, TABLE)
+LEFT = (CHECKPOINT, "log.jsonl", SCORES, SETTINGS, TABLE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Tiny(Task):
 
     def report(self, model, data_, job, options):
         job.table([f"{len(job.log())} steps"])
+        job.write_json(SCORES, {"steps": len(job.log())})
 
 
 def contents(folder):
@@ -97,6 +98,15 @@ def test_a_run_that_was_stopped_is_resumed_or_replaced(tmp_path):
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
     task.main([*argv, "--overwrite"])
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_run_that_is_replaced_leaves_no_results_beside_settings_that_are_not_theirs(tmp_path):
+    task, argv = Tiny(), ["--quiet", "--out", str(tmp_path)]
+    task.main(argv)
+    task.stop = 3
+    with pytest.raises(KeyboardInterrupt):
+        task.main([*argv, "--overwrite", "--seed", "1"])
+    assert (tmp_path / SETTINGS).exists() and not (tmp_path / TABLE).exists() and not (tmp_path / SCORES).exists()
 
 
 def test_a_run_that_was_stopped_before_it_saved_is_nothing_to_lose(tmp_path):

@@ -14,8 +14,8 @@ from minidl import Tensor, nn
 from minidl.device import to_device
 
 from ...command import UsageError
-from ...run import TABLE, Job
-from ...together import SCORES, finished, read, spread
+from ...run import SCORES, TABLE, Job
+from ...together import finished, read, spread
 from ..data.letterbox import SIDE, framed, unframed
 from ..data.records import Detections, Target
 from ..data.scenes import Scenes
