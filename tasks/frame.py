@@ -166,8 +166,8 @@ def job_of(
     options: argparse.Namespace, settings: Any, device: str, group: Alone, shards: int, engine: Engine | None = None
 ) -> Job:
     """The run that the options ask for; its folder is made."""
-    out, quiet, overwrite = writable(options.out), options.quiet, options.overwrite
-    return Job(settings, out, device, options.resume, quiet, group, shards, engine, overwrite)
+    how = {name: getattr(options, name) for name in ("resume", "quiet", "overwrite", "tensorboard")}
+    return Job(settings, writable(options.out), device, group=group, shards=shards, engine=engine, **how)
 
 
 def require_replaceable(options: argparse.Namespace, group: Alone) -> None:
@@ -211,6 +211,7 @@ def add_running(top: Parser, out: str, *, reusable: bool = True) -> Callable:
     command.add_device(add)
     add_ranks(add)
     add_output(add, out)
+    add("--tensorboard", action="store_true", help="leave the log as TensorBoard shows it, too, in --out")
     return add
 
 

@@ -139,6 +139,7 @@ class Job:
     shards: int = 1
     engine: Engine | None = None  # a student's, in force where this is
     overwrite: bool = False  # may this run take the place of another?
+    tensorboard: bool = False  # are there to be curves?
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """A bar or a line, unless the run is quiet: see `command.progress`."""
@@ -196,6 +197,7 @@ class Job:
             save_every=every,
             resume=self.resume,
             log=log,
+            tensorboard=(self.out if log.name == LOG else self.out / log.stem) if self.tensorboard else None,
             progress=not self.quiet,
             record=record,
             ranks=self.group,

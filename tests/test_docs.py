@@ -11,7 +11,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/speed.md", "docs/gpu.md", "docs/ranks.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/training.md", "docs/speed.md", "docs/gpu.md",
+    "docs/ranks.md",
+])
 def test_python_blocks_run(name):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks, f"{name} has no Python block"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -39,9 +39,11 @@ from ..ranks.group import Alone, connect
 from ..ranks.share import SharedEvaluation
 from ..ranks.step import ShardedStep, meets
 from ..recording.recorded import Recorded
+from .callbacks import Callback, Callbacks, State, monitored
 from .checkpoint import Diverged, Run, not_finite
 from .interrupt import LAUNCHERS, deferred_interrupt
-from .log import Log, Record
+from .log import Record
+from .logs import open_logs
 from .progress import as_text, show_progress
 
 M = TypeVar("M", bound=Module)
@@ -62,17 +64,19 @@ def fit(
     record: bool = False,
     evaluate: Callable[[int], Mapping[str, float] | None] | None = None,
     evaluate_every: int = 1000,
+    callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     save_every: int = 1000,
     resume: bool = False,
     log: str | os.PathLike[str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
     generators: Mapping[str, np.random.Generator] | None = None,
     manual: bool = False,
     progress: bool = True,
     ranks: str | Alone | None = None,
     shards: int | None = None,
 ) -> Record:
-    """Train `model` until `steps` steps are done in all; return what was logged of the last one.
+    """Train `model` until `steps` steps are done in all, or a callback stops; return what was logged of the last one.
 
     Steps count from 0. Step s does: ``lr = schedule(s)``; ``loss(model, batches(s))``; backward; clip; update.
 
@@ -92,13 +96,18 @@ def fit(
         manual, or an `nn.SyncBatchNorm` on shards.
     evaluate: called as ``evaluate(s)`` after every `evaluate_every` steps and the last, with the model in eval mode
         and without recording; the numbers it returns join that step's line in the log. Of several ranks it is called
-        on the first, or on all if it is a `minidl.ranks.share.SharedEvaluation`.
+        on the first, or on all if it is a `train.Metrics` or another `minidl.ranks.share.SharedEvaluation`.
+    callbacks: functions that are called with a `train.State` after every `evaluate_every` steps and the last, evaluated
+        or not; if one gives True, training ends. Those with state_dict and load_state_dict, such as
+        `train.EarlyStopping` and `train.Best`, are in the checkpoint. A run that was stopped is finished: resumed, it
+        goes on only if its callbacks, asked again, give no True. Of several ranks all call them, and the first decides.
     checkpoint: an .npz, written after every `save_every` steps, after the last, and on Ctrl-C. It is never half
         written: a crash leaves the one before.
     resume: go on from the checkpoint if there is one; the log is cut back to it. Otherwise a run starts from the
         beginning and replaces both. An option of the optimiser that differs from what the saved run was given (a lower
         rate after Diverged, say) holds from here on.
-    log: a file of JSON lines, one per step: step, lr, every term, loss, grad_norm.
+    log: a file of JSON lines, one per step: step, lr, every term, loss, grad_norm; or of CSV if its name ends so.
+    tensorboard: a folder, for a file that TensorBoard shows: the same numbers as curves.
     generators: random generators that `loss` or `evaluate` draw from, by name. Those inside the model (dropout) are
         found without it, and `data.generator(seed, step)` needs no saving.
     manual: `loss` itself runs the backward passes and the optimisers' steps and returns numbers (adversarial
@@ -123,13 +132,21 @@ def fit(
     group = connect(ranks)
     plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
     keep_memory()
-    run = Run(model, optimiser, generators, checkpoint, {"ema": ema, "plateau": plateau}, group, shards)
+    called = Callbacks(callbacks)
+    others = {"ema": ema, "plateau": plateau, "callbacks": called if called.callbacks else None}
+    run = Run(model, optimiser, generators, checkpoint, others, group, shards)
     if group.size > 1:
         agree(group, program() | run.settings() | {
             "steps": steps, "accumulate": accumulate, "clip": clip, "record": record, "manual": manual,
             "resume": resume, "evaluate_every": evaluate_every, "save_every": save_every,
+            "callbacks": [type(callback).__name__ for callback in called.callbacks],
         })  # fmt: skip
     start, line = run.begin(resume)
+    averaged = nullcontext if ema is None else ema.applied
+    if called.stopped:
+        with averaged():
+            if called(State(start - 1, dict(line), model, optimiser, group.first), group):
+                return line
     for p in model.parameters():  # one layout, that of new layers: it decides the order of sums, and the speed
         if (array := laid_out(p.data)) is not p.data:
             p.data = array
@@ -142,9 +159,9 @@ def fit(
         before = run.random_state()
         backward.agree(start, partial(_gradients, run, loss))
         run.load_random_state(before)
-    log, progress = (log, progress) if group.first else (None, False)
+    log, tensorboard, progress = (log, tensorboard, progress) if group.first else (None, None, False)
     with (
-        Log(log, start) as lines, show_progress(start, steps, progress) as show,
+        open_logs(log, tensorboard, start) as logs, show_progress(start, steps, progress) as show,
         recomputed(recompute), deferred_interrupt(LAUNCHERS if group.size > 1 else ()) as interrupted,
     ):  # fmt: skip
         backward.interrupted = interrupted
@@ -159,19 +176,26 @@ def fit(
             if ema is not None:
                 ema.update()
             done = step + 1
-            if evaluate is not None and (done % evaluate_every == 0 or done == steps):
-                with nullcontext() if ema is None else ema.applied():
-                    line |= _evaluate(run, evaluate, step)
+            ended = done == steps
+            if done % evaluate_every == 0 or ended:
+                with averaged():
+                    if evaluate is not None:
+                        line |= _evaluate(run, evaluate, step)
+                    ended |= called(State(step, dict(line), model, optimiser, group.first), group)
             if plateau is not None and done % evaluate_every == 0:
-                plateau.step(_monitored(plateau, line))
-            lines.write(line)
-            show(line)
+                plateau.step(monitored(plateau.monitor, line, "the schedule"))
+            for each in logs:
+                each.write(line)
+            show(line, ended)
             stop = backward.stopped
-            if done % save_every == 0 or done == steps or stop:
-                lines.sync()  # the log on disk is never behind the checkpoint
+            if done % save_every == 0 or ended or stop:
+                for each in logs:
+                    each.sync()  # the log on disk is never behind the checkpoint
                 run.save(done, line)
             if stop:
                 raise KeyboardInterrupt(f"stopped after step {step}; {run.where()}")
+            if ended:
+                break
     return line
 
 
@@ -296,12 +320,6 @@ def _state_of(model: Module) -> str:
     if name := not_finite(model):
         return f"{name} was not finite before the step; the update before it was too large: lower the lr, or clip"
     return "no operation made it out of finite numbers: look for it in the batch, or for gradients too large to add up"
-
-
-def _monitored(plateau: ReduceLROnPlateau, record: Record) -> float:
-    if plateau.monitor not in record:
-        raise ValueError(f"the schedule monitors {plateau.monitor!r}, a step has {', '.join(record)}; give monitor=")
-    return record[plateau.monitor]
 
 
 def _evaluate(run: Run, evaluate: Callable, step: int) -> Record:

@@ -11,19 +11,20 @@ from .log import Record
 
 
 @contextmanager
-def show_progress(start: int, steps: int, wanted: bool) -> Iterator[Callable[[Record], None]]:
-    """Gives the function to call with the record of each step. Shows a bar if tqdm is installed and standard error is
-    a terminal, else about twenty lines."""
+def show_progress(start: int, steps: int, wanted: bool) -> Iterator[Callable[[Record, bool], None]]:
+    """Gives the function to call with the record of each step, and whether it is the last. Shows a bar if tqdm is
+    installed and standard error is a terminal, else about twenty lines."""
     bar = _bar(start, steps) if wanted and sys.stderr.isatty() else None
     every = max(1, steps // 20)
 
-    def show(record: Record) -> None:
+    def show(record: Record, last: bool) -> None:
         done = record["step"] + 1
+        early = ", stopped by a callback" if last and done < steps else ""
         if bar is not None:
-            bar.set_postfix_str(as_text(record), refresh=False)
+            bar.set_postfix_str(as_text(record) + early, refresh=bool(early))
             bar.update()
-        elif wanted and (done % every == 0 or done == steps):
-            print(f"step {done}/{steps}: {as_text(record)}", file=sys.stderr, flush=True)
+        elif wanted and (done % every == 0 or last):
+            print(f"step {done}/{steps}: {as_text(record)}{early}", file=sys.stderr, flush=True)
 
     try:
         yield show

@@ -13,6 +13,7 @@ import numpy as np
 import minidl as md
 from minidl import data, nn
 from minidl.ranks.group import Alone
+from minidl.train import Best, State
 
 from ..classify import MODELS
 from ..classify.data import Part, PictureBatches, Reader
@@ -111,19 +112,19 @@ def three_parts(part: Part, seed: int) -> list[Part]:
     return [part[np.concatenate(indices)] for indices in chosen]
 
 
-class Best:
-    """Remembers the weights that were best on the validation part: by accuracy, then by loss."""
+def judged(score: Callable[[], Result]) -> Callable[[int], dict[str, float]]:
+    """An evaluation on the validation part. "rank" is what weights are chosen by: how many are right, then the loss."""
 
-    def __init__(self, module: nn.Module, score: Callable[[], Result]):
-        self.module, self.score = module, score
-        self.key: tuple[float, float] = (-1.0, 0.0)
-        self.state: dict[str, np.ndarray] = {}
+    def evaluate(step: int) -> dict[str, float]:
+        result = score()
+        return {"validation_accuracy": result.accuracy, "rank": result.correct + 1 / (2 + result.loss)}
 
-    def __call__(self, step: int) -> dict[str, float]:
-        result = self.score()
-        if (key := (result.accuracy, -result.loss)) > self.key:
-            self.key, self.state = key, self.module.state_dict()
-        return {"validation_accuracy": result.accuracy}
+    return evaluate
+
+
+def best_by_rank() -> Best:
+    """Keeps the weights that are best on the validation part."""
+    return Best("rank", mode="max")
 
 
 @dataclass
@@ -159,8 +160,8 @@ class Photographs:
         freeze(model.to(self.device))
         if self.head is None:
             self.head = self.train_head(model)
-        layer(model).load_state_dict(self.head.state)
-        return model, self.head.key[0]
+        layer(model).load_state_dict(self.head.weights)
+        return model, self.head.record["validation_accuracy"]
 
     def train_head(self, model: nn.Module) -> Best:
         """Train a frozen network's head on features computed once; of HEAD_RATES the best on the validation part."""
@@ -170,13 +171,14 @@ class Photographs:
             x, other = (features(model, p.images, batch, device=self.device, show=step) for p in (train, validation))
         top = layer(model)
         first = top.state_dict()
-        best = Best(top, lambda: tested(top, Part(other, validation.labels), len(other), device=self.device))
+        evaluate = judged(lambda: tested(top, Part(other, validation.labels), len(other), device=self.device))
+        best = best_by_rank()
         batches = FeatureBatches(x, train.labels, batch, seed=self.own.seed)
         with self.progress("training the head", len(HEAD_RATES)) as step:
             for rate in each(HEAD_RATES, step):
                 top.load_state_dict(first)
                 learn(top, batches, rate, HEAD_STEPS, device=self.device, progress=False, ranks="alone")
-                best(HEAD_STEPS)
+                best(State(HEAD_STEPS, evaluate(HEAD_STEPS), top))
         return best
 
     def all_layers(self, model: nn.Module, method: str) -> float:
@@ -184,15 +186,17 @@ class Photographs:
         there."""
         train, validation = self.parts[:2]
         batches = PictureBatches(train, self.own.batch, shift=0, mirror=True, seed=self.own.seed)
-        best = Best(model, lambda: tested(model, validation, self.own.batch, device=self.device))
-        best(0)
+        evaluate = judged(lambda: tested(model, validation, self.own.batch, device=self.device))
+        best = best_by_rank()
+        best(State(0, evaluate(0), model))
         epoch = len(batches.order)
         learn(
             model, batches, self.own.lr or RATES[method], self.own.epochs * epoch, device=self.device,
-            evaluate=best, evaluate_every=epoch, progress=not self.quiet, ranks=self.group, shards=self.shards,
+            evaluate=evaluate, evaluate_every=epoch, callbacks=[best], progress=not self.quiet, ranks=self.group,
+            shards=self.shards,
         )  # fmt: skip
-        model.load_state_dict(best.state)
-        return best.key[0]
+        model.load_state_dict(best.weights)
+        return best.record["validation_accuracy"]
 
 
 def save(model: nn.Module, method: str, names: list[str], out: Path) -> Path:

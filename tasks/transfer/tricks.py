@@ -33,7 +33,7 @@ from ..classify.evaluate import tested
 from ..command import UsageError
 from .compare import Learner, draw
 from .methods import FeatureBatches, features, freeze, head, layer, replace_head, thaw
-from .photographs import HEAD_RATES, Best, Own
+from .photographs import HEAD_RATES, Own, best_by_rank, judged
 
 FALL, WARM, DROP, SMOOTH = 0.7, 0.1, 0.5, 0.1
 RATES = (3e-3, 1e-2, 3e-2)  # that are tried on digits
@@ -176,7 +176,7 @@ class Tricks:
         epoch = len(batches.order)
         steps = max(1, round(self.subject.epochs * epoch))
         score = partial(tested, model, batch=self.subject.batch, device=self.device)
-        best = Best(model, lambda: score(others[0]))
+        best = best_by_rank()
         fit(
             model,
             Falling(groups, rate),
@@ -184,14 +184,15 @@ class Tricks:
             batches,
             steps,
             schedule=optim.warmup(optim.cosine(rate, steps), int(WARM * plan.warm_up * steps)),
-            evaluate=best if plan.early_stopping else None,
+            evaluate=judged(lambda: score(others[0])) if plan.early_stopping else None,
             evaluate_every=epoch,
+            callbacks=[best] if plan.early_stopping else (),
             record=True,
             progress=False,
             ranks="alone",
         )
         if plan.early_stopping:
-            model.load_state_dict(best.state)
+            model.load_state_dict(best.weights)
         self.show()
         validation, test = (score(part).accuracy for part in others)
         return validation, test

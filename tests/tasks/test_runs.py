@@ -144,12 +144,27 @@ def test_arrays_that_are_no_run_do_not_stand_in_the_way_and_stay(tmp_path):
     assert (weights / CHECKPOINT).exists()
 
 
-def test_a_lab_is_measured_again_only_if_that_is_asked_for(tmp_path, capsys):
+def test_a_lab_is_measured_again_only_if_that_is_asked_for(tmp_path, capsys, monkeypatch):
+    def measured(*_):
+        raise ValueError("it is measured")
+
+    monkeypatch.setattr("tasks.labs.cli.measured", measured)
     argv = ["labs", "shortcut", "--quick", "--quiet", "--out", str(tmp_path)]
-    assert frame.main(argv) == 0
     (tmp_path / "numbers.json").write_text("of hours")
     assert frame.main(argv) == 2
     assert "holds a finished run: --overwrite replaces it" in capsys.readouterr().err
+    assert frame.main([*argv, "--overwrite"]) == 1
+    assert "it is measured" in capsys.readouterr().err
     assert (tmp_path / "numbers.json").read_text() == "of hours"
-    assert frame.main([*argv, "--overwrite"]) == 0
-    assert "claims" in json.loads((tmp_path / "numbers.json").read_text())
+
+
+def test_curves_for_tensorboard_are_left_where_they_are_asked_for(tmp_path):
+    Tiny().main(["--quiet", "--out", str(tmp_path / "plain")])
+    Tiny().main(["--quiet", "--out", str(tmp_path / "shown"), "--tensorboard"])
+    assert not list((tmp_path / "plain").glob("*tfevents*"))
+    (events,) = (tmp_path / "shown").glob("events.out.tfevents.*")
+    assert events.read_bytes().count(b"grad_norm") == 4
+    job, model = Job(Settings(), tmp_path / "shown", tensorboard=True), nn.Linear(3, 1)
+    files = ("a.npz", "a.jsonl")
+    job.fit(model, optim.Adam, lambda m, b: m.weight.sum(), data.Batches(9, 3), files=files, record=False)
+    assert len(list((tmp_path / "shown" / "a").glob("events.out.tfevents.*"))) == 1, "a run of its own"

@@ -15,6 +15,7 @@ from PIL import Image, ImageFont
 import minidl as md
 import tasks.__main__ as frame
 from minidl import nn
+from minidl.train import State
 from tasks.classify import MODELS, evaluate
 from tasks.classify.data import Part, PictureBatches, like_imagenet
 from tasks.command import UsageError, progress
@@ -339,15 +340,15 @@ def test_parts_of_photographs_are_apart_and_have_every_class():
 def test_the_epoch_that_is_best_on_the_validation_part_is_kept():
     class Fake:
         def __init__(self, accuracy, loss):
-            self.accuracy, self.loss = accuracy, loss
+            self.accuracy, self.correct, self.loss = accuracy, round(10 * accuracy), loss
 
     module = nn.Linear(1, 1, rng=0)
     scores = iter([Fake(0.5, 1.0), Fake(0.7, 2.0), Fake(0.7, 1.5), Fake(0.7, 1.6), Fake(0.6, 0.1)])
-    best = photographs.Best(module, lambda: next(scores))
+    evaluate, best = photographs.judged(lambda: next(scores)), photographs.best_by_rank()
     for step in range(5):
         module.weight.data = np.full((1, 1), step, np.float32)
-        best(step)
-    assert best.state["weight"].item() == 2 and best.key == (0.7, -1.5)
+        best(State(step, evaluate(step), module))
+    assert best.weights["weight"].item() == best.best_step == 2 and best.record["validation_accuracy"] == 0.7
 
 
 def test_fine_tuning_never_ends_worse_on_the_validation_part_than_it_began():
