@@ -149,7 +149,7 @@ class Callbacks:
         self.callbacks = list(callbacks)
         self.stopped = False
         seen: Counter[str] = Counter()
-        self.saved = {}  # those that have a state, by name
+        self.saved: dict[str, Any] = {}  # those that have a state, by name
         for callback in self.callbacks:
             if hasattr(callback, "state_dict"):
                 name = type(callback).__name__

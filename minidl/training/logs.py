@@ -21,8 +21,8 @@ def open_logs(
         logs: list[Log] = []
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            kind = CsvLog if str(path).lower().endswith(".csv") else JsonLog
-            logs.append(stack.enter_context(closing(kind(path, start))))
+            as_csv = str(path).lower().endswith(".csv")
+            logs.append(stack.enter_context(closing(CsvLog(path, start) if as_csv else JsonLog(path, start))))
         if tensorboard is not None:
             Path(tensorboard).mkdir(parents=True, exist_ok=True)
             logs.append(stack.enter_context(closing(EventLog(tensorboard, start))))
