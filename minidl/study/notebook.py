@@ -1,6 +1,9 @@
 """A chapter of the course as a notebook: ``minidl notebook 4`` writes one, ``minidl notebook all`` all of them.
 
-A notebook is the chapter's page, cut at its headings and at its Python blocks. What the blocks print is left out: run
+``minidl notebook FILE.ipynb`` writes FILE-still.ipynb, a copy for Markdown, GitHub and paper: with a picture and the
+text in place of each page that explain, gradcheck and the like have shown.
+
+A chapter's notebook is its page, cut at its headings and at its Python blocks. What the blocks print is left out: run
 them. Nothing but the standard library is needed to write one; to open it, Jupyter or Colab.
 """
 
@@ -8,11 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..files.atomic import replacing
+from . import still
 from .terminal import Parser, UsageError
 
 REPOSITORY = ""  # "owner/name" on GitHub, for links to files and to Colab; empty: no such links are made
@@ -105,7 +109,9 @@ def _cell(kind: str, text: str, name: str) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Write notebooks, or list the chapters."""
     parser = Parser(prog="minidl notebook", description=__doc__)
-    parser.add_argument("chapter", nargs="?", help="its number, or all; without it the chapters are listed")
+    parser.add_argument(
+        "chapter", nargs="?", help="its number, or all, or FILE.ipynb; without it the chapters are listed"
+    )
     parser.add_argument("--out", metavar="FOLDER", default=".", help="where to write (here)")
     parser.add_argument("--overwrite", action="store_true", help="replace a notebook that is there")
     options = parser.parse_args(argv)
@@ -114,15 +120,24 @@ def main(argv: list[str] | None = None) -> int:
         for number, page in pages.items():
             print(f"{number:4}  {page.read_text(encoding='utf-8').partition(chr(10))[0].partition('. ')[2]}")
         return 0
-    wanted = list(pages) if options.chapter == "all" else [int(options.chapter) if options.chapter.isdecimal() else 0]
-    if not set(wanted) <= set(pages):
-        raise UsageError(f"there is no chapter {options.chapter!r}: 1 to {len(pages)}, or all")
     out = Path(options.out)
-    paths = {out / f"{pages[number].stem}.ipynb": pages[number] for number in wanted}
-    if not options.overwrite and (there := [path for path in paths if path.exists()]):
+    made = _asked(options.chapter, pages, out)
+    if not options.overwrite and (there := [path for path in made if path.exists()]):
         raise UsageError(f"{there[0]} is there already, perhaps with your work; --out another folder, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
-    for path, page in paths.items():
-        write(page, path)
+    for path, (source, write_one) in made.items():
+        write_one(source, path)
         print(f"wrote {path}")
     return 0
+
+
+def _asked(what: str, pages: dict[int, Path], out: Path) -> dict[Path, tuple[Path, Callable[[Path, Path], None]]]:
+    """Which files are to be written: out of what, and how."""
+    if what.endswith(".ipynb"):
+        if not Path(what).is_file():
+            raise UsageError(f"{what}: there is no such file")
+        return {out / f"{Path(what).stem}-still.ipynb": (Path(what), still.write)}
+    wanted = list(pages) if what == "all" else [int(what) if what.isdecimal() else 0]
+    if not set(wanted) <= set(pages):
+        raise UsageError(f"there is no chapter {what!r}: 1 to {len(pages)}, or all")
+    return {out / f"{pages[number].stem}.ipynb": (pages[number], write) for number in wanted}

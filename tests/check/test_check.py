@@ -1,5 +1,6 @@
 """gradcheck on functions of a user: verdicts, oracles, kinks, errors, the report."""
 
+import base64
 import html
 import json
 import re
@@ -358,10 +359,11 @@ def test_html_is_one_offline_page(failure, tmp_path):
 
 def test_a_notebook_shows_the_page_and_elsewhere_the_curve(failure):
     bundle = failure._repr_mimebundle_()
-    assert html.escape(failure.html()) in bundle["text/html"]
+    assert html.escape(failure.html()) in bundle["text/html"].replace("&#10;", "\n")
     assert bundle["text/plain"] == failure.text()
-    assert bundle["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
-    ElementTree.fromstring(bundle["image/svg+xml"])
+    picture = failure.page().picture
+    assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') and ElementTree.fromstring(picture)
+    assert base64.b64encode(picture.encode()).decode() in bundle["text/html"]
 
 
 def test_truth_is_the_verdict(failure):

@@ -107,5 +107,5 @@ def test_the_page_is_the_same_each_time(shown):
     m, path = shown
     assert path.read_text(encoding="utf-8") == m.html()
     bundle = m._repr_mimebundle_()
-    assert "srcdoc" in bundle["text/html"] and bundle["text/plain"] == m.text()
-    assert bundle["image/svg+xml"].count("<rect") == 1 + m.X.size
+    assert "data-page" in bundle["text/html"] and bundle["text/plain"] == m.text()
+    assert m.page().picture.count("<rect") == 1 + m.X.size

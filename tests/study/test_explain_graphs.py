@@ -253,8 +253,9 @@ def test_svg_stands_alone_and_shows_every_number():
 
 
 def test_a_notebook_shows_the_page():
-    bundle = md.explain(small()[0])._repr_mimebundle_()
-    assert "srcdoc" in bundle["text/html"] and bundle["image/svg+xml"].startswith("<svg")
+    trace = md.explain(small()[0])
+    bundle = trace._repr_mimebundle_()
+    assert "data-page" in bundle["text/html"] and trace.page().picture == trace.svg()
     assert bundle["text/plain"].startswith("loss = ")
 
 

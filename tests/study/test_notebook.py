@@ -3,10 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
+import minidl as md
 import minidl.__main__ as frame
 from minidl.study import notebook
+from minidl.study.page import Page
 from minidl.study.terminal import UsageError
 from tests.support import chapters
 
@@ -42,6 +45,33 @@ def test_the_command_writes_one_or_all_and_replaces_nothing_unasked(tmp_path, ca
     assert len(list((tmp_path / "all").iterdir())) == len(PAGES)
     capsys.readouterr()
     assert notebook.main([]) == 0 and len(capsys.readouterr().out.splitlines()) == len(PAGES)
+
+
+def test_a_copy_with_pictures_and_text_in_place_of_pages(tmp_path, capsys):
+    report = md.gradcheck(lambda x: x.tanh().sum(), [np.array([0.5, 1.0])])
+    bare = Page("bare", "<p>x</p>").bundle("no picture")
+    printed = {"output_type": "stream", "name": "stdout", "text": ["hello"]}
+    table = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<table></table>", "text/plain": "t"}}
+    shown = [
+        {"output_type": "execute_result", "execution_count": 3, "metadata": {}, "data": {
+            "text/html": bundle["text/html"].splitlines(keepends=True), "text/plain": [bundle["text/plain"]]}}
+        for bundle in (report._repr_mimebundle_(), bare)
+    ]  # fmt: skip
+    cells = [{"cell_type": "markdown", "source": "# T"}, {"cell_type": "code", "outputs": [printed, table, *shown]}]
+    (tmp_path / "work.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    assert frame.main(["notebook", str(tmp_path / "work.ipynb"), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'work-still.ipynb'}\n"
+    found = json.loads((tmp_path / "work-still.ipynb").read_text(encoding="utf-8"))
+    assert found["cells"][0] == cells[0] and found["nbformat"] == 4
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/svg+xml": report.page().picture}}
+    texts = [output | {"data": {"text/plain": output["data"]["text/plain"]}} for output in shown]
+    assert found["cells"][1]["outputs"] == [printed, table, picture, *texts]
+    for text in ("mine", "[]", "{}"):
+        (tmp_path / "work.ipynb").write_text(text)
+        with pytest.raises(UsageError, match="is not a notebook of format 4"):
+            notebook.main([str(tmp_path / "work.ipynb"), "--out", str(tmp_path), "--overwrite"])
+    with pytest.raises(UsageError, match="no such file"):
+        notebook.main(["nowhere.ipynb"])
 
 
 def test_with_a_repository_links_lead_there_and_colab_installs_first(monkeypatch):

@@ -57,28 +57,49 @@ def test_a_page_that_is_too_large_is_refused_and_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_notebook_shows_the_page_in_a_frame_and_a_picture_elsewhere():
-    bundle = sample()._repr_mimebundle_()
-    frame = re.match(r'<iframe class="minidl-page" srcdoc="([^"]*)" [^>]*></iframe>', bundle["text/html"], re.DOTALL)
-    assert html.unescape(frame[1]) == sample().text()
-    assert bundle["image/svg+xml"] == "<svg/>"
-    assert "image/svg+xml" not in Page("none", "")._repr_mimebundle_()
+def test_a_notebook_gets_page_picture_and_text():
+    bundle = sample().bundle("a < b\n\nc")
+    assert bundle["text/plain"] == "a < b\n\nc" and set(bundle) == {"text/plain", "text/html"}
+    [page] = re.findall(r' data-page="([^"]*)"', bundle["text/html"])
+    assert html.unescape(page) == sample().text() and "\n" not in page
+    assert bundle["text/html"].count("\n\n") == 2  # before <pre>, and the one of the text
+    for word in ("<iframe", "<script", "<style"):  # which GitHub's Markdown would print
+        assert word not in bundle["text/html"]
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("trusted", [True, False])
-@pytest.mark.parametrize("media", ["screen", "print"])
-def test_without_its_frame_an_output_shows_picture_and_text(browser, trusted, media):
-    """What is not trusted loses frames and style sheets; paper shows no frame."""
+def test_without_its_handler_an_output_shows_picture_and_text(browser, trusted, theme):
+    """What is not trusted loses handlers and data; paper shows no frame. The page has the notebook's theme."""
     made = Page("title", "<p>the page</p>", picture='<svg xmlns="http://www.w3.org/2000/svg" width="90" height="9"/>')
     shown = made.bundle("a < b")["text/html"]
-    shown = shown if trusted else re.sub(r"<iframe.*?</iframe>|<style>.*?</style>", "", shown, flags=re.DOTALL)
+    shown = shown if trusted else re.sub(r' (data-page|onload)="[^"]*"', "", shown)
+    page = browser.chromium.new_page(color_scheme="light" if theme == "dark" else "dark")  # the system's is the other
+    ink, paper = ("#eeeeee", "#111111") if theme == "dark" else ("#222222", "#ffffff")
+    page.set_content(f'<body style="color: {ink}; background: {paper}"><div>{shown}</div></body>')
+    image = page.locator("img")
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 90
+    frames = page.locator("iframe.minidl-page")
+    assert frames.count() == trusted
+    for media in ("screen", "print"):
+        page.emulate_media(media=media)
+        still = media == "print" or not trusted
+        assert [page.locator(part).is_visible() for part in ("img", "pre")] == [still, still]
+        assert not still or page.locator("pre").inner_text() == "a < b"
+        assert not trusted or frames.is_visible() != still
+    if trusted:
+        page.emulate_media(media="screen")
+        inside = page.frame_locator("iframe.minidl-page")
+        assert inside.locator("main").inner_text() == "title\n\nthe page" and frames.get_attribute("title") == "title"
+        red = inside.locator("html").evaluate("e => Number(getComputedStyle(e).backgroundColor.match(/\\d+/)[0])")
+        assert (red > 127) == (theme == "light")
+    page.close()
+
+
+def test_a_page_without_a_picture_is_shown_too(browser):
     page = browser.chromium.new_page()
-    page.set_content(shown)
-    page.emulate_media(media=media)
-    still = media == "print" or not trusted
-    assert [page.locator(part).is_visible() for part in ("iframe", "img", "pre")] == [not still, still, still]
-    assert not still or page.locator("pre").inner_text() == "a < b"
-    assert page.locator("img").evaluate("image => image.naturalWidth") == 90
+    page.set_content(Page("title", "<p>the page</p>").bundle("text")["text/html"])
+    assert page.frame_locator("iframe.minidl-page").locator("h1").inner_text() == "title"
     page.close()
 
 

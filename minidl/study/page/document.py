@@ -18,11 +18,8 @@ import numpy as np
 from ...files.atomic import replacing
 
 LARGEST = 2 << 20  # bytes of a page
-HEIGHT = 640  # pixels of a page in a notebook
-STILL = (  # the picture and the text hide behind a page that is shown, and take its place on paper
-    ".minidl-page + .minidl-still { display: none; } .minidl-still img { max-width: 100%; } "
-    "@media print { .minidl-page { display: none; } .minidl-page + .minidl-still { display: block; } }"
-)
+INLINE = "data:image/svg+xml;base64,"
+EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Page:
     content-security policy forbids (use classes, or set ``element.style`` in the script). script: JavaScript that runs
     once the body is there. style: CSS beyond the shared style.css. data: what the script finds as
     ``JSON.parse(document.getElementById("data").textContent)``; see `plain` for how arrays and NaN are written.
-    picture: SVG, shown by a notebook that shows no HTML.
+    picture: SVG, what a notebook shows where it may not show the page.
 
     Raises ValueError when it is written, if it is larger than 2 MiB.
     """
@@ -78,24 +75,23 @@ class Page:
         return Path(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """The page in a frame of its own, and the picture for what shows no HTML."""
+        """What a notebook shows: see `bundle`."""
         return self.bundle(self.title)
 
     def bundle(self, text: str) -> dict[str, str]:
-        """What a notebook may show: the page in a frame of its own, the picture, and `text`, which says the same.
+        """What a notebook may show: the picture and `text`, which says the same, until the picture's handler puts the
+        page in their place, in a frame of its own and in the theme of the notebook (see notebook.js).
 
-        A notebook that is not trusted, GitHub and a printer leave out the frame: they show what stands below it, the
-        picture and the text, which a style sheet hides where the frame is.
+        Where handlers are taken out (a notebook that is not trusted, GitHub) and on paper, picture and text stay. There
+        is no SVG of its own: nbconvert stops at one on its way to LaTeX where there is no Inkscape. The lines are laid
+        out so that Markdown takes them for HTML: no empty line but that before <pre>.
         """
-        frame = (
-            f'<iframe class="minidl-page" srcdoc="{escape(self.text())}" title="{escape(self.title)}" '
-            f'width="100%" height="{HEIGHT}" frameborder="0"></iframe>'
+        image = base64.b64encode((self.picture or EMPTY).encode()).decode()
+        html = (
+            f'<div class="minidl-still"><img src="{INLINE}{image}" alt="{escape(self.title)}" '
+            f'data-page="{_in_line(self.text())}" onload="{escape(_handler())}">\n\n<pre>\n{escape(text)}</pre></div>'
         )
-        image = base64.b64encode(self.picture.encode()).decode()
-        still = f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(self.title)}">' if self.picture else ""
-        still = f'<div class="minidl-still">{still}<pre>{escape(text)}</pre></div>'
-        html = f"{frame}{still}<style>{STILL}</style>"
-        return {"text/html": html, "text/plain": text} | ({"image/svg+xml": self.picture} if self.picture else {})
+        return {"text/html": html, "text/plain": text}
 
 
 class Shown:
@@ -150,6 +146,17 @@ def plain(value: Any) -> Any:
 def shared_style() -> str:
     """style.css: colours, tables, forms, focus."""
     return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+@cache
+def _handler() -> str:
+    """notebook.js in one line."""
+    return " ".join(Path(__file__).with_name("notebook.js").read_text(encoding="utf-8").split())
+
+
+def _in_line(text: str) -> str:
+    """As the value of an attribute, without line ends."""
+    return escape(text).replace("\n", "&#10;")
 
 
 def _json(data: Any) -> str:
