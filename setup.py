@@ -102,7 +102,10 @@ setup(
         "weights": ["h5py>=3.10"],  # files of weights of Keras, and of MATLAB 7.3
         "test": TEST,
         "types": ["mypy==2.4.1", "pyright[nodejs]==1.1.414"],
-        "site": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "nbclient>=0.10", "ipykernel>=6.29"],
+        "site": [
+            "sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "sphinx-mathjax-offline==0.0.2",
+            "nbclient>=0.10", "ipykernel>=6.29",
+        ],
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
             "captum==0.9.0",

@@ -5,6 +5,7 @@ The pages are the Markdown files of this folder; `reference.py` adds the referen
 
 import re
 import sys
+from importlib.metadata import files
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,6 +25,9 @@ language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.viewcode"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath"]
+MATHJAX = next(file for file in files("sphinx-mathjax-offline") if file.name == "tex-svg.js")  # one file, no fonts
+mathjax_path = MATHJAX.name
 exclude_patterns = ["README.md"]  # its sections are on the pages of the same names
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r".*")]  # in signatures; they are links where they are public
@@ -47,7 +51,7 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "api/index": ["sidebar-nav-bs"]}
 html_context = {"default_mode": "auto"}
-html_static_path = ["site"]
+html_static_path = ["site", str(MATHJAX.locate())]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
