@@ -102,6 +102,16 @@ def test_a_page_opens_without_network_or_complaint(browser, page):
         assert shown.title()
 
 
+@pytest.mark.parametrize("chapter", [page.stem for page in notebook.chapters()])
+def test_formulas_are_set_without_network(browser, chapter):
+    with browser.open(SITE / "chapters" / f"{chapter}.html", width=390, scheme="dark") as shown:
+        shown.wait_for_function("MathJax.startup.promise.then(() => true)")
+        formulas = shown.locator("article .math").count()
+        assert formulas == shown.locator("article .math mjx-container > svg").count() > 0
+        assert shown.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert "$" not in shown.locator("article").inner_text()
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FEW)

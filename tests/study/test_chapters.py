@@ -48,6 +48,20 @@ def unfounded(text: str) -> list[float]:
     ]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_formulas_in_a_line_are_also_formulas_on_github(page):
+    """There Markdown comes first: it takes a backslash before punctuation for its own, and `_` behind punctuation for
+    emphasis."""
+    text = re.sub(
+        r"^\$\$\n.*?^\$\$\n", "", FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.DOTALL | re.MULTILINE
+    )
+    assert "$$" not in text
+    for line in text.splitlines():
+        assert line.count("$") % 2 == 0, line
+        for formula in re.findall(r"\$([^$]*)\$", line):
+            assert not re.search(r"\\[^A-Za-z]|[^\w\s]_", formula) and formula == formula.strip() != "", formula
+
+
 def test_there_is_a_chapter_for_each_part_of_the_course():
     assert [page.name[:2] for page in PAGES] == [f"{i:02}" for i in range(1, len(PAGES) + 1)]
     assert len(PAGES) >= 17

@@ -14,6 +14,7 @@ from minidl.study.terminal import UsageError
 from tests.support import chapters
 
 PAGES = notebook.chapters()
+FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$]*\$", re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -24,6 +25,7 @@ def test_a_notebook_holds_the_blocks_of_its_chapter_in_order(page):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in made["cells"] if "outputs" in cell)
     prose = "\n".join("".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "markdown")
     assert re.findall(r"^## .*$", prose, re.MULTILINE) == re.findall(r"^## .*$", text, re.MULTILINE)
+    assert FORMULA.findall(prose) == FORMULA.findall(chapters.BLOCK.sub("", text)) != []
     assert not re.search(r"\]\((?!https?:|\d\d-[\w-]+\.ipynb)", prose), "a link that leads nowhere"
     assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
     assert (made["nbformat"], made["nbformat_minor"]) == (4, 5) and made == notebook.notebook(page)
