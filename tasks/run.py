@@ -23,6 +23,7 @@ from minidl.files.lock import hold
 from minidl.ranks.group import Alone
 from minidl.train import fit
 from minidl.training.checkpoint import STRUCTURE, load_tree
+from minidl.training.tensorboard import FILES
 
 from .command import UsageError, progress
 
@@ -160,7 +161,8 @@ class Job:
         if self.group.first and not self.resume:
             if not self.overwrite:
                 require_free(self.out)
-            for name in (CHECKPOINT, TABLE, SCORES, *others):  # or they would stand beside settings not their own
+            curves = (path.name for path in self.out.glob(f"{FILES}.*"))
+            for name in (CHECKPOINT, TABLE, SCORES, *curves, *others):  # or they would stand beside others' settings
                 (self.out / name).unlink(missing_ok=True)
         self.write_json(SETTINGS, asdict(self.settings) | ({SHARDS: self.shards} if self.shards > 1 else {}))
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from .log import Log, Record
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
+FILES = "events.out.tfevents"  # what the names of event files begin with
 VARINT, DOUBLE, BYTES, FLOAT = 0, 1, 2, 5  # kinds of fields
 
 
@@ -35,7 +36,7 @@ class EventLog(Log):
 
     def __init__(self, folder: str | os.PathLike[str], start: int):
         seconds, rest = divmod(time.time_ns(), 10**9)
-        name = f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{rest:09d}"
+        name = f"{FILES}.{seconds:010d}.{socket.gethostname()}.{rest:09d}"
         self.file = open(Path(folder, name), "xb")  # noqa: SIM115
         self._event(field(3, BYTES, b"brain.Event:2"))
         self._event(field(2, VARINT, start), field(7, BYTES, field(1, VARINT, 1)))

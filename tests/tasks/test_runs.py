@@ -164,6 +164,8 @@ def test_curves_for_tensorboard_are_left_where_they_are_asked_for(tmp_path):
     assert not list((tmp_path / "plain").glob("*tfevents*"))
     (events,) = (tmp_path / "shown").glob("events.out.tfevents.*")
     assert events.read_bytes().count(b"grad_norm") == 4
+    Tiny().main(["--quiet", "--out", str(tmp_path / "shown"), "--overwrite"])
+    assert not events.exists(), "it is not of this run"
     job, model = Job(Settings(), tmp_path / "shown", tensorboard=True), nn.Linear(3, 1)
     files = ("a.npz", "a.jsonl")
     job.fit(model, optim.Adam, lambda m, b: m.weight.sum(), data.Batches(9, 3), files=files, record=False)
