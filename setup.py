@@ -106,6 +106,7 @@ setup(
             "sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "sphinx-mathjax-offline==0.0.2",
             "nbclient>=0.10", "ipykernel>=6.29",
         ],
+        "notebooks": ["jupyterlab>=4.4", "nbconvert>=7.16"],  # which show what the tools show
         "reference": [
             "torch==2.13.0", "torchvision==0.28.0", "onnxruntime==1.32.0", "keras==3.15.1", "trackeval==1.3.0",
             "captum==0.9.0",
