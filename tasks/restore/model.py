@@ -64,7 +64,8 @@ class Enlarger(nn.Module):
         self.radius = 2 * blocks + 5  # first, blocks, upsampling, last, and bicubic interpolation with room to spare
 
     def forward(self, x: Tensor) -> Tensor:
-        return bicubic(x, self.scale) + self.last(F.relu(self.up(self.blocks(F.relu(self.first(x))))))
+        y = self.up(self.blocks(F.relu(self.first(x))))
+        return bicubic(x, self.scale) + self.last(F.leaky_relu(y, 0.1))  # a ReLU dies here, where all was 0 at first
 
 
 class ResidualBlock(nn.Module):

@@ -11,6 +11,9 @@ pytest.importorskip("sklearn")
 import minidl as md
 import tasks.__main__ as frame
 from minidl import Tensor
+from minidl import functional as F
+from minidl.optim import Adam
+from tasks.denoise.data import photographs
 from tasks.denoise.picture import Picture
 from tasks.restore import Completer, Enlarger, cli, data, holes, inference
 from tasks.restore.model import UPSAMPLING, Discriminator, bicubic
@@ -92,6 +95,20 @@ def test_an_enlarger_starts_as_bicubic_interpolation(scale, upsampling):
     y = net(Tensor(x)).numpy()
     assert y.shape == (1, 1, 7 * scale, 9 * scale)
     np.testing.assert_array_equal(y, bicubic(Tensor(x), scale).numpy())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("upsampling", UPSAMPLING)
+def test_an_enlarger_does_not_die_of_large_steps(upsampling, seed):
+    net = Enlarger(2, 16, 1, upsampling, rng=seed)
+    optimiser = Adam(net.parameters(), 5e-3)
+    patches = data.Patches(photographs(("coffee",)), 24, 8, data.smaller(2), seed)
+    for step in range(60):
+        small, clean = map(Tensor, patches(step))
+        optimiser.zero_grad()
+        F.l1_loss(net(small), clean).backward()
+        optimiser.step()
+    assert all(np.any(block.conv1.weight.grad.numpy()) for block in net.blocks)
 
 
 def test_bicubic_is_that_of_pillow():
