@@ -62,6 +62,10 @@ def gradcheck(
     factor, transposed, flipped, shifted, missing term, ...) and, where it can, the primitive whose rule is wrong.
 
     Raises TypeError or ValueError for inputs that cannot be checked, RuntimeError inside `md.override`.
+
+        >>> report = md.gradcheck(lambda x: (x * F.tanh(x)).sum(), np.array([0.5, -1.0]))
+        >>> bool(report), report.verdict
+        (True, 'PASS')
     """
     refuse_overrides("gradcheck")
     if not callable(f):

@@ -34,6 +34,11 @@ def grad(
     Definition: ``sum over o of grad_output[o] * d output[o] / d input``; `grad_output` is 1 for an output of
     one element, and may itself require a gradient. `create_graph` records the pass, so that the result can be
     differentiated again. An input that the output does not depend on is an error, or None if `allow_unused`.
+
+        >>> x = md.tensor(2.0, requires_grad=True)
+        >>> y = x**3
+        >>> md.grad(y, x)
+        [tensor(12.)]
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"grad needs a Tensor as its output, got {type(output).__name__}")
@@ -68,6 +73,10 @@ def vjp(f: Callable[..., Tensor], *xs: Operand) -> tuple[Tensor, Pullback]:
     """``(y, pullback)`` with ``y = f(*xs)`` and ``pullback(v) = (v^T dy/dx for each x)``, a tuple.
 
     An `x` that `y` does not depend on gets zeros. The pullback may be called many times and differentiated.
+
+        >>> y, pull = md.vjp(lambda x: x * x, np.array([1.0, 2.0]))
+        >>> pull(np.array([1.0, 10.0]))
+        (tensor([ 2., 40.], from=add),)
     """
     with enable_grad():
         xs = tuple(fresh(x) for x in xs)
@@ -90,6 +99,9 @@ def jvp(
     """``(y, tangent)`` with ``y = f(*xs)`` and ``tangent = sum over x of dy/dx v``.
 
     By two backward passes: the pullback ``u -> J^T u`` is linear, and its own pullback is J.
+
+        >>> md.jvp(lambda x: x * x, np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+        (tensor([1., 4.], from=multiply), tensor([ 2., 40.], from=add))
     """
     xs = tuple(xs) if isinstance(xs, (list, tuple)) else (xs,)
     vs = tuple(vs) if isinstance(vs, (list, tuple)) else (vs,)
@@ -109,7 +121,12 @@ def jvp(
 
 
 def hvp(f: Callable[..., Tensor], x: Operand, v: Operand) -> tuple[Tensor, Tensor]:
-    """``(y, H v)`` for a scalar ``y = f(x)``, without forming the Hessian H: the gradient of ``<grad f, v>``."""
+    """``(y, H v)`` for a scalar ``y = f(x)``, without forming the Hessian H: the gradient of ``<grad f, v>``.
+
+        >>> y, Hv = md.hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.0]))
+        >>> Hv
+        tensor([6., 0.], from=multiply)
+    """
     y, _ = vjp(f, x)
     _require_scalar(y, "hvp")
     v = as_tensor(v)
@@ -123,7 +140,12 @@ def hvp(f: Callable[..., Tensor], x: Operand, v: Operand) -> tuple[Tensor, Tenso
 
 
 def jacobian(f: Callable[..., Tensor], x: Operand) -> Tensor:
-    """``J[i..., j...] = d f(x)[i...] / d x[j...]``, of shape ``y.shape + x.shape``: one pullback per output."""
+    """``J[i..., j...] = d f(x)[i...] / d x[j...]``, of shape ``y.shape + x.shape``: one pullback per output.
+
+        >>> md.jacobian(lambda x: F.stack([x[0] * x[1], x[1] ** 2], axis=0), np.array([2.0, 3.0]))
+        tensor([[3., 2.],
+                [0., 6.]], from=reshape)
+    """
     y, pullback = vjp(f, x)
     rows = []
     for i in range(y.size):
@@ -136,7 +158,12 @@ def jacobian(f: Callable[..., Tensor], x: Operand) -> Tensor:
 
 
 def hessian(f: Callable[..., Tensor], x: Operand) -> Tensor:
-    """``H[i..., j...] = d^2 f(x) / d x[i...] d x[j...]`` of a scalar function: the Jacobian of its gradient."""
+    """``H[i..., j...] = d^2 f(x) / d x[i...] d x[j...]`` of a scalar function: the Jacobian of its gradient.
+
+        >>> md.hessian(lambda x: x[0] ** 2 * x[1], np.array([2.0, 3.0]))
+        tensor([[6., 4.],
+                [4., 0.]], from=reshape)
+    """
     _require_scalar(vjp(f, x)[0], "hessian")
     return jacobian(lambda z: vjp(f, z)[1]()[0], x)
 

@@ -52,7 +52,14 @@ class setting(ContextDecorator):
 
 
 def no_grad() -> setting:
-    """Inside, operations do not remember their inputs: results never require a gradient."""
+    """Inside, operations do not remember their inputs: results never require a gradient.
+
+        >>> w = md.tensor(1.0, requires_grad=True)
+        >>> with md.no_grad():
+        ...     y = 2 * w
+        >>> y.requires_grad
+        False
+    """
     return setting(recording=False)
 
 

@@ -84,6 +84,12 @@ class Tensor(Methods):
 
     Attributes: ``data`` the array; ``node`` where it came from, None for a constant;
     ``requires_grad``; ``grad`` the gradient a backward pass has left, for leaves only.
+
+        >>> x = md.Tensor(np.arange(6.0).reshape(2, 3))
+        >>> x.sum(axis=1)
+        tensor([ 3., 12.])
+        >>> (x @ x.T).shape
+        (2, 2)
     """
 
     __slots__ = ("__weakref__", "data", "frozen", "node")  # frozen: the Leaf of one that requires no gradient now
@@ -319,6 +325,11 @@ class Parameter(Tensor):
 
     Assigning ``data`` stamps the parameter, so that a backward pass through a value that has been
     replaced since the forward pass is an error that names it. ``name`` is set by the module that owns it.
+
+        >>> w = md.Parameter(np.ones(2))
+        >>> (3 * w).sum().backward()
+        >>> w.grad
+        tensor([3., 3.])
     """
 
     __slots__ = ("name", "updated")
@@ -354,6 +365,11 @@ def tensor(
     """A tensor with a copy of `data` (anything `numpy.asarray` takes, or a Tensor).
 
     The dtype is what NumPy would make of it (Python floats: float64) unless `dtype` says otherwise.
+
+        >>> x = md.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4., 6.])
     """
     array = data.data if isinstance(data, Tensor) else data
     if not hasattr(array, "dtype") and isinstance(array, (list, tuple)):

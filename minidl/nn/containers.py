@@ -50,6 +50,12 @@ class Sequential(Indexed):
 
     ``Sequential(a, b, c)`` names them "0", "1", "2"; ``Sequential({"conv": a, "relu": b})`` as the mapping does.
     A slice is a Sequential with the original names.
+
+        >>> model = nn.Sequential(nn.Linear(4, 8, rng=0), nn.ReLU(), nn.Linear(8, 2, rng=1))
+        >>> model(md.Tensor(np.zeros((5, 4), "f"))).shape
+        (5, 2)
+        >>> [name for name, p in model.named_parameters()]
+        ['0.weight', '0.bias', '2.weight', '2.bias']
     """
 
     def __init__(self, *modules: Any):

@@ -71,6 +71,12 @@ class Conv(Windowed):
     in_channels/groups, *kernel_size), the bias (out_channels,). `padding` is all that F.conv takes, and torch's
     "valid" (none); `padding_mode` what the border is filled with: "zeros", "reflect", "replicate" or "circular".
     Starts uniform on [-b, b], ``b = 1 / sqrt(fan_in)``, drawn from `rng` or the default generator.
+
+        >>> layer = nn.Conv2d(3, 8, 3, stride=2, padding=1, rng=0)
+        >>> layer(md.Tensor(np.zeros((1, 3, 32, 32), "f"))).shape
+        (1, 8, 16, 16)
+        >>> {name: p.shape for name, p in layer.named_parameters()}
+        {'weight': (8, 3, 3, 3), 'bias': (8,)}
     """
 
     def __init__(
@@ -106,6 +112,10 @@ class ConvTranspose(Windowed):
     x (N, in_channels, *space) gives (N, out_channels, *output), output = (n - 1) * stride - 2 * padding
     + dilation * (kernel - 1) + output_padding + 1; weight (in_channels, out_channels/groups, *kernel_size).
     Calling with ``output_size=`` chooses the output padding. Starts as torch's does, drawn from `rng`.
+
+        >>> up = nn.ConvTranspose2d(8, 4, 2, stride=2, rng=0)
+        >>> up(md.Tensor(np.zeros((1, 8, 16, 16), "f"))).shape
+        (1, 4, 32, 32)
     """
 
     def __init__(

@@ -16,6 +16,10 @@ class Linear(Module):
     """``y = x W^T + b``: x (..., in_features) gives (..., out_features); weight (out_features, in_features).
 
     Starts uniform on [-b, b], ``b = 1 / sqrt(in_features)``, drawn from `rng` or the default generator.
+
+        >>> layer = nn.Linear(2, 3, rng=0)
+        >>> layer(md.Tensor(np.zeros((5, 2), "f"))).shape, layer.weight.shape
+        ((5, 3), (3, 2))
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None):
@@ -43,7 +47,11 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """Axes `start_dim` to `end_dim` (both included) become one: (N, C, H, W) gives (N, C*H*W)."""
+    """Axes `start_dim` to `end_dim` (both included) become one: (N, C, H, W) gives (N, C*H*W).
+
+        >>> nn.Flatten()(md.Tensor(np.zeros((5, 8, 4, 4)))).shape
+        (5, 128)
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         self.start_dim, self.end_dim = start_dim, end_dim

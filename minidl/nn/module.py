@@ -66,6 +66,15 @@ class Module:
 
             def forward(self, x):
                 return self.out(F.relu(self.hidden(x)))
+
+        >>> class Scaled(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.gain = md.Parameter(np.array(2.0))
+        ...     def forward(self, x):
+        ...         return self.gain * x
+        >>> Scaled()(md.tensor([1.0, 2.0]))
+        tensor([2., 4.], from=multiply)
     """
 
     training = True  # False after eval(): dropout and batch normalisation ask

@@ -26,6 +26,13 @@ class BatchNorm(Ranked):
     the newest batch in them; None makes them plain averages over all batches. ``layer(x, relu=True)`` is the relu of
     ``layer(x)`` at less cost. See F.batch_norm.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+
+        >>> norm = nn.BatchNorm2d(1, momentum=0.5)
+        >>> y = norm(md.Tensor(np.full((2, 1, 4, 4), 6.0, "f")))
+        >>> norm.running_mean
+        array([3.], dtype=float32)
+        >>> norm.eval()(md.Tensor(np.full((1, 1, 1, 1), 3.0, "f"))).item()
+        0.0
     """
 
     function = staticmethod(F.batch_norm)

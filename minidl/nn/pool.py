@@ -43,7 +43,12 @@ class Pool(Ranked):
 
 
 class MaxPool(Pool):
-    """The largest entry of each window: see F.max_pool. With `return_indices` also where it was, for MaxUnpool."""
+    """The largest entry of each window: see F.max_pool. With `return_indices` also where it was, for MaxUnpool.
+
+        >>> nn.MaxPool2d(2)(md.Tensor(np.arange(16.0).reshape(1, 1, 4, 4))).numpy()[0, 0]
+        array([[ 5.,  7.],
+               [13., 15.]])
+    """
 
     def __init__(
         self, kernel_size: Sizes, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,

@@ -64,6 +64,15 @@ def summary(model: Module, *input_shapes: Sequence[int], training: bool = False)
     """What each layer gives, has and costs when the model runs on zeros of these shapes, batch included.
 
         >>> md.summary(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (1, 3, 32, 32))
+        Sequential on (1, 3, 32, 32)
+        ----------------------------------------------------------
+        layer  type    output          parameters     MACs   bytes
+        ----------------------------------------------------------
+        0      Conv2d  (1, 8, 30, 30)         224  194,400  28,800
+        1      ReLU    (1, 8, 30, 30)           -        -  28,800
+        ----------------------------------------------------------
+        224 parameters, 224 trainable; 194,400 MACs
+        outputs 57,600 bytes
 
     One row for each call of a module without children, or with parameters of its own. MACs are the multiplications
     of convolutions (``N * F * output * C/groups * kernel``), transposed convolutions (``N * C * input * F/groups *

@@ -27,6 +27,9 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
     Definition: ``area(a & b) / (area(a) + area(b) - area(a & b))``, 0 for a box without area; a box whose x2 < x1 or
     y2 < y1 has none. Sides are x2 - x1 and y2 - y1, nothing is added to them. Differentiable in both.
+
+        >>> F.box_iou(md.tensor([[0.0, 0, 2, 2]]), md.tensor([[1.0, 0, 3, 2], [5.0, 5, 6, 6]])).numpy().round(3)
+        array([[0.333, 0.   ]])
     """
     shared, union, _, _ = _compared("box_iou", a, b)
     return _ratio(shared, union)
@@ -127,6 +130,9 @@ def nms(boxes: Operand, scores: Operand, threshold: float) -> Tensor:
     Definition: the box with the highest score is kept, and all whose IoU with it is larger than the threshold are
     dropped; so again with the rest, until none is left. Equal scores: the lower index first. No gradient.
     Raises ValueError if shapes do not fit, for a NaN, and for a threshold outside of 0 to 1.
+
+        >>> F.nms([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]], [0.9, 0.8, 0.7], 0.5)
+        tensor([0, 2], dtype=int64)
     """
     return _suppressed("nms", boxes, scores, None, threshold)
 

@@ -163,6 +163,12 @@ def conv(
 
     `padding`: an int; one int or one (low, high) pair per axis; "same" (output = ceil(size / stride), the odd cell
     after); "causal" (1-D: all before). Raises ValueError if the channels, groups or sizes do not fit.
+
+        >>> x = md.tensor([[[1.0, 2.0, 3.0, 4.0]]])
+        >>> F.conv(x, md.tensor([[[1.0, 0.0, -1.0]]]), padding=1)
+        tensor([[[-2., -2., -2.,  3.]]])
+        >>> F.conv(np.zeros((2, 3, 32, 32)), np.zeros((8, 3, 3, 3)), stride=2, padding=1).shape
+        (2, 8, 16, 16)
     """
     x, weight = as_tensor(x), as_tensor(weight)
     if x.ndim == weight.ndim - 1:  # a batch of one
@@ -195,6 +201,9 @@ def conv_transpose(
     `padding`: an int, or one int or one (low, high) pair per axis: it crops the output. `output_padding` adds
     cells at the end; it must be smaller than the stride or the dilation. Raises ValueError if shapes do not fit.
     Source: Zeiler et al., "Deconvolutional networks", 2010; Dumoulin and Visin 2016, section 4.
+
+        >>> F.conv_transpose(md.tensor([[[1.0, 2.0]]]), md.tensor([[[1.0, 10.0, 100.0]]]), stride=2)
+        tensor([[[  1.,  10., 102.,  20., 200.]]])
     """
     x, weight = as_tensor(x), as_tensor(weight)
     if x.ndim == weight.ndim - 1:  # a batch of one

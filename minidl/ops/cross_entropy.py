@@ -92,6 +92,14 @@ def cross_entropy(
 
     Raises ValueError for shapes that do not fit and for a mean over nothing, TypeError for float class numbers, and
     IndexError for a class out of range.
+
+        >>> logits = md.tensor([[2.0, 0.0], [0.0, 0.0]], requires_grad=True)
+        >>> loss = F.cross_entropy(logits, [0, 1])
+        >>> round(loss.item(), 4)
+        0.41
+        >>> md.grad(loss, logits)[0].numpy().round(3)
+        array([[-0.06,  0.06],
+               [ 0.25, -0.25]])
     """
     check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:

@@ -124,6 +124,9 @@ def relu(xp: Any, x: Operand) -> Any:
     """The rectified linear unit ``max(x, 0)``; its derivative at 0 is taken as 0.
 
     Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+
+        >>> F.relu(md.tensor([-1.0, 0.0, 2.0]))
+        tensor([0., 0., 2.])
     """
     return xp.maximum(x, 0)
 
@@ -165,6 +168,12 @@ def relu_rule(name: str) -> AbstractContextManager[None]:
     With f the forward input and R the incoming signal: "gradient" ``(f > 0) R``; "deconvnet" ``(R > 0) R``
     (Zeiler and Fergus 2014); "guided" ``(f > 0) (R > 0) R`` (Springenberg et al. 2014, section 3.4).
     Only the first is a derivative.
+
+        >>> x = md.tensor([-1.0, 2.0], requires_grad=True)
+        >>> y = F.relu(x)
+        >>> with md.relu_rule("deconvnet"):
+        ...     md.grad(y, x, np.array([5.0, -6.0]))
+        [tensor([5., 0.])]
     """
     if name not in RELU_RULES:
         raise ValueError(f"relu rule {name!r} is unknown: one of {', '.join(RELU_RULES)}")

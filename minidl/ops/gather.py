@@ -109,6 +109,10 @@ def one_hot(target: Operand, num_classes: int = -1) -> Tensor:
     """Class numbers (*) as vectors (*, num_classes) of integers, 1 at the class and else 0; -1: as many as there are.
 
     Raises IndexError for a class out of range.
+
+        >>> F.one_hot([0, 2], 3)
+        tensor([[1, 0, 0],
+                [0, 0, 1]], dtype=int64)
     """
     target = as_array(target)
     if target.dtype.kind not in "iu" and target.size:

@@ -33,6 +33,10 @@ def grid_sample(
 
     Raises ValueError for shapes that do not fit, unknown modes, and points that are not finite.
     Source: Jaderberg et al., "Spatial transformer networks", 2015, eq. 3 to 7.
+
+        >>> x = md.tensor([[[1.0, 2.0, 3.0, 4.0]]])
+        >>> F.grid_sample(x, md.tensor([[[-1.0], [0.0], [1.0]]]), align_corners=True)
+        tensor([[[1. , 2.5, 4. ]]])
     """
     x, grid = as_tensor(x), as_tensor(grid)
     require_spatial("grid_sample", x)

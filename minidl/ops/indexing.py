@@ -100,7 +100,11 @@ def concat_tensors(g, y, *tensors, axis, index):
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
-    """The tensors one after another along an axis, channels by default; the other axes must agree."""
+    """The tensors one after another along an axis, channels by default; the other axes must agree.
+
+        >>> F.concat([md.tensor([[1.0, 2.0]]), md.tensor([[3.0]])])
+        tensor([[1., 2., 3.]])
+    """
     tensors = [as_tensor(t) for t in tensors]
     if not tensors:
         raise ValueError("concat needs at least one tensor")
@@ -116,7 +120,12 @@ def concat(tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors of one shape side by side along a new axis."""
+    """Tensors of one shape side by side along a new axis.
+
+        >>> F.stack([md.tensor([1.0, 2.0]), md.tensor([3.0, 4.0])])
+        tensor([[1., 2.],
+                [3., 4.]])
+    """
     tensors = [as_tensor(t) for t in tensors]
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack: the shapes must agree, got {' and '.join(str(t.shape) for t in tensors)}")
@@ -142,7 +151,12 @@ def where_b(g, y, a, b, *, condition):
 
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """a where the condition holds, b elsewhere; all three broadcast. No gradient flows to the condition."""
+    """a where the condition holds, b elsewhere; all three broadcast. No gradient flows to the condition.
+
+        >>> x = md.tensor([-1.0, 2.0])
+        >>> F.where(x > 0, x, 0.0)
+        tensor([0., 2.])
+    """
     return where_p(a, b, condition=as_array(condition))
 
 
@@ -160,6 +174,9 @@ def pad(x: Tensor, pairs: Padding, mode: str = "constant", value: float = 0.0) -
     of x; or numbers alone as torch has them, low and high of the last axis, then of the one before, and so on. `mode`:
     "constant" (`value`), "reflect" (mirror without the edge), "replicate" (the edge again) or "circular". A negative
     width takes entries away. Raises ValueError for a border wider than the mode can fill.
+
+        >>> F.pad(md.tensor([[[1.0, 2.0, 3.0]]]), [(1, 2)], mode="reflect")
+        tensor([[[2., 1., 2., 3., 2., 1.]]])
     """
     x = as_tensor(x)
     pairs = pad_pairs(x, pairs)

@@ -63,7 +63,11 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The fully connected layer ``y = x W^T + b``: x (..., I), weight (O, I), bias (O,) give (..., O)."""
+    """The fully connected layer ``y = x W^T + b``: x (..., I), weight (O, I), bias (O,) give (..., O).
+
+        >>> F.linear(md.tensor([[1.0, 2.0]]), md.tensor([[1.0, 0.0], [1.0, 1.0]]), md.tensor([0.5, 0.5]))
+        tensor([[1.5, 3.5]])
+    """
     x, weight = as_tensor(x), as_tensor(weight)
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(

@@ -73,7 +73,11 @@ def require_shares(xp: Any, t: Any, *, name: str) -> None:
 
 
 def mse_loss(x: Tensor, t: Operand, *, reduction: str = "mean") -> Tensor:
-    """The squared error ``(x - t)^2``; x and t of one shape."""
+    """The squared error ``(x - t)^2``; x and t of one shape.
+
+        >>> F.mse_loss(md.tensor([1.0, 2.0]), [1.0, 4.0])
+        tensor(2.)
+    """
     check_reduction("mse_loss", reduction)
     x, t = pair("mse_loss", x, t)
     d = x - t
@@ -160,6 +164,9 @@ def binary_cross_entropy_with_logits(
 
     The target t, in [0, 1], has the shape of the logits. `weight` multiplies each term, `pos_weight` those of the
     positive answers; both broadcast to the shape of the logits. "mean" divides by the number of terms.
+
+        >>> round(F.binary_cross_entropy_with_logits(md.tensor([0.0, 0.0]), [1.0, 0.0]).item(), 4)
+        0.6931
     """
     name = "binary_cross_entropy_with_logits"
     check_reduction(name, reduction)
@@ -233,6 +240,10 @@ def soft_dice_loss(
     -D, (N, C); "mean" and "sum" run over images and channels; "pooled" adds S and Q over the images before
     dividing and averages the channels. The derivative is dD/dp = 2 (g - D p) / Q for eps = 0, squared.
     Source: Milletari et al., "V-Net", 3DV 2016, section 3 (squared, per volume).
+
+        >>> p, g = md.tensor([[[0.8, 0.4, 0.2, 0.1]]]), [[[1.0, 1.0, 0.0, 0.0]]]
+        >>> round(F.soft_dice_loss(p, g).item(), 4)
+        -0.8421
     """
     check_reduction("soft_dice_loss", reduction, "pooled")
     if denominator not in ("squared", "linear"):

@@ -186,6 +186,11 @@ def batch_norm(
     Raises ValueError for a shape that does not fit, for an eps that is not above 0, for one value per channel in
     training (its variance is 0 and y would not depend on x), and for missing running arrays otherwise.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+
+        >>> y = F.batch_norm(md.tensor([[1.0], [3.0]]), None, None, training=True)
+        >>> y.numpy().round(3)
+        array([[-1.],
+               [ 1.]])
     """
     x = as_tensor(x)
     arrays = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
@@ -296,6 +301,9 @@ def dropout(x: Tensor, p: float, *, rng: np.random.Generator, training: bool = T
     The mask is drawn from `rng`, one number per entry, in C order, whatever the dtype or device of x. With p = 0 or
     outside training the result is x and nothing is drawn.
     Source: Srivastava et al., JMLR 15, 2014 (there the scale is applied in testing, here in training).
+
+        >>> F.dropout(md.tensor([1.0, 1.0, 1.0, 1.0]), 0.5, rng=np.random.default_rng(0))
+        tensor([2., 2., 2., 0.])
     """
     x = as_tensor(x)
     return dropped(x, p, x.shape, rng, training)

@@ -169,6 +169,9 @@ def max_pool(
     inside of the input or of the padding before it. With `return_indices` also the flat position of each maximum in its
     map, for `max_unpool`.
     Raises ValueError as `Window.of`, and if a window covers padding only.
+
+        >>> F.max_pool(md.tensor([[[1.0, 5.0, 3.0, 2.0]]]), 2)
+        tensor([[[5., 3.]]])
     """
     x = as_tensor(x)
     require_spatial("max_pool", x)
@@ -279,6 +282,9 @@ def avg_pool(
     `count` is the number of taps on the padded input, or on the input alone without `count_include_pad`; what a window
     of `ceil_mode` covers beyond the padding never counts. `divisor_override` takes the place of every count.
     Raises ValueError as `Window.of`, and if a window covers padding only.
+
+        >>> F.avg_pool(md.tensor([[[1.0, 5.0, 3.0, 2.0]]]), 2)
+        tensor([[[3. , 2.5]]])
     """
     given = as_float(x)
     x = widened(given)
@@ -378,7 +384,11 @@ def _adaptive_output(name: str, x: Tensor, output_size: Any) -> tuple[int, ...]:
 
 
 def global_avg_pool(x: Tensor) -> Tensor:
-    """The mean over all spatial axes: (N, C, *size) -> (N, C). Source: Lin et al., "Network in network", 2013."""
+    """The mean over all spatial axes: (N, C, *size) -> (N, C). Source: Lin et al., "Network in network", 2013.
+
+        >>> F.global_avg_pool(md.tensor([[[1.0, 5.0, 3.0], [0.0, 0.0, 3.0]]]))
+        tensor([[3., 1.]])
+    """
     x = as_tensor(x)
     require_spatial("global_avg_pool", x)
     return mean(x, axis=tuple(range(2, x.ndim)))

@@ -227,7 +227,11 @@ def softmax_x(g, y, x, *, axis):
 
 
 def softmax(x: Tensor, axis: int) -> Tensor:
-    """``exp(x) / sum over axis of exp(x)``: probabilities along `axis`, shifted so that nothing overflows."""
+    """``exp(x) / sum over axis of exp(x)``: probabilities along `axis`, shifted so that nothing overflows.
+
+        >>> F.softmax(md.tensor([0.0, 0.0, np.log(2.0)]), axis=0)
+        tensor([0.25, 0.25, 0.5 ])
+    """
     axis = normal_axes(axis, x.ndim)[0]
     return softmax_p(x, axis=axis) if x.shape[axis] else exp(x)  # without entries: nothing to take a largest of
 

@@ -82,6 +82,9 @@ def interpolate(
 
     Raises ValueError unless exactly one of the two is given, for empty axes, and for options that a mode has not.
     Source: Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 4 (a = -1/2) and 16.
+
+        >>> F.interpolate(md.tensor([[[1.0, 3.0]]]), scale_factor=2, mode="linear")
+        tensor([[[1. , 1.5, 2.5, 3. ]]])
     """
     x = as_tensor(x)
     if not 3 <= x.ndim <= 5:

@@ -158,6 +158,11 @@ def roi_align(
 
     Raises ValueError for another shape of x or boxes, a box that is not finite, or one of an image that is not there.
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3.
+
+        >>> x = md.tensor([[[[0.0, 1.0, 2.0, 3.0]] * 4]])
+        >>> F.roi_align(x, [[0, 1.0, 1.0, 3.0, 3.0]], 2, sampling_ratio=1)[0, 0]
+        tensor([[1., 2.],
+                [1., 2.]])
     """
     x = as_tensor(x)
     if x.dtype.kind not in "fc":

@@ -309,6 +309,10 @@ def unfold(x: Tensor, kernel_size: Sizes, *, dilation: Sizes = 1, padding: Paddi
     positions in C order. Any rank from 1 to 3. Raises ValueError as `Window.of`.
     Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document
     processing", 2006.
+
+        >>> F.unfold(md.tensor([[[1.0, 2.0, 3.0, 4.0]]]), 2)
+        tensor([[[1., 2., 3.],
+                 [2., 3., 4.]]])
     """
     x = as_tensor(x)
     require_spatial("unfold", x)

@@ -18,6 +18,13 @@ def clip_grad_norm(params: Iterable[Parameter], max_norm: float, norm_type: floa
 
     A parameter that is given several times, as one that two parts share, counts once.
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
+
+        >>> w = md.Parameter(np.zeros(2))
+        >>> (w * np.array([3.0, 4.0])).sum().backward()
+        >>> float(optim.clip_grad_norm([w], 1.0))
+        5.0
+        >>> w.grad.numpy().round(3)
+        array([0.6, 0.8])
     """
     params = [params] if isinstance(params, Tensor) else list(params)
     if (shard := current().shard) is not None:

@@ -58,6 +58,13 @@ class SGD(Optimiser):
     g := g + weight_decay * w;  v := momentum * v + (1 - dampening) * g, at first v := g;
     w := w - lr * v, or with `nesterov` w := w - lr * (g + momentum * v). Without momentum v is g.
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+
+        >>> w = md.Parameter(np.array([1.0, 2.0]))
+        >>> sgd = optim.SGD([w], lr=0.1)
+        >>> (w * w).sum().backward()
+        >>> sgd.step()
+        >>> w
+        parameter([0.8, 1.6], requires_grad=True)
     """
 
     rule = sgd
@@ -87,6 +94,13 @@ class Adam(Optimiser):
     w := w - lr * m' / (sqrt(v') + eps), with m' = m / (1 - b1^t), v' = v / (1 - b2^t) at step t;
     `amsgrad` puts the largest v so far in the place of v.
     Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 1; Reddi et al., ICLR 2018, algorithm 2.
+
+        >>> w = md.Parameter(np.array([1.0, 2.0]))
+        >>> adam = optim.Adam([w], lr=0.1)
+        >>> (w * w).sum().backward()
+        >>> adam.step()
+        >>> w.numpy().round(6)
+        array([0.9, 1.9])
     """
 
     rule = adam

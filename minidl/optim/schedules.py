@@ -47,6 +47,10 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     """Half a cosine from `lr` at step 0 to `final` at step `steps`, and `final` after.
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
+
+        >>> rate = optim.cosine(0.1, 100)
+        >>> [round(rate(step), 4) for step in (0, 50, 100)]
+        [0.1, 0.05, 0.0]
     """
     _require_steps("cosine", steps)
     return lambda step: _half_cosine(lr, final, min(step / steps, 1.0))
@@ -98,6 +102,10 @@ def warmup(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
 
     The factor at step s is ``start + (1 - start) * (s + 1) / (steps + 1)``, so no step is lost on a rate of 0.
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2.
+
+        >>> rate = optim.warmup(optim.constant(0.1), 5)
+        >>> [round(rate(step), 3) for step in range(7)]
+        [0.017, 0.033, 0.05, 0.067, 0.083, 0.1, 0.1]
     """
     return lambda step: schedule(step) * min(1.0, start + (1 - start) * (step + 1) / (steps + 1))
 

@@ -55,6 +55,10 @@ def record(step: Any, *, passes: Iterable[Pass] | None = None) -> Any:
     assigns a parameter or a buffer, writes into an array (``p.grad.data *= 0.5``), changes attributes of modules or
     options of optimisers, returns a tensor with a graph or anything but tensors, arrays and text in tuples, lists and
     dicts, or if two calls differ in more than their arguments.
+
+        >>> square = md.record(lambda x: (md.Tensor(x) ** 2).sum())
+        >>> [square(np.full(3, float(i))).item() for i in range(4)]
+        [0.0, 3.0, 12.0, 27.0]
     """
     if isinstance(step, Module):
         step.forward = RecordedForward(step, passes)

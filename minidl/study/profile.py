@@ -108,12 +108,19 @@ def _ms(seconds: float) -> str:
 def profile(step: Callable[[], object], *, repeats: int = 5) -> Profile:
     """Which layer and which kernel of a training step costs what, forward and backward.
 
+        >>> model, x, target = nn.Linear(4, 3, rng=0), md.Tensor(np.ones((2, 4), "f")), [0, 2]
+        >>> optimiser = optim.SGD(model.parameters(), lr=0.1)
         >>> def step():
         ...     optimiser.zero_grad()
         ...     F.cross_entropy(model(x), target).backward()
         ...     optimiser.step()
         >>> print(md.profile(step).text())
-        >>> md.profile(step).html("profile.html")
+        a step takes ... ms; its kernels, looked at one by one, ... ms
+        ...
+        milliseconds of each layer
+        layer ... forward  backward  update   share
+        ...
+        >>> page = md.profile(step).html("profile.html")
 
     The step is run, with all that it changes, 2 * repeats + 1 times: once to get ready, then as it is, then with a look
     at each kernel. Times are medians of `repeats`, in seconds of the clock on the wall. What the kernels do not account

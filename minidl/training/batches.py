@@ -27,6 +27,12 @@ class Batches:
 
     Epoch e is a permutation of range(n) that depends on (seed, e) only, cut into batches of `batch_size`; the last
     one is smaller if the size does not divide n, unless `drop_last`. ``len(batches)`` is the number in an epoch.
+
+        >>> batches = data.Batches(10, 4, seed=0)
+        >>> len(batches)
+        3
+        >>> sorted(i for step in range(3) for i in batches(step).tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int = 0, shuffle: bool = True, drop_last: bool = False):

@@ -125,6 +125,15 @@ def fit(
     KeyboardInterrupt; a second one stops at once. On several ranks SIGTERM and SIGUSR1 do the same. Raises Diverged if
     the loss or a gradient is not finite: the step is run again under `md.anomaly` to name the first operation at fault,
     and no checkpoint is written.
+
+        >>> x = np.linspace(-1, 1, 8, dtype="f")[:, None]
+        >>> model = nn.Linear(1, 1, rng=0)
+        >>> sgd = optim.SGD(model.parameters(), lr=0.5)
+        >>> def loss(model, rows):
+        ...     return F.mse_loss(model(md.Tensor(x[rows])), 3 * x[rows] + 1)
+        >>> last = train.fit(model, sgd, loss, data.Batches(8, 4), steps=200, progress=False)
+        >>> round(model.weight.item(), 3), round(model.bias.item(), 3)
+        (3.0, 1.0)
     """
     if accumulate < 1 or (manual and accumulate > 1):
         raise ValueError(f"accumulate must be at least 1, and 1 if the loss steps by itself (manual); got {accumulate}")

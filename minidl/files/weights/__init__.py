@@ -56,6 +56,10 @@ def load_weights(
     Raises FileNotFoundError, or WeightsError (a ValueError) in one line for a file that is damaged, hostile or of
     another kind, and for tensors that have no values here (quantised, sparse, meta); no file makes it use much more
     memory than its size.
+
+        >>> md.save_weights("weights.safetensors", {"w": np.ones((2, 2), "f")})
+        >>> md.load_weights("weights.safetensors")["w"].shape
+        (2, 2)
     """
     with _one_line(path):
         arrays = read_all(_read(path, config).under(key))
@@ -94,6 +98,11 @@ def save_weights(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None
 
     A crash leaves the old file or the new one, whole: see `files.atomic`. Equal states give equal bytes.
     Raises WeightsError for another ending, or for an array the format cannot hold.
+
+        >>> model = nn.Linear(2, 3, rng=0)
+        >>> md.save_weights("model.npz", model.state_dict())
+        >>> sorted(md.load_weights("model.npz"))
+        ['bias', 'weight']
     """
     write = WRITERS.get(Path(path).suffix)
     if write is None:

@@ -26,8 +26,15 @@ def convmatrix(
 ) -> ConvMatrix:  # fmt: skip
     """The convolution of an input of `size` with a kernel, as a matrix, with all that follows from it.
 
-        >>> md.convmatrix("xyz", 4, stride=2, padding=1)            # X (2, 6): (ay + bz, bx + cy + dz)
-        >>> md.convmatrix([[1, 0, -1]] * 3, (4, 4))                 # doubly block Toeplitz
+        >>> md.convmatrix("xyz", 4, stride=2, padding=1)
+        convolution of 4 cells with a kernel of 3, stride 2, padding 1
+        output = (4 + 1 + 1 - 1 * (3 - 1) - 1) // 2 + 1 = 2
+        ...
+        X, columns are the padded input ã:
+             0 a b c d 0
+          y0 x y z . . .
+          y1 . . x y z .
+        ...
 
     kernel: letters, one for each tap ("xyz"; rows parted by "/", "ab/cd"), or numbers of one or two axes. size: cells
     along each axis, or one number for all. stride, padding, dilation: as in `F.conv`.

@@ -36,6 +36,11 @@ def explain(
 
         >>> w = md.tensor(0.5, requires_grad=True)
         >>> print(md.explain((w * 3 - 1) ** 2).text())
+        loss = (w · 3 − 1)² = 0.25: 3 steps back
+        ...
+        gradients
+          w  3
+        ...
 
     loss: a tensor, or a function of no arguments that computes it (with `model`, it is then known exactly which
     module made what; modes, buffers and random streams of the model are put back). grad_output: the gradient to start

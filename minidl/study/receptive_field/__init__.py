@@ -29,8 +29,14 @@ def receptive_field(
 ) -> ReceptiveField:  # fmt: skip
     """Which input cells a layer's pixels depend on: by formula, exactly, and how strongly.
 
-        >>> md.receptive_field("c3 p2 c3 p2 c3 p2")            # 22 cells
-        >>> md.receptive_field(net, (1, 3, 64, 64), layer="encoder.1.conv2")
+        >>> md.receptive_field("c3 p2 c3 p2 c3 p2")
+        receptive field of c3 p2 c3 p2 c3 p2 on 102 cells:
+        ...
+        after the last downsampling: 22
+        before the last downsampling: 18
+        with decimation in place of pooling: 15
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.Conv2d(4, 1, 3, rng=1))
+        >>> field = md.receptive_field(net, (1, 1, 16, 16), layer="0")
 
     model: a Module, any function of one Tensor (N, C, 1 to 3 axes), or text (see `spec.py`), which is one
     axis. input_shape: batch included; text may leave it out. layer: a name or number of a row; the last. pixel: of that
