@@ -239,8 +239,8 @@ def pages() -> dict[str, str]:
     inside = "\n".join([*PARTS, "results"])
     made["index"] = (
         "# Reference\n\nEvery public name, from its docstring; where a function is a primitive, its formula and its "
-        "derivatives stand below it. The examples run; they know `md`, `F`, `nn`, `optim`, `data`, `train`, and NumPy as "
-        "`np`.\n\n| | |\n|---|---|\n"
+        "derivatives stand below it. The examples run; they know `md`, `F`, `nn`, `optim`, `data`, `train`, and NumPy "
+        "as `np`.\n\n| | |\n|---|---|\n"
         + "\n".join(links)
         + f"\n\n```{{toctree}}\n:hidden:\n\n{inside}\n```\n"
     )
