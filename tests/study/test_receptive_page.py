@@ -1,6 +1,9 @@
 """The page of a receptive field: every pixel that can be chosen lights what Python says, by mouse and by keyboard."""
 
 import html
+import re
+from collections import Counter
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -111,7 +114,21 @@ def test_the_page_is_the_same_each_time(chain, path):
     again = md.receptive_field("c3 p2 c3d2 ( c3p1 ) t2", (1, 1, 26))
     bundle = again._repr_mimebundle_()
     assert html.escape(path.read_text(encoding="utf-8")) in bundle["text/html"].replace("&#10;", "\n")
-    assert bundle["text/plain"] == chain.text() and again.page().picture.count("<rect") == 1 + 26
+    assert bundle["text/plain"] == chain.text() and again.page().picture == chain.page().picture
+
+
+@pytest.mark.parametrize("spec, shape", [("c3 p2 c3d2 ( c3p1 ) t2", (1, 1, 26)), ("c3 p2 c3s2", (1, 1, 400))])
+def test_the_picture_of_a_chain_has_the_cells_of_the_page(spec, shape):
+    made = md.receptive_field(spec, shape).page()
+    at, index = made.data["start"]
+    pixel, counts = made.data["pixels"][at][index], [layer["count"][0] for layer in made.data["layers"]]
+    drawn = Counter(re.findall(r'fill="(#[0-9a-f]+)"/>', made.picture))
+    one_by_one = [n if n <= 160 else 1 for n in (*counts, shape[2])]
+    seen = [runs[0] for runs in pixel["cone"]]
+    lengths = [sum(runs[1::2]) if n <= 160 else len(runs) // 2 for runs, n in zip(seen, (*counts[:-1], shape[2]))]
+    assert drawn["#c3cad2"] == sum(one_by_one) and drawn["#0b57b0"] == sum(lengths)
+    assert drawn["#a40e26"] == 1 and drawn["#e8913c"] == len(pixel["effect"][0]) > 0
+    assert ElementTree.fromstring(made.picture).tag.endswith("svg") and len(made.picture) < 100_000
 
 
 def test_a_deep_network_shows_some_of_its_layers(browser, tmp_path, monkeypatch):

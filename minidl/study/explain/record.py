@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,13 @@ from .expression import expression, statement
 from .modules import Calls, by_parameters, watched
 from .trace import BackwardPass, Contribution, Kink, Step, Vertex, first_not_finite
 
+Made = TypeVar("Made", bound=BackwardPass)
+
 
 def follow(
     loss: Tensor | Callable[[], Tensor], grad_output: Any, names: Mapping[str, Tensor], model: Module | None,
-    eps: float, made: Callable[..., BackwardPass], variables: Mapping[str, Any] = MappingProxyType({}),
-) -> BackwardPass:  # fmt: skip
+    eps: float, made: type[Made], variables: Mapping[str, Any] = MappingProxyType({}),
+) -> Made:  # fmt: skip
     """The backward pass from the loss: see `explain`. made: the class of it. variables: those of the caller."""
     loss, calls = _computed(loss, model)
     if not isinstance(loss, Tensor):
@@ -76,7 +78,7 @@ def _computed(loss: Any, model: Module | None) -> tuple[Any, Calls | None]:
 class Recorder:
     """Stands between the walk and the primitives: see `graph.walk`."""
 
-    def __init__(self, loss: Tensor, seed: Tensor, eps: float, made: Callable[..., BackwardPass]):
+    def __init__(self, loss: Tensor, seed: Tensor, eps: float, made: type[BackwardPass]):
         self.eps, self.made = eps, made
         self.steps: list[Step] = []
         self.outputs: list[Tensor] = []  # of each step

@@ -13,6 +13,7 @@ from ..page.tiles import tiles
 from .extent import MASS, Effective, Field, LayerField, cells, place
 from .field import PIXELS, Probe
 from .report import COLUMNS, heading, rows, sentences
+from .strips import strips
 
 ROWS = 24  # layers that are shown
 WORK = 5e10  # multiply-adds that effective fields of pixels to choose from may cost
@@ -35,8 +36,9 @@ def page(found: Probe) -> Page:
     ])  # fmt: skip
     here = Path(__file__)
     script, style = (here.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-    data, picture = _data(found, shown, measured, with_effect), _still(found)
-    return Page(capital(heading(found)), body, script=script, style=style, data=data, picture=picture)
+    data, title = _data(found, shown, measured, with_effect), capital(heading(found))
+    picture = strips(data, title) if rank == 1 and measured else _still(found)
+    return Page(title, body, script=script, style=style, data=data, picture=picture)
 
 
 def _still(found: Probe) -> str:
