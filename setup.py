@@ -10,7 +10,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
-VERSION = re.search('__version__ = "(.*)"', (HERE / "minidl/version.py").read_text(encoding="utf-8"))[1]
+ABOUT = runpy.run_path(str(HERE / "minidl/version.py"))
+ADDRESS = f"https://github.com/{ABOUT['REPOSITORY']}" if ABOUT["REPOSITORY"] else ""
 
 TASKS = [
     "constriction>=0.4",  # range coder of compressed pictures
@@ -40,6 +41,17 @@ TEST = [
 ]
 
 
+def description():
+    """README for readers who have no clone: what it links to in the repository is there, or is no link."""
+
+    def leading(link):
+        image, text, target = link.groups()
+        if re.match("https?:", target):
+            return link[0]
+        return f"{image}[{text}]({ADDRESS}/{'raw' if image else 'blob'}/HEAD/{target})" if ADDRESS else text
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", leading, (HERE / "README.md").read_text(encoding="utf-8"))
+
 
 class Build(build_py):
     """A wheel, which students install, has the chapters of the course for `minidl notebook`, and no solutions of the
@@ -65,11 +77,12 @@ class Build(build_py):
 
 setup(
     name="minidl",
-    version=VERSION,
+    version=ABOUT["__version__"],
     cmdclass={"build_py": Build},
     description="Deep learning from scratch on NumPy and CuPy, every derivative proved",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
+    project_urls={"Source": ADDRESS, "Changelog": f"{ADDRESS}/blob/HEAD/CHANGELOG.md"} if ADDRESS else {},
     author="The minidl authors",
     license="MIT",
     keywords=["automatic differentiation", "backpropagation", "deep learning", "convolutional networks", "education"],

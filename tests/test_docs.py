@@ -1,4 +1,4 @@
-"""The Python in README.md, CONTRIBUTING.md and the pages on speed runs as it stands."""
+"""The Python in README.md, CONTRIBUTING.md and pages of docs runs as it stands."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,14 @@ import pytest
 from minidl.core.primitive import registry
 
 ROOT = Path(__file__).parent.parent
+RUN = (
+    "README.md", "CONTRIBUTING.md", "docs/index.md", "docs/training.md", "docs/speed.md", "docs/gpu.md",
+    "docs/ranks.md", "docs/networks.md", "docs/torch.md",
+)  # fmt: skip
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/training.md", "docs/speed.md", "docs/gpu.md",
-    "docs/ranks.md",
-])
+@pytest.mark.parametrize("name", RUN)
 def test_python_blocks_run(name):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks, f"{name} has no Python block"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import replacing
+from ..version import REPOSITORY
 from . import still
 from .terminal import Parser, UsageError
 
-REPOSITORY = ""  # "owner/name" on GitHub, for links to files and to Colab; empty: no such links are made
 PAGES = "gh-pages"  # the branch that holds the built site, and with it the notebooks
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
