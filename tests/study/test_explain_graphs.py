@@ -20,6 +20,7 @@ from minidl.study.explain.examples import EXAMPLES
 from minidl.study.explain.layout import GAP_X, layout
 from tasks.denoise.model import LectureDenoiser
 from tests.study.test_explain import small
+from tests.support.browser import WIDTHS
 
 # --- fused primitives
 
@@ -332,6 +333,14 @@ def test_the_asked_expression_stands_on_top(here, capsys):
     assert main(["explain", "sum((a*b + sin(a))**2)", "a=0.3", "b=1,2"]) == 0
     assert capsys.readouterr().out.startswith("loss = sum((a*b + sin(a))**2) = 1.1")
     assert "<h1>explain: loss = sum((a*b + sin(a))**2) = 1.1" in (here / "explain.html").read_text(encoding="utf-8")
+
+
+def test_a_long_expression_fits_a_narrow_window(browser, here, capsys):
+    long = "+".join(["sin(a)*cos(b)"] * 12)
+    assert main(["explain", long, "a=0.3", "b=1"]) == 0
+    with browser.open(here / "explain.html", width=WIDTHS[1]) as page:
+        assert page.locator("h1").inner_text().startswith(f"explain: loss = {long} = ")
+        assert page.locator("#gradients button").all_inner_texts() == ["a", "b"]
 
 
 def test_a_function_of_a_file(here, capsys):
