@@ -120,6 +120,15 @@ def test_names():
     assert md.explain(a * 2).notes == []  # b was not asked for
 
 
+shade = md.tensor(7.0, requires_grad=True)
+
+
+def test_the_nearest_variable_of_a_name_counts_and_the_first_name_of_a_tensor():
+    everywhere, shade = globals()["shade"], md.tensor(2.0, requires_grad=True)
+    again = shade  # noqa: F841
+    assert md.explain(shade * 3).asked == "shade * 3" and md.explain(everywhere * 3).asked == "everywhere * 3"
+
+
 def test_a_function_gives_the_names_of_what_it_uses():
     def made():
         w, _hidden = (md.tensor(v, requires_grad=True) for v in (0.5, 1.0))

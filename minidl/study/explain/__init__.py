@@ -47,9 +47,9 @@ def explain(
     with, 1 for a loss of one element; a loss of another shape needs it. names: how tensors are called, by name. Others
     have the names of the variables that hold them where explain is called, or in the function `loss`; parameters have
     their paths in `model`, or in a module that such a variable holds; the rest are x1, x2, ... (leaves), c1, ...
-    (constants), v1, ... (what an operation gave), in the order in which they were made. model:
-    large graphs are drawn by its modules (of a tensor that is there already, modules are known by their parameters, and
-    those without stay single operations). eps: an entry is at a kink if its distance to one is at most this.
+    (constants), v1, ... (what an operation gave), in the order in which they were made. model: large graphs are drawn
+    by its modules (of a tensor that is there already, modules are known by their parameters, and those without stay
+    single operations). eps: an entry is at a kink if its distance to one is at most this.
 
     The gradients are those of `md.grad`, to the bit. Inside `md.override` the rules that are active are followed, and
     the trace says that these are not gradients.
@@ -58,7 +58,8 @@ def explain(
     elements without grad_output.
     """
     frame = sys._getframe(1)
-    variables = {**frame.f_locals, **_held(loss), **frame.f_globals}
+    near, held = frame.f_locals, _held(loss)
+    variables = {**near, **held, **frame.f_globals, **held, **near}  # the nearest first, and its value
     return record.follow(loss, grad_output, names or {}, model, eps, Trace, variables)
 
 
