@@ -77,9 +77,9 @@ def together(folders: Sequence[str]) -> list[str]:
             every = np.array(list(gains.values()))  # (images, runs)
             gains["mean"] = every.mean(axis=0)
             if len(lines) == 1:
-                lines.append(f"{'':<34}{'seeds':>6}" + "".join(f"{image:>14}" for image in gains) + f"{'least':>8}")
+                lines.append(f"{'':<38}{'seeds':>6}" + "".join(f"{image:>14}" for image in gains) + f"{'least':>8}")
             cells = "".join(f"{spread(values, 2):>14}" for values in gains.values())
-            lines.append(f"{name:<34}{len(runs):>6}{cells}{every.min():>8.2f}")
+            lines.append(f"{name:<38}{len(runs):>6}{cells}{every.min():>8.2f}")
     return lines
 
 
