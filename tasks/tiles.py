@@ -5,6 +5,9 @@ depend on; beyond the border of the image these are mirrored (Figure 2 of the U-
 convolutions pad, what the network makes of the border. And tiles start at multiples of the network's period, 16 pixels
 for a U-Net of depth 4: moved by less, max pooling would group other pixels together. The paper's output of 388 pixels
 is therefore stepped by 384. What is left is rounding: a matrix product of another shape may add in another order.
+
+Where there are many tiles, they are alike, and all but the first two are replayed by a recorded program (`md.record`),
+in which batch norm is part of the convolution before it.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ import numpy as np
 
 from minidl import Tensor
 from minidl.device import to_device
+from minidl.recording.recorded import Recorded
 
 TILE = 388
+MANY = 8  # tiles along an axis: with fewer, to be alike costs as much as recording saves
 
 
 class Piece(NamedTuple):
@@ -31,14 +36,18 @@ class Piece(NamedTuple):
 
 
 def predict(
-    net: Any, image: np.ndarray, *, tile: int | None = TILE, device: str = "cpu", show: Callable | None = None
-) -> np.ndarray:
+    net: Any, image: np.ndarray, *, tile: int | None = TILE, device: str = "cpu", show: Callable | None = None,
+    prepare: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray, finish: Callable = np.asarray,
+    out: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """What a network gives for an image (C, H, W): (K, H, W), such as the logits of K classes.
 
     `net` says whether it is `padded` (its logits have the size of its input), its `period`, and its `radius` or, if it
     is not padded, `sizes` and `input_size`: UNet, FCN, SimpleNet and the denoisers do. `tile` is how many logits
     a tile gives along each axis: at least one period, rounded to what the network can do, None for one tile.
-    ``show()`` is called after each tile, `count` says how many there are.
+    ``show()`` is called after each tile, `count` says how many there are. ``prepare(part)`` makes of a part of the
+    image what the network takes, ``finish(logits)`` of what it gives what is kept, in `out` if that is given: so a
+    large picture may stay in bytes.
     """
     image = np.asarray(image)
     if image.ndim != 3:
@@ -46,17 +55,18 @@ def predict(
     rows, columns = (_pieces(net, n, tile) for n in image.shape[1:])
     if not net.padded:
         image = mirrored(net, image)
-    result = None
+    many = max(len(rows), len(columns)) >= MANY  # and so alike
+    step = Recorded(lambda x: net(x), strict=False) if many and device == "cpu" else net
     with net.inference():
         for row, column in product(rows, columns):
-            x = np.ascontiguousarray(image[:, row.outer, column.outer])[None]  # (C, h, w) -> (1, C, h, w)
-            y = net(Tensor(to_device(x, device))).numpy()[0]
-            if result is None:
-                result = np.empty((len(y), rows[-1].inner.stop, columns[-1].inner.stop), y.dtype)
-            result[:, row.inner, column.inner] = y[:, row.kept, column.kept]
+            x = prepare(image[:, row.outer, column.outer])[None]  # (C, h, w) -> (1, C, h, w)
+            y = finish(step(Tensor(to_device(x, device))).numpy()[0])
+            if out is None:
+                out = np.empty((len(y), rows[-1].inner.stop, columns[-1].inner.stop), y.dtype)
+            out[:, row.inner, column.inner] = y[:, row.kept, column.kept]
             if show is not None:
                 show()
-    return result
+    return out
 
 
 def count(net: Any, shape: tuple[int, int], tile: int | None = TILE) -> int:
@@ -84,13 +94,23 @@ def _pieces(net: Any, n: int, tile: int | None) -> list[Piece]:
 
 
 def _padded(net: Any, n: int, tile: int) -> list[Piece]:
-    """Tiles of whole periods, each with a margin of whole periods wherever the image goes on."""
-    step, margin = (net.period * math.ceil(m / net.period) for m in (tile, net.radius))
+    """Tiles of whole periods, as even as can be, each with a margin of whole periods wherever the image goes on.
+
+    If they are many, each sees as much as those in the middle.
+    """
+    period = net.period
+    largest, margin = (period * math.ceil(m / period) for m in (tile, net.radius))
+    number = math.ceil(n / largest)
+    step = period * math.ceil(n / number / period)
+    seen = step + 2 * margin
     pieces = []
     for start in range(0, n, step):
         stop, first = min(start + step, n), max(start - margin, 0)
-        outer = slice(first, min(stop + margin, n))
-        pieces.append(Piece(slice(start, stop), outer, slice(start - first, stop - first)))
+        last = min(stop + margin, n)
+        if number >= MANY:
+            last = min(first + seen, n)
+            first = min(first, period * math.ceil((n - seen) / period))
+        pieces.append(Piece(slice(start, stop), slice(first, last), slice(start - first, stop - first)))
     return pieces
 
 

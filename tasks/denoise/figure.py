@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,13 +77,13 @@ class View(NamedTuple):
     side: float
 
     @classmethod
-    def of(cls, image: np.ndarray) -> View:
-        """Of a large picture only each second, third, ... pixel."""
+    def of(cls, image: np.ndarray, read: Callable[[np.ndarray], np.ndarray] = np.copy) -> View:
+        """Of a large picture only each second, third, ... pixel; ``read(part)`` makes of a part what is shown."""
         height, width = image.shape[-2:]
         side, step = min(CROP, height, width), max(1, max(height, width) // SHOWN)
         top, left = (height - side) // 2, (width - side) // 2
         whole, part = image[..., ::step, ::step], image[..., top : top + side, left : left + side]
-        return cls(whole.copy(), part.copy(), (left / step, top / step), side / step)
+        return cls(read(whole), read(part), (left / step, top / step), side / step)
 
 
 def before_after(path: str | os.PathLike, images: Mapping[str, np.ndarray | View], title: str) -> None:

@@ -6,23 +6,30 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from minidl.files.pictures import bit_depth, white_of
 from minidl.files.pixels import read_pixels
+from minidl.kernels.cpu.blocks import even
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by the number of channels
+UP = 2  # PNG's filter: each byte less the one above it, which packs better, and sooner
+BAND = 1 << 20  # numbers that are written at a time
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The gray or RGB channels of an image, float32 in [0, 1], (C, H, W); its alpha (H, W) if it has one; its bits."""
+    """The gray or RGB channels of an image, (C, H, W), in which `white` stands for 1; if it has one, its alpha (H, W),
+    float32 in [0, 1]; its bits.
 
-    channels: np.ndarray
+    What is read stays in the numbers of the file until it is asked for.
+    """
+
+    values: np.ndarray
     alpha: np.ndarray | None
     bits: int
+    white: float = 1
 
     @classmethod
     def read(cls, path: str | os.PathLike, bits: int | None = None) -> Picture:
@@ -30,26 +37,63 @@ class Picture:
         values, alpha, _ = read_pixels(path)
         bits = 0 if alpha is not None else bits or bit_depth([path])  # what is opaque needs them all
         white = white_of(values, bits, path)
-        channels = values.transpose(2, 0, 1).astype(np.float32, order="C")  # (H, W, C) -> (C, H, W)
-        channels /= np.float32(white)
         if alpha is not None:
             alpha = alpha.astype(np.float32) / np.float32(white_of(alpha, None, path))
-        return cls(channels, alpha, 8 if values.dtype == np.uint8 else min(bits or 16, 16))
+        bits = 8 if values.dtype == np.uint8 else min(bits or 16, 16)
+        return cls(values.transpose(2, 0, 1), alpha, bits, white)  # (H, W, C) -> (C, H, W)
+
+    @property
+    def channels(self) -> np.ndarray:
+        """All values in [0, 1], float32 (C, H, W)."""
+        return self.shares(self.values)
+
+    def shares(self, values: np.ndarray) -> np.ndarray:
+        """Some values in [0, 1], float32 in C order."""
+        if self.white == 1:
+            return np.ascontiguousarray(values, np.float32)
+        shares = values.astype(np.float32, order="C")
+        shares /= np.float32(self.white)
+        return shares
+
+    @property
+    def top(self) -> int:
+        """White of what is written."""
+        return 2**self.bits - 1
+
+    @property
+    def dtype(self) -> type:
+        """That of what is written."""
+        return np.uint8 if self.bits <= 8 else np.uint16
+
+    def stored(self, shares: np.ndarray) -> np.ndarray:
+        """Shares of white, clipped to [0, 1], as they are written."""
+        return np.rint(shares.clip(0, 1) * self.top).astype(self.dtype)
 
     def write(self, path: str | os.PathLike) -> None:
         """Write a PNG, clipped to [0, 1]."""
-        planes = [*self.channels, *([] if self.alpha is None else [self.alpha])]
-        top = 2**self.bits - 1
-        stored = 8 if self.bits <= 8 else 16
-        count, (height, width) = len(planes), planes[0].shape
-        packed, rows = zlib.compressobj(), []
-        for lines in zip(*planes, strict=True):  # a line of each, so that no copy of the picture is made
-            pixels = np.rint(np.stack(lines, axis=1).clip(0, 1) * top).astype(f">u{stored // 8}")  # (W, C)
-            rows.append(packed.compress(b"\0" + pixels.tobytes()))  # each begins with its filter: none
-        rows.append(packed.flush())
-        header = struct.pack(">2I5B", width, height, stored, COLOUR_TYPES[count], 0, 0, 0)
-        chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", b"".join(rows)) + _chunk(b"IEND", b"")
-        Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+        count, height, width = self.values.shape
+        count += self.alpha is not None
+        depth = np.dtype(self.dtype).itemsize
+        header = struct.pack(">2I5B", width, height, 8 * depth, COLOUR_TYPES[count], 0, 0, 0)
+        packed, above = zlib.compressobj(1), np.zeros((1, width * count * depth), np.uint8)
+        with open(path, "wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header))
+            for rows in even(height, BAND // (width * count)):
+                lines = np.vstack([above, self._lines(rows)])
+                filtered = np.full((len(lines) - 1, lines.shape[1] + 1), UP, np.uint8)
+                np.subtract(lines[1:], lines[:-1], out=filtered[:, 1:])
+                above = lines[-1:]
+                file.write(_chunk(b"IDAT", packed.compress(filtered)))
+            file.write(_chunk(b"IDAT", packed.flush()) + _chunk(b"IEND", b""))
+
+    def _lines(self, rows: slice) -> np.ndarray:
+        """Some rows as bytes, pixel by pixel: (rows, W * C * bytes of a number)."""
+        planes = self.values[:, rows]
+        planes = planes if planes.dtype == self.dtype and self.white == self.top else self.stored(self.shares(planes))
+        if self.alpha is not None:
+            planes = np.concatenate([planes, self.stored(self.alpha[None, rows])])
+        pixels = np.ascontiguousarray(planes.transpose(1, 2, 0), planes.dtype.newbyteorder(">"))  # (rows, W, C)
+        return pixels.view(np.uint8).reshape(len(pixels), -1)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -66,32 +68,38 @@ def restore(
     `advise`: say how the noise in the picture compares with what the settings are for.
     """
     settings, out = job.settings, job.out
-    noisy = picture.channels
-    if add_sigma is not None:
-        noisy = add_noise(noisy, add_sigma, data.generator(settings.seed, TEST_NOISE))
-    pieces = len(noisy) // model.channels * tiles.count(model, noisy.shape[1:], TILE)
-    advice = _advice(noisy, settings if advise else None) if add_sigma is None else ""
-    seen = figure.View.of(noisy)
-    with job.progress("denoising the image", pieces) as show:  # in place: a large photograph is there once
-        result = denoise(model, noisy, device=job.device, show=show, out=noisy if add_sigma is None else None)
-    target = out / f"{name}-denoised.png"
-    Picture(result, picture.alpha, picture.bits).write(target)
-    if add_sigma is None:
-        print(advice)
-        images, title = {"as it is": seen, "denoised": result}, f"{name}, no noise added"
+    pieces = len(picture.values) // model.channels * tiles.count(model, picture.values.shape[1:], TILE)
+
+    def restored(noisy: Picture, **ends: Any) -> np.ndarray:
+        with job.progress("denoising the image", pieces) as show:
+            return denoise(model, noisy.values, device=job.device, show=show, prepare=noisy.shares, **ends)
+
+    if add_sigma is None:  # a large photograph stays in the numbers of its file
+        result = restored(picture, finish=picture.stored, dtype=picture.dtype)
+        denoised = replace(picture, values=result, white=picture.top)
+        print(_advice(picture, settings if advise else None))
+        images, title = {"as it is": picture, "denoised": denoised}, f"{name}, no noise added"
     else:
-        Picture(noisy, picture.alpha, picture.bits).write(out / f"{name}-noisy.png")
-        before, after = psnr(picture.channels, noisy), psnr(picture.channels, result)
+        clean, rng = picture.channels, data.generator(settings.seed, TEST_NOISE)
+        noisy = replace(picture, values=add_noise(clean, add_sigma, rng), white=1)
+        denoised = replace(noisy, values=restored(noisy))
+        noisy.write(out / f"{name}-noisy.png")
+        before, after = psnr(clean, noisy.values), psnr(clean, denoised.values)
         print(f"noise of sigma {add_sigma:g} was added artificially: {before:.2f} dB; denoised: {after:.2f} dB")
         title = f"{name}, noise of sigma {add_sigma:g} added artificially"
-        images = {"clean": picture.channels, f"noisy, {before:.2f} dB": noisy, f"denoised, {after:.2f} dB": result}
-    figure.before_after(out / f"{name}-figure.png", images, title)
+        images = {"clean": picture, f"noisy, {before:.2f} dB": noisy, f"denoised, {after:.2f} dB": denoised}
+    target = out / f"{name}-denoised.png"
+    denoised.write(target)
+    views = {label: figure.View.of(image.values, image.shares) for label, image in images.items()}
+    figure.before_after(out / f"{name}-figure.png", views, title)
     print(f"in {out}: {target.name} ({picture.bits} bits), {name}-figure.png")
 
 
-def _advice(noisy: np.ndarray, settings: Settings | None) -> str:
+def _advice(noisy: Picture, settings: Settings | None) -> str:
     """How the noise in the image compares with what the network was trained for, if that is known."""
-    found = float(np.mean([noise_level(channel) for channel in noisy])) if min(noisy.shape[1:]) > 1 else 0.0
+    found = 0.0
+    if min(noisy.values.shape[1:]) > 1:
+        found = float(np.mean([noise_level(noisy.shares(channel)) for channel in noisy.values]))
     finding = f"no noise was added; the image itself has about sigma {found:.1f}"
     if settings is None:
         return finding

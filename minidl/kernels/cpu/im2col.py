@@ -33,6 +33,7 @@ ENOUGH = 192  # positions in a block, at least: a thin matrix product is a slow 
 MORE = 256  # positions, where there are no columns to make: rather cut the output channels, and read each kernel once
 ROW = 16  # entries of a row of the image: shorter ones had better be worked on for many samples at once
 SHORT = 128  # rows of columns: with so few, the kernels had better be the matrix on the left
+NARROW = 27  # columns of a product that is better turned afterwards, where as many are added up
 PIECES = 2  # items of work, at least: else the output channels are cut as well
 THIN = 64  # channels in such a piece, at least
 GRAIN = 1 << 22  # multiply-adds of an item, at least: less is done before another thread has woken up
@@ -132,7 +133,11 @@ def _put(values: np.ndarray, matrix: np.ndarray, x: np.ndarray, part: Any) -> No
     columns = scratch("columns", (len(values), matrix.shape[1]), x)
     if c < layout.FEW:  # (c * taps, P): one row for each channel and tap
         columns = columns.reshape(matrix.shape[1], len(values))
-        np.matmul(matrix.T, values.T, out=columns)
+        if matrix.shape[1] <= NARROW <= len(matrix) and values.flags.c_contiguous:
+            product = scratch("product", (len(values), matrix.shape[1]), x)
+            columns[...] = np.matmul(values, matrix, out=product).T
+        else:
+            np.matmul(matrix.T, values.T, out=columns)
     if _samples_inside(n, c, part):
         columns = columns.reshape(c, *part.kernel, *part.output, n)
         columns = columns.transpose(2 * rank + 1, *range(2 * rank + 1))

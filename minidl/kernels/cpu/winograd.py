@@ -51,7 +51,8 @@ OUTPUT, INPUT = A.astype(np.float32), B.astype(np.float32)
 KERNEL = np.kron(G, G).astype(np.float32)  # G' (36, 9)
 SEEN = TILE + 2  # inputs that the outputs of a tile see, along an axis
 
-BLOCK = 1 << 20  # transformed entries (36, tiles, channels) of a block: with fewer, threads wait for the GIL
+# Transformed entries (36, tiles, channels) of a block: more leave the cache, with fewer threads wait for the GIL.
+BLOCK = 1 << 19
 FEWEST = 64  # tiles that a block has at least, if there are so many: a thin matrix product is a slow one
 CHANNELS = 24  # with fewer, the transforms cost more than they save
 POSITIONS = 256  # in the batch, at least

@@ -44,7 +44,7 @@ class Probe:
         self.macs = run.macs()
         self.draws = draws or max(4, min(DRAWS, int(WORK / max(self.macs, 1))))
         self.seed, self.own_weights, self._known = seed, own_weights, {}
-        rows = run.rows()
+        rows = run.rows
         known = run.theory()
         labels = [names.get(run.owner.get(node), KINDS.get(node.primitive.name, node.primitive.name)) for node in rows]
         self.layers = [_layer(run, node, name, known[node]) for node, name in zip(rows, _distinct(labels))]
@@ -112,7 +112,7 @@ class Probe:
         cones, run = [], self._single
         for some in self._batches(pixels):
             run = self._run_for(some, run)
-            rows = run.rows()
+            rows = run.rows
             pull = dependence() if branch is None else dependence(rows[branch[0]], branch[1])
             wanted = [*(rows[i] for i in through), run.x.node]
             found = reaching(run, rows[layer], some, wanted, pull=pull)
@@ -140,7 +140,7 @@ class Probe:
         rng = np.random.default_rng(self.seed)
         total = np.zeros((len(pixels), *self.image.shape[2:]))
         drawn = [] if self.own_weights or not isinstance(self.network, Module) else self.network.parameters()
-        used = below(self._single.rows()[layer])
+        used = below(self._single.rows[layer])
         drawn = [p for p in drawn if p in used]
         before = [p.data for p in drawn]
         try:
@@ -151,7 +151,7 @@ class Probe:
                 done, run = 0, None
                 for some in self._batches(pixels):
                     run = self._run_for(some, run, image)
-                    row = run.rows()[layer]
+                    row = run.rows[layer]
                     channels = run.values[row].shape[1]
                     (g,) = reaching(run, row, some, [run.x.node], np.resize(weight, channels))
                     total[done : done + len(some)] += abs(g).sum(axis=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,7 @@ class Recording:
             known[node] = through(node, before, self.values[node].shape, decimate)
         return known
 
+    @cached_property
     def rows(self) -> list[Node]:
         """The nodes worth a row: what changes the field, what joins two of them, and the output if it differs."""
         known, last = self.theory(), self.output.node

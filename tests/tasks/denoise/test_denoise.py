@@ -1,5 +1,7 @@
 """The denoising task: networks, noise, patches, tiles, files, and the command from end to end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ pytest.importorskip("skimage", reason='the tasks need pip install -e ".[tasks]"'
 pytest.importorskip("sklearn")
 
 import minidl as md
-from tasks import grids
+from tasks import grids, tiles
 from tasks.denoise import DnCNN, LectureDenoiser, baselines, data, evaluate, inference, report, train
 from tasks.denoise.picture import Picture
 
@@ -174,9 +176,35 @@ def test_colour_goes_channel_by_channel():
     model = randomised(LectureDenoiser(width=4), rng)
     image = rng.random((3, 12, 15), dtype=np.float32)
     np.testing.assert_array_equal(inference.denoise(model, image)[1], inference.denoise(model, image[1]))
-    whole, place = inference.denoise(model, image), np.array(image, np.float32)
-    assert inference.denoise(model, place, out=place) is place
-    np.testing.assert_array_equal(place, whole)
+
+
+def test_many_tiles_are_alike_and_replayed(monkeypatch):
+    rng = np.random.default_rng(5)
+    model = randomised(LectureDenoiser(width=8), rng)
+    image, seen = rng.random((75, 90), dtype=np.float32), []
+    forward = model.forward
+    model.forward = lambda x: seen.append(x.shape) or forward(x)
+    tiled = inference.denoise(model, image, tile=9)
+    assert set(seen) == {(1, 1, 9 + 8, 9 + 8)} and len(seen) < 4 < tiles.count(model, image.shape, 9) == 9 * 10
+    monkeypatch.setattr(tiles, "MANY", 1000)
+    np.testing.assert_allclose(inference.denoise(model, image, tile=9), tiled, rtol=0, atol=1e-6 * abs(tiled).max())
+    assert len(seen) > 90
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_picture_in_the_numbers_of_its_file_is_denoised_as_one_in_floats(bits, tmp_path):
+    rng = np.random.default_rng(5)
+    model = randomised(LectureDenoiser(width=4), rng)
+    Picture(rng.random((3, 40, 30), dtype=np.float32), None, bits).write(tmp_path / "a.png")
+    picture = Picture.read(tmp_path / "a.png")
+    assert picture.values.dtype == picture.dtype
+    floats = inference.denoise(model, picture.channels, tile=16)
+    how = {"prepare": picture.shares, "finish": picture.stored, "dtype": picture.dtype}
+    numbers = inference.denoise(model, picture.values, tile=16, **how)
+    np.testing.assert_array_equal(numbers, picture.stored(floats))
+    replace(picture, values=numbers, white=picture.top).write(tmp_path / "b.png")
+    Picture(floats, None, bits).write(tmp_path / "c.png")
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
 
 
 # --- measures, filters, table
@@ -229,9 +257,10 @@ def test_the_line_of_noisy_patches_is_where_they_are():
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("count, alpha", [(1, False), (1, True), (3, False), (3, True)])
-def test_a_picture_is_written_as_pillow_reads_it(count, alpha, bits, tmp_path):
+def test_a_picture_is_written_as_pillow_reads_it(count, alpha, bits, tmp_path, monkeypatch):
     from PIL import Image
 
+    monkeypatch.setattr("tasks.denoise.picture.BAND", 2 * 9 * (count + alpha))  # two lines at a time
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 2**bits, (count + alpha, 6, 9))
     planes = (levels / (2**bits - 1)).astype(np.float32)
