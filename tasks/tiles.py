@@ -109,7 +109,7 @@ def _padded(net: Any, n: int, tile: int) -> list[Piece]:
         last = min(stop + margin, n)
         if number >= MANY:
             last = min(first + seen, n)
-            first = min(first, period * math.ceil((n - seen) / period))
+            first = min(first, period * math.ceil(max(n - seen, 0) / period))
         pieces.append(Piece(slice(start, stop), slice(first, last), slice(start - first, stop - first)))
     return pieces
 

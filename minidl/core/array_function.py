@@ -60,14 +60,14 @@ class ArrayFunction:
         if now.trace is not None:
             return now.trace.call(self, xp, arrays, parameters)
         kernel = self.cpu if xp is np else self.gpu
-        if kernel is None or now.definitions:
+        if kernel is None or not now.kernels:
             return self.forward(xp, *arrays, **parameters)
         y = kernel(*arrays, **parameters)
         return y if y is not NotImplemented else self.forward(xp, *arrays, **parameters)
 
     def kernel(self, xp: Any) -> Callable | None:
         """What `run` asks first."""
-        return None if current().definitions else self.cpu if xp is np else self.gpu
+        return (self.cpu if xp is np else self.gpu) if current().kernels else None
 
     def __call__(self, *arrays: Any, **parameters: Any) -> Any:
         return self.run(namespace(arrays), arrays, parameters)

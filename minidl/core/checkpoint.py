@@ -108,11 +108,11 @@ def note_draw(generator: np.random.Generator) -> None:
 def _second_run(f: Callable, states: States, context: Context, began: float) -> Tensor:
     """The value of f as it was, recorded; afterwards the generators are where they were before."""
     now = {generator: generator.bit_generator.state for generator in states}
-    kept = {"definitions": context.definitions, "algorithm": context.algorithm, "watchers": ()}
+    kept = {name: getattr(context, name) for name in ("definitions", "kernels", "algorithm")}
     try:
         for generator, state in states.items():
             generator.bit_generator.state = state
-        with setting(recording=True, repeating=True, **kept):
+        with setting(recording=True, repeating=True, watchers=(), **kept):
             return f()
     finally:
         for generator, state in now.items():

@@ -13,6 +13,7 @@ from typing import Any
 class Context:
     recording: bool = True  # does an operation remember its inputs?
     definitions: bool = False  # do fused primitives run as the compositions that define them?
+    kernels: bool = True  # do array functions run as kernels, where there are some for the device?
     anomaly: bool = False  # does the first NaN or infinity raise?
     drawing: bool = True  # are initial weights drawn, or left at 0?
     algorithm: str | None = None  # the algorithm that convolutions are to take: see minidl.kernels.algorithm
@@ -73,7 +74,7 @@ def definitions() -> setting:
 
     Batch normalisation is then about fifteen nodes in the graph rather than one.
     """
-    return setting(definitions=True)
+    return setting(definitions=True, kernels=False)
 
 
 def anomaly() -> setting:

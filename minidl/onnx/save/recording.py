@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.context import no_grad, setting
+from ...core.context import definitions, no_grad, setting
 from ...core.fused import Fused
 from ...core.tensor import Parameter, Tensor, as_array
 from ...nn.module import Module, watch
@@ -92,7 +92,7 @@ class Noted(Trace):
     def call(self, function: Any, xp: Any, arrays: Any, parameters: dict) -> Any:
         if not isinstance(function, Fused) or function.name in self.whole:
             return super().call(function, xp, arrays, parameters)
-        with setting(definitions=True):
+        with definitions():
             return function.definition(*[_as_tensor(a) for a in arrays], **parameters).data
 
     def ref(self, x: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.context import definitions
+from ...core.context import setting
 from ...core.tensor import Node, Tensor
 from ...nn import init
 from ...nn.module import Module
@@ -168,7 +168,7 @@ class Probe:
     def _run(self, count: int, image: np.ndarray | None = None) -> Recording:
         image = self.image if image is None else image
         x = np.ascontiguousarray(np.broadcast_to(image, (count, *image.shape[1:])))
-        with definitions(), unchanged(self.network) if isinstance(self.network, Module) else nullcontext():
+        with setting(definitions=True), unchanged(self.network) if isinstance(self.network, Module) else nullcontext():
             if isinstance(self.network, Module):
                 self.network.train(False)
             return Recording(self.network, Tensor(x))

@@ -152,7 +152,7 @@ def reaching(
 def dependence(merge: Node | None = None, branch: int = 0) -> Callable:
     """How to `walk` so that 0 and 1 are carried in place of gradients: which entries are depended on.
 
-    For graphs recorded inside `definitions()`, so that no kernel stands for several operations. The node `merge` is
+    For graphs in which no fused primitive stands for several operations. The node `merge` is
     passed through its input of number `branch` alone.
     """
 
