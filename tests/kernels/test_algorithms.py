@@ -195,3 +195,16 @@ def test_activations_lie_with_their_channels_last():
     assert layout.is_channels_last(F.conv(x, w).data)
     assert layout.is_channels_last(F.conv_transpose(rng.normal(size=(2, 12, 9, 9)), w).data)
     assert F.conv(x, w[:3]).data.flags.c_contiguous  # few channels
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_few_channels_out_of_many_are_those_of_the_definition(outputs, stride):
+    """The product is then narrow, and turned afterwards: im2col.NARROW."""
+    rng = np.random.default_rng(0)
+    u, w = rng.standard_normal((2, 32, 9, 11)), rng.standard_normal((32, outputs, 3, 3))
+    u = np.ascontiguousarray(u.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # channels last
+    y = F.conv_transpose(md.Tensor(u), md.Tensor(w), stride=stride, padding=1).data
+    with md.definitions():
+        wanted = F.conv_transpose(md.Tensor(u), md.Tensor(w), stride=stride, padding=1).data
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-12)
