@@ -71,7 +71,7 @@ def together(folders: Sequence[str]) -> list[str]:
     rivals = {run.settings["seed"]: run.scores for run in every if RIVAL in run.scores[next(iter(POSTS))]}
     lines = [f"mean and standard deviation over seeds, {TESTED} new clips of each"]
     for title in POSTS:
-        lines.append(f"{title:<32}{'seeds':>6}" + "".join(f"{name:>14}" for name in SHOWN.values()))
+        lines.append(f"{title:<48}{'seeds':>6}" + "".join(f"{name:>14}" for name in SHOWN.values()))
         for (streams, view), runs in rows.items():
             name = f"{OURS}, {STREAMS[streams]}" + (f", view {VIEWS[view]}" if view != "none" else "")
             lines.append(row(name, [run.scores[title][OURS] for run in runs]))
@@ -82,7 +82,7 @@ def together(folders: Sequence[str]) -> list[str]:
 
 def row(name: str, found: Sequence[Mapping[str, float]]) -> str:
     cells = (spread([100 * scores[key] for scores in found]) for key in SHOWN)
-    return f"{name:<32}{len(found):>6}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"{name:<48}{len(found):>6}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def run(method: Method, clips: list[Clip], show: Callable[[], object]) -> list[Found]:
