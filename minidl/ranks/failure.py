@@ -27,7 +27,7 @@ def report(group: Any, error: BaseException, code: int, show: Callable[[str], No
     group.watch.tell(SAID)
     news, kind = group.news, type(error).__name__
     news.tell(FAILED, kind)
-    news.hear_for(GRACE, lambda: len(news.failed) == group.size - 1 or bool(news.left))
+    news.hear_for(GRACE, lambda: len(news.failed.keys() | news.left) == group.size - 1)  # the rest may yet
     if group.rank < min(news.failed, default=group.size):
         alike = set(news.failed.values()) == {kind} and len(news.failed) == group.size - 1
         show("" if alike or isinstance(error, RanksError) else f"rank {group.rank} of {group.size}: ")
