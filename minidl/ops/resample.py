@@ -72,7 +72,8 @@ def interpolate(
     s = n / m; given `scale_factor`, m = floor(n * scale_factor) and s = 1 / scale_factor, or with
     `recompute_scale_factor` n / m again. Either is a number, or one number per spatial axis. Modes:
 
-    - "linear": between the two entries around it, held inside the axis. "bilinear" and "trilinear" are the same.
+    - "linear": between the two entries around it, held inside the axis. "bilinear" and "trilinear" are the same. An
+      axis that stays as long is copied, as torch does, whatever the `scale_factor`; "cubic" samples it.
     - "cubic", "bicubic": between the four around it, by Keys' kernel with a = -3/4; the border repeats.
     - "nearest-exact": the entry nearest to it. "nearest": the entry floor(s o), as older programs have it.
     - "area": the mean of the entries from floor(o n / m) up to ceil((o + 1) n / m): see adaptive_avg_pool.
@@ -105,7 +106,7 @@ def interpolate(
         if kind.startswith("nearest"):
             index = nearest_index(n, m, step, x.dtype == np.float32, exact=kind == "nearest-exact")
             x = take(x, axis=axis, index=device.to_device(index, x.device))
-        elif n != m or antialias:
+        elif n != m or antialias or (kind == "cubic" and step != 1):
             matrix = _matrix(kind, n, m, step, align_corners, antialias)
             x = matmul_along_axis(x, axis=axis, matrix=device.to_device(matrix, x.device))
     return x

@@ -102,6 +102,23 @@ def test_a_scale_factor_is_used_as_given_not_as_the_ratio_of_lengths(n, scale):
     np.testing.assert_allclose(y, points, atol=1e-12)  # a ramp reads off its own coordinates
 
 
+def test_cubic_samples_as_far_apart_as_the_factor_says_where_the_length_stays():
+    def f(x):
+        return F.interpolate(x, scale_factor=9 / 8, mode="cubic")
+
+    n, a = 6, -3 / 4  # Keys, eq. 4
+    positions = (np.arange(n) + 0.5) * 8 / 9 - 0.5
+    wanted = np.zeros((n, n))
+    for o, p in enumerate(positions):
+        for entry in range(int(np.floor(p)) - 1, int(np.floor(p)) + 3):
+            t = abs(p - entry)
+            weight = (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * (t - 1) * (t - 2) ** 2
+            wanted[o, np.clip(entry, 0, n - 1)] += weight
+    x = np.random.default_rng(0).normal(size=(1, 1, n))
+    np.testing.assert_allclose(f(md.Tensor(x)).numpy()[0, 0], wanted @ x[0, 0], atol=1e-12)
+    np.testing.assert_allclose(md.jacobian(f, x).numpy().reshape(n, n), wanted, atol=1e-12)
+
+
 def test_both_are_exact_where_they_should_be():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
     for mode in ("nearest", "linear"):

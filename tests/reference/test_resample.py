@@ -2,12 +2,13 @@
 
 PyTorch has two nearest kernels. One, documented, takes entry floor(o / scale). The other, for its gradient and for
 small 2-D maps, copies or doubles where the output has length n or 2 n, even if the scale factor says otherwise. Ours is
-the first.
+the first. The gradient of its cubic mode is that of a copy where the result is as large as the map, although its values
+are not copied: see findings/torch-bicubic-gradient.sh; ours is the adjoint, which tests/ops/test_resample.py proves.
 """
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import minidl as md
@@ -56,6 +57,9 @@ def second_kernel_differs(spatial, lengths, mode, scale_factor=None, **options):
     return any(m in (n, 2 * n) and m != n * s for n, m, s in zip(spatial, lengths, scales, strict=True))
 
 
+@example(([1, 2], {"mode": "cubic", "align_corners": False, "scale_factor": 9 / 8}), 1, 2, 0)  # as long as before
+@example(([4, 5], {"mode": "cubic", "align_corners": False, "scale_factor": (9 / 8, 2.0)}), 1, 2, 0)
+@example(([4, 5], {"mode": "linear", "align_corners": False, "scale_factor": (9 / 8, 2.0)}), 1, 2, 0)
 @settings(deadline=None, max_examples=120)
 @given(calls(), st.integers(1, 2), st.integers(2, 3), st.integers(0, 2**32 - 1))
 def test_interpolate(call, batch, channels, seed):
@@ -70,6 +74,8 @@ def test_interpolate(call, batch, channels, seed):
     if second_kernel_differs(spatial, y.shape[2:], **options):
         return
     np.testing.assert_allclose(y.numpy(), z.detach().numpy(), atol=1e-12)
+    if options["mode"] == "cubic" and y.shape == x.shape and "scale_factor" in options:
+        return
     g = rng.normal(size=y.shape)
     (ours,) = md.grad((y**2 * g).sum(), a, create_graph=True)
     (theirs,) = torch.autograd.grad((z**2 * torch.tensor(g)).sum(), b, create_graph=True)
