@@ -61,7 +61,7 @@ class Settings(Source):
         "rfcn": {},
         "yolo": {"batch": 16},
         "ssd": {"steps": 1000, "batch": 16},
-        "retinanet": {"steps": 1000},
+        "retinanet": {"steps": 1000, "lr": 4e-3},
     }
     made, made_words = Scenes, ("scenes", "digits")
     kinds = ("boxes",)  # of average precision
